@@ -1,0 +1,97 @@
+# Every target sets up what it needs first, so each of them works in a fresh clone.
+PYTHON ?= 3.11
+PYTHON_OLDEST ?= 3.10
+VENV ?= .venv
+OLDEST := .venv-oldest
+BIN := $(VENV)/bin
+PYTEST_ARGS ?=
+export NO_MKDOCS_2_WARNING := 1
+
+# uv from the PATH if it runs there, else one of our own from PyPI.
+UV := $(shell uv --version >/dev/null 2>&1 && command -v uv || echo .venv-uv/bin/uv)
+
+# A version that nobody asked for may be replaced by another one that is there already.
+ANY_PYTHON := 3.11 3.12 3.13 3.10
+PYTHONS := $(if $(filter file,$(origin PYTHON)),$(ANY_PYTHON),$(PYTHON))
+PYTHONS_OLDEST := $(PYTHON_OLDEST) $(if $(filter file,$(origin PYTHON_OLDEST)),$(ANY_PYTHON))
+
+# $(call venv,directory,python versions): create the environment with the first Python found on this machine,
+# else with one that uv fetches.
+define venv
+	@test -x $(1)/bin/python || { \
+	  for version in $(2); do \
+	    $(UV) venv --quiet --allow-existing --no-python-downloads --python $$version $(1) 2>/dev/null && break; \
+	  done; \
+	  test -x $(1)/bin/python || $(UV) venv --allow-existing --python $(firstword $(2)) $(1); }
+endef
+
+.DEFAULT_GOAL := help
+.PHONY: help setup check test test-oldest demo docs wheel smoke format constraints clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo "  Another Python: make test PYTHON=3.12 VENV=.venv-3.12"
+
+setup: $(VENV)/.ready ## Make the development environment in .venv
+
+$(VENV)/.ready: pyproject.toml constraints.txt | $(UV)
+	$(call venv,$(VENV),$(PYTHONS))
+	$(UV) pip install --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+.venv-uv/bin/uv:
+	@rm -rf .venv-uv
+	@{ python3 -m venv .venv-uv && .venv-uv/bin/python -m pip install --quiet uv; } \
+	  || { rm -rf .venv-uv && python3 -m pip install --quiet --target .venv-uv uv; } \
+	  || { echo "make: uv is missing and python3 -m pip could not install it; see CONTRIBUTING.md" >&2; exit 1; }
+
+check: setup ## Lint, types, import contracts, documentation
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+	$(BIN)/mkdocs build --strict --quiet
+
+test: setup ## Run the tests (PYTEST_ARGS="-m 'not slow'" for a quick round)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-oldest: $(OLDEST)/.ready ## Run the tests with the oldest supported dependencies
+	$(OLDEST)/bin/python -m pytest -W ignore::DeprecationWarning -W ignore::SyntaxWarning $(PYTEST_ARGS)
+
+$(OLDEST)/.ready: pyproject.toml constraints-oldest.txt | $(UV)
+	$(call venv,$(OLDEST),$(PYTHONS_OLDEST))
+	$(UV) pip install --python $(OLDEST)/bin/python --constraint constraints-oldest.txt --editable '.[test]'
+	@touch $@
+
+demo: setup ## Decompose a vision transformer on real photographs
+	$(BIN)/vitdecomp demo
+
+docs: setup ## Build the documentation into site/
+	$(BIN)/mkdocs build --strict
+
+wheel: setup ## Build the wheel into dist/
+	@rm -rf dist
+	$(UV) build --wheel --quiet --out-dir dist
+
+smoke: wheel ## Install the wheel in an empty environment outside the repository and import it
+	@set -eu; empty=$$(mktemp -d); trap 'rm -rf "$$empty"' EXIT; \
+	root=$$(pwd); uv=$$(command -v $(UV)); case $$uv in /*) ;; *) uv=$$root/$$uv ;; esac; \
+	python=$$($(BIN)/python -c 'import sys; print(sys._base_executable)'); \
+	cd "$$empty"; \
+	"$$uv" venv --quiet --python "$$python" venv; \
+	"$$uv" pip install --quiet --python venv/bin/python --constraint "$$root/constraints.txt" "$$root"/dist/*.whl; \
+	venv/bin/python -c 'import vitdecomp, vitdecomp_adapters, vitdecomp_alignment'; \
+	venv/bin/vitdecomp --version
+
+format: setup ## Rewrite the sources in the project's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+constraints: | $(UV) ## Pin the newest dependencies again, for every supported Python
+	$(UV) pip compile pyproject.toml --extra dev --universal --python-version 3.10 --upgrade --quiet \
+	  --no-header --no-annotate --no-emit-index-url --no-emit-find-links --output-file constraints.txt
+
+clean: ## Remove everything that was built, environments too
+	rm -rf .venv .venv-* dist build site .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

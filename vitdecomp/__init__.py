@@ -1,0 +1,52 @@
+"""vitdecomp: which part of a vision transformer sees what.
+
+A model is traced, every linear path from its components to the representation is found, and the representation
+becomes an exact sum of named contributions.
+"""
+
+from vitdecomp.adapter import Adapter, LoadedModel, Representation, load_model, register_adapter
+from vitdecomp.component import Component
+from vitdecomp.contributions import Contributions
+from vitdecomp.decompose import Decomposer
+from vitdecomp.errors import (
+    CoverageError,
+    InexactError,
+    InputError,
+    LoadError,
+    NoRuleError,
+    OutputError,
+    SpecError,
+    TraceError,
+    VitdecompError,
+)
+from vitdecomp.tolerance import TOLERANCE
+from vitdecomp.trace.rule import data, frozen, gate, nonlinear, register_opening, register_rule
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "TOLERANCE",
+    "Adapter",
+    "Component",
+    "Contributions",
+    "CoverageError",
+    "Decomposer",
+    "InexactError",
+    "InputError",
+    "LoadError",
+    "LoadedModel",
+    "NoRuleError",
+    "OutputError",
+    "Representation",
+    "SpecError",
+    "TraceError",
+    "VitdecompError",
+    "data",
+    "frozen",
+    "gate",
+    "load_model",
+    "nonlinear",
+    "register_adapter",
+    "register_opening",
+    "register_rule",
+]

@@ -1,0 +1,51 @@
+"""The key of one contribution: which part of the model it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+CONSTANT_KIND = "const"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Component:
+    """One named part of a model.
+
+    Attributes:
+        name: unique within a decomposition, such as `blocks.3.attn.head.5`, `blocks.3.mlp`, `embed`,
+            `bias.blocks.3.attn.proj` or `const.pos_embed`.
+        kind: `attn`, `mlp`, `conv`, `embed`, `other`, `const`, or what a group was grouped by.
+        block: path of the residual block that the component writes from, if it has one.
+        module: path of the module that computes it.
+        head, token, neuron: index inside the module; `None` where the component is not split that way.
+    """
+
+    name: str
+    kind: str
+    block: str | None = None
+    module: str | None = None
+    head: int | None = None
+    token: int | None = None
+    neuron: int | None = None
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether this is a bias, an embedding parameter or a frozen statistic rather than a computed part."""
+        return self.kind == CONSTANT_KIND
+
+    def matches(self, patterns: str | Iterable[str]) -> bool:
+        """Whether the name matches one of the shell patterns.
+
+        Constants carry the path of the module they belong to (`bias.blocks.3.attn.proj`), so a pattern that
+        starts with a wildcard would take them for parts of that module. They answer only to `*` and to
+        patterns whose first part names them (`bias.*`, `const.*`).
+        """
+        patterns = (patterns,) if isinstance(patterns, str) else tuple(patterns)
+        if self.is_constant:
+            patterns = tuple(p for p in patterns if p == "*" or not p.startswith(("*", "?", "[")))
+        return any(fnmatchcase(self.name, pattern) for pattern in patterns)
+
+    def __str__(self) -> str:
+        return self.name

@@ -1,0 +1,134 @@
+"""Contributions: the one type that crosses every arrow from decomposition to scores and retrieval."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vitdecomp.component import Component
+from vitdecomp.errors import InputError, SpecError
+
+Key = Callable[[Component], Hashable]
+_KEYS: dict[str, Key] = {
+    "block": lambda c: c.name if c.is_constant or c.block is None else c.block,
+    "module": lambda c: c.name if c.is_constant or c.module is None else c.module,
+    "kind": lambda c: c.kind,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Contributions:
+    """Representations of `n` images, split into an exact sum over components.
+
+    Attributes:
+        values: contribution of every component to every image's representation, `(n, component, d)`.
+        components: the key of each entry of the component axis, in the same order.
+        error: relative error of the full sum per image, |sum - representation| / |representation|, `(n,)`.
+        shares: for each constant, the components that reach the place where it joins the path (the ones a
+            smeared bias would be spread over); see `spread_biases`.
+    """
+
+    values: Float[Tensor, "n component d"]
+    components: tuple[Component, ...]
+    error: Float[Tensor, " n"]
+    shares: Mapping[Component, tuple[Component, ...]] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        """Refuse values whose component axis does not fit the components."""
+        if self.values.ndim != 3 or self.values.shape[1] != len(self.components):
+            raise InputError(
+                f"contributions need values of shape (n, {len(self.components)}, d), got {tuple(self.values.shape)}"
+            )
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.values)
+
+    def total(self) -> Float[Tensor, "n d"]:
+        """Sum over components: the representation, when no component was left out."""
+        return self.values.sum(1)
+
+    def select(self, pattern: str | Iterable[str] | Callable[[Component], bool]) -> Contributions:
+        """Keep the components that match a shell pattern (or several, or a predicate), in their order.
+
+        Raises:
+            SpecError: no component matches.
+        """
+        keep = pattern if callable(pattern) else (lambda c: c.matches(pattern))
+        rows = [i for i, c in enumerate(self.components) if keep(c)]
+        if not rows:
+            raise SpecError(f"no component matches {pattern!r}; names look like {_examples(self.components)}")
+        kept = tuple(self.components[i] for i in rows)
+        return replace(self, values=self.values[:, rows], components=kept)
+
+    def groupby(self, key: str | Key) -> Contributions:
+        """Sum the components that share a key: `"block"`, `"module"`, `"kind"` or any function of a component.
+
+        Constants stay on their own under `"block"` and `"module"`: they are never smeared over others.
+
+        Raises:
+            SpecError: an unknown key.
+        """
+        if isinstance(key, str) and key not in _KEYS:
+            raise SpecError(f"cannot group by {key!r}; choose one of {', '.join(_KEYS)} or give a function")
+        function = _KEYS[key] if isinstance(key, str) else key
+        groups: dict[Hashable, list[int]] = {}
+        for i, component in enumerate(self.components):
+            groups.setdefault(function(component), []).append(i)
+        members = [tuple(self.components[i] for i in rows) for rows in groups.values()]
+        index = torch.empty(len(self.components), dtype=torch.long, device=self.values.device)
+        for g, rows in enumerate(groups.values()):
+            index[rows] = g
+        shape = (self.values.shape[0], len(groups), self.values.shape[2])
+        values = self.values.new_zeros(shape).index_add(1, index, self.values)
+        merged = tuple(_merge(str(name), m) for name, m in zip(groups, members, strict=True))
+        heir = {c: merged[g] for g, m in enumerate(members) for c in m}
+        shares = {
+            heir[c]: tuple(dict.fromkeys(heir[r] for r in receivers if r in heir))
+            for c, receivers in self.shares.items()
+            if c in heir and heir[c].is_constant
+        }
+        return replace(self, values=values, components=merged, shares=shares)
+
+    def spread_biases(self) -> Contributions:
+        """Share every constant out equally over the components that reach the place where it joins.
+
+        This is the convention of the papers (arXiv 2406.01583, 2310.05916), for comparison with them. The
+        total does not change. A constant that nothing reaches stays a component.
+        """
+        row = {c: i for i, c in enumerate(self.components)}
+        spread = torch.eye(len(row), dtype=self.values.dtype, device=self.values.device)
+        gone = set()
+        for constant, receivers in self.shares.items():
+            here = [row[r] for r in receivers if r in row]
+            if constant not in row or not here:
+                continue
+            source = row[constant]
+            spread[source, source] = 0
+            spread[source, here] = 1 / len(here)
+            gone.add(constant)
+        kept = [i for i, c in enumerate(self.components) if c not in gone]
+        values = torch.einsum("ncd,ck->nkd", self.values, spread[:, kept])
+        return replace(self, values=values, components=tuple(self.components[i] for i in kept), shares={})
+
+
+def _merge(name: str, members: tuple[Component, ...]) -> Component:
+    """One component that stands for several; what they do not share is left open."""
+    if len(members) == 1:
+        return replace(members[0], name=name)
+    kinds, blocks, modules = ({getattr(m, f) for m in members} for f in ("kind", "block", "module"))
+    return Component(
+        name=name,
+        kind=kinds.pop() if len(kinds) == 1 else "block",
+        block=blocks.pop() if len(blocks) == 1 else None,
+        module=modules.pop() if len(modules) == 1 else None,
+    )
+
+
+def _examples(components: tuple[Component, ...], n: int = 3) -> str:
+    """A few names, for an error message."""
+    return ", ".join(c.name for c in components[:n]) + (", ..." if len(components) > n else "")

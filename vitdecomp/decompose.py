@@ -1,0 +1,230 @@
+"""Decomposer: a model and images in, contributions of named components out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable
+from typing import Any, Literal, TypeAlias
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vitdecomp.adapter import LoadedModel, as_loaded
+from vitdecomp.component import Component
+from vitdecomp.contributions import Contributions
+from vitdecomp.engine.exactness import locate_error
+from vitdecomp.engine.pull import pull
+from vitdecomp.engine.units import BY, By, Units, split
+from vitdecomp.errors import InexactError, InputError, SpecError
+from vitdecomp.report import Report, make_report
+from vitdecomp.tolerance import TOLERANCE, relative_error
+from vitdecomp.trace.capture import capture
+from vitdecomp.trace.paths import LinearPaths, find_paths
+
+Through: TypeAlias = "Literal['auto'] | Collection[str]"
+
+
+class Decomposer:
+    """Splits the representation of a vision transformer into an exact sum over its components.
+
+    Args:
+        model: an `nn.Module`, a `LoadedModel`, or a spec such as `timm:vit_base_patch16_224`.
+        by: the components: `"head"`, `"module"`, `"block"`, `"token"`, `("head", "token")` or `"neuron"`.
+        output: which vector of the model, `"embedding"` or another that its adapter offers.
+        through: `"auto"` opens only the gates that the trunk needs; a collection of module paths also walks
+            through those attentions, with their pattern frozen (higher orders).
+        tolerance: largest relative error of the sum; by default that of the dtype (`vitdecomp.TOLERANCE`).
+
+    Attributes:
+        components_: the components, in the order of the contributions' axis.
+        report_: exactness, coverage, gates opened, operations, and the graph of linear paths.
+
+    References:
+        RepDecompose, arXiv 2406.01583; docs/mathematics.md.
+    """
+
+    components_: tuple[Component, ...]
+    report_: Report
+
+    def __init__(
+        self,
+        model: nn.Module | LoadedModel | str,
+        *,
+        by: By = "head",
+        output: str = "embedding",
+        through: Through = "auto",
+        tolerance: float | None = None,
+    ) -> None:
+        self.model, self.by, self.output, self.through = model, by, output, through
+        self.tolerance = tolerance
+        if (by if isinstance(by, str) else tuple(by)) not in BY:
+            raise SpecError(f"by={by!r} is not one of {', '.join(map(repr, BY))}")
+
+    def fit(self, images: Float[Tensor, "n *image"]) -> Decomposer:
+        """Trace the model on one or more images and find its linear paths. The model is left as it was.
+
+        Raises:
+            InputError: images that the model cannot take, or a model that does not return a vector per image.
+            TraceError: the model's graph cannot be captured.
+            NoRuleError: an operation on a linear path that no rule knows.
+            CoverageError: nothing that depends on the image reaches the representation.
+            InexactError: the sum misses the representation.
+        """
+        began = time.perf_counter()
+        loaded = as_loaded(self.model)
+        module = loaded.representation(self.output)
+        _check_images(images, module, None)
+        through = None if isinstance(self.through, str) else tuple(self.through)
+        if isinstance(self.through, str) and self.through != "auto":
+            raise SpecError(f"through={self.through!r}: give 'auto' or a collection of module paths")
+        self._module, self._image_shape = module, tuple(images.shape[1:])
+        self._paths = find_paths(capture(module, images), through)
+        self._views: dict[Any, tuple[LinearPaths, Units]] = {}
+        self.components_ = self._view(self.by)[1].components
+        seconds = time.perf_counter() - began
+        sample = self._decompose(images, "head")
+        self.report_ = make_report(loaded, self.output, self._paths, sample, seconds)
+        return self
+
+    def transform(self, images: Float[Tensor, "n *image"]) -> Contributions:
+        """Contributions of all components to the representation of each image.
+
+        Returns:
+            `values` of shape `(n, component, d)` in the model's dtype, and the relative `error` per image.
+
+        Raises:
+            InputError: images unlike those of `fit`.
+            InexactError: the sum misses the representation by more than the tolerance; the message says where.
+        """
+        self._check(images)
+        return self._decompose(images, self.by)
+
+    def fit_transform(self, images: Float[Tensor, "n *image"]) -> Contributions:
+        """`fit`, then `transform`, on the same images."""
+        return self.fit(images).transform(images)
+
+    def represent(self, images: Float[Tensor, "n *image"]) -> Float[Tensor, "n d"]:
+        """The representation itself, from the captured graph."""
+        self._check(images)
+        return torch.cat([self._paths.recorder(chunk)[0] for chunk in self._chunks(images)])
+
+    def attribute(
+        self, images: Float[Tensor, "n *image"], directions: Tensor, by: By | None = None
+    ) -> Float[Tensor, "n direction *axes"]:
+        """<direction, contribution> of every component, without the contributions: one backward sweep a direction.
+
+        Args:
+            images: n images.
+            directions: vectors in the representation's space, `(direction, d)`, or per image `(n, direction, d)`.
+            by: as in the constructor, whose value is the default.
+
+        Returns:
+            `"head"`, `"module"`, `"block"`: `(n, direction, component)`, for `components_of(by)`.
+            `"token"`, `("head", "token")`, `"neuron"`: `(n, direction, component, token or neuron)`; the
+            components are those that have such an axis, shorter ones are filled up with zeros.
+
+        Raises:
+            InputError: images unlike those of `fit`, or directions of another size.
+        """
+        self._check(images)
+        paths, units = self._view(self.by if by is None else by)
+        results = []
+        done = 0
+        for chunk in self._chunks(images):
+            representation, recorded = paths.recorder(chunk)
+            q = _directions(directions, representation, done, len(images))
+            done += len(chunk)
+            leaves = {p.leaf: recorded[paths.graph.leaves[p.leaf].value] for p in paths.parts}
+            sweeps = pull(paths.graph, recorded, q)
+            results.append(torch.stack([units.attributed(leaves, adjoints, len(chunk)) for adjoints in sweeps], 1))
+        return torch.cat(results)
+
+    def components_of(self, by: By) -> tuple[Component, ...]:
+        """The components along the third axis of `attribute(..., by=by)`."""
+        return self._view(by)[1].rows
+
+    def _view(self, by: By) -> tuple[LinearPaths, Units]:
+        by = by if isinstance(by, str) else tuple(by)  # type: ignore[assignment]
+        if not hasattr(self, "_paths"):
+            raise SpecError("this Decomposer is not fitted yet: call fit(images) first")
+        if by not in BY:
+            raise SpecError(f"by={by!r} is not one of {', '.join(map(repr, BY))}")
+        if by not in self._views:
+            paths = self._paths.by_token() if BY[by].tokens else self._paths
+            self._views[by] = (paths, split(paths, by))
+        return self._views[by]
+
+    def _decompose(self, images: Tensor, by: By) -> Contributions:
+        paths, units = self._view(by)
+        values, errors = [], []
+        for chunk in self._chunks(images):
+            representation, recorded = paths.recorder(chunk)
+            with torch.no_grad():
+                part = units.pushed(recorded, len(chunk), representation)
+            error = relative_error(part.sum(1), representation)
+            if not bool((error <= self._tolerance(representation.dtype)).all()):
+                raise InexactError(self._explain(paths, chunk, error))
+            values.append(part)
+            errors.append(error)
+        return Contributions(torch.cat(values), units.components, torch.cat(errors), units.shares)
+
+    def _tolerance(self, dtype: torch.dtype) -> float:
+        return TOLERANCE[dtype] if self.tolerance is None else self.tolerance
+
+    def _explain(self, paths: LinearPaths, images: Tensor, error: Tensor) -> str:
+        worst, allowed = float(error.max()), self._tolerance(images.dtype)
+        where = locate_error(paths, images, allowed)
+        return (
+            f"contributions miss the representation by {worst:.1e} (allowed {allowed:.0e}): {where}. "
+            "Use float64, or pass a larger tolerance= if that is good enough"
+        )
+
+    def _chunks(self, images: Tensor) -> Iterable[Tensor]:
+        """The whole batch, or pieces of the only size that the graph holds for (filled up with the last image)."""
+        batch = self._paths.captured.batch
+        if batch is None:
+            return [images]
+        if len(images) % batch:
+            raise InputError(
+                f"this model could be traced for batches of {batch} only: give a multiple of {batch} images"
+            )
+        return images.split(batch)
+
+    def _check(self, images: Tensor) -> None:
+        if not hasattr(self, "_paths"):
+            raise SpecError("this Decomposer is not fitted yet: call fit(images) first")
+        _check_images(images, self._module, self._image_shape)
+
+
+def _check_images(images: Tensor, module: nn.Module, expected: tuple[int, ...] | None) -> None:
+    if not isinstance(images, Tensor) or images.ndim < 2:
+        raise InputError(f"images must be a tensor (n, channels, height, width), not {_describe(images)}")
+    if len(images) == 0:
+        raise InputError("images: a batch of zero; give at least one")
+    if expected is not None and tuple(images.shape[1:]) != expected:
+        raise InputError(f"images of shape {tuple(images.shape[1:])}, but this Decomposer was fitted on {expected}")
+    weight = next((p for p in module.parameters() if p.is_floating_point()), None)
+    if weight is not None and (images.dtype != weight.dtype or images.device != weight.device):
+        raise InputError(
+            f"images are {images.dtype} on {images.device}, the model is {weight.dtype} on {weight.device}: "
+            "convert with images.to(...)"
+        )
+    if not bool(images.isfinite().all()):
+        raise InputError("images contain NaN or infinity")
+
+
+def _describe(value: object) -> str:
+    return f"of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+
+
+def _directions(directions: Tensor, representation: Tensor, start: int, total: int) -> Tensor:
+    """Directions as `(direction, n, d)` for one chunk of images."""
+    n, d = representation.shape
+    if not isinstance(directions, Tensor) or directions.shape[-1:] != (d,) or directions.ndim not in (2, 3):
+        raise InputError(f"directions must be (direction, {d}) or (n, direction, {d}), not {_describe(directions)}")
+    if directions.ndim == 2:
+        return directions[:, None].expand(-1, n, -1)
+    if len(directions) != total:
+        raise InputError(f"directions for {len(directions)} images, but there are {total}")
+    return directions[start : start + n].transpose(0, 1)

@@ -1,0 +1,93 @@
+"""Push: sources -> representation, many components at once."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vitdecomp.trace.linear_graph import Apply, LinearGraph, Leaf, inputs, run_step
+from vitdecomp.trace.rule import Gate
+from vitdecomp.trace.rules.arithmetic import cast
+from vitdecomp.trace.rules.merge import drop, keep
+
+# Steps that treat leading axes alike: no need for vmap, which costs more than they do.
+_BROADCASTS = {operator.mul, operator.truediv, operator.neg, F.linear, keep, drop, cast}
+
+
+@dataclass(frozen=True, slots=True)
+class _Stack:
+    """Values of several leaves' tangents at one place, `(row, ...)`; `rows[leaf]` are those of a leaf."""
+
+    rows: Mapping[int, range]
+    values: Tensor
+
+
+def push(graph: LinearGraph, recorded: Mapping[Gate, Any], tangents: Mapping[int, Tensor]) -> dict[int, Tensor]:
+    """Push stacks of tangents through the linear map.
+
+    Args:
+        graph: the linear map.
+        recorded: the gates of a batch of n images.
+        tangents: for each leaf a stack of values, `(k, *shape of the leaf)`.
+
+    Returns:
+        For each of those leaves its images under the map, `(k, n, d)`.
+    """
+    last = graph.last_uses()
+    live: dict[int, list[_Stack]] = {}
+    for i, value in enumerate(graph.values):
+        match value:
+            case Leaf():
+                if i in tangents:
+                    live[i] = [_Stack({i: range(len(tangents[i]))}, tangents[i])]
+            case Apply():
+                if value.input in live:
+                    stack = _joined(live[value.input])
+                    live[i] = [_Stack(stack.rows, _apply(value, stack.values, recorded))]
+            case _:
+                terms = [stack for j in value.inputs if j in live for stack in live[j]]
+                if terms:
+                    live[i] = terms if _disjoint(terms) else [_joined(terms)]
+        for j in inputs(value):
+            if last[j] == i:
+                live.pop(j, None)
+    result = _joined(live[len(graph.values) - 1])
+    return {leaf: result.values[rows.start : rows.stop] for leaf, rows in result.rows.items()}
+
+
+def _apply(value: Apply, x: Tensor, recorded: Mapping[Gate, Any]) -> Tensor:
+    if value.step.fn in _BROADCASTS:
+        return run_step(value.step, x, recorded)
+    result: Tensor = torch.vmap(lambda row: run_step(value.step, row, recorded))(x)
+    return result
+
+
+def _disjoint(stacks: list[_Stack]) -> bool:
+    leaves = [leaf for stack in stacks for leaf in stack.rows]
+    return len(leaves) == len(set(leaves))
+
+
+def _joined(stacks: list[_Stack]) -> _Stack:
+    """One stack with the rows of all; rows of the same leaf, which came along several paths, are added."""
+    if len(stacks) == 1:
+        return stacks[0]
+    rows: dict[int, range] = {}
+    total = 0
+    for stack in stacks:
+        for leaf, part in stack.rows.items():
+            if leaf not in rows:
+                rows[leaf] = range(total, total + len(part))
+                total += len(part)
+    if _disjoint(stacks):
+        return _Stack(rows, torch.cat([s.values for s in stacks]))
+    values = stacks[0].values.new_zeros((total, *stacks[0].values.shape[1:]))
+    for stack in stacks:
+        for leaf, part in stack.rows.items():
+            values[rows[leaf].start : rows[leaf].stop] += stack.values[part.start : part.stop]
+    return _Stack(rows, values)

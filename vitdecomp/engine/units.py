@@ -1,0 +1,251 @@
+"""Units: the components at one granularity, and how leaves are cut into them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+from vitdecomp.component import CONSTANT_KIND, Component
+from vitdecomp.engine.push import push
+from vitdecomp.trace.linear_graph import Sum, inputs
+from vitdecomp.trace.paths import LinearPaths, Part
+from vitdecomp.trace.rule import Gate
+
+By: TypeAlias = "Literal['head', 'module', 'block', 'token', 'neuron'] | tuple[Literal['head'], Literal['token']]"
+HEADS, TOKENS, CHANNELS = 1, 2, 3  # axes of a leaf in canonical form, (n, head, token, channel)
+NEURON_KINDS = ("mlp", "conv")
+PUSHED_BYTES = 2**28  # how much the widest value of a push may take
+
+
+@dataclass(frozen=True, slots=True)
+class Granularity:
+    """One way to cut a model into components.
+
+    Attributes:
+        heads, tokens, neurons: which axes are cut.
+        kinds: the kinds of which `attribute` keeps that axis apart; empty for those without such an axis.
+        blocks: whether all sources of a residual block are one component.
+    """
+
+    heads: bool = False
+    tokens: bool = False
+    neurons: bool = False
+    blocks: bool = False
+    kinds: tuple[str, ...] = ()
+
+
+BY: dict[Any, Granularity] = {
+    "head": Granularity(heads=True),
+    "module": Granularity(),
+    "block": Granularity(blocks=True),
+    "token": Granularity(tokens=True, kinds=("attn", "mlp", "conv", "embed")),
+    ("head", "token"): Granularity(heads=True, tokens=True, kinds=("attn",)),
+    "neuron": Granularity(heads=True, neurons=True, kinds=NEURON_KINDS),
+}
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How one part is cut: into `heads` x `cells` (tokens or neurons) components, which begin at `start`."""
+
+    part: Part
+    heads: int
+    cells: int
+    axis: int | None
+    rows: tuple[int, ...]
+
+    @property
+    def count(self) -> int:
+        """How many components the part is cut into."""
+        return self.heads * self.cells
+
+
+@dataclass(frozen=True)
+class Units:
+    """All components at one granularity.
+
+    Attributes:
+        components: the components of `transform`.
+        rows: the components along the third axis of `attribute`, whose fourth axis are cells.
+        cuts: how each part is cut.
+    """
+
+    paths: LinearPaths
+    granularity: Granularity
+    components: tuple[Component, ...]
+    rows: tuple[Component, ...]
+    cuts: tuple[Cut, ...]
+
+    def attributed(self, leaves: Mapping[int, Tensor], adjoints: Mapping[int, Tensor], images: int) -> Tensor:
+        """<direction, contribution> from leaves and their adjoints, `(n, row)` or `(n, row, cell)`."""
+        index = {c: i for i, c in enumerate(self.rows)}
+        kept = [cut for cut in self.cuts if not self.granularity.kinds or self._kept(cut)]
+        cells = max((cut.cells for cut in kept), default=1)
+        example = next(iter(leaves.values()))
+        result = example.new_zeros((images, len(index), cells))
+        for cut in kept:
+            product = leaves[cut.part.leaf] * adjoints[cut.part.leaf]
+            table = self._summed(cut, cut.part.layout.canonical(product, images))
+            rows = [index[row] for row in self._row_components(cut)]
+            result[:, rows, : cut.cells] += table
+        return result if self.granularity.kinds else result[..., 0]
+
+    def _summed(self, cut: Cut, x: Tensor) -> Tensor:
+        """A canonical product summed to `(n, head, cell)`."""
+        if cut.axis == CHANNELS:
+            x = x.sum(TOKENS)
+            return x.reshape(len(x), 1, -1)
+        kept = {a for a in (HEADS if cut.heads > 1 else None, cut.axis) if a is not None}
+        x = x.sum([a for a in (HEADS, TOKENS, CHANNELS) if a not in kept])
+        return x.reshape(len(x), cut.heads, cut.cells)
+
+    def _kept(self, cut: Cut) -> bool:
+        return cut.part.who.kind in self.granularity.kinds
+
+    def _row_components(self, cut: Cut) -> list[Component]:
+        owners = [self.components[cut.rows[h * cut.cells]] for h in range(cut.heads)]
+        return [_row(owner) for owner in owners] if self._kept(cut) else owners
+
+    def pushed(self, recorded: Mapping[Gate, Any], images: int, like: Tensor) -> Tensor:
+        """Contributions of all components, `(n, component, d)`."""
+        values = like.new_zeros((images, len(self.components), like.shape[1]))
+        for jobs in self._batches(images, like.element_size()):
+            tangents = {
+                cut.part.leaf: self._tangents(cut, recorded[self.paths.graph.leaves[cut.part.leaf].value], images, some)
+                for cut, some in jobs
+            }
+            results = push(self.paths.graph, recorded, tangents)
+            for cut, some in jobs:
+                rows = torch.tensor(cut.rows, device=values.device)[some.start : some.stop]
+                values.index_add_(1, rows, results[cut.part.leaf].transpose(0, 1).to(values.dtype))
+        return values
+
+    def _tangents(self, cut: Cut, value: Tensor, images: int, some: range) -> Tensor:
+        """Copies of a leaf's value, each zero but in one unit, `(unit, *shape)`."""
+        if cut.count == 1:
+            return value[None]
+        canonical = cut.part.layout.canonical(value, images)
+        masks = torch.eye(cut.count, dtype=value.dtype, device=value.device)[some.start : some.stop]
+        if cut.axis == CHANNELS:
+            shape = (len(some), 1, canonical.shape[HEADS], 1, canonical.shape[CHANNELS])
+        else:
+            shape = (len(some), 1, cut.heads, cut.cells, 1)
+        return cut.part.layout.native(canonical * masks.reshape(shape), images)
+
+    def _batches(self, images: int, itemsize: int) -> Iterator[list[tuple[Cut, range]]]:
+        """Which units are pushed together, so that no value on the way grows beyond `PUSHED_BYTES`."""
+        batch: list[tuple[Cut, range]] = []
+        room = 0
+        for cut in self.cuts:
+            most = max(1, PUSHED_BYTES // (self._widest[cut.part.leaf] * images * itemsize))
+            for low in range(0, cut.count, most):
+                some = range(low, min(low + most, cut.count))
+                needed = len(some) / most
+                if batch and (room + needed > 1 or batch[-1][0] is cut):
+                    yield batch
+                    batch, room = [], 0
+                batch.append((cut, some))
+                room += needed
+        if batch:
+            yield batch
+
+    @cached_property
+    def _widest(self) -> dict[int, int]:
+        """For each leaf, the number of elements per image of the widest value behind it."""
+        graph, images = self.paths.graph, len(self.paths.captured.trial)
+        widest = {len(graph.values) - 1: 1}
+        for i in range(len(graph.values) - 1, -1, -1):
+            here = max(widest.get(i, 1), torch.Size(self.paths.sizes[i]).numel() // images)
+            widest[i] = max(here, 1)
+            for j in inputs(graph.values[i]):
+                widest[j] = max(widest.get(j, 1), widest[i])
+        return widest
+
+    @cached_property
+    def shares(self) -> dict[Component, tuple[Component, ...]]:
+        """For each constant, the other components that reach the sum that it joins."""
+        cut_of = {cut.part.leaf: cut for cut in self.cuts}
+        upstream: dict[int, frozenset[int]] = {}
+        joins: dict[int, frozenset[int]] = {}
+        graph = self.paths.graph
+        for i, value in enumerate(graph.values):
+            sources = frozenset({i}) if i in cut_of and not _is_constant(cut_of[i]) else frozenset()
+            upstream[i] = sources.union(*(upstream[j] for j in inputs(value)))
+            if isinstance(value, Sum):
+                for j in value.inputs:
+                    if j in cut_of and _is_constant(cut_of[j]):
+                        joins[j] = upstream[i]
+        shares: dict[Component, dict[Component, None]] = {}
+        for leaf, sources in joins.items():
+            receivers = shares.setdefault(self.components[cut_of[leaf].rows[0]], {})
+            for source in sorted(sources):
+                receivers.update(dict.fromkeys(self.components[row] for row in cut_of[source].rows))
+        return {constant: tuple(receivers) for constant, receivers in shares.items()}
+
+
+def _is_constant(cut: Cut) -> bool:
+    return cut.part.who.kind == CONSTANT_KIND
+
+
+def split(paths: LinearPaths, by: By) -> Units:
+    """Cut the parts of a model into components."""
+    granularity = BY[by]
+    components: dict[Component, int] = {}
+    rows: dict[Component, None] = {}
+    cuts = []
+    for part in paths.parts:
+        heads, cells, axis = _counts(part, granularity)
+        own = [_component(part, granularity, h, c) for h in range(heads) for c in range(cells)]
+        for component in own:
+            components.setdefault(component, len(components))
+        cut = Cut(part, heads, cells, axis, tuple(components[c] for c in own))
+        cuts.append(cut)
+        if not granularity.kinds:
+            rows.update(dict.fromkeys(own))
+        elif part.who.kind in granularity.kinds:
+            rows.update(dict.fromkeys(_row(own[h * cells]) for h in range(heads)))
+    return Units(paths, granularity, tuple(components), tuple(rows), tuple(cuts))
+
+
+def _counts(part: Part, granularity: Granularity) -> tuple[int, int, int | None]:
+    """Into how many heads and cells a part is cut, and along which axis the cells lie."""
+    kind, layout = part.who.kind, part.layout
+    if kind == CONSTANT_KIND:
+        return 1, 1, None
+    heads = layout.count("h") if granularity.heads and kind == "attn" else 1
+    if granularity.tokens and (not granularity.kinds or kind in granularity.kinds):
+        return heads, layout.count("t"), TOKENS
+    if granularity.neurons and kind in NEURON_KINDS:
+        return 1, layout.count("h") * layout.count("w"), CHANNELS
+    return heads, 1, None
+
+
+def _component(part: Part, granularity: Granularity, head: int, cell: int) -> Component:
+    who = part.who
+    if who.kind == CONSTANT_KIND:
+        return Component(who.name, who.kind, module=who.module)
+    if granularity.blocks and who.block is not None:
+        return Component(who.block, "block", block=who.block, module=who.block)
+    component = Component(who.name, who.kind, block=who.block, module=who.module)
+    if granularity.heads and who.kind == "attn":
+        number = part.first_head + head
+        component = replace(component, name=f"{component.name}.head.{number}", head=number)
+    if granularity.tokens and who.kind in granularity.kinds:
+        component = replace(component, name=f"{component.name}.token.{cell}", token=cell)
+    if granularity.neurons and who.kind in NEURON_KINDS:
+        component = replace(component, name=f"{component.name}.neuron.{cell}", neuron=cell)
+    return component
+
+
+def _row(component: Component) -> Component:
+    """The component without its token or neuron."""
+    for mark in (".token.", ".neuron."):
+        head, found, _ = component.name.rpartition(mark)
+        if found:
+            component = replace(component, name=head)
+    return replace(component, token=None, neuron=None)

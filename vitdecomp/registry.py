@@ -1,0 +1,82 @@
+"""A table of named things that refuses duplicates and suggests the name that was meant."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
+
+from vitdecomp.errors import SpecError
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Registry(Generic[K, V]):
+    """Names (or operators) to entries.
+
+    Args:
+        noun: what an entry is called in messages, such as `"adapter"`.
+    """
+
+    def __init__(self, noun: str) -> None:
+        self.noun = noun
+        self._entries: dict[K, V] = {}
+
+    def add(self, key: K, value: V, *, replace: bool = False) -> V:
+        """Store an entry.
+
+        Raises:
+            SpecError: the key is taken and `replace` is not set.
+        """
+        if not replace and self._entries.get(key, value) is not value:
+            raise SpecError(f"{self.noun} {key!s} is registered already; pass replace=True to take its place")
+        self._entries[key] = value
+        return value
+
+    def register(self, *keys: K, replace: bool = False) -> Callable[[V], V]:
+        """Decorate an entry to store it under every key."""
+
+        def decorate(value: V) -> V:
+            for key in keys:
+                self.add(key, value, replace=replace)
+            return value
+
+        return decorate
+
+    def remove(self, key: K) -> None:
+        """Forget an entry; a key that is not there is no error."""
+        self._entries.pop(key, None)
+
+    def get(self, key: K) -> V | None:
+        """The entry, or `None`."""
+        return self._entries.get(key)
+
+    def __getitem__(self, key: K) -> V:
+        """The entry.
+
+        Raises:
+            SpecError: no such key; the message names the nearest ones.
+        """
+        if key not in self._entries:
+            raise SpecError(f"no {self.noun} {str(key)!r}{did_you_mean(str(key), map(str, self._entries))}")
+        return self._entries[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._entries
+
+    def __iter__(self) -> Iterator[K]:
+        return iter(self._entries)
+
+    def values(self) -> Iterator[V]:
+        """The entries, in the order in which they came."""
+        return iter(self._entries.values())
+
+
+def did_you_mean(word: str, known: Iterator[str] | list[str], n: int = 3) -> str:
+    """`"; did you mean a, b?"` with the nearest known words, or what there is when nothing is near."""
+    choices = list(known)
+    near = difflib.get_close_matches(word, choices, n=n, cutoff=0.5)
+    if near:
+        return f"; did you mean {', '.join(near)}?"
+    return f"; there are: {', '.join(choices[:12])}" if choices and len(choices) <= 12 else ""

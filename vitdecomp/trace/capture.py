@@ -1,0 +1,234 @@
+"""A module becomes a functional torch.fx graph of ATen operations, checked equal to the module itself."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from vitdecomp.errors import InputError, TraceError
+from vitdecomp.tolerance import TOLERANCE, relative_error
+
+aten = torch.ops.aten
+TRACED_IMAGES = 2  # torch.export specialises sizes 0 and 1
+TRIAL_IMAGES = 3  # another number, to see that the graph holds for any
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """A functional graph of a module.
+
+    Attributes:
+        module: the graph; its parameters are the very tensors of the user's module.
+        image: the input node. output: the node of the representation.
+        trial: the images of the trial run, whose shapes stand in the nodes' meta as `trial_shape`.
+        front_end: what captured the graph.
+        batch: the only batch size that the graph holds for, `None` for any.
+    """
+
+    module: fx.GraphModule
+    image: fx.Node
+    output: fx.Node
+    trial: Tensor
+    front_end: str
+    batch: int | None
+
+
+def capture(module: nn.Module, images: Tensor) -> Captured:
+    """Capture the graph of a module that maps `(n, ...)` images to `(n, d)` vectors.
+
+    The module is left as it was: weights are shared, training flags and random state restored.
+
+    Raises:
+        TraceError: no front end can capture the module, or the graph computes something else.
+        InputError: the module refuses the images, or its output is not one vector per image.
+    """
+    with _undisturbed(module):
+        trial = _more(images, TRIAL_IMAGES)
+        expected = _run_eager(module, trial)
+        reasons = []
+        for name, front_end in FRONT_ENDS.items():
+            try:
+                graph = front_end(module, _more(images, TRACED_IMAGES))
+            except Exception as error:  # the front ends raise anything; each reason is reported if all fail
+                reasons.append(f"{name}: {_first_line(error)}")
+                continue
+            return _checked(graph, trial, expected, name)
+    raise TraceError(
+        f"cannot capture {type(module).__name__} as a graph. {'; '.join(reasons)}. "
+        "Make data-dependent Python control flow static for evaluation, then try again"
+    )
+
+
+def _more(images: Tensor, n: int) -> Tensor:
+    """n different images, made from those that are given with a little noise (no global random state is used)."""
+    source = torch.Generator().manual_seed(0)
+    repeated = images[torch.arange(n) % len(images)]
+    noise = torch.randn(repeated.shape, generator=source, dtype=torch.float64).to(repeated)
+    spread = images.double().std().clamp_min(0.1).to(repeated)
+    return repeated + 0.5 * spread * noise
+
+
+def _run_eager(module: nn.Module, trial: Tensor) -> Tensor:
+    try:
+        y = module(trial)
+    except Exception as error:
+        raise InputError(
+            f"{type(module).__name__} does not take images of shape {tuple(trial.shape[1:])} and dtype "
+            f"{_name(trial.dtype)}: {_first_line(error)}"
+        ) from error
+    if not isinstance(y, Tensor) or not y.is_floating_point() or y.ndim != 2 or len(y) != len(trial):
+        got = f"shape {tuple(y.shape)}" if isinstance(y, Tensor) else type(y).__name__
+        raise InputError(
+            f"{type(module).__name__} must return one vector per image, (n, d); for {len(trial)} images it "
+            f"returned {got}. Wrap it in a module that pools and selects the vector"
+        )
+    return y
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:300]
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+@contextmanager
+def _undisturbed(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode, no gradients, plain attention kernels; all put back afterwards, random state included."""
+    training = [m for m in module.modules() if m.training]
+    fast = torch.backends.mha.get_fastpath_enabled()
+    devices = sorted({p.device.index or 0 for p in module.parameters() if p.device.type == "cuda"})
+    with torch.random.fork_rng(devices), torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            for m in training:
+                m.training = False
+            torch.backends.mha.set_fastpath_enabled(False)
+            yield
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fast)
+            for m in training:
+                m.training = True
+
+
+def _export(module: nn.Module, images: Tensor) -> fx.GraphModule:
+    """torch.export: works for nearly every model, and names the module behind every node."""
+    program = torch.export.export(
+        module, (images,), strict=False, dynamic_shapes=({0: torch.export.Dim.AUTO},)
+    ).run_decompositions({})
+    signature = program.graph_signature
+    lifted = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+    named = {**dict(module.named_parameters(remove_duplicate=False)), **dict(module.named_buffers(remove_duplicate=False))}
+    constants = signature.inputs_to_lifted_tensor_constants
+    tensors = {name: named.get(fqn, program.state_dict.get(fqn)) for name, fqn in lifted.items()}
+    tensors |= {name: program.constants[fqn] for name, fqn in constants.items()}
+    tensors = {n: program.constants[lifted[n]] if t is None else t for n, t in tensors.items()}
+    names = {**lifted, **constants}
+    graph, values = fx.Graph(), {}
+    root: dict[str, Any] = {}
+    for node in program.graph.nodes:
+        if node.op == "placeholder" and node.name in tensors:
+            attribute = f"tensor_{len(root)}"
+            root[attribute] = tensors[node.name]
+            new = graph.get_attr(attribute)
+            new.meta = {**node.meta, "parameter": names[node.name]}
+        elif node.op == "get_attr":
+            root[node.target] = getattr(program.graph_module, node.target)
+            new = graph.get_attr(node.target)
+            new.meta = dict(node.meta)
+        else:
+            new = graph.node_copy(node, values.__getitem__)
+        values[node] = new
+    return fx.GraphModule(root, graph)
+
+
+def _make_fx(module: nn.Module, images: Tensor) -> fx.GraphModule:
+    """make_fx: for modules with Python that torch.export refuses; one batch size, parameters by identity."""
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    traced = make_fx(module.forward, tracing_mode="real", pre_dispatch=True, record_module_stack=True)(images)
+    traced = torch.fx.experimental.proxy_tensor.make_fx(torch.func.functionalize(traced))(images)
+    fqn = {id(t): n for n, t in [*module.named_parameters(), *module.named_buffers()]}
+    for node in traced.graph.nodes:
+        if node.op == "get_attr":
+            tensor = getattr(traced, node.target)
+            node.meta["parameter"] = fqn.get(id(tensor), node.target)
+    return traced
+
+
+FRONT_ENDS: dict[str, Callable[[nn.Module, Tensor], fx.GraphModule]] = {
+    "torch.export": _export,
+    "make_fx": _make_fx,
+}
+
+
+class _Trial(fx.Interpreter):
+    """A run that notes the shape and dtype of every value."""
+
+    def run_node(self, n: fx.Node) -> Any:
+        value = super().run_node(n)
+        if isinstance(value, Tensor):
+            n.meta["trial_shape"], n.meta["trial_dtype"] = tuple(value.shape), value.dtype
+        return value
+
+
+def _checked(graph: fx.GraphModule, trial: Tensor, expected: Tensor, front_end: str) -> Captured:
+    """Annotate the graph on the trial batch and compare it with the module."""
+    batch = None
+    try:
+        got = _Trial(graph).run(trial)
+    except Exception:  # the graph holds for the traced batch size alone
+        batch = TRACED_IMAGES
+        got = _Trial(graph).run(trial[:batch])
+    got = got[0] if isinstance(got, (tuple, list)) else got
+    expected = expected[: len(got)]
+    error = relative_error(got, expected).max().item()
+    if not error <= TOLERANCE[expected.dtype]:
+        raise TraceError(
+            f"the graph of {front_end} differs from the module by {error:.1e} (allowed {TOLERANCE[expected.dtype]:.0e}): "
+            "does the module use random numbers, or the other images of the batch, in evaluation?"
+        )
+    image, output = _ends(graph.graph)
+    _annotate(graph.graph)
+    graph.eval()
+    return Captured(graph, image, output, trial[:batch], front_end, batch)
+
+
+def _ends(graph: fx.Graph) -> tuple[fx.Node, fx.Node]:
+    image = next(n for n in graph.nodes if n.op == "placeholder")
+    result = next(n for n in graph.nodes if n.op == "output").args[0]
+    output = result[0] if isinstance(result, (tuple, list)) else result
+    return image, output
+
+
+SHAPE_ONLY = {
+    aten.sym_size, aten.zeros_like, aten.ones_like, aten.empty_like, aten.full_like, aten.new_zeros, aten.new_ones,
+    aten.new_full, aten.new_empty, aten.rand_like, aten.randn_like, aten.sym_numel, aten._assert_tensor_metadata,
+}  # fmt: skip
+
+
+def _annotate(graph: fx.Graph) -> None:
+    """Note for every node whether it depends on the image, and the module that calls it."""
+    for node in graph.nodes:
+        if node.op == "placeholder":
+            node.meta["varies"] = True
+        elif getattr(node.target, "overloadpacket", None) in SHAPE_ONLY:
+            node.meta["varies"] = False
+        else:
+            node.meta["varies"] = any(i.meta.get("varies") for i in node.all_input_nodes)
+        node.meta["module"] = _module(node)
+
+
+def _module(node: fx.Node) -> str:
+    """Path of the innermost module on the stack, without the mark of a repeated call."""
+    stack = node.meta.get("nn_module_stack") or {}
+    paths = [str(path) for path, _ in stack.values() if not str(path).startswith("_empty")]
+    return paths[-1].split("@")[0] if paths else ""

@@ -1,0 +1,303 @@
+"""Which axis of a leaf is the image, the head, the token, the channel: read off the graph, not off names.
+
+The image axis comes from an experiment (which elements reach the second image's representation). Heads and
+channels come from following each element's coordinates through the moves between the leaf and the first product
+with a parameter: what lies along that product's channel axis is heads and channels, all else is tokens.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from vitdecomp.trace.linear_graph import Apply, Leaf, LinearGraph, Sum, inputs, run_step
+from vitdecomp.trace.rule import Gate, linear_terms, shape, varies
+from vitdecomp.trace.rules.arithmetic import cast
+from vitdecomp.trace.rules.merge import drop, keep
+from vitdecomp.trace.rules.parametric import contracted_axis
+from vitdecomp.trace.sites import behind, free_axes
+
+IMAGE, HEAD, TOKEN, CHANNEL = "nhtw"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a leaf's axes factor into images, heads, tokens and channels.
+
+    Attributes:
+        factors: for each axis its factors from the outermost to the innermost, as (label, size); the size of
+            the image factor is -1.
+    """
+
+    factors: tuple[tuple[tuple[str, int], ...], ...]
+
+    def count(self, label: str) -> int:
+        """How many heads, tokens or channels there are."""
+        return torch.Size([size for axis in self.factors for name, size in axis if name == label]).numel()
+
+    def canonical(self, x: Tensor, images: int) -> Tensor:
+        """A leaf's value (leading batch axes allowed) as `(..., n, head, token, channel)`."""
+        lead = x.shape[: x.ndim - len(self.factors)]
+        flat = x.reshape(*lead, *self._sizes(images))
+        order = [*range(len(lead)), *(len(lead) + i for i in self._order())]
+        return flat.permute(order).reshape(*lead, images, *(self.count(s) for s in (HEAD, TOKEN, CHANNEL)))
+
+    def native(self, x: Tensor, images: int) -> Tensor:
+        """The inverse of `canonical`."""
+        lead = x.shape[:-4]
+        order, sizes = self._order(), self._sizes(images)
+        split = x.reshape(*lead, *(sizes[i] for i in order))
+        back = [*range(len(lead)), *(len(lead) + order.index(i) for i in range(len(order)))]
+        native = [torch.Size([images if s == -1 else s for _, s in axis]).numel() for axis in self.factors]
+        return split.permute(back).reshape(*lead, *native)
+
+    def _flat(self) -> list[tuple[str, int]]:
+        return [factor for axis in self.factors for factor in axis]
+
+    def _sizes(self, images: int) -> list[int]:
+        return [images if size == -1 else size for _, size in self._flat()]
+
+    def _order(self) -> list[int]:
+        flat = self._flat()
+        return [i for label in (IMAGE, HEAD, TOKEN, CHANNEL) for i, (name, _) in enumerate(flat) if name == label]
+
+
+class _Axes:
+    """The factors of a shape while they are being found."""
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        self.factors: list[list[tuple[str, int]]] = [[(TOKEN, size)] for size in shape]
+
+    def split(self, axis: int, inner: int, size: int, label: str) -> None:
+        """Take the factor of some size whose elements lie `inner` apart out of what is still unnamed."""
+        below, found = 1, []
+        for name, length in reversed(self.factors[axis]):
+            part = inner // below
+            if name == TOKEN and inner % below == 0 and length % (part * size) == 0 and below <= inner < below * length:
+                found += [(TOKEN, part), (label, size), (TOKEN, length // (part * size))]
+            else:
+                found.append((name, length))
+            below *= length
+        self.factors[axis] = [f for f in reversed(found) if f[0] != TOKEN or f[1] != 1]
+
+    def rest(self, axis: int, label: str) -> None:
+        """Name all that is unnamed on an axis."""
+        self.factors[axis] = [(label if name == TOKEN else name, size) for name, size in self.factors[axis]]
+
+    def freeze(self) -> Layout:
+        return Layout(tuple(tuple((n, -1 if n == IMAGE else s) for n, s in axis) for axis in self.factors))
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """The way from a leaf to where its channels are mixed first.
+
+    Attributes:
+        steps: the values on the way.
+        end: the value at which channels are mixed, or the output.
+        channels: for every axis of the leaf, its coordinate along the channel axis there, `(axis, channel)`.
+    """
+
+    steps: tuple[int, ...]
+    end: int
+    channels: Tensor
+
+
+def users(graph: LinearGraph) -> dict[int, int]:
+    """The first value that uses each value."""
+    first: dict[int, int] = {}
+    for i, value in enumerate(graph.values):
+        for j in inputs(value):
+            first.setdefault(j, i)
+    return first
+
+
+def follow(graph: LinearGraph, leaf: int, recorded: Mapping[Gate, Any], first: Mapping[int, int]) -> Way:
+    """Follow a leaf's coordinates to the first product with a parameter."""
+    value = graph.values[leaf]
+    assert isinstance(value, Leaf)
+    fields = coordinates(recorded[value.value].shape)
+    steps, at = [leaf], leaf
+    while at in first:
+        following = graph.values[first[at]]
+        at = first[at]
+        steps.append(at)
+        if isinstance(following, Sum):
+            continue
+        assert isinstance(following, Apply)
+        axis = contracted_axis(following.step.fn, following.step.args)
+        if axis is not None and not _mixes_by_image(following):
+            return Way(tuple(steps), at, _along(fields, axis))
+        fields = _advance(following, fields, recorded)
+    return Way(tuple(steps), at, _along(fields, -1))
+
+
+def _mixes_by_image(value: Apply) -> bool:
+    """Whether the matrix of a product is a gate of the image (an attention pattern), not a parameter."""
+    matrix = value.step.args[0]
+    return isinstance(matrix, Gate) or varies(matrix) or isinstance(matrix, str) and _varying_operand(value)
+
+
+def _varying_operand(value: Apply) -> bool:
+    return any(varies(x) for x in value.step.args[2])
+
+
+def coordinates(shape: Sequence[int]) -> Tensor:
+    """The coordinate of every element on every axis, and a field of ones, `(axis + 1, *shape)`."""
+    grids = torch.meshgrid(*(torch.arange(s, dtype=torch.float64) for s in shape), indexing="ij")
+    return torch.stack([*grids, torch.ones(tuple(shape), dtype=torch.float64)])
+
+
+_KEEPS_PLACE = {operator.mul, operator.truediv, operator.neg, keep, drop, cast}
+
+
+def _advance(value: Apply, fields: Tensor, recorded: Mapping[Gate, Any]) -> Tensor:
+    """Coordinates behind a step: weighted means where it mixes elements, NaN where nothing comes from the leaf."""
+    if value.step.fn in _KEEPS_PLACE:
+        return fields
+    moved = [run_step(value.step, field, _Wide(recorded)) for field in fields]
+    ones = moved[-1]
+    return torch.stack([*(m / ones for m in moved[:-1]), (ones != 0).to(ones.dtype)])
+
+
+class _Wide(dict[Gate, Any]):
+    """Gates in float64 on the CPU, converted when they are asked for."""
+
+    def __init__(self, recorded: Mapping[Gate, Any]) -> None:
+        super().__init__()
+        self.recorded = recorded
+
+    def __missing__(self, gate: Gate) -> Any:
+        value = self.recorded[gate]
+        if isinstance(value, Tensor):
+            value = value.cpu().double() if value.is_floating_point() else value.cpu()
+        return value
+
+
+def _along(fields: Tensor, axis: int) -> Tensor:
+    """Coordinates along an axis, at the first place where all of them are known."""
+    axis = axis if axis < 0 else axis - (fields.ndim - 1)
+    rows = fields.movedim(axis, -1).flatten(1, -2)
+    known = (rows[-1] > 0).all(-1) & rows.isfinite().all(-1).all(0)
+    place = int(known.nonzero()[0]) if known.any() else 0
+    return rows[:-1, place].nan_to_num().round()
+
+
+def find_layout(leaf: Leaf, value: Tensor, way: Way | None, support: Tensor, images: int) -> Layout:
+    """The layout of one leaf.
+
+    Args:
+        leaf: the leaf. value: its value on the trial batch.
+        way: the way to the first product with a parameter; `None` for constants, which have tokens only.
+        support: which elements reach the second image's representation.
+        images: the number of images.
+    """
+    axes = _Axes(value.shape)
+    axis, inner = _image_factor(value.shape, support, images)
+    axes.split(axis, inner, images, IMAGE)
+    if way is not None:
+        _name_channels(leaf, value, way, axes)
+    return axes.freeze()
+
+
+def _image_factor(size: Sequence[int], support: Tensor, images: int) -> tuple[int, int]:
+    """The axis that holds the images, and how far apart they lie on it."""
+    where = support.nonzero()
+    for axis, length in enumerate(size):
+        if length % images:
+            continue
+        divisors = [d for d in range(length // images, 0, -1) if (length // images) % d == 0]
+        for inner in divisors:
+            if bool((where[:, axis] // inner % images == 1).all()):
+                return axis, inner
+    return 0, size[0] // images
+
+
+def _name_channels(leaf: Leaf, value: Tensor, way: Way, axes: _Axes) -> None:
+    """Name heads and channels among what lies along the channel axis."""
+    moving = [a for a in range(value.ndim) if way.channels[a].unique().numel() > 1]
+    site = behind(leaf.node) if leaf.kind == "source" else None
+    if site is None:
+        for axis in moving:
+            _name(axes, axis, way.channels[axis], CHANNEL)
+    elif site is leaf.node:
+        # Values in front of the pattern share the axes of its output: heads in front, channels free.
+        free = free_axes(site) if value.ndim == len(shape(site)) else {value.ndim - 1}
+        for axis in moving:
+            _name(axes, axis, way.channels[axis], CHANNEL if axis in free else HEAD)
+    else:
+        _name_behind(site, leaf.node, moving, axes)
+
+
+def _name(axes: _Axes, axis: int, along: Tensor, label: str) -> None:
+    places = along.unique()
+    gaps = places.diff().unique()
+    inner = int(gaps[0]) if len(gaps) == 1 else 1
+    axes.split(axis, inner, len(places), label)
+
+
+def _name_behind(site: fx.Node, node: fx.Node, moving: Sequence[int], axes: _Axes) -> None:
+    """Heads of an attention whose output was merged, activated or gated before this node."""
+    fields = _site_coordinates(site, node)
+    for axis in moving:
+        if fields is None or fields.ndim - 1 != len(axes.factors):
+            axes.rest(axis, CHANNEL)
+            continue
+        along = _along(fields, axis)
+        free = free_axes(site)
+        heads = [along[a] for a in range(len(along)) if a not in free and along[a].unique().numel() > 1]
+        for head in heads:
+            changes = int((head.diff() != 0).nonzero()[0]) + 1
+            axes.split(axis, changes, head.unique().numel(), HEAD)
+        axes.rest(axis, CHANNEL)
+
+
+def _site_coordinates(site: fx.Node, node: fx.Node) -> Tensor | None:
+    """Coordinates of an attention's output at a later node, through moves and pointwise operations."""
+    known: dict[fx.Node, Tensor] = {site: coordinates(shape(site))}
+    frontier = [site]
+    while frontier:
+        here = frontier.pop(0)
+        for user in here.users:
+            if user in known or user is node and shape(user) != shape(here) and not _moves(user):
+                continue
+            fields = _step_fields(user, here, known[here])
+            if fields is not None:
+                known[user] = fields
+                frontier.append(user)
+    return known.get(node)
+
+
+def _moves(node: fx.Node) -> bool:
+    return bool(linear_terms(node))
+
+
+def _step_fields(user: fx.Node, here: fx.Node, fields: Tensor) -> Tensor | None:
+    if shape(user) == shape(here) and shape(user):
+        return fields
+    try:
+        terms = [t for t in linear_terms(user) or () if t.operand is here]
+        if len(terms) != 1:
+            return None
+        for step in terms[0].steps:
+            if contracted_axis(step.fn, step.args) is not None:
+                return None
+            fields = _advance(Apply(0, step, user), fields, _Shapes())
+    except LookupError:
+        return None
+    return fields
+
+
+class _Shapes(dict[Gate, Any]):
+    """Stands in for recorded gates: sizes of the trial batch are all that a move needs."""
+
+    def __missing__(self, gate: Gate) -> Any:
+        node = gate.args[0]
+        if gate.fn.__name__ != "shape_of" or not isinstance(node, fx.Node):
+            raise LookupError(str(gate))
+        return shape(node)

@@ -1,0 +1,181 @@
+"""Names for components: the path of the module that computes each, its kind, and the residual block it is in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import fx
+
+from vitdecomp.trace.linear_graph import CONSTANT, IMAGE, Apply, Leaf, LinearGraph, Sum
+from vitdecomp.trace.rule import module_path, shape, varies
+from vitdecomp.trace.rules.parametric import CONVOLUTIONS, convolve
+from vitdecomp.trace.sites import behind, is_pointwise
+
+aten = torch.ops.aten
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a leaf is.
+
+    Attributes:
+        name, kind, block, module: as in `Component`.
+    """
+
+    name: str
+    kind: str
+    block: str | None
+    module: str | None
+
+
+def identify(graph: LinearGraph, leaf: int, steps: Sequence[int], end: int, stem: frozenset[fx.Node]) -> Identity:
+    """Name a source or the image.
+
+    Args:
+        graph: the linear graph. leaf: the source.
+        steps: the values from the leaf to the first product with a parameter. end: that product.
+        stem: sources behind which nothing but the image lies.
+    """
+    source = graph.values[leaf]
+    assert isinstance(source, Leaf)
+    if source.kind == IMAGE or stem == {source.node}:
+        return Identity("embed", "embed", None, _first_module(graph, steps))
+    final = graph.values[end]
+    path = module_path(source.node)
+    module = common_path(path, module_path(final.node)) or path
+    kind = "embed" if source.node in stem else _kind(source.node, final)
+    block = _block(graph, steps[-1], module)
+    if module in ("", block):
+        module = f"{module}.{kind}".lstrip(".")
+    return Identity(module, kind, block, module)
+
+
+def _first_module(graph: LinearGraph, steps: Sequence[int]) -> str | None:
+    return next((module_path(graph.values[i].node) for i in steps[1:] if module_path(graph.values[i].node)), None)
+
+
+def common_path(a: str, b: str) -> str:
+    """The longest module path that both lie in."""
+    shared: list[str] = []
+    for x, y in zip(a.split("."), b.split("."), strict=False):
+        if x != y:
+            break
+        shared.append(x)
+    return ".".join(shared)
+
+
+def _kind(node: fx.Node, final: Apply | Sum | Leaf) -> str:
+    if behind(node) is not None:
+        return "attn"
+    if not (isinstance(final, Apply) and final.step.fn is convolve):
+        return "mlp"
+    weight = final.step.args[0]
+    return "conv" if _is_spatial(weight) or _made_by_spatial_convolution(node) else "mlp"
+
+
+def _is_spatial(weight: fx.Node) -> bool:
+    return any(s > 1 for s in shape(weight)[2:])
+
+
+def _made_by_spatial_convolution(node: fx.Node, limit: int = 32) -> bool:
+    """Whether the nearest product with a parameter behind a node is a convolution over space."""
+    frontier, seen = [node], 0
+    while frontier and seen < limit:
+        here, seen = frontier.pop(0), seen + 1
+        packet = getattr(here.target, "overloadpacket", None)
+        if packet in (*CONVOLUTIONS, aten.convolution):
+            return _is_spatial(here.args[1])  # type: ignore[arg-type]
+        if packet in (aten.linear, aten.matmul, aten.addmm):
+            return False
+        operands = [i for i in here.all_input_nodes if varies(i)]
+        frontier.extend(sorted(operands, key=lambda n: -torch.Size(shape(n)).numel())[:1])
+    return False
+
+
+def _block(graph: LinearGraph, start: int, module: str) -> str | None:
+    """The residual block: the module whose sum the branch joins, or the numbered part of it that holds the branch."""
+    node = _residual_sum(graph, start)
+    if node is None:
+        return None
+    owner = module_path(node)
+    if owner and common_path(owner, module) != owner:
+        return owner
+    rest = module[len(owner) :].lstrip(".").split(".") if module != owner else []
+    for i, part in enumerate(rest):
+        if part.isdigit():
+            return ".".join([p for p in (owner, *rest[: i + 1]) if p])
+    return owner or (rest[0] if rest else None)
+
+
+def _residual_sum(graph: LinearGraph, start: int) -> fx.Node | None:
+    """The first sum of two branches that depend on the image."""
+    at = start
+    for i in range(start, len(graph.values)):
+        value = graph.values[i]
+        if i != start and at not in _inputs(value):
+            continue
+        at = i
+        if isinstance(value, Sum) and sum(not _constant(graph, j) for j in value.inputs) > 1:
+            return value.node
+    return None
+
+
+def _inputs(value: Leaf | Apply | Sum) -> tuple[int, ...]:
+    return (value.input,) if isinstance(value, Apply) else value.inputs if isinstance(value, Sum) else ()
+
+
+def _constant(graph: LinearGraph, i: int) -> bool:
+    value = graph.values[i]
+    return isinstance(value, Leaf) and value.kind == CONSTANT
+
+
+def constant_name(leaf: Leaf) -> str:
+    """`bias.<module>`, `const.<parameter>` or `const.<module>.<statistic>`."""
+    if leaf.label:
+        return ".".join(p for p in ("const", module_path(leaf.node), leaf.label) if p)
+    if not isinstance(leaf.origin, fx.Node):
+        return ".".join(p for p in ("const", module_path(leaf.node), "scalar") if p)
+    parameters = _parameters(leaf.origin)
+    path = parameters[0] if parameters else f"{module_path(leaf.node)}.{leaf.origin.name}".lstrip(".")
+    stem, _, last = path.rpartition(".")
+    if last == "bias":
+        return f"bias.{stem}" if stem else "bias"
+    if last.endswith("_bias"):
+        return f"bias.{path.removesuffix('_bias')}"
+    return f"const.{path}"
+
+
+def _parameters(node: fx.Node) -> list[str]:
+    """Paths of the parameters that a constant is made of, the nearest first."""
+    found: list[str] = []
+    frontier, seen = [node], set()
+    while frontier:
+        here = frontier.pop(0)
+        if here in seen:
+            continue
+        seen.add(here)
+        if "parameter" in here.meta:
+            found.append(here.meta["parameter"])
+        frontier.extend(here.all_input_nodes)
+    return found
+
+
+def unique_names(identities: Mapping[int, Identity]) -> dict[int, str]:
+    """Names made unique: attentions of one module share a prefix, other sources are numbered from the second on."""
+    kinds: dict[str, set[str]] = {}
+    for who in identities.values():
+        kinds.setdefault(who.name, set()).add(who.kind)
+    names: dict[int, str] = {}
+    taken: dict[str, int] = {}
+    for i, who in identities.items():
+        name = who.name if len(kinds[who.name]) == 1 else f"{who.name}.{who.kind}"
+        if who.kind != "attn":
+            taken[name] = taken.get(name, 0) + 1
+            name = name if taken[name] == 1 else f"{name}.{taken[name]}"
+        names[i] = name
+    return names
+
+
+__all__ = ["Identity", "common_path", "constant_name", "identify", "is_pointwise", "unique_names"]

@@ -1,0 +1,120 @@
+"""Open the fewest gates: where the plain rule stops too late, the path goes on through a frozen non-linearity.
+
+A model that ends in an activation or an attention pool would be a sum of one or two terms. Such a trunk
+non-linearity is told from an ordinary component by an experiment: hold the values of all sources that could be
+opened, exchange the images, and see which of them had to be held for the representation to stay the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Set
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from vitdecomp.trace.capture import Captured
+from vitdecomp.trace.linear_graph import CONSTANT, LinearGraph
+from vitdecomp.trace.rule import OPENINGS, Op, lookup, shape
+from vitdecomp.trace.sites import is_product_of_data, single_query
+
+Frontier = Callable[[frozenset[fx.Node]], LinearGraph]
+MAX_CUTS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Trunk:
+    """What stands between the image and everything that can be reached.
+
+    Attributes:
+        opened: non-linear nodes on the trunk to be walked through.
+        stem: those behind which nothing but the image lies; they stay sources, as the embedding.
+    """
+
+    opened: frozenset[fx.Node]
+    stem: frozenset[fx.Node]
+
+
+def find_trunk(captured: Captured, frontier: Frontier, opened: frozenset[fx.Node]) -> Trunk:
+    """Find the gates to open.
+
+    Args:
+        captured: the model's graph.
+        frontier: the linear graph that is reached with some nodes open.
+        opened: nodes that are open already, on the user's wish.
+    """
+    reached = [_sources(frontier(opened))]
+    cuts: list[frozenset[fx.Node]] = []
+    while len(cuts) < MAX_CUTS:
+        cut = _cut(captured, [n for n in reached[-1] if _can_open(n)])
+        if not cut:
+            break
+        cuts.append(cut)
+        reached.append(_sources(frontier(opened.union(*cuts))))
+    useful = 0
+    for k in range(len(cuts)):
+        later = cuts[k + 1] if k + 1 < len(cuts) else frozenset()
+        if reached[k + 1] - reached[k] - later - {captured.image}:
+            useful = k + 1
+    stem = cuts[useful] if useful < len(cuts) else frozenset()
+    return Trunk(opened.union(*cuts[:useful]), stem)
+
+
+def _sources(graph: LinearGraph) -> frozenset[fx.Node]:
+    return frozenset(leaf.node for leaf in graph.leaves.values() if leaf.kind != CONSTANT)
+
+
+def _can_open(node: fx.Node) -> bool:
+    op = Op(node)
+    if lookup(OPENINGS, op.target) is None:
+        return False
+    return single_query(op) if is_product_of_data(node) else True
+
+
+def _cut(captured: Captured, candidates: Iterable[fx.Node]) -> frozenset[fx.Node] | None:
+    """The candidates through which every way from image to output leads; `None` if there is another way."""
+    wanted = frozenset(candidates)
+    if not wanted:
+        return None
+    before = _Hold(captured.module, wanted, {})
+    output = _first(before.run(captured.trial))
+    after = _Hold(captured.module, wanted, before.values)
+    changed = _first(after.run(captured.trial.roll(1, 0)))
+    return frozenset(after.held) if _equal(output, changed) else None
+
+
+def _first(result: Any) -> Tensor:
+    tensor: Tensor = result[0] if isinstance(result, (tuple, list)) else result
+    return tensor
+
+
+def _equal(a: Tensor, b: Tensor) -> bool:
+    scale = torch.finfo(a.dtype).eps ** 0.75
+    return torch.allclose(a, b, rtol=scale, atol=scale * float(a.abs().max()))
+
+
+class _Hold(fx.Interpreter):
+    """A run that keeps the values of some nodes, and holds them to given ones where they would change."""
+
+    def __init__(self, module: fx.GraphModule, nodes: Set[fx.Node], values: dict[fx.Node, Tensor]) -> None:
+        super().__init__(module)
+        self.nodes, self.given = nodes, values
+        self.values: dict[fx.Node, Tensor] = {}
+        self.held: list[fx.Node] = []
+
+    @torch.no_grad()
+    def run_node(self, n: fx.Node) -> Any:
+        value = super().run_node(n)
+        if n not in self.nodes:
+            return value
+        self.values[n] = value
+        if n in self.given and not _equal(self.given[n], value):
+            self.held.append(n)
+            return self.given[n]
+        return value
+
+
+def shape_note(node: fx.Node) -> str:
+    """The shape of a node's value per image, for a report."""
+    return "x".join(str(s) for s in shape(node)[1:])

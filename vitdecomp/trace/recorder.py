@@ -1,0 +1,95 @@
+"""One run of the model that also records what the linear graph needs: leaves and gates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from vitdecomp.trace.capture import Captured
+from vitdecomp.trace.rule import Gate, same
+
+
+class Recorder:
+    """The model's graph with the gates as further outputs.
+
+    Args:
+        captured: the model's graph; its tensors are shared.
+        gates: what to record.
+    """
+
+    def __init__(self, captured: Captured, gates: Sequence[Gate]) -> None:
+        graph = fx.Graph()
+        copies: dict[fx.Node, fx.Node] = {}
+        graph.graph_copy(captured.module.graph, copies)
+        emit = _Emitter(graph, copies)
+        recorded = [emit(g) for g in gates]
+        graph.output((copies[captured.output], tuple(recorded)))
+        graph.eliminate_dead_code()
+        self.gates = tuple(gates)
+        self.module = fx.GraphModule(captured.module, graph)
+
+    def __call__(self, images: Tensor) -> tuple[Tensor, dict[Gate, Any]]:
+        """The representation, and the recorded values."""
+        with torch.no_grad():
+            representation, values = self.module(images)
+        return representation, dict(zip(self.gates, values, strict=True))
+
+
+class _Emitter:
+    """Writes gates into a copy of the graph, each as early as it can be computed, each only once."""
+
+    def __init__(self, graph: fx.Graph, copies: dict[fx.Node, fx.Node]) -> None:
+        self.graph, self.copies = graph, copies
+        self.anchor = {node: node for node in graph.nodes}  # the model's node behind which a gate stands
+        self.order = {node: i for i, node in enumerate(graph.nodes)}
+        self.tail = dict(self.anchor)  # the last gate that stands behind each of the model's nodes
+        self.done: dict[Gate, fx.Node] = {}
+        self.first = next(n for n in graph.nodes if n.op == "placeholder")
+
+    def __call__(self, gate: Gate) -> fx.Node:
+        if gate.fn is same and isinstance(gate.args[0], fx.Node):
+            return self.copies[gate.args[0]]
+        if gate not in self.done:
+            self.done[gate] = self._emit(gate)
+        return self.done[gate]
+
+    def _emit(self, gate: Gate) -> fx.Node:
+        nodes: list[fx.Node] = []
+        template = self._template((gate.args, gate.kwargs), nodes)
+        anchor = max((self.anchor[n] for n in nodes), key=self.order.__getitem__, default=self.first)
+        with self.graph.inserting_after(self.tail[anchor]):
+            node = self.graph.call_function(_Call(gate.fn, template), tuple(nodes))
+        self.anchor[node], self.tail[anchor] = anchor, node
+        return node
+
+    def _template(self, value: Any, nodes: list[fx.Node]) -> Any:
+        if isinstance(value, (fx.Node, Gate)):
+            nodes.append(self.copies[value] if isinstance(value, fx.Node) else self(value))
+            return _Slot(len(nodes) - 1)
+        return tuple(self._template(v, nodes) for v in value) if isinstance(value, tuple) else value
+
+
+class _Slot(int):
+    """The place of a node's value among the arguments of a call."""
+
+
+class _Call:
+    """A function applied to arguments in which slots stand for the values of nodes."""
+
+    def __init__(self, fn: Callable[..., Any], template: tuple[Any, Any]) -> None:
+        self.fn, self.template = fn, template
+        self.__name__ = getattr(fn, "__name__", "gate").split(".")[0]
+        self.__qualname__, self.__module__ = self.__name__, __name__
+
+    def __call__(self, *values: Any) -> Any:
+        args, kwargs = self.template
+        return self.fn(*_fill(args, values), **{k: _fill(v, values) for k, v in kwargs})
+
+
+def _fill(template: Any, values: Sequence[Any]) -> Any:
+    if isinstance(template, _Slot):
+        return values[template]
+    return tuple(_fill(t, values) for t in template) if isinstance(template, tuple) else template

@@ -1,0 +1,238 @@
+"""The language in which an operation says how it is linear, and the table of all that have said so.
+
+A rule looks at one call of an operation and answers with a list of terms whose sum is the operation's output:
+
+    @register_rule(aten.linear)
+    def linear(op, x, weight, bias=None):
+        return [data(x).then(F.linear, weight), *op.constant(bias)]
+
+Every term is one operand, followed by steps that are linear in it. All else that a step mentions (a weight, a
+size, the output of another node) is a *gate*: its value is recorded while the model runs, and frozen. A rule
+that answers `None` says that the operation is not linear here; the path then ends at it, as a source.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, fx
+
+from vitdecomp.errors import NoRuleError
+from vitdecomp.registry import Registry
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """A value to be recorded while the model runs: `fn(*args)`, with nodes and gates in `args` evaluated."""
+
+    fn: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: tuple[tuple[str, Any], ...] = ()
+
+    def __str__(self) -> str:
+        return getattr(self.fn, "__name__", str(self.fn))
+
+
+def same(value: Any) -> Any:
+    """The gate that records a node as it is."""
+    return value
+
+
+def shape_of(x: Tensor) -> tuple[int, ...]:
+    """The gate that records a shape, so that a step fits every batch size."""
+    return tuple(x.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One linear step, `x -> fn(x, *args, **kwargs)`; nodes and gates in the arguments are frozen."""
+
+    fn: Callable[..., Tensor]
+    args: tuple[Any, ...] = ()
+    kwargs: tuple[tuple[str, Any], ...] = ()
+
+
+Operand: TypeAlias = "fx.Node | Gate | float | int"
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """An operand and the linear steps that it takes. A `Gate` as operand is an additive frozen value."""
+
+    operand: Operand
+    steps: tuple[Step, ...] = ()
+    label: str = ""
+
+    def then(self, fn: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Term:
+        """The term after one more step."""
+        return replace(self, steps=(*self.steps, Step(fn, _freeze(args), tuple((k, _freeze(v)) for k, v in kwargs.items()))))
+
+
+def data(operand: Operand) -> Term:
+    """The operand that the path goes on into."""
+    return Term(operand)
+
+
+def frozen(label: str, fn: Callable[..., Any], *args: Any) -> Term:
+    """An additive value computed from the model's own values and frozen, such as a norm's mean."""
+    return Term(Gate(fn, _freeze(args)), label=label)
+
+
+def gate(fn: Callable[..., Any], *args: Any) -> Gate:
+    """A multiplicative value computed from the model's own values and frozen, such as a norm's 1/std."""
+    return Gate(fn, _freeze(args))
+
+
+def _freeze(value: Any) -> Any:
+    """Lists become tuples, so that gates can be compared and shared."""
+    return tuple(_freeze(v) for v in value) if isinstance(value, (list, tuple)) else value
+
+
+class Op:
+    """One call of an operation in the graph, as a rule sees it.
+
+    Attributes:
+        node: the node whose value is asked for.
+        call: the node that calls the operation; differs from `node` when that picks one of several outputs.
+        index: which output is asked for, 0 for an operation with one.
+        shape: shape of that output on the trial batch.
+    """
+
+    def __init__(self, node: fx.Node) -> None:
+        picks = node.target is operator.getitem and isinstance(node.args[0], fx.Node)
+        self.node = node
+        self.call: fx.Node = node.args[0] if picks else node  # type: ignore[assignment]
+        self.index: int = node.args[1] if picks else 0  # type: ignore[assignment]
+        self.shape: tuple[int, ...] = shape(node)
+
+    @property
+    def target(self) -> Any:
+        """The operation."""
+        return self.call.target
+
+    @property
+    def size(self) -> Gate:
+        """The output's shape, recorded anew for each batch."""
+        return Gate(shape_of, (self.node,))
+
+    def arguments(self) -> tuple[list[Any], dict[str, Any]]:
+        """Positional arguments with the schema's defaults filled in, and the keyword-only ones that are given."""
+        schema = getattr(self.target, "_schema", None)
+        if schema is None:
+            return list(self.call.args), dict(self.call.kwargs)
+        positional, keywords = [], dict(self.call.kwargs)
+        for i, argument in enumerate(a for a in schema.arguments if not a.kwarg_only):
+            given = i < len(self.call.args)
+            positional.append(self.call.args[i] if given else keywords.pop(argument.name, argument.default_value))
+        return positional, keywords
+
+    def reshaped(self, operand: Operand) -> Term:
+        """The operand with its elements in the same order and the shape of the output."""
+        return data(operand).then(torch.reshape, self.size)
+
+    def fit(self, term: Term) -> Term:
+        """The term, broadcast to the shape of the output if its operand is smaller."""
+        operand = term.operand
+        if isinstance(operand, fx.Node) and shape(operand) == self.shape:
+            return term
+        return term.then(broadcast, self.size)
+
+    def constant(self, operand: Operand | None, axis: int = -1) -> list[Term]:
+        """The term of an optional bias that lies along one axis of the output; none if there is none."""
+        if operand is None:
+            return []
+        after = len(self.shape) - 1 - (axis % len(self.shape))
+        return [data(operand).then(along, after).then(broadcast, self.size)]
+
+
+def broadcast(x: Tensor, size: Sequence[int]) -> Tensor:
+    """Expand to a full shape."""
+    return x.expand(tuple(size))
+
+
+def along(x: Tensor, after: int) -> Tensor:
+    """A vector with `after` axes of size one behind it."""
+    return x.reshape(x.shape + (1,) * after)
+
+
+def varies(value: Any) -> bool:
+    """Whether a value depends on the image (and not only on how many there are)."""
+    return isinstance(value, fx.Node) and bool(value.meta.get("varies"))
+
+
+def shape(node: fx.Node) -> tuple[int, ...]:
+    """Shape of a node's value on the trial batch; `()` for a number."""
+    return node.meta.get("trial_shape", ())
+
+
+def module_path(node: fx.Node) -> str:
+    """Path of the module that calls a node, `""` for the model itself."""
+    path: str = node.meta.get("module", "")
+    return path
+
+
+Rule: TypeAlias = Callable[..., "Iterable[Term] | None"]
+RULES: Registry[Any, Rule] = Registry("rule for")
+OPENINGS: Registry[Any, Rule] = Registry("opening of")
+NONLINEAR: Registry[Any, str] = Registry("nonlinear operation")
+
+
+def register_rule(*ops: Any, replace: bool = False) -> Callable[[Rule], Rule]:
+    """Register how operations (`torch.ops.aten.roll`, or one overload of it) are linear.
+
+    The decorated function gets an `Op` and the call's arguments, and returns the terms whose sum is the
+    output, or `None` where the call is not linear. See docs/how-to/rule.md.
+
+    Raises:
+        SpecError: an operation has a rule already and `replace` is not set.
+    """
+    return RULES.register(*ops, replace=replace)
+
+
+def register_opening(*ops: Any, replace: bool = False) -> Callable[[Rule], Rule]:
+    """Register how a path goes on through operations that are not linear, with part of them frozen as a gate."""
+    return OPENINGS.register(*ops, replace=replace)
+
+
+def nonlinear(noun: str, *ops: Any) -> None:
+    """Declare operations at which a path ends."""
+    for op in ops:
+        NONLINEAR.add(op, noun)
+
+
+def lookup(table: Registry[Any, Any], target: Any) -> Any:
+    """The entry for an overload, or else for all overloads of its operation."""
+    entry = table.get(target)
+    return entry if entry is not None else table.get(getattr(target, "overloadpacket", None))
+
+
+def linear_terms(node: fx.Node) -> list[Term] | None:
+    """The terms that make up a node's value, or `None` where its operation is not linear.
+
+    Raises:
+        NoRuleError: nothing is known about the operation.
+    """
+    op = Op(node)
+    rule = lookup(RULES, op.target)
+    if rule is not None:
+        return _run(rule, op)
+    if lookup(NONLINEAR, op.target) or torch.Tag.pointwise in getattr(op.target, "tags", ()):
+        return None
+    raise NoRuleError(str(op.target), module_path(op.call), op.call.name)
+
+
+def opened_terms(node: fx.Node) -> list[Term] | None:
+    """The terms of a node that is walked through with a gate, or `None` where that cannot be done."""
+    op = Op(node)
+    opening = lookup(OPENINGS, op.target)
+    return None if opening is None else _run(opening, op)
+
+
+def _run(rule: Rule, op: Op) -> list[Term] | None:
+    positional, keywords = op.arguments()
+    terms = rule(op, *positional, **keywords)
+    return None if terms is None else list(terms)

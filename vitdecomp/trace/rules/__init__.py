@@ -1,0 +1,14 @@
+"""Which operands an operation is linear in: one file per family of operations."""
+
+from vitdecomp.trace.rules import (
+    activation,
+    arithmetic,
+    attention,
+    merge,
+    norm,
+    parametric,
+    pool,
+    reshape,
+)
+
+__all__ = ["activation", "arithmetic", "attention", "merge", "norm", "parametric", "pool", "reshape"]

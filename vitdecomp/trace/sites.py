@@ -1,0 +1,150 @@
+"""Attention sites, found in the graph: products of two operands that both depend on the image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import fx
+
+from vitdecomp.trace.rule import OPENINGS, Op, linear_terms, lookup, shape, varies
+from vitdecomp.trace.rules.attention import SDPA, blocks_pattern, pattern_operand
+
+aten = torch.ops.aten
+_PRODUCTS = {aten.matmul, aten.bmm, aten.einsum, SDPA, aten.baddbmm, aten.mm}
+_SOFTMAX = {aten.softmax, aten._softmax}
+
+
+def is_product_of_data(node: fx.Node) -> bool:
+    """Whether a node is a matrix product of two operands that both depend on the image."""
+    if getattr(node.target, "overloadpacket", None) not in _PRODUCTS:
+        return False
+    return sum(varies(x) for x in _factors(node)) >= 2
+
+
+def _factors(node: fx.Node) -> list[fx.Node]:
+    if getattr(node.target, "overloadpacket", None) is aten.einsum:
+        return list(node.args[1])  # type: ignore[arg-type]
+    return [a for a in node.args[:3] if isinstance(a, fx.Node)]
+
+
+def attention_sites(graph: fx.Graph) -> list[fx.Node]:
+    """The nodes that apply an attention pattern to values, in the order of the graph.
+
+    Scores (q k^T) are products too, but lead to a softmax, or straight on into the product with the values.
+    """
+    return [n for n in graph.nodes if is_product_of_data(n) and not _makes_scores(n)]
+
+
+def _makes_scores(node: fx.Node) -> bool:
+    if node.target is SDPA.default:
+        return False
+    mixed = False  # whether a parameter has mixed channels on the way
+    frontier, seen = [(user, mixed) for user in node.users], set()
+    while frontier:
+        here, mixed = frontier.pop()
+        if (here, mixed) in seen:
+            continue
+        seen.add((here, mixed))
+        packet = getattr(here.target, "overloadpacket", None)
+        if packet in _SOFTMAX:
+            return True
+        if is_product_of_data(here):
+            if not mixed and packet is not SDPA:
+                return True
+            continue
+        if blocks_pattern(here):
+            continue
+        mixed = mixed or packet in (aten.linear, aten.addmm)
+        frontier.extend((user, mixed) for user in here.users)
+    return False
+
+
+def single_query(op: Op) -> bool:
+    """Whether an attention pools: one query, many keys."""
+    packet = op.target.overloadpacket
+    if packet is SDPA:
+        q, k = (shape(a) for a in op.call.args[:2])  # type: ignore[arg-type]
+        return q[-2] == 1 < k[-2]
+    if packet is aten.einsum:
+        return False
+    place = pattern_operand(_factors(op.call))
+    rows, keys = shape(_factors(op.call)[place])[-2:][:: 1 if place == 0 else -1]
+    return rows == 1 < keys
+
+
+def free_axes(node: fx.Node) -> set[int]:
+    """The axes of an attention's output that come from one operand alone (the others are heads and images)."""
+    rank = len(shape(node))
+    if getattr(node.target, "overloadpacket", None) is not aten.einsum:
+        return {rank - 2, rank - 1}
+    inputs, _, output = str(node.args[0]).replace(" ", "").partition("->")
+    a, b = inputs.split(",")
+    if "..." in output:
+        return {rank - 2, rank - 1}
+    return {i for i, letter in enumerate(output) if (letter in a) != (letter in b)}
+
+
+def value_axes(node: fx.Node) -> set[int]:
+    """The axes of an attention's output that come from its values alone."""
+    rank, free = len(shape(node)), free_axes(node)
+    packet = getattr(node.target, "overloadpacket", None)
+    if packet is SDPA:
+        return {rank - 1}
+    place = pattern_operand(_factors(node))
+    if packet is aten.einsum and "..." not in str(node.args[0]):
+        inputs, _, output = str(node.args[0]).replace(" ", "").partition("->")
+        values = inputs.split(",")[1 - place]
+        return {i for i in free if output[i] in values}
+    return {rank - 1} if place == 0 else {rank - 2}
+
+
+def behind(node: fx.Node) -> fx.Node | None:
+    """The attention behind a node with nothing but activations, gates and moves in between, if there is one."""
+    return next(iter(_behind(node)), None)
+
+
+def _behind(node: fx.Node, limit: int = 32) -> Iterator[fx.Node]:
+    frontier, seen = [node], set()
+    while frontier and len(seen) < limit:
+        here = frontier.pop(0)
+        if here in seen or not varies(here):
+            continue
+        seen.add(here)
+        if is_product_of_data(here):
+            yield here
+        elif is_pointwise(here) or here is node:
+            frontier.extend(i for i in here.all_input_nodes if len(shape(i)) > 0)
+        else:
+            frontier.extend(_moved(here))
+
+
+def _moved(node: fx.Node) -> list[fx.Node]:
+    """The operand of a node that only moves elements."""
+    op = Op(node)
+    packet = getattr(op.target, "overloadpacket", None)
+    if packet in _MIXING or lookup(OPENINGS, op.target) is not None:
+        return []
+    terms = linear_terms(node)
+    operands = [t.operand for t in terms or () if isinstance(t.operand, fx.Node) and varies(t.operand)]
+    return operands if len(operands) == 1 else []
+
+
+_MIXING = {
+    aten.linear, aten.matmul, aten.mm, aten.bmm, aten.addmm, aten.conv1d, aten.conv2d, aten.conv3d, aten.einsum,
+    aten.convolution, aten.layer_norm, aten.group_norm, aten.rms_norm, aten._native_batch_norm_legit_no_training,
+    aten.mean, aten.sum, aten.avg_pool2d, aten.adaptive_avg_pool2d, aten.max_pool2d, aten.amax,
+}  # fmt: skip
+
+
+def is_pointwise(node: fx.Node) -> bool:
+    """Whether a node's operation acts on each element alone."""
+    if torch.Tag.pointwise in getattr(node.target, "tags", ()):
+        return True
+    return getattr(node.target, "overloadpacket", None) in _POINTWISE
+
+
+_POINTWISE = {
+    aten.gelu, aten.silu, aten.relu, aten.hardswish, aten.tanh, aten.sigmoid, aten.mul, aten.dropout, aten.hardtanh,
+    aten.relu6, aten.mish, aten.hardsigmoid, aten.clone, aten._to_copy, aten.div,
+}  # fmt: skip
