@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
-from vitdecomp.errors import SpecError
+from vitdecomp.errors import LoadError, SpecError
 from vitdecomp.registry import Registry, did_you_mean
 
 Compute = Callable[[Any, Tensor], Tensor]
@@ -29,7 +29,7 @@ class Representation(nn.Module):
         super().__init__()
         self.model = model
         self.compute = compute
-        self.train(model.training)
+        self.training = model.training  # its own flag alone: train() would reach into the user's model
 
     def forward(self, images: Tensor) -> Tensor:
         """Images to vectors, `(n, d)`."""
@@ -106,6 +106,7 @@ class Adapter(ABC):
 
 
 ADAPTERS: Registry[str, Adapter] = Registry("adapter")
+BROKEN: dict[str, str] = {}  # plugins that cannot be imported, and why
 A = TypeVar("A", bound=type[Adapter])
 
 
@@ -120,12 +121,13 @@ def register_adapter(adapter: A, *, replace: bool = False) -> A:
 
 
 def adapters() -> Registry[str, Adapter]:
-    """All adapters, those of installed plugins included."""
+    """All adapters, those of installed plugins included. A plugin whose library is missing is passed over."""
     for plugin in entry_points(group=GROUP):
-        if plugin.name not in ADAPTERS:
-            loaded = plugin.load()
-            if isinstance(loaded, type) and plugin.name not in ADAPTERS:
-                register_adapter(loaded)
+        if plugin.name not in ADAPTERS and plugin.name not in BROKEN:
+            try:
+                plugin.load()  # registers itself
+            except ImportError as error:
+                BROKEN[plugin.name] = str(error)
     return ADAPTERS
 
 
@@ -144,7 +146,10 @@ def load_model(spec: str, *, pretrained: bool = True, **options: Any) -> LoadedM
     prefix, colon, name = spec.partition(":")
     if not colon or not name:
         raise SpecError(f"model spec {spec!r} is not of the form library:name; libraries: {', '.join(adapters())}")
-    return adapters()[prefix].load(name, pretrained=pretrained, **options)
+    known = adapters()
+    if prefix in BROKEN:
+        raise LoadError(f"the adapter for {prefix}: cannot be imported ({BROKEN[prefix]}); install its library")
+    return known[prefix].load(name, pretrained=pretrained, **options)
 
 
 def as_loaded(model: nn.Module | LoadedModel | str) -> LoadedModel:

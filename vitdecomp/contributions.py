@@ -98,22 +98,20 @@ class Contributions:
         """Share every constant out equally over the components that reach the place where it joins.
 
         This is the convention of the papers (arXiv 2406.01583, 2310.05916), for comparison with them. The
-        total does not change. A constant that nothing reaches stays a component.
+        total does not change. Constants that join before any component does go to `embed`.
         """
-        row = {c: i for i, c in enumerate(self.components)}
-        spread = torch.eye(len(row), dtype=self.values.dtype, device=self.values.device)
-        gone = set()
-        for constant, receivers in self.shares.items():
-            here = [row[r] for r in receivers if r in row]
-            if constant not in row or not here:
-                continue
-            source = row[constant]
-            spread[source, source] = 0
-            spread[source, here] = 1 / len(here)
-            gone.add(constant)
-        kept = [i for i, c in enumerate(self.components) if c not in gone]
-        values = torch.einsum("ncd,ck->nkd", self.values, spread[:, kept])
-        return replace(self, values=values, components=tuple(self.components[i] for i in kept), shares={})
+        receivers = {r: None for constant in self.components for r in self.shares.get(constant, ())}
+        everyone = tuple(dict.fromkeys((*self.components, *receivers)))
+        row = {c: i for i, c in enumerate(everyone)}
+        spread = torch.eye(len(row), dtype=self.values.dtype, device=self.values.device)[: len(self.components)]
+        for constant in self.components:
+            here = [row[r] for r in self.shares.get(constant, ())]
+            if here:
+                spread[row[constant]] = 0
+                spread[row[constant], here] = 1 / len(here)
+        kept = [c for c in everyone if not self.shares.get(c)]
+        values = torch.einsum("ncd,ck->nkd", self.values, spread[:, [row[c] for c in kept]])
+        return replace(self, values=values, components=tuple(kept), shares={})
 
 
 def _merge(name: str, members: tuple[Component, ...]) -> Component:

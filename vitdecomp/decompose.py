@@ -107,7 +107,7 @@ class Decomposer:
     def represent(self, images: Float[Tensor, "n *image"]) -> Float[Tensor, "n d"]:
         """The representation itself, from the captured graph."""
         self._check(images)
-        return torch.cat([self._paths.recorder(chunk)[0] for chunk in self._chunks(images)])
+        return torch.cat([self._paths.recorder(chunk)[0] for chunk in self._chunks(images)])[: len(images)]
 
     def attribute(
         self, images: Float[Tensor, "n *image"], directions: Tensor, by: By | None = None
@@ -133,12 +133,12 @@ class Decomposer:
         done = 0
         for chunk in self._chunks(images):
             representation, recorded = paths.recorder(chunk)
-            q = _directions(directions, representation, done, len(images))
+            q = _directions(directions, representation, done, len(images)).to(representation)
             done += len(chunk)
             leaves = {p.leaf: recorded[paths.graph.leaves[p.leaf].value] for p in paths.parts}
             sweeps = pull(paths.graph, recorded, q)
             results.append(torch.stack([units.attributed(leaves, adjoints, len(chunk)) for adjoints in sweeps], 1))
-        return torch.cat(results)
+        return torch.cat(results)[: len(images)]
 
     def components_of(self, by: By) -> tuple[Component, ...]:
         """The components along the third axis of `attribute(..., by=by)`."""
@@ -167,7 +167,8 @@ class Decomposer:
                 raise InexactError(self._explain(paths, chunk, error))
             values.append(part)
             errors.append(error)
-        return Contributions(torch.cat(values), units.components, torch.cat(errors), units.shares)
+        n = len(images)
+        return Contributions(torch.cat(values)[:n], units.components, torch.cat(errors)[:n], units.shares)
 
     def _tolerance(self, dtype: torch.dtype) -> float:
         return TOLERANCE[dtype] if self.tolerance is None else self.tolerance
@@ -181,15 +182,11 @@ class Decomposer:
         )
 
     def _chunks(self, images: Tensor) -> Iterable[Tensor]:
-        """The whole batch, or pieces of the only size that the graph holds for (filled up with the last image)."""
+        """The whole batch, or pieces of the only size that the graph holds for, filled up with the last image."""
         batch = self._paths.captured.batch
         if batch is None:
             return [images]
-        if len(images) % batch:
-            raise InputError(
-                f"this model could be traced for batches of {batch} only: give a multiple of {batch} images"
-            )
-        return images.split(batch)
+        return torch.cat([images, images[-1:].expand(-len(images) % batch, *images.shape[1:])]).split(batch)
 
     def _check(self, images: Tensor) -> None:
         if not hasattr(self, "_paths"):
@@ -227,4 +224,5 @@ def _directions(directions: Tensor, representation: Tensor, start: int, total: i
         return directions[:, None].expand(-1, n, -1)
     if len(directions) != total:
         raise InputError(f"directions for {len(directions)} images, but there are {total}")
-    return directions[start : start + n].transpose(0, 1)
+    some = directions[start : start + n]
+    return torch.cat([some, some[-1:].expand(n - len(some), -1, -1)]).transpose(0, 1)

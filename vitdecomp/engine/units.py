@@ -19,6 +19,7 @@ from vitdecomp.trace.rule import Gate
 By: TypeAlias = "Literal['head', 'module', 'block', 'token', 'neuron'] | tuple[Literal['head'], Literal['token']]"
 HEADS, TOKENS, CHANNELS = 1, 2, 3  # axes of a leaf in canonical form, (n, head, token, channel)
 NEURON_KINDS = ("mlp", "conv")
+EMBEDDING = Component("embed", "embed")
 PUSHED_BYTES = 2**28  # how much the widest value of a push may take
 
 
@@ -168,28 +169,27 @@ class Units:
 
     @cached_property
     def shares(self) -> dict[Component, tuple[Component, ...]]:
-        """For each constant, the other components that reach the sum that it joins."""
-        cut_of = {cut.part.leaf: cut for cut in self.cuts}
-        upstream: dict[int, frozenset[int]] = {}
-        joins: dict[int, frozenset[int]] = {}
+        """For each constant, the other components that reach the sum that it joins.
+
+        A constant that joins before anything else does (class token, position embedding) goes to the embedding,
+        which need not be a component: a class token's path leads past the patches.
+        """
+        embedding = next((c for c in self.components if c.kind == "embed"), EMBEDDING)
+        own = {cut.part.leaf: [self.components[row] for row in cut.rows] for cut in self.cuts}
         graph = self.paths.graph
-        for i, value in enumerate(graph.values):
-            sources = frozenset({i}) if i in cut_of and not _is_constant(cut_of[i]) else frozenset()
-            upstream[i] = sources.union(*(upstream[j] for j in inputs(value)))
-            if isinstance(value, Sum):
-                for j in value.inputs:
-                    if j in cut_of and _is_constant(cut_of[j]):
-                        joins[j] = upstream[i]
+        upstream: dict[int, dict[Component, None]] = {}
         shares: dict[Component, dict[Component, None]] = {}
-        for leaf, sources in joins.items():
-            receivers = shares.setdefault(self.components[cut_of[leaf].rows[0]], {})
-            for source in sorted(sources):
-                receivers.update(dict.fromkeys(self.components[row] for row in cut_of[source].rows))
+        for i, value in enumerate(graph.values):
+            constant = i in own and own[i][0].is_constant
+            upstream[i] = {} if constant else dict.fromkeys(own.get(i, ()))
+            for j in inputs(value):
+                upstream[i].update(upstream[j])
+            if isinstance(value, Sum):
+                joining = [own[j][0] for j in value.inputs if j in own and own[j][0].is_constant]
+                upstream[i] = upstream[i] or {embedding: None}
+                for component in joining:
+                    shares.setdefault(component, {}).update(upstream[i])
         return {constant: tuple(receivers) for constant, receivers in shares.items()}
-
-
-def _is_constant(cut: Cut) -> bool:
-    return cut.part.who.kind == CONSTANT_KIND
 
 
 def split(paths: LinearPaths, by: By) -> Units:

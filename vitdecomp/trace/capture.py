@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from vitdecomp.adapter import Representation
 from vitdecomp.errors import InputError, TraceError
 from vitdecomp.tolerance import TOLERANCE, relative_error
 
@@ -58,7 +59,7 @@ def capture(module: nn.Module, images: Tensor) -> Captured:
             except Exception as error:  # the front ends raise anything; each reason is reported if all fail
                 reasons.append(f"{name}: {_first_line(error)}")
                 continue
-            return _checked(graph, trial, expected, name)
+            return _checked(graph, trial, expected, name, prefix="model." if isinstance(module, Representation) else "")
     raise TraceError(
         f"cannot capture {type(module).__name__} as a graph. {'; '.join(reasons)}. "
         "Make data-dependent Python control flow static for evaluation, then try again"
@@ -180,7 +181,7 @@ class _Trial(fx.Interpreter):
         return value
 
 
-def _checked(graph: fx.GraphModule, trial: Tensor, expected: Tensor, front_end: str) -> Captured:
+def _checked(graph: fx.GraphModule, trial: Tensor, expected: Tensor, front_end: str, *, prefix: str) -> Captured:
     """Annotate the graph on the trial batch and compare it with the module."""
     batch = None
     try:
@@ -197,7 +198,7 @@ def _checked(graph: fx.GraphModule, trial: Tensor, expected: Tensor, front_end: 
             "does the module use random numbers, or the other images of the batch, in evaluation?"
         )
     image, output = _ends(graph.graph)
-    _annotate(graph.graph)
+    _annotate(graph.graph, prefix)
     graph.eval()
     return Captured(graph, image, output, trial[:batch], front_end, batch)
 
@@ -215,8 +216,8 @@ SHAPE_ONLY = {
 }  # fmt: skip
 
 
-def _annotate(graph: fx.Graph) -> None:
-    """Note for every node whether it depends on the image, and the module that calls it."""
+def _annotate(graph: fx.Graph, prefix: str) -> None:
+    """Note for every node whether it depends on the image, and the module that calls it, as the user names it."""
     for node in graph.nodes:
         if node.op == "placeholder":
             node.meta["varies"] = True
@@ -224,7 +225,9 @@ def _annotate(graph: fx.Graph) -> None:
             node.meta["varies"] = False
         else:
             node.meta["varies"] = any(i.meta.get("varies") for i in node.all_input_nodes)
-        node.meta["module"] = _module(node)
+        node.meta["module"] = (_module(node) + ".").removeprefix(prefix).rstrip(".")
+        if "parameter" in node.meta:
+            node.meta["parameter"] = str(node.meta["parameter"]).removeprefix(prefix)
 
 
 def _module(node: fx.Node) -> str:

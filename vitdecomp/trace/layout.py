@@ -108,33 +108,26 @@ class Way:
     channels: Tensor
 
 
-def users(graph: LinearGraph) -> dict[int, int]:
-    """The first value that uses each value."""
-    first: dict[int, int] = {}
-    for i, value in enumerate(graph.values):
-        for j in inputs(value):
-            first.setdefault(j, i)
-    return first
-
-
-def follow(graph: LinearGraph, leaf: int, recorded: Mapping[Gate, Any], first: Mapping[int, int]) -> Way:
-    """Follow a leaf's coordinates to the first product with a parameter."""
+def follow(graph: LinearGraph, leaf: int, recorded: Mapping[Gate, Any]) -> Way:
+    """Follow a leaf's coordinates, along all ways at once, to the first product with a parameter."""
     value = graph.values[leaf]
     assert isinstance(value, Leaf)
-    fields = coordinates(recorded[value.value].shape)
-    steps, at = [leaf], leaf
-    while at in first:
-        following = graph.values[first[at]]
-        at = first[at]
-        steps.append(at)
-        if isinstance(following, Sum):
+    gates = _Wide(recorded)
+    fields = {leaf: coordinates(recorded[value.value].shape)}
+    for i in range(leaf + 1, len(graph.values)):
+        following = graph.values[i]
+        here = [fields[j] for j in inputs(following) if j in fields]
+        if not here:
             continue
-        assert isinstance(following, Apply)
-        axis = contracted_axis(following.step.fn, following.step.args)
-        if axis is not None and not _mixes_by_image(following):
-            return Way(tuple(steps), at, _along(fields, axis))
-        fields = _advance(following, fields, recorded)
-    return Way(tuple(steps), at, _along(fields, -1))
+        if isinstance(following, Apply):
+            axis = contracted_axis(following.step.fn, following.step.args)
+            if axis is not None and not _mixes_by_image(following):
+                return Way((*fields, i), i, _along(here[0], axis))
+            fields[i] = _advance(following, here[0], gates if axis is None else _Uniform(recorded))
+        else:
+            fields[i] = sum(here[1:], here[0])
+    last = len(graph.values) - 1
+    return Way(tuple(fields), last, _along(fields[last], -1))
 
 
 def _mixes_by_image(value: Apply) -> bool:
@@ -157,12 +150,10 @@ _KEEPS_PLACE = {operator.mul, operator.truediv, operator.neg, keep, drop, cast}
 
 
 def _advance(value: Apply, fields: Tensor, recorded: Mapping[Gate, Any]) -> Tensor:
-    """Coordinates behind a step: weighted means where it mixes elements, NaN where nothing comes from the leaf."""
+    """Coordinates behind a step; where it mixes elements, their sum, and the sum of the weights as last field."""
     if value.step.fn in _KEEPS_PLACE:
         return fields
-    moved = [run_step(value.step, field, _Wide(recorded)) for field in fields]
-    ones = moved[-1]
-    return torch.stack([*(m / ones for m in moved[:-1]), (ones != 0).to(ones.dtype)])
+    return torch.stack([run_step(value.step, field, recorded) for field in fields])
 
 
 class _Wide(dict[Gate, Any]):
@@ -179,13 +170,21 @@ class _Wide(dict[Gate, Any]):
         return value
 
 
+class _Uniform(_Wide):
+    """Attention patterns made uniform: a head's own pattern would pass for a coordinate that varies with heads."""
+
+    def __missing__(self, gate: Gate) -> Any:
+        value = super().__missing__(gate)
+        return torch.ones_like(value) if isinstance(value, Tensor) and value.is_floating_point() else value
+
+
 def _along(fields: Tensor, axis: int) -> Tensor:
     """Coordinates along an axis, at the first place where all of them are known."""
     axis = axis if axis < 0 else axis - (fields.ndim - 1)
     rows = fields.movedim(axis, -1).flatten(1, -2)
-    known = (rows[-1] > 0).all(-1) & rows.isfinite().all(-1).all(0)
+    known = (rows[-1] != 0).all(-1)
     place = int(known.nonzero()[0]) if known.any() else 0
-    return rows[:-1, place].nan_to_num().round()
+    return (rows[:-1, place] / rows[-1, place]).nan_to_num().round()
 
 
 def find_layout(leaf: Leaf, value: Tensor, way: Way | None, support: Tensor, images: int) -> Layout:

@@ -16,6 +16,7 @@ from torch import Tensor, fx
 from vitdecomp.errors import CoverageError
 from vitdecomp.trace.capture import Captured
 from vitdecomp.trace.rule import Gate, Step, Term, broadcast, linear_terms, opened_terms, same, shape_of, varies
+from vitdecomp.trace.rules.attention import value_term
 
 SOURCE, IMAGE, CONSTANT = "source", "image", "constant"
 
@@ -258,12 +259,12 @@ class _Builder:
         self.at[node] = ends[0] if len(ends) == 1 else self._put(Sum(ends, node))
 
     def add_values(self, node: fx.Node) -> None:
-        """A leaf at the values of an attention, behind it the frozen pattern."""
-        (term,) = opened_terms(node) or ()
-        end = self._put(Leaf(node, Gate(same, (term.operand,)), SOURCE))
-        for step in term.steps:
-            end = self._put(Apply(end, step, node))
-        self.at[node] = end
+        """A leaf at the values of an attention (one for every head), behind it the frozen pattern."""
+        term, step = value_term(node)
+        value = Gate(same, (term.operand,))
+        for before in term.steps:
+            value = Gate(before.fn, (value, *before.args), before.kwargs)
+        self.at[node] = self._put(Apply(self._put(Leaf(node, value, SOURCE)), step, node))
 
     def _term(self, node: fx.Node, term: Term) -> int:
         if not varies(term.operand):

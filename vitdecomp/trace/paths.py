@@ -13,7 +13,7 @@ from vitdecomp.component import CONSTANT_KIND
 from vitdecomp.trace.recorder import Recorder
 from vitdecomp.errors import CoverageError
 from vitdecomp.trace.capture import Captured
-from vitdecomp.trace.layout import Layout, Way, find_layout, follow, users
+from vitdecomp.trace.layout import Layout, Way, find_layout, follow
 from vitdecomp.trace.linear_graph import CONSTANT, IMAGE, Apply, Leaf, LinearGraph, fold_image, walk
 from vitdecomp.trace.naming import Identity, constant_name, identify, unique_names
 from vitdecomp.trace.opening import Trunk, find_trunk
@@ -116,12 +116,11 @@ def _assemble(
     captured: Captured, trunk: Trunk, *, tokens: bool = False, heads: Mapping[str, Part] | None = None
 ) -> LinearPaths:
     graph, recorded, reach = _reached(captured, trunk.opened, _token_sites(captured, trunk) if tokens else None)
-    first = users(graph)
     images = len(captured.trial)
     sources: dict[int, tuple[Identity, Layout]] = {}
     constants: list[Part] = []
     for i, leaf in graph.leaves.items():
-        way = None if leaf.kind == CONSTANT else follow(graph, i, recorded, first)
+        way = None if leaf.kind == CONSTANT else follow(graph, i, recorded)
         layout = find_layout(leaf, recorded[leaf.value], way, reach[i], images)
         if way is None:
             name = constant_name(leaf)
@@ -149,12 +148,11 @@ def _named(sources: Mapping[int, tuple[Identity, Layout]]) -> list[Part]:
 def _token_sites(captured: Captured, trunk: Trunk) -> frozenset[fx.Node]:
     """The attentions whose contracted axis holds the tokens (not, as in cross-covariance attention, channels)."""
     graph, recorded, _ = _reached(captured, trunk.opened)
-    first = users(graph)
     found = set()
     for i, leaf in graph.leaves.items():
         if leaf.kind == CONSTANT or leaf.node not in attention_sites(captured.module.graph):
             continue
-        way = follow(graph, i, recorded, first)
+        way = follow(graph, i, recorded)
         moving = {a for a in range(len(way.channels)) if way.channels[a].unique().numel() > 1}
         if moving & value_axes(leaf.node) or not moving:
             found.add(leaf.node)

@@ -169,6 +169,12 @@ def shape(node: fx.Node) -> tuple[int, ...]:
     return node.meta.get("trial_shape", ())
 
 
+def is_static(node: fx.Node, dim: int) -> bool:
+    """Whether the length of an axis is the same for every batch size."""
+    sizes = getattr(node.meta.get("val"), "shape", None)
+    return sizes is None or isinstance(sizes[dim], int)
+
+
 def module_path(node: fx.Node) -> str:
     """Path of the module that calls a node, `""` for the model itself."""
     path: str = node.meta.get("module", "")

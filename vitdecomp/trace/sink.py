@@ -74,7 +74,7 @@ def sink(graph: LinearGraph, shapes: dict[int, Shape]) -> LinearGraph:
 
 
 def _move(step: Step, window: Window | None, before: Shape, after: Shape) -> Moved:
-    if step.fn is torch.narrow:
+    if step.fn is torch.narrow and all(isinstance(a, int) for a in step.args):
         return _move_narrow(step, window)
     if window is None:
         return Moved(None, step)
@@ -195,9 +195,11 @@ def _broadcast(step: Step, window: Window, before: Shape, after: Shape) -> Moved
 
 
 def _embed(step: Step, window: Window, before: Shape, after: Shape) -> Moved | None:
-    dim, start, total = step.args
+    dim, start, _ = step.args
     if dim != window.dim:
         return Moved(window, step)
+    if not isinstance(start, int):
+        return None
     low, high = max(window.start, start), min(window.start + window.length, start + before[dim])
     if low >= high:
         return NOTHING

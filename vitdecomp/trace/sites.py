@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import fx
@@ -13,6 +14,7 @@ from vitdecomp.trace.rules.attention import SDPA, blocks_pattern, pattern_operan
 aten = torch.ops.aten
 _PRODUCTS = {aten.matmul, aten.bmm, aten.einsum, SDPA, aten.baddbmm, aten.mm}
 _SOFTMAX = {aten.softmax, aten._softmax}
+_PROJECTIONS = {aten.linear, aten.addmm, aten.conv1d, aten.conv2d}
 
 
 def is_product_of_data(node: fx.Node) -> bool:
@@ -31,46 +33,67 @@ def _factors(node: fx.Node) -> list[fx.Node]:
 def attention_sites(graph: fx.Graph) -> list[fx.Node]:
     """The nodes that apply an attention pattern to values, in the order of the graph.
 
-    Scores (q k^T) are products too, but lead to a softmax, or straight on into the product with the values.
+    Scores (q k^T) are products too, but lead to a softmax, or straight on into the product with the values;
+    normalisers (q times the sum of k) only ever divide.
     """
-    return [n for n in graph.nodes if is_product_of_data(n) and not _makes_scores(n)]
+    return [n for n in graph.nodes if is_product_of_data(n) and (_packet(n) is SDPA or _carries_data(n))]
 
 
-def _makes_scores(node: fx.Node) -> bool:
-    if node.target is SDPA.default:
-        return False
-    mixed = False  # whether a parameter has mixed channels on the way
-    frontier, seen = [(user, mixed) for user in node.users], set()
+def _packet(node: fx.Node) -> Any:
+    return getattr(node.target, "overloadpacket", None)
+
+
+def _carries_data(node: fx.Node) -> bool:
+    """Whether what a product returns goes on as data: into a projection, a norm or the output, not into a pattern."""
+    frontier = [(user, node, False) for user in node.users]
+    seen: set[tuple[fx.Node, bool]] = set()
+    carries = False
     while frontier:
-        here, mixed = frontier.pop()
+        here, before, mixed = frontier.pop()
         if (here, mixed) in seen:
             continue
         seen.add((here, mixed))
-        packet = getattr(here.target, "overloadpacket", None)
-        if packet in _SOFTMAX:
-            return True
-        if is_product_of_data(here):
-            if not mixed and packet is not SDPA:
-                return True
-            continue
-        if blocks_pattern(here):
-            continue
-        mixed = mixed or packet in (aten.linear, aten.addmm)
-        frontier.extend((user, mixed) for user in here.users)
-    return False
+        if _packet(here) in _SOFTMAX or is_product_of_data(here) and not mixed and _packet(here) is not SDPA:
+            return False
+        if here.op == "output" or blocks_pattern(here):
+            carries = True
+        elif not _only_gates(here, before):
+            mixed = mixed or _packet(here) in _PROJECTIONS
+            carries = carries or mixed
+            frontier.extend((user, here, mixed) for user in here.users)
+    return carries
+
+
+def _only_gates(node: fx.Node, operand: fx.Node) -> bool:
+    """Whether an operand of a product or quotient is what the other operand is scaled by."""
+    if _packet(node) not in (aten.mul, aten.div) or not varies(node):
+        return False
+    terms = linear_terms(node)
+    return terms is not None and all(t.operand is not operand for t in terms)
 
 
 def single_query(op: Op) -> bool:
     """Whether an attention pools: one query, many keys."""
-    packet = op.target.overloadpacket
-    if packet is SDPA:
+    if op.target.overloadpacket is SDPA:
         q, k = (shape(a) for a in op.call.args[:2])  # type: ignore[arg-type]
         return q[-2] == 1 < k[-2]
-    if packet is aten.einsum:
-        return False
-    place = pattern_operand(_factors(op.call))
-    rows, keys = shape(_factors(op.call)[place])[-2:][:: 1 if place == 0 else -1]
-    return rows == 1 < keys
+    factors = _factors(op.call)
+    place = pattern_operand(factors)
+    pattern = shape(factors[place])
+    if op.target.overloadpacket is aten.einsum:
+        letters, output = _letters(op.call)
+        own, values = letters[place], letters[1 - place]
+        queries = [pattern[i] for i, x in enumerate(own) if x in output and x not in values]
+        keys = [pattern[i] for i, x in enumerate(own) if x not in output and x in values]
+        return torch.Size(queries).numel() == 1 < torch.Size(keys).numel()
+    rows, keys_ = pattern[-2:][:: 1 if place == 0 else -1]
+    return rows == 1 < keys_
+
+
+def _letters(node: fx.Node) -> tuple[list[str], str]:
+    """The letters of an einsum's operands and of its output; an ellipsis counts as none."""
+    inputs, _, output = str(node.args[0]).replace(" ", "").replace("...", "").partition("->")
+    return inputs.split(","), output
 
 
 def free_axes(node: fx.Node) -> set[int]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
-from vitdecomp.trace.rule import Op, Term, data, gate, nonlinear, register_opening, varies
+from vitdecomp.trace.rule import Op, Step, Term, data, gate, nonlinear, opened_terms, register_opening, shape_of, varies
 from vitdecomp.trace.rules.parametric import einsum_at, matmul_left
 
 aten = torch.ops.aten
@@ -50,6 +51,42 @@ def attention_pattern(
     return torch.softmax(scores, -1)
 
 
+def value_term(node: fx.Node) -> tuple[Term, Step]:
+    """The values of an attention with an axis for every head, and the step that applies the pattern to them."""
+    (term,) = opened_terms(node) or ()
+    *before, step = term.steps
+    values = replace(term, steps=tuple(before))
+    if step.fn is einsum_at:
+        return _einsum_values(values, step)
+    return values.then(expand_heads, gate(shape_of, node)), step
+
+
+def expand_heads(v: Tensor, out: Sequence[int]) -> Tensor:
+    """Values that several heads share, once for each head: `(..., key, width)` with the output's leading axes."""
+    return v.expand(*out[:-2], *v.shape[-2:])
+
+
+def _einsum_values(values: Term, step: Step) -> tuple[Term, Step]:
+    """The same for an einsum: letters that the pattern shares with the output but not with the values are added."""
+    equation, place, others = step.args
+    inputs, arrow, output = equation.replace(" ", "").partition("->")
+    own, pattern = (inputs.split(",")[i] for i in (place, 1 - place))
+    free = [x for x in pattern if x in output and x not in own and x.isalpha()]
+    shared = free[:-1]  # the last one is the query
+    if not shared or "." in equation:
+        return values, step
+    operands = [own + "".join(shared), pattern]
+    equation = ",".join(operands if place == 0 else operands[::-1]) + arrow + output
+    axes = tuple(pattern.index(x) for x in shared)
+    return values.then(append_axes, others[0], axes), Step(einsum_at, (equation, place, others))
+
+
+def append_axes(v: Tensor, pattern: Tensor, axes: Sequence[int]) -> Tensor:
+    """Values repeated along some axes of the pattern, which come last."""
+    sizes = [pattern.shape[a] for a in axes]
+    return v.reshape(*v.shape, *(1 for _ in sizes)).expand(*v.shape, *sizes)
+
+
 @register_opening(aten.matmul, aten.bmm)
 def through_matmul(op: Op, a: fx.Node, b: fx.Node) -> list[Term]:
     """The operand that holds a softmax is the gate, else the left one."""
@@ -68,23 +105,37 @@ def through_einsum(op: Op, equation: str, operands: Sequence[fx.Node], **_: Any)
 
 
 def pattern_operand(operands: Sequence[fx.Node]) -> int:
-    """Which of two operands is the attention pattern: the one made by a softmax, else the first."""
-    return 1 if not comes_from_softmax(operands[0]) and comes_from_softmax(operands[1]) else 0
+    """Which of two operands is the attention pattern: made by a softmax, or else by a product, or else the first."""
+    for is_pattern in (comes_from_softmax, comes_from_product):
+        found = [is_pattern(x) for x in operands]
+        if found[0] != found[1]:
+            return found.index(True)
+    return 0
 
 
-def comes_from_softmax(node: fx.Node, limit: int = 64) -> bool:
+def comes_from_softmax(node: fx.Node) -> bool:
     """Whether a softmax lies behind a node with no product, norm or convolution in between."""
+    return any(n.target in (aten.softmax.int, aten._softmax.default) for n in _behind(node))
+
+
+def comes_from_product(node: fx.Node) -> bool:
+    """Whether a product of two operands that depend on the image lies behind a node, with no norm in between."""
+    return any(
+        blocks_pattern(n) and sum(varies(i) for i in n.all_input_nodes) > 1 and varies(n) for n in _behind(node)
+    )
+
+
+def _behind(node: fx.Node, limit: int = 64) -> Iterator[fx.Node]:
+    """What a node is made of, up to the operations that end the way from scores to pattern."""
     frontier, seen = [node], set()
     while frontier and len(seen) < limit:
         here = frontier.pop()
-        if here in seen or not varies(here) and here is not node:
+        if here in seen or not varies(here):
             continue
         seen.add(here)
-        if here.target in (aten.softmax.int, aten._softmax.default):
-            return True
+        yield here
         if not blocks_pattern(here):
             frontier.extend(here.all_input_nodes)
-    return False
 
 
 _PATTERN_ENDS = {

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx
 
-from vitdecomp.trace.rule import Op, Term, data, register_rule, shape
+from vitdecomp.trace.rule import Gate, Op, Term, data, gate, is_static, register_rule, shape
 
 aten = torch.ops.aten
 
@@ -17,12 +18,22 @@ aten = torch.ops.aten
 @register_rule(aten.cat, aten.concat, aten.concatenate)
 def cat(op: Op, tensors: Sequence[fx.Node], dim: int = 0) -> list[Term]:
     """Concatenation: a sum of operands, each padded with zeros to the full length."""
-    dim, start, terms = dim % len(op.shape), 0, []
-    for x in tensors:
-        if shape(x) != (0,):
-            terms.append(data(x).then(embed, dim, start, op.shape[dim]))
-            start += shape(x)[dim]
-    return terms
+    dim = dim % len(op.shape)
+    tensors = [x for x in tensors if shape(x) != (0,)]
+    if not is_static(op.node, dim):
+        return [data(x).then(embed, dim, *_runtime_place(tensors, i, dim)) for i, x in enumerate(tensors)]
+    starts = list(accumulate((shape(x)[dim] for x in tensors), initial=0))
+    return [data(x).then(embed, dim, start, starts[-1]) for x, start in zip(tensors, starts, strict=False)]
+
+
+def _runtime_place(tensors: Sequence[fx.Node], i: int, dim: int) -> tuple[Gate, Gate]:
+    """Where an operand begins, and the whole length, along an axis that depends on the batch."""
+    return gate(length, dim, *tensors[:i]), gate(length, dim, *tensors)
+
+
+def length(dim: int, *tensors: Tensor) -> int:
+    """Total length of some tensors along an axis."""
+    return sum(x.shape[dim] for x in tensors)
 
 
 @register_rule(aten.stack)

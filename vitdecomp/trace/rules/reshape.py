@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx
 
-from vitdecomp.trace.rule import Gate, Op, Term, broadcast, data, register_rule, shape, shape_of
+from vitdecomp.trace.rule import Gate, Op, Term, broadcast, data, is_static, register_rule, shape, shape_of
 
 aten = torch.ops.aten
 
@@ -101,7 +101,7 @@ def slice_(op: Op, x: fx.Node, dim: int = 0, start: Any = None, end: Any = None,
     dim = dim % len(op.shape)
     if op.shape == shape(x) and step == 1:
         return [data(x)]
-    if dim == 0 or step != 1 or not isinstance(start, (int, type(None))):
+    if not is_static(x, dim) or step != 1 or not isinstance(start, (int, type(None))):
         return [data(x).then(aten.slice.Tensor, dim, start, end, step)]
     start = start or 0
     start = max(start + shape(x)[dim], 0) if start < 0 else start
@@ -125,13 +125,22 @@ def split(op: Op, x: fx.Node, sections: Any, dim: int = 0) -> list[Term]:
     """One of several parts of an axis."""
     if isinstance(sections, (list, tuple)) and op.target.overloadpacket is not aten.tensor_split:
         return split_with_sizes(op, x, sections, dim)
+    if not is_static(x, dim):
+        return [data(x).then(part, op.target, sections, dim, op.index)]
     parts: list[Tensor] = op.call.target(torch.empty(shape(x), device="meta"), sections, dim)  # type: ignore[operator]
     return _part(op, x, [p.shape[dim] for p in parts], dim)
+
+
+def part(x: Tensor, fn: Any, sections: Any, dim: int, index: int) -> Tensor:
+    """One part of an axis whose length depends on the batch."""
+    return fn(x, sections, dim)[index]  # type: ignore[no-any-return]
 
 
 @register_rule(aten.split_with_sizes, aten.unsafe_split_with_sizes, aten.split_with_sizes_copy)
 def split_with_sizes(op: Op, x: fx.Node, sizes: Sequence[int], dim: int = 0) -> list[Term]:
     """One of several parts of given sizes."""
+    if not all(isinstance(size, int) for size in sizes):
+        return [data(x).then(part, op.target, tuple(sizes), dim, op.index)]
     return _part(op, x, sizes, dim)
 
 

@@ -1,0 +1,133 @@
+"""Trained weights from a library's hub or cache: quiet, quick to give up, and one clear line when they cannot be had."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, redirect_stderr
+from io import StringIO
+
+from vitdecomp.errors import LoadError, VitdecompError
+
+PATIENCE = (
+    4.0  # seconds for the hub to answer at all; without this, retries of its client take about a minute
+)
+REMEDY = (
+    "Use random weights (--random-weights, pretrained=False), a local checkpoint (--checkpoint PATH, "
+    "checkpoint_path=...), or a filled hub cache with HF_HUB_OFFLINE=1"
+)
+UNREACHED = "the hub cannot be reached and they are not in its cache"
+
+
+@contextmanager
+def fetching(spec: str, *, local: bool = False) -> Iterator[None]:
+    """Run code of a model library that may download; when the hub does not answer, the cache is all there is.
+
+    Args:
+        spec: the model, for the message.
+        local: whether all files are on this machine, so that the hub need not be asked.
+
+    Raises:
+        LoadError: whatever the library raised, as one line with the remedies.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(quiet())
+        stack.enter_context(_bounded())
+        offline = local or not _reachable()
+        if offline:
+            stack.enter_context(_cache_only())
+            stack.enter_context(redirect_stderr(StringIO()))  # "Downloading ..." of what will not come
+        try:
+            yield
+        except VitdecompError:
+            raise
+        except Exception as error:  # the libraries and their http clients raise anything
+            reason = UNREACHED if offline and not local and _is_missing_file(error) else first_line(error)
+            raise LoadError(f"cannot get the trained weights of {spec}: {reason}. {REMEDY}") from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep log lines and warnings of the libraries from the terminal; every setting is put back afterwards."""
+    root, nothing, before = logging.getLogger(), logging.NullHandler(), logging.root.manager.disable
+    root.addHandler(nothing)  # without any handler, logging.warning would install one for good
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+        root.removeHandler(nothing)
+
+
+@contextmanager
+def _bounded() -> Iterator[None]:
+    """Sockets that nobody gave a timeout (urllib's) do not wait for ever."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(4 * PATIENCE)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _reachable() -> bool:
+    """Whether the Hugging Face hub, where nearly all weights are, answers."""
+    from huggingface_hub import constants, get_session
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        return bool(get_session().head(constants.ENDPOINT, timeout=PATIENCE).status_code < 500)
+    except Exception:  # the http client depends on the hub's version, and so do its exceptions
+        return False
+
+
+def _is_missing_file(error: BaseException | None) -> bool:
+    """Whether a download or a look into the cache failed, rather than what was made of the file."""
+    while error is not None:
+        if isinstance(error, OSError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+@contextmanager
+def _cache_only() -> Iterator[None]:
+    """The hub's offline mode. Its environment variable is read on import only, so the constant is set."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def local_file(path: str | os.PathLike[str]) -> str:
+    """A checkpoint's path.
+
+    Raises:
+        LoadError: there is no such file.
+    """
+    if not os.path.isfile(path):  # noqa: PTH113 - the libraries want a string, and so it stays one
+        raise LoadError(f"checkpoint {os.fspath(path)} is not a file")
+    return os.fspath(path)
+
+
+def unusable(path: str, spec: str, error: BaseException) -> LoadError:
+    """The error for a checkpoint that could not be loaded into a model."""
+    unsafe = "weights_only" in str(error) or type(error).__name__ == "UnpicklingError"
+    reason = "not safetensors, nor a file of tensors alone" if unsafe else first_line(error)
+    return LoadError(f"checkpoint {path} does not fit {spec}: {reason}")
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception of a library says, shortened to one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__

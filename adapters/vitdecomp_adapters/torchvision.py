@@ -1,0 +1,110 @@
+"""torchvision: its classification models, and what their last linear layer reads."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from torch import Tensor, nn
+
+from vitdecomp.adapter import Adapter, LoadedModel, call, register_adapter
+from vitdecomp.errors import SpecError
+from vitdecomp.registry import did_you_mean
+from vitdecomp_adapters.hub import fetching, first_line, local_file, unusable
+
+
+def embedding(model: nn.Module, images: Tensor) -> Tensor:
+    """The features that the classifier reads, `(n, d)`."""
+    vector: Tensor = without(model, classifier(model))(images)
+    return vector
+
+
+def classifier(model: nn.Module) -> str:
+    """Path of the last linear layer, which in torchvision's models is the classifier.
+
+    Raises:
+        SpecError: the model has none.
+    """
+    layers = [path for path, module in model.named_modules() if isinstance(module, nn.Linear)]
+    if not layers:
+        raise SpecError(f"{type(model).__name__} has no linear classifier; use output='logits'")
+    return layers[-1]
+
+
+def without(module: nn.Module, path: str) -> nn.Module:
+    """The same module with a submodule replaced by the identity; weights are shared, the module is not changed."""
+    name, _, rest = path.partition(".")
+    twin = copy.copy(module)
+    child = without(module.get_submodule(name), rest) if rest else nn.Identity()
+    # A copy shares the table of submodules with the module itself, so it needs a table of its own.
+    vars(twin)["_modules"] = {**module._modules, name: child}
+    return twin
+
+
+@register_adapter
+class TorchvisionAdapter(Adapter):
+    """Specs `torchvision:NAME`, such as `torchvision:vit_b_16`."""
+
+    prefix = "torchvision"
+
+    def load(self, name: str, *, pretrained: bool, **options: Any) -> LoadedModel:
+        """Load a model; `weights` and all further options go to `torchvision.models.get_model`.
+
+        Raises:
+            SpecError: torchvision has no such model, or it does not take the options.
+            LoadError: its weights cannot be had.
+        """
+        from torchvision import models
+
+        known = self.names()
+        if name not in known:
+            raise SpecError(f"torchvision has no model {name!r}{did_you_mean(name, known)}")
+        checkpoint = options.pop("checkpoint_path", None)
+        weights = options.pop("weights", "DEFAULT") if pretrained and not checkpoint else None
+        try:
+            if weights is None:
+                module = models.get_model(name, weights=None, **options)
+            else:
+                with fetching(f"torchvision:{name}"):
+                    module = models.get_model(name, weights=weights, **options)
+        except (TypeError, ValueError) as error:
+            given = options or "its defaults"
+            raise SpecError(f"torchvision cannot build {name} with {given}: {first_line(error)}") from error
+        if checkpoint:
+            _load_checkpoint(module, local_file(checkpoint), f"torchvision:{name}")
+        return describe(module.eval(), name, pretrained=bool(checkpoint or weights))
+
+    def recognise(self, module: nn.Module) -> LoadedModel | None:
+        """A classification model of torchvision, if it still has its classifier."""
+        owner = next(c for c in type(module).__mro__ if "forward" in vars(c)).__module__
+        if not owner.startswith("torchvision.models.") or owner.count(".") > 2:
+            return None
+        outputs = {"embedding": embedding, "logits": call}
+        return LoadedModel(
+            module, None, f"python:{type(module).__module__}:{type(module).__qualname__}", outputs
+        )
+
+    def names(self, pattern: str = "*") -> list[str]:
+        """Classification models."""
+        from torchvision import models
+
+        return list(models.list_models(module=models, include=pattern))
+
+
+def describe(module: nn.Module, name: str, *, pretrained: bool) -> LoadedModel:
+    """A model with its outputs and the transforms of its best weights."""
+    from torchvision import models
+
+    preprocess = models.get_model_weights(name).DEFAULT.transforms()  # type: ignore[attr-defined]
+    size = getattr(module, "image_size", preprocess.crop_size[0])
+    outputs = {"embedding": embedding, "logits": call}
+    return LoadedModel(module, preprocess, f"torchvision:{name}", outputs, (3, size, size), pretrained)
+
+
+def _load_checkpoint(module: nn.Module, path: str, spec: str) -> None:
+    from safetensors.torch import load_model
+
+    try:
+        load_model(module, path)
+    except Exception as error:  # a truncated or foreign file can fail in any way
+        raise unusable(path, spec, error) from error
