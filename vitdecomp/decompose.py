@@ -160,6 +160,8 @@ class Decomposer:
         values, errors = [], []
         for chunk in self._chunks(images):
             representation, recorded = paths.recorder(chunk)
+            if not bool(representation.isfinite().all()):
+                raise InputError(f"the model returns NaN or infinity for these images, in {representation.dtype}")
             with torch.no_grad():
                 part = units.pushed(recorded, len(chunk), representation)
             error = relative_error(part.sum(1), representation)

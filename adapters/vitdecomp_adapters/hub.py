@@ -1,4 +1,4 @@
-"""Trained weights from a library's hub or cache: quiet, quick to give up, and one clear line when they cannot be had."""
+"""Trained weights from a hub or its cache: quick to give up, with one clear line when they cannot be had."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def fetching(spec: str, *, local: bool = False) -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep log lines and warnings of the libraries from the terminal; every setting is put back afterwards."""
+    """Keep log lines and warnings of libraries off the terminal; every setting is put back afterwards."""
     root, nothing, before = logging.getLogger(), logging.NullHandler(), logging.root.manager.disable
     root.addHandler(nothing)  # without any handler, logging.warning would install one for good
     logging.disable(logging.CRITICAL)

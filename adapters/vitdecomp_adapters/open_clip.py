@@ -35,7 +35,8 @@ def with_unit_norm(compute: Callable[[Any, Tensor], Tensor]) -> Callable[[Any, T
 
     def normalized(model: Any, images: Tensor) -> Tensor:
         vector = compute(model, images)
-        return vector / vector.norm(dim=-1, keepdim=True)
+        unit: Tensor = vector / vector.norm(dim=-1, keepdim=True)
+        return unit
 
     return normalized
 
@@ -104,7 +105,7 @@ def describe(
     tower: Any = getattr(module, "visual", module)
     size = tower.image_size if isinstance(tower.image_size, tuple) else (tower.image_size, tower.image_size)
     cfg = {"size": size, **(getattr(tower, "preprocess_cfg", None) or {})}
-    preprocess = image_transform_v2(PreprocessCfg(**cfg), is_train=False)
+    preprocess: Any = image_transform_v2(PreprocessCfg(**cfg), is_train=False)
     return LoadedModel(module, preprocess, spec, outputs(compute), (3, *size), pretrained)
 
 
@@ -125,7 +126,7 @@ def _split(name: str) -> tuple[str, str]:
 
 
 def _as_trained(architecture: str, tag: str) -> dict[str, Any]:
-    """The weights, and what they need of the architecture: those trained with QuickGELU are wrong with GELU."""
+    """The weights, and what they need: those trained with QuickGELU give wrong results with GELU."""
     import open_clip
 
     if not tag:
@@ -150,7 +151,7 @@ def _random(architecture: str, options: Mapping[str, Any]) -> nn.Module:
     import open_clip
 
     untrained = {"load_weights": False, "pretrained_image": False, "pretrained_text": False}
-    config = {} if architecture.startswith(FOREIGN) else open_clip.get_model_config(architecture)
+    config = (None if architecture.startswith(FOREIGN) else open_clip.get_model_config(architecture)) or {}
     local = "text_cfg" in config and "hf_model_name" not in config["text_cfg"]
     # Some text towers need a configuration from the hub, even with random weights.
     with fetching(f"open_clip:{architecture}", local=local):

@@ -1,4 +1,4 @@
-"""Your own models: `python:module:factory` calls a function (or a class) of a module that Python can import."""
+"""Your own models: `python:module:factory` calls a function of a module that Python can import."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class PythonAdapter(Adapter):
 
 @contextmanager
 def _working_directory() -> Iterator[None]:
-    """Let modules of the working directory be found, as `python -m` does and an installed command does not."""
+    """Find modules of the working directory too, as `python -m` does and an installed command does not."""
     here = str(Path.cwd())
     added = here not in sys.path and "" not in sys.path
     if added:

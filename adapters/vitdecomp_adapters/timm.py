@@ -70,13 +70,14 @@ class TimmAdapter(Adapter):
 
 def describe(module: nn.Module, spec: str, *, pretrained: bool) -> LoadedModel:
     """A timm model with its outputs and the transforms that it was trained with."""
-    from timm.data import create_transform, resolve_model_data_config
+    from timm import data
 
-    config = resolve_model_data_config(module)
+    library: Any = data  # its transforms are untyped
+    config = library.resolve_model_data_config(module)
     size = _built_size(module)
     if size is not None:
         config["input_size"] = (config["input_size"][0], *size)
-    preprocess = create_transform(**config, is_training=False)
+    preprocess = library.create_transform(**config, is_training=False)
     return LoadedModel(module, preprocess, spec, OUTPUTS, tuple(config["input_size"]), pretrained)
 
 
@@ -129,7 +130,7 @@ def _has_weights(module: nn.Module) -> bool:
 
 
 def _follows_protocol(module: nn.Module) -> bool:
-    """Whether the class whose `forward` runs has timm's two halves; a subclass that adds to `forward` has not."""
+    """Whether `forward` is made of timm's two halves; that of a subclass that adds to them is not."""
     if not all(callable(getattr(module, half, None)) for half in ("forward_features", "forward_head")):
         return False
     if "pre_logits" not in inspect.signature(module.forward_head).parameters:  # type: ignore[arg-type]

@@ -25,14 +25,14 @@ def classifier(model: nn.Module) -> str:
     Raises:
         SpecError: the model has none.
     """
-    layers = [path for path, module in model.named_modules() if isinstance(module, nn.Linear)]
+    layers = [str(path) for path, module in model.named_modules() if isinstance(module, nn.Linear)]
     if not layers:
         raise SpecError(f"{type(model).__name__} has no linear classifier; use output='logits'")
     return layers[-1]
 
 
 def without(module: nn.Module, path: str) -> nn.Module:
-    """The same module with a submodule replaced by the identity; weights are shared, the module is not changed."""
+    """The module with a submodule replaced by the identity: weights are shared, the module is not changed."""
     name, _, rest = path.partition(".")
     twin = copy.copy(module)
     child = without(module.get_submodule(name), rest) if rest else nn.Identity()
@@ -95,7 +95,8 @@ def describe(module: nn.Module, name: str, *, pretrained: bool) -> LoadedModel:
     """A model with its outputs and the transforms of its best weights."""
     from torchvision import models
 
-    preprocess = models.get_model_weights(name).DEFAULT.transforms()  # type: ignore[attr-defined]
+    weights: Any = models.get_model_weights(name)
+    preprocess = weights.DEFAULT.transforms()
     size = getattr(module, "image_size", preprocess.crop_size[0])
     outputs = {"embedding": embedding, "logits": call}
     return LoadedModel(module, preprocess, f"torchvision:{name}", outputs, (3, size, size), pretrained)

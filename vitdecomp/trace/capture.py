@@ -61,7 +61,7 @@ def capture(module: nn.Module, images: Tensor) -> Captured:
                 continue
             return _checked(graph, trial, expected, name, prefix="model." if isinstance(module, Representation) else "")
     raise TraceError(
-        f"cannot capture {type(module).__name__} as a graph. {'; '.join(reasons)}. "
+        f"cannot capture {_title(module)} as a graph. {'; '.join(reasons)}. "
         "Make data-dependent Python control flow static for evaluation, then try again"
     )
 
@@ -70,8 +70,8 @@ def _more(images: Tensor, n: int) -> Tensor:
     """n different images, made from those that are given with a little noise (no global random state is used)."""
     source = torch.Generator().manual_seed(0)
     repeated = images[torch.arange(n) % len(images)]
-    noise = torch.randn(repeated.shape, generator=source, dtype=torch.float64).to(repeated)
-    spread = images.double().std().clamp_min(0.1).to(repeated)
+    noise = torch.randn(repeated.shape, generator=source).to(repeated)
+    spread = images.float().std(unbiased=False).clamp_min(0.1).to(repeated)
     return repeated + 0.5 * spread * noise
 
 
@@ -80,16 +80,22 @@ def _run_eager(module: nn.Module, trial: Tensor) -> Tensor:
         y = module(trial)
     except Exception as error:
         raise InputError(
-            f"{type(module).__name__} does not take images of shape {tuple(trial.shape[1:])} and dtype "
+            f"{_title(module)} does not take images of shape {tuple(trial.shape[1:])} and dtype "
             f"{_name(trial.dtype)}: {_first_line(error)}"
         ) from error
     if not isinstance(y, Tensor) or not y.is_floating_point() or y.ndim != 2 or len(y) != len(trial):
         got = f"shape {tuple(y.shape)}" if isinstance(y, Tensor) else type(y).__name__
         raise InputError(
-            f"{type(module).__name__} must return one vector per image, (n, d); for {len(trial)} images it "
+            f"{_title(module)} must return one vector per image, (n, d); for {len(trial)} images it "
             f"returned {got}. Wrap it in a module that pools and selects the vector"
         )
+    if not bool(y.isfinite().all()):
+        raise InputError(f"{_title(module)} returns NaN or infinity for these images, in {_name(y.dtype)}")
     return y
+
+
+def _title(module: nn.Module) -> str:
+    return type(module.model if isinstance(module, Representation) else module).__name__
 
 
 def _first_line(error: BaseException) -> str:

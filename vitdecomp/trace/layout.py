@@ -40,6 +40,10 @@ class Layout:
         """How many heads, tokens or channels there are."""
         return torch.Size([size for axis in self.factors for name, size in axis if name == label]).numel()
 
+    def axes(self, label: str) -> set[int]:
+        """The axes that hold a label."""
+        return {a for a, axis in enumerate(self.factors) if any(name == label for name, _ in axis)}
+
     def canonical(self, x: Tensor, images: int) -> Tensor:
         """A leaf's value (leading batch axes allowed) as `(..., n, head, token, channel)`."""
         lead = x.shape[: x.ndim - len(self.factors)]
@@ -206,13 +210,13 @@ def find_layout(leaf: Leaf, value: Tensor, way: Way | None, support: Tensor, ima
 
 def _image_factor(size: Sequence[int], support: Tensor, images: int) -> tuple[int, int]:
     """The axis that holds the images, and how far apart they lie on it."""
-    where = support.nonzero()
     for axis, length in enumerate(size):
         if length % images:
             continue
+        where = support.movedim(axis, 0).flatten(1).any(1).nonzero()[:, 0]
         divisors = [d for d in range(length // images, 0, -1) if (length // images) % d == 0]
         for inner in divisors:
-            if bool((where[:, axis] // inner % images == 1).all()):
+            if bool((where // inner % images == 1).all()):
                 return axis, inner
     return 0, size[0] // images
 

@@ -17,6 +17,7 @@ from vitdecomp.errors import CoverageError
 from vitdecomp.trace.capture import Captured
 from vitdecomp.trace.rule import Gate, Step, Term, broadcast, linear_terms, opened_terms, same, shape_of, varies
 from vitdecomp.trace.rules.attention import value_term
+from vitdecomp.trace.rules.parametric import contracted_axis
 
 SOURCE, IMAGE, CONSTANT = "source", "image", "constant"
 
@@ -295,7 +296,7 @@ def _number(value: float, like: Tensor) -> Tensor:
 
 
 def fold_image(graph: LinearGraph) -> LinearGraph:
-    """Begin the image's path behind its first steps (the patch embedding's convolution), where it has tokens."""
+    """Begin the image's path behind the patch embedding's product, where it has tokens, if nothing joins before."""
     users: dict[int, list[int]] = {}
     for i, value in enumerate(graph.values):
         for j in inputs(value):
@@ -303,9 +304,14 @@ def fold_image(graph: LinearGraph) -> LinearGraph:
     values = list(graph.values)
     for i, leaf in graph.leaves.items():
         at = i
-        while leaf.kind == IMAGE and len(users.get(at, ())) == 1 and isinstance(values[users[at][0]], Apply):
+        while leaf.kind == IMAGE and len(users.get(at, ())) == 1:
             at = users[at][0]
-            step = values[at].step  # type: ignore[union-attr]
+            value = values[at]
+            if not isinstance(value, Apply):
+                break
+            step = value.step
             leaf = replace(leaf, value=Gate(step.fn, (leaf.value, *step.args), step.kwargs))
-            values[at] = leaf
+            if contracted_axis(step.fn, step.args) is not None:
+                values[at] = leaf
+                break
     return LinearGraph(tuple(values)).pruned()

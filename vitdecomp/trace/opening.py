@@ -16,7 +16,7 @@ from torch import Tensor, fx
 
 from vitdecomp.trace.capture import Captured
 from vitdecomp.trace.linear_graph import CONSTANT, LinearGraph
-from vitdecomp.trace.rule import OPENINGS, Op, lookup, shape
+from vitdecomp.trace.rule import OPENINGS, Op, lookup
 from vitdecomp.trace.sites import is_product_of_data, single_query
 
 Frontier = Callable[[frozenset[fx.Node]], LinearGraph]
@@ -46,7 +46,7 @@ def find_trunk(captured: Captured, frontier: Frontier, opened: frozenset[fx.Node
     """
     reached = [_sources(frontier(opened))]
     cuts: list[frozenset[fx.Node]] = []
-    while len(cuts) < MAX_CUTS:
+    while len(cuts) < MAX_CUTS and captured.image not in reached[-1]:  # the image itself cannot be held
         cut = _cut(captured, [n for n in reached[-1] if _can_open(n)])
         if not cut:
             break
@@ -113,8 +113,3 @@ class _Hold(fx.Interpreter):
             self.held.append(n)
             return self.given[n]
         return value
-
-
-def shape_note(node: fx.Node) -> str:
-    """The shape of a node's value per image, for a report."""
-    return "x".join(str(s) for s in shape(node)[1:])

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any
 
-from torch import fx
+from torch import Tensor, fx
 
 from vitdecomp.component import CONSTANT_KIND
 from vitdecomp.trace.recorder import Recorder
 from vitdecomp.errors import CoverageError
 from vitdecomp.trace.capture import Captured
-from vitdecomp.trace.layout import Layout, Way, find_layout, follow
-from vitdecomp.trace.linear_graph import CONSTANT, IMAGE, Apply, Leaf, LinearGraph, fold_image, walk
+from vitdecomp.trace.layout import Layout, find_layout, follow
+from vitdecomp.trace.linear_graph import CONSTANT, LinearGraph, fold_image, walk
 from vitdecomp.trace.naming import Identity, constant_name, identify, unique_names
 from vitdecomp.trace.opening import Trunk, find_trunk
 from vitdecomp.trace.probe import Derived, shapes, supports
-from vitdecomp.trace.rule import Gate, module_path
+from vitdecomp.trace.rule import module_path
 from vitdecomp.trace.sink import sink
 from vitdecomp.trace.sites import attention_sites, value_axes
 
@@ -62,7 +60,8 @@ class LinearPaths:
 
     def by_token(self) -> LinearPaths:
         """The same paths with every token kept, and attention split by the token that is attended to."""
-        return _assemble(self.captured, self.trunk, tokens=True, heads={p.who.name: p for p in self.parts})
+        sites = _token_sites(self)
+        return _assemble(self.captured, self.trunk, _reach(self.captured, self.trunk.opened, sites))
 
 
 def find_paths(captured: Captured, through: Collection[str] | None = None) -> LinearPaths:
@@ -76,9 +75,14 @@ def find_paths(captured: Captured, through: Collection[str] | None = None) -> Li
         NoRuleError: an operation on a path that no rule knows.
         CoverageError: nothing that depends on the image reaches the representation.
     """
-    wished = _sites_at(captured, through or ())
-    trunk = find_trunk(captured, lambda opened: _reached(captured, opened)[0], wished)
-    return _assemble(captured, trunk)
+    reached: dict[frozenset[fx.Node], _Reached] = {}
+
+    def frontier(opened: frozenset[fx.Node]) -> LinearGraph:
+        reached[opened] = _reach(captured, opened)
+        return reached[opened].graph
+
+    trunk = find_trunk(captured, frontier, _sites_at(captured, through or ()))
+    return _assemble(captured, trunk, reached[trunk.opened])
 
 
 def _sites_at(captured: Captured, modules: Collection[str]) -> frozenset[fx.Node]:
@@ -95,33 +99,40 @@ def _within(path: str, module: str) -> bool:
     return path == module or path.startswith(module + ".")
 
 
-def _reached(
+@dataclass(frozen=True, slots=True)
+class _Reached:
+    """A linear graph, its gates on the trial batch, and which elements of its leaves reach the second image."""
+
+    graph: LinearGraph
+    recorded: Derived
+    supports: Mapping[int, Tensor]
+
+
+def _reach(
     captured: Captured, opened: frozenset[fx.Node], token_sites: frozenset[fx.Node] | None = None
-) -> tuple[LinearGraph, Derived, dict[int, Any]]:
-    """The linear graph with some nodes open, its gates on the trial batch, and whose image each element is."""
+) -> _Reached:
+    """Walk with some nodes open; with `token_sites`, every token is kept and those attentions begin at their values."""
     graph = fold_image(walk(captured, opened, token_sites or frozenset()))
     recorded = Derived(Recorder(captured, graph.gates())(captured.trial)[1])
     if token_sites is None:
         graph = sink(graph, shapes(graph, recorded))
     reach = supports(graph, recorded, image=1)
-    dead = [i for i, support in reach.items() if not support.any()]
-    if len(dead) == len(reach):
+    alive = [support for support in reach.values() if support.any()]
+    if not alive:
         raise CoverageError("no component reaches the representation")
-    pruned = graph.pruned(dead)
-    alive = [support for i, support in reach.items() if i in graph.leaves and support.any()]
-    return pruned, recorded, dict(zip(pruned.leaves, alive, strict=True))
+    graph = graph.pruned([i for i, support in reach.items() if not support.any()])
+    return _Reached(graph, recorded, dict(zip(graph.leaves, alive, strict=True)))
 
 
-def _assemble(
-    captured: Captured, trunk: Trunk, *, tokens: bool = False, heads: Mapping[str, Part] | None = None
-) -> LinearPaths:
-    graph, recorded, reach = _reached(captured, trunk.opened, _token_sites(captured, trunk) if tokens else None)
+def _assemble(captured: Captured, trunk: Trunk, reached: _Reached) -> LinearPaths:
+    """Name the leaves of a linear graph and lay them out."""
+    graph, recorded = reached.graph, reached.recorded
     images = len(captured.trial)
     sources: dict[int, tuple[Identity, Layout]] = {}
     constants: list[Part] = []
     for i, leaf in graph.leaves.items():
         way = None if leaf.kind == CONSTANT else follow(graph, i, recorded)
-        layout = find_layout(leaf, recorded[leaf.value], way, reach[i], images)
+        layout = find_layout(leaf, recorded[leaf.value], way, reached.supports[i], images)
         if way is None:
             name = constant_name(leaf)
             constants.append(Part(i, Identity(name, CONSTANT_KIND, None, module_path(leaf.node)), layout))
@@ -130,7 +141,8 @@ def _assemble(
     if not sources:
         raise CoverageError("the representation is a sum of constants alone")
     parts = (*_named(sources), *constants)
-    return LinearPaths(captured, graph, parts, trunk, shapes(graph, recorded), Recorder(captured, graph.gates()))
+    recorder = Recorder(captured, graph.gates())
+    return LinearPaths(captured, graph, parts, trunk, shapes(graph, recorded), recorder)
 
 
 def _named(sources: Mapping[int, tuple[Identity, Layout]]) -> list[Part]:
@@ -145,18 +157,14 @@ def _named(sources: Mapping[int, tuple[Identity, Layout]]) -> list[Part]:
     return parts
 
 
-def _token_sites(captured: Captured, trunk: Trunk) -> frozenset[fx.Node]:
+def _token_sites(paths: LinearPaths) -> frozenset[fx.Node]:
     """The attentions whose contracted axis holds the tokens (not, as in cross-covariance attention, channels)."""
-    graph, recorded, _ = _reached(captured, trunk.opened)
+    sites = set(attention_sites(paths.captured.module.graph))
     found = set()
-    for i, leaf in graph.leaves.items():
-        if leaf.kind == CONSTANT or leaf.node not in attention_sites(captured.module.graph):
-            continue
-        way = follow(graph, i, recorded)
-        moving = {a for a in range(len(way.channels)) if way.channels[a].unique().numel() > 1}
-        if moving & value_axes(leaf.node) or not moving:
-            found.add(leaf.node)
+    for part in paths.parts:
+        leaf = paths.graph.leaves[part.leaf]
+        if leaf.node in sites and leaf.kind != CONSTANT:
+            channels = part.layout.axes("w")
+            if not channels or channels & value_axes(leaf.node):
+                found.add(leaf.node)
     return frozenset(found)
-
-
-__all__ = ["IMAGE", "Apply", "Gate", "Leaf", "LinearPaths", "Part", "find_paths", "partial"]

@@ -16,7 +16,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, fx
@@ -69,7 +69,8 @@ class Term:
 
     def then(self, fn: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Term:
         """The term after one more step."""
-        return replace(self, steps=(*self.steps, Step(fn, _freeze(args), tuple((k, _freeze(v)) for k, v in kwargs.items()))))
+        named = tuple((name, _freeze(value)) for name, value in kwargs.items())
+        return replace(self, steps=(*self.steps, Step(fn, _freeze(args), named)))
 
 
 def data(operand: Operand) -> Term:
@@ -120,14 +121,16 @@ class Op:
         return Gate(shape_of, (self.node,))
 
     def arguments(self) -> tuple[list[Any], dict[str, Any]]:
-        """Positional arguments with the schema's defaults filled in, and the keyword-only ones that are given."""
+        """Positional arguments with the schema's defaults filled in, and keyword-only ones that are given."""
         schema = getattr(self.target, "_schema", None)
         if schema is None:
             return list(self.call.args), dict(self.call.kwargs)
         positional, keywords = [], dict(self.call.kwargs)
         for i, argument in enumerate(a for a in schema.arguments if not a.kwarg_only):
-            given = i < len(self.call.args)
-            positional.append(self.call.args[i] if given else keywords.pop(argument.name, argument.default_value))
+            if i < len(self.call.args):
+                positional.append(self.call.args[i])
+            else:
+                positional.append(keywords.pop(argument.name, argument.default_value))
         return positional, keywords
 
     def reshaped(self, operand: Operand) -> Term:
@@ -166,7 +169,8 @@ def varies(value: Any) -> bool:
 
 def shape(node: fx.Node) -> tuple[int, ...]:
     """Shape of a node's value on the trial batch; `()` for a number."""
-    return node.meta.get("trial_shape", ())
+    found: tuple[int, ...] = node.meta.get("trial_shape", ())
+    return found
 
 
 def is_static(node: fx.Node, dim: int) -> bool:
@@ -182,12 +186,13 @@ def module_path(node: fx.Node) -> str:
 
 
 Rule: TypeAlias = Callable[..., "Iterable[Term] | None"]
+R = TypeVar("R", bound=Rule)
 RULES: Registry[Any, Rule] = Registry("rule for")
 OPENINGS: Registry[Any, Rule] = Registry("opening of")
 NONLINEAR: Registry[Any, str] = Registry("nonlinear operation")
 
 
-def register_rule(*ops: Any, replace: bool = False) -> Callable[[Rule], Rule]:
+def register_rule(*ops: Any, replace: bool = False) -> Callable[[R], R]:
     """Register how operations (`torch.ops.aten.roll`, or one overload of it) are linear.
 
     The decorated function gets an `Op` and the call's arguments, and returns the terms whose sum is the
@@ -196,12 +201,20 @@ def register_rule(*ops: Any, replace: bool = False) -> Callable[[Rule], Rule]:
     Raises:
         SpecError: an operation has a rule already and `replace` is not set.
     """
-    return RULES.register(*ops, replace=replace)
+    return _register(RULES, ops, replace)
 
 
-def register_opening(*ops: Any, replace: bool = False) -> Callable[[Rule], Rule]:
-    """Register how a path goes on through operations that are not linear, with part of them frozen as a gate."""
-    return OPENINGS.register(*ops, replace=replace)
+def register_opening(*ops: Any, replace: bool = False) -> Callable[[R], R]:
+    """Register how a path goes on through operations that are not linear, with a part frozen as a gate."""
+    return _register(OPENINGS, ops, replace)
+
+
+def _register(table: Registry[Any, Rule], ops: Iterable[Any], replace: bool) -> Callable[[R], R]:
+    def decorate(rule: R) -> R:
+        table.register(*ops, replace=replace)(rule)
+        return rule
+
+    return decorate
 
 
 def nonlinear(noun: str, *ops: Any) -> None:
@@ -225,10 +238,32 @@ def linear_terms(node: fx.Node) -> list[Term] | None:
     op = Op(node)
     rule = lookup(RULES, op.target)
     if rule is not None:
-        return _run(rule, op)
+        terms = _run(rule, op)
+        return terms if terms and _continues(terms) else None
     if lookup(NONLINEAR, op.target) or torch.Tag.pointwise in getattr(op.target, "tags", ()):
         return None
     raise NoRuleError(str(op.target), module_path(op.call), op.call.name)
+
+
+def _continues(terms: Sequence[Term]) -> bool:
+    """Whether a path can go on: not into whole numbers, nor where the image comes in through gates alone."""
+    moving = [t.operand for t in terms if isinstance(t.operand, fx.Node) and varies(t.operand)]
+    if moving:
+        return all(is_continuous(x) for x in moving)
+    return not any(_image_in(step.args) or _image_in(step.kwargs) for t in terms for step in t.steps)
+
+
+def is_continuous(node: fx.Node) -> bool:
+    """Whether a node holds real or complex numbers, and not indices or a mask."""
+    dtype = node.meta.get("trial_dtype", torch.float32)
+    return bool(dtype.is_floating_point or dtype.is_complex)
+
+
+def _image_in(argument: Any) -> bool:
+    """Whether a step's argument depends on the image (and not only on how many there are)."""
+    if isinstance(argument, Gate):
+        return argument.fn is not shape_of and _image_in(argument.args)
+    return any(map(_image_in, argument)) if isinstance(argument, tuple) else varies(argument)
 
 
 def opened_terms(node: fx.Node) -> list[Term] | None:

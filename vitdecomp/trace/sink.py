@@ -1,8 +1,8 @@
 """Sink selections: take the class token before the linear maps instead of after them.
 
-Linear maps that act on each token alike commute with choosing some tokens. So a `narrow` moves from the output
-towards the leaves as far as it goes. What it meets on its way shrinks to the tokens that count, and what lies
-outside them (the patch branch of a class-token model, say) turns out to contribute nothing at all, and goes.
+Linear maps that act on each token alike commute with choosing some tokens. So a `narrow` moves from the
+output towards the leaves as far as it goes. What it meets on its way shrinks to the tokens that count, and
+what lies outside them (the patch branch of a class-token model, say) contributes nothing at all, and goes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from torch import Tensor
 
 from vitdecomp.trace.linear_graph import Apply, Leaf, LinearGraph, Sum, Value, inputs
 from vitdecomp.trace.rule import Gate, Step, broadcast
-from vitdecomp.trace.rules.activation import ratio as _  # noqa: F401  the rules must be known
 from vitdecomp.trace.rules.arithmetic import cast
 from vitdecomp.trace.rules.merge import drop, embed, keep
 
@@ -49,7 +48,7 @@ def sink(graph: LinearGraph, shapes: dict[int, Shape]) -> LinearGraph:
 
     Args:
         graph: the linear map.
-        shapes: the shape of each of its values on some batch; only axes that do not depend on the batch are cut.
+        shapes: the shape of each of its values on some batch; axes that depend on the batch are not cut.
     """
     wanted: dict[int, list[Window | None]] = {len(graph.values) - 1: [None]}
     kept: dict[int, Window | None] = {}
@@ -115,7 +114,11 @@ class _Rebuild:
                 cut = value.value if window is None else Gate(cut_to, (value.value, *window))
                 return self._put(replace(value, value=cut))
             case Sum():
-                return self._put(replace(value, inputs=tuple(self._end(j, window, value) for j in value.inputs if j in self.at)))
+                return self._put(
+                    replace(
+                        value, inputs=tuple(self._end(j, window, value) for j in value.inputs if j in self.at)
+                    )
+                )
             case Apply():
                 moved = self.moved[i]
                 end = self._end(value.input, moved.window, value)
@@ -156,7 +159,7 @@ def resized(size: Sequence[int], dim: int, length: int) -> tuple[int, ...]:
     return (*size[:dim], length, *size[dim + 1 :])
 
 
-# --- how a window moves in front of each kind of step ----------------------------------------------------------
+# --- how a window moves in front of each kind of step ---
 
 
 def _pointwise(step: Step, window: Window, before: Shape, after: Shape) -> Moved | None:
@@ -210,7 +213,9 @@ def _embed(step: Step, window: Window, before: Shape, after: Shape) -> Moved | N
 def _reduce(step: Step, window: Window, before: Shape, after: Shape) -> Moved | None:
     named = dict(step.kwargs)
     axes = [d % len(before) for d in named["dim"]]
-    free = list(range(len(before))) if named.get("keepdim") else [d for d in range(len(before)) if d not in axes]
+    free = (
+        list(range(len(before))) if named.get("keepdim") else [d for d in range(len(before)) if d not in axes]
+    )
     return None if free[window.dim] in axes else Moved(window._replace(dim=free[window.dim]), step)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import fx
 
+from vitdecomp.errors import NoRuleError
 from vitdecomp.trace.rule import OPENINGS, Op, linear_terms, lookup, shape, varies
 from vitdecomp.trace.rules.attention import SDPA, blocks_pattern, pattern_operand
 
@@ -70,6 +71,21 @@ def _only_gates(node: fx.Node, operand: fx.Node) -> bool:
         return False
     terms = linear_terms(node)
     return terms is not None and all(t.operand is not operand for t in terms)
+
+
+def only_scales(node: fx.Node, limit: int = 64) -> bool:
+    """Whether what a node computes ends up as a gate (squeeze-excite), whatever way it takes."""
+    frontier = [(user, node) for user in node.users]
+    seen: set[fx.Node] = set()
+    while frontier:
+        here, before = frontier.pop()
+        if _only_gates(here, before) or here in seen:
+            continue
+        seen.add(here)
+        if here.op == "output" or len(seen) > limit:
+            return False
+        frontier.extend((user, here) for user in here.users)
+    return True
 
 
 def single_query(op: Op) -> bool:
@@ -148,7 +164,10 @@ def _moved(node: fx.Node) -> list[fx.Node]:
     packet = getattr(op.target, "overloadpacket", None)
     if packet in _MIXING or lookup(OPENINGS, op.target) is not None:
         return []
-    terms = linear_terms(node)
+    try:
+        terms = linear_terms(node)
+    except NoRuleError:  # not on a linear path, so no rule is owed
+        return []
     operands = [t.operand for t in terms or () if isinstance(t.operand, fx.Node) and varies(t.operand)]
     return operands if len(operands) == 1 else []
 

@@ -9,6 +9,21 @@ from vitdecomp.trace.rules import (
     parametric,
     pool,
     reshape,
+    scatter,
+    slicing,
+    spectral,
 )
 
-__all__ = ["activation", "arithmetic", "attention", "merge", "norm", "parametric", "pool", "reshape"]
+__all__ = [
+    "activation",
+    "arithmetic",
+    "attention",
+    "merge",
+    "norm",
+    "parametric",
+    "pool",
+    "reshape",
+    "scatter",
+    "slicing",
+    "spectral",
+]

@@ -1,4 +1,4 @@
-"""Where a path ends by rule: activations, softmax, statistics. And how a trunk activation is walked through."""
+"""Where a path ends by rule: activations, softmax, statistics. How a trunk activation is walked through."""
 
 from __future__ import annotations
 
@@ -8,21 +8,65 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from vitdecomp.trace.rule import NONLINEAR, Op, Term, data, frozen, gate, lookup, nonlinear, register_opening
-from vitdecomp.trace.rule import register_rule, varies
+from vitdecomp.trace.rule import (
+    NONLINEAR,
+    Op,
+    Term,
+    data,
+    frozen,
+    gate,
+    lookup,
+    nonlinear,
+    register_opening,
+    register_rule,
+    varies,
+)
 
 aten = torch.ops.aten
 
 ZERO_AT_ZERO = (
-    aten.gelu, aten.silu, aten.relu, aten.hardswish, aten.tanh, aten.leaky_relu, aten.elu, aten.mish, aten.selu,
-    aten.celu, aten.relu6, aten.prelu, aten.erf, aten.hardtanh, aten.square, aten.rrelu,
+    aten.gelu, aten.silu, aten.relu, aten.hardswish, aten.tanh, aten.leaky_relu, aten.elu, aten.mish,
+    aten.selu, aten.celu, aten.relu6, aten.prelu, aten._prelu_kernel, aten.erf, aten.hardtanh,
+    aten.square, aten.rrelu, aten.hardshrink, aten.softshrink,
 )  # fmt: skip
-nonlinear("activation", *ZERO_AT_ZERO, aten.sigmoid, aten.hardsigmoid, aten.softplus, aten.log_sigmoid, aten.glu)
-nonlinear("softmax", aten.softmax, aten._softmax, aten.log_softmax, aten._log_softmax, aten.logsumexp)
 nonlinear(
-    "statistic", aten.var, aten.std, aten.var_mean, aten.std_mean, aten.linalg_vector_norm, aten.norm, aten.prod,
-    aten.cumprod, aten.linalg_norm, aten.argmax, aten.argmin, aten.cdist, aten.sort, aten.argsort,
+    "activation", *ZERO_AT_ZERO, aten.sigmoid, aten.hardsigmoid, aten.softplus, aten.log_sigmoid,
+    aten.glu, aten.threshold, aten.rrelu_with_noise, aten.log_sigmoid_forward,
 )  # fmt: skip
+nonlinear(
+    "softmax", aten.softmax, aten._softmax, aten._safe_softmax, aten.log_softmax, aten._log_softmax,
+    aten.logsumexp, aten.logcumsumexp,
+)  # fmt: skip
+nonlinear(
+    "statistic", aten.var, aten.std, aten.var_mean, aten.std_mean, aten.linalg_vector_norm, aten.norm,
+    aten.prod, aten.cumprod, aten.linalg_norm, aten.linalg_matrix_norm, aten.frobenius_norm,
+    aten.nuclear_norm, aten.cov, aten.corrcoef, aten.cummax, aten.cummin, aten.max.default,
+    aten.min.default, aten.aminmax, aten.median.default, aten.nanmedian.default,
+)  # fmt: skip
+nonlinear(
+    "distance", aten.cdist, aten._cdist_forward, aten._euclidean_dist, aten.pairwise_distance,
+    aten.pdist, aten.dist, aten.cosine_similarity,
+)  # fmt: skip
+nonlinear(
+    "index", aten.argmax, aten.argmin, aten.argsort, aten.nonzero, aten.bucketize, aten.searchsorted,
+    aten.unique_dim, aten._unique2, aten.bincount, aten.histc, aten.one_hot, aten.any, aten.all,
+    aten.isin, aten.multinomial,
+)  # fmt: skip
+nonlinear(
+    "matrix function", aten.linalg_inv, aten.linalg_inv_ex, aten.linalg_pinv, aten.linalg_solve,
+    aten.linalg_qr, aten.linalg_svd, aten.linalg_eigh, aten.linalg_cholesky, aten.linalg_cholesky_ex,
+    aten.linalg_det, aten.linalg_slogdet, aten.linalg_matrix_power, aten.linalg_matrix_exp,
+    aten.inverse,
+)  # fmt: skip
+nonlinear("recurrence", aten.lstm, aten.gru, aten.rnn_tanh, aten.rnn_relu)
+nonlinear(
+    "rounding",
+    aten.floor_divide,
+    aten.bernoulli,
+    aten.quantize_per_tensor,
+    aten.fake_quantize_per_tensor_affine,
+)
+nonlinear("phase", aten.polar)
 
 
 def is_activation(value: Any) -> bool:
@@ -44,18 +88,32 @@ def ratio(y: Tensor, x: Tensor) -> Tensor:
 
 @register_rule(aten.clamp, aten.clip)
 def clamp(op: Op, x: fx.Node, low: Any = None, high: Any = None) -> list[Term] | None:
-    """A two-sided clamp: a frozen mask, and the saturated remainder. A one-sided one is a ReLU: a source."""
-    if low is None or high is None or varies(low) or varies(high):
+    """A two-sided clamp keeps most values as they are; a one-sided one, or one from 0 on, is a ReLU."""
+    if low is None or high is None or low == 0 or varies(low) or varies(high):
         return None
+    return through_clamp(op, x, low, high)
+
+
+@register_opening(aten.clamp, aten.clip)
+def through_clamp(op: Op, x: fx.Node, low: Any = None, high: Any = None) -> list[Term]:
+    """A frozen mask, and the saturated remainder."""
     return [
         data(x).then(operator.mul, gate(inside, x, low, high)),
         frozen("saturated", saturated, x, low, high),
     ]
 
 
+@register_opening(aten.clamp_min, aten.clamp_max)
+def through_one_sided_clamp(op: Op, x: fx.Node, bound: Any) -> list[Term]:
+    """The same with one bound."""
+    return through_clamp(
+        op, x, *((bound, None) if op.target.overloadpacket is aten.clamp_min else (None, bound))
+    )
+
+
 def inside(x: Tensor, low: Any, high: Any) -> Tensor:
     """1 where the clamp changes nothing."""
-    return ((x >= low) & (x <= high)).to(x.dtype)
+    return (torch.clamp(x, low, high) == x).to(x.dtype)
 
 
 def saturated(x: Tensor, low: Any, high: Any) -> Tensor:

@@ -1,4 +1,4 @@
-"""Attention: softmax(Q K^T) V is a source; walked through on purpose, its pattern is the gate and V the data."""
+"""Attention: softmax(Q K^T) V is a source; walked through, its pattern is the gate, V the data."""
 
 from __future__ import annotations
 
@@ -10,37 +10,54 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from vitdecomp.trace.rule import Op, Step, Term, data, gate, nonlinear, opened_terms, register_opening, shape_of, varies
+from vitdecomp.trace.rule import (
+    Op,
+    Step,
+    Term,
+    data,
+    gate,
+    nonlinear,
+    opened_terms,
+    register_opening,
+    shape,
+    shape_of,
+    varies,
+)
 from vitdecomp.trace.rules.parametric import einsum_at, matmul_left
 
 aten = torch.ops.aten
 SDPA = aten.scaled_dot_product_attention
 
-nonlinear("attention", SDPA)
+# What the fused attention becomes when it is taken apart, all with the arguments' names that it has itself.
+FUSED = (
+    aten._scaled_dot_product_attention_math, aten._scaled_dot_product_flash_attention_for_cpu,
+    aten._scaled_dot_product_flash_attention, aten._scaled_dot_product_efficient_attention,
+    aten._scaled_dot_product_cudnn_attention, aten._scaled_dot_product_fused_attention_overrideable,
+)  # fmt: skip
+nonlinear("attention", SDPA, *FUSED, aten._native_multi_head_attention, aten._transformer_encoder_layer_fwd)
 
 
-@register_opening(SDPA)
-def through_sdpa(
-    op: Op, q: Any, k: Any, v: Any, mask: Any = None, dropout: float = 0.0, causal: bool = False, *,
-    scale: float | None = None, enable_gqa: bool = False,
-) -> list[Term] | None:  # fmt: skip
+@register_opening(SDPA, *FUSED)
+def through_sdpa(op: Op, q: Any, k: Any, v: Any, *settings: Any, **named: Any) -> list[Term] | None:
     """The pattern times V."""
-    if not varies(v):
+    if not varies(v) or op.index:
         return None
-    term = data(v) if not enable_gqa else data(v).then(torch.repeat_interleave, op.shape[-3] // _heads(v), dim=-3)
-    return [term.then(matmul_left, gate(attention_pattern, q, k, mask, causal, scale, enable_gqa))]
+    names = [a.name for a in op.target._schema.arguments if not a.kwarg_only][3:]
+    given = {**dict(zip(names, settings, strict=True)), **named}
+    mask = given.get("attn_mask", given.get("attn_bias"))
+    pattern = gate(attention_pattern, q, k, mask, given.get("is_causal", False), given.get("scale"))
+    return [_for_every_head(data(v), shape(v), op.shape).then(matmul_left, pattern)]
 
 
-def _heads(v: fx.Node) -> int:
-    heads: int = v.meta["trial_shape"][-3]
-    return heads
+def _for_every_head(values: Term, size: Sequence[int], out: Sequence[int]) -> Term:
+    """Values that several heads share (grouped queries), once for each head."""
+    groups = out[-3] // size[-3] if len(out) > 2 and size[-3] > 1 else 1
+    return values if groups == 1 else values.then(torch.repeat_interleave, groups, dim=-3)
 
 
-def attention_pattern(
-    q: Tensor, k: Tensor, mask: Tensor | None, causal: bool, scale: float | None, gqa: bool
-) -> Tensor:
-    """softmax(q k^T scale + mask), `(..., head, query, key)`."""
-    if gqa:
+def attention_pattern(q: Tensor, k: Tensor, mask: Tensor | None, causal: bool, scale: float | None) -> Tensor:
+    """softmax(q k^T scale + mask), `(..., head, query, key)`; zero for a query that may see no key."""
+    if q.ndim > 2 and k.shape[-3] not in (1, q.shape[-3]):
         k = k.repeat_interleave(q.shape[-3] // k.shape[-3], -3)
     scores = q @ k.transpose(-1, -2) * (1 / math.sqrt(q.shape[-1]) if scale is None else scale)
     if causal:
@@ -48,12 +65,13 @@ def attention_pattern(
         scores = scores.masked_fill(~seen, float("-inf"))
     if mask is not None:
         scores = scores.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else scores + mask
-    return torch.softmax(scores, -1)
+    blind = (scores == float("-inf")).all(-1, keepdim=True)
+    return torch.softmax(scores.masked_fill(blind, 0.0), -1).masked_fill(blind, 0.0)
 
 
 def value_term(node: fx.Node) -> tuple[Term, Step]:
-    """The values of an attention with an axis for every head, and the step that applies the pattern to them."""
-    (term,) = opened_terms(node) or ()
+    """The values of an attention, with an axis for every head, and the step that applies the pattern."""
+    (term,) = opened_terms(node) or []
     *before, step = term.steps
     values = replace(term, steps=tuple(before))
     if step.fn is einsum_at:
@@ -62,12 +80,12 @@ def value_term(node: fx.Node) -> tuple[Term, Step]:
 
 
 def expand_heads(v: Tensor, out: Sequence[int]) -> Tensor:
-    """Values that several heads share, once for each head: `(..., key, width)` with the output's leading axes."""
+    """Values that heads share, once for each head: `(..., key, width)` with the output's leading axes."""
     return v.expand(*out[:-2], *v.shape[-2:])
 
 
 def _einsum_values(values: Term, step: Step) -> tuple[Term, Step]:
-    """The same for an einsum: letters that the pattern shares with the output but not with the values are added."""
+    """The same for an einsum: letters that the pattern shares with the output, not the values, are added."""
     equation, place, others = step.args
     inputs, arrow, output = equation.replace(" ", "").partition("->")
     own, pattern = (inputs.split(",")[i] for i in (place, 1 - place))
@@ -105,7 +123,7 @@ def through_einsum(op: Op, equation: str, operands: Sequence[fx.Node], **_: Any)
 
 
 def pattern_operand(operands: Sequence[fx.Node]) -> int:
-    """Which of two operands is the attention pattern: made by a softmax, or else by a product, or else the first."""
+    """Which of two operands is the pattern: made by a softmax, or else by a product, or else the first."""
     for is_pattern in (comes_from_softmax, comes_from_product):
         found = [is_pattern(x) for x in operands]
         if found[0] != found[1]:
@@ -119,15 +137,16 @@ def comes_from_softmax(node: fx.Node) -> bool:
 
 
 def comes_from_product(node: fx.Node) -> bool:
-    """Whether a product of two operands that depend on the image lies behind a node, with no norm in between."""
+    """Whether a product of two operands of the image lies behind a node, with no norm in between."""
     return any(
-        blocks_pattern(n) and sum(varies(i) for i in n.all_input_nodes) > 1 and varies(n) for n in _behind(node)
+        blocks_pattern(n) and sum(varies(i) for i in n.all_input_nodes) > 1 and varies(n)
+        for n in _behind(node)
     )
 
 
 def _behind(node: fx.Node, limit: int = 64) -> Iterator[fx.Node]:
     """What a node is made of, up to the operations that end the way from scores to pattern."""
-    frontier, seen = [node], set()
+    frontier, seen = [node], set[fx.Node]()
     while frontier and len(seen) < limit:
         here = frontier.pop()
         if here in seen or not varies(here):

@@ -10,7 +10,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx
 
-from vitdecomp.trace.rule import Gate, Op, Term, data, gate, is_static, register_rule, shape
+from vitdecomp.trace.rule import (
+    Gate,
+    Op,
+    Term,
+    data,
+    frozen,
+    gate,
+    is_static,
+    register_opening,
+    register_rule,
+    shape,
+)
+from vitdecomp.trace.rules.gates import is_elementwise
 
 aten = torch.ops.aten
 
@@ -36,6 +48,14 @@ def length(dim: int, *tensors: Tensor) -> int:
     return sum(x.shape[dim] for x in tensors)
 
 
+@register_rule(aten.hstack, aten.vstack, aten.dstack, aten.column_stack, aten.row_stack)
+def stack_along(op: Op, tensors: Sequence[fx.Node]) -> list[Term] | None:
+    """Concatenation along an axis that the operation's name says, for operands that have that axis."""
+    name = op.target.overloadpacket
+    dim = 0 if name in (aten.vstack, aten.row_stack) else 2 if name is aten.dstack else 1
+    return cat(op, tensors, dim) if all(len(shape(x)) > dim for x in tensors) else None
+
+
 @register_rule(aten.stack)
 def stack(op: Op, tensors: Sequence[fx.Node], dim: int = 0) -> list[Term]:
     """Stacking: the same with a new axis."""
@@ -50,74 +70,45 @@ def embed(x: Tensor, dim: int, start: int, total: int) -> Tensor:
 
 
 @register_rule(aten.where.self, aten.where.ScalarOther, aten.where.ScalarSelf, aten.where.Scalar)
-def where(op: Op, mask: fx.Node, a: Any, b: Any) -> list[Term]:
+def where(op: Op, mask: fx.Node, a: Any, b: Any) -> list[Term] | None:
+    """Either operand, by a frozen mask. A mask that the image makes for each element is an activation's."""
+    return None if is_elementwise(op, mask) else either(op, mask, a, b)
+
+
+@register_opening(aten.where.self, aten.where.ScalarOther, aten.where.ScalarSelf)
+def either(op: Op, mask: fx.Node, a: Any, b: Any) -> list[Term]:
     """Either operand, by a frozen mask."""
     return [op.fit(data(a)).then(keep, mask), op.fit(data(b)).then(drop, mask)]
 
 
 @register_rule(aten.masked_fill)
-def masked_fill(op: Op, x: fx.Node, mask: fx.Node, value: Any) -> list[Term]:
+def masked_fill(op: Op, x: fx.Node, mask: fx.Node, value: Any) -> list[Term] | None:
     """A value in place of what the mask covers."""
-    return [op.fit(data(x)).then(drop, mask), op.fit(data(value)).then(keep, mask)]
+    return None if is_elementwise(op, mask) else fill_masked(op, x, mask, value)
+
+
+@register_opening(aten.masked_fill)
+def fill_masked(op: Op, x: fx.Node, mask: fx.Node, value: Any) -> list[Term]:
+    """A value in place of what a frozen mask covers."""
+    return either(op, mask, value, x)
 
 
 def keep(x: Tensor, mask: Tensor) -> Tensor:
-    """x where the mask is set, zero elsewhere."""
+    """x where the mask is set, zero elsewhere, even where x is not a number."""
     return torch.where(mask, x, torch.zeros((), dtype=x.dtype, device=x.device))
 
 
 def drop(x: Tensor, mask: Tensor) -> Tensor:
-    """x where the mask is not set, zero elsewhere."""
+    """x where the mask is not set, zero elsewhere, even where x is not a number."""
     return torch.where(mask, torch.zeros((), dtype=x.dtype, device=x.device), x)
 
 
-@register_rule(aten.slice_scatter, aten.select_scatter)
-def scatter_range(op: Op, x: fx.Node, source: fx.Node, *place: Any) -> list[Term]:
-    """A part of one operand overwritten by the other."""
-    return [data(x).then(erase, op.target, place), data(source).then(insert, op.target, op.size, place)]
+@register_rule(aten.nan_to_num)
+def nan_to_num(op: Op, x: fx.Node, *numbers: float | None) -> list[Term]:
+    """What is finite, and the numbers in place of the rest."""
+    return [data(x).then(keep, gate(torch.isfinite, x)), frozen("replaced", replaced, x, *numbers)]
 
 
-def erase(x: Tensor, fn: Any, place: Sequence[Any]) -> Tensor:
-    """x with zeros in the place that is overwritten."""
-    part = fn.overloadpacket
-    pick = torch.ops.aten.slice.Tensor if part is torch.ops.aten.slice_scatter else torch.ops.aten.select.int
-    return fn(x, torch.zeros_like(pick(x, *place)), *place)  # type: ignore[no-any-return]
-
-
-def insert(x: Tensor, fn: Any, size: Sequence[int], place: Sequence[Any]) -> Tensor:
-    """x in its place, zeros elsewhere."""
-    return fn(x.new_zeros(tuple(size)), x, *place)  # type: ignore[no-any-return]
-
-
-@register_rule(aten.index_put)
-def index_put(op: Op, x: fx.Node, indices: Sequence[Any], values: fx.Node, accumulate: bool = False) -> list[Term]:
-    """Elements overwritten (or added to) at frozen indices."""
-    first = data(x) if accumulate else data(x).then(zero_at, tuple(indices))
-    return [first, data(values).then(put_at, tuple(indices), op.size, accumulate)]
-
-
-def zero_at(x: Tensor, indices: Sequence[Tensor | None]) -> Tensor:
-    """x with zeros at some indices."""
-    return torch.index_put(x, _full(indices), x.new_zeros(()))
-
-
-def put_at(x: Tensor, indices: Sequence[Tensor | None], size: Sequence[int], accumulate: bool) -> Tensor:
-    """x at some indices, zeros elsewhere."""
-    return torch.index_put(x.new_zeros(tuple(size)), _full(indices), x, accumulate=accumulate)
-
-
-def _full(indices: Sequence[Tensor | None]) -> Any:
-    return [i if i is not None else slice(None) for i in indices]
-
-
-@register_rule(aten.scatter.src, aten.scatter_add)
-def scatter(op: Op, x: fx.Node, dim: int, index: fx.Node, source: fx.Node) -> list[Term]:
-    """Elements overwritten (or added to) along an axis."""
-    adds = op.target.overloadpacket is aten.scatter_add
-    first = data(x) if adds else data(x).then(torch.scatter, dim, index, 0)
-    return [first, data(source).then(scatter_in, dim, index, op.size)]
-
-
-def scatter_in(x: Tensor, dim: int, index: Tensor, size: Sequence[int]) -> Tensor:
-    """x at some indices along an axis, zeros elsewhere."""
-    return x.new_zeros(tuple(size)).scatter_add(dim, index, x)
+def replaced(x: Tensor, *numbers: float | None) -> Tensor:
+    """What nan_to_num puts in place of what is not finite, 0 elsewhere."""
+    return drop(torch.nan_to_num(x, *numbers), torch.isfinite(x))

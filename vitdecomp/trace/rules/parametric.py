@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx
 
-from vitdecomp.trace.rule import Op, Term, data, register_rule, varies
+from vitdecomp.trace.rule import Op, Term, data, nonlinear, register_rule, shape, varies
 
 aten = torch.ops.aten
 
@@ -22,7 +22,7 @@ def linear(op: Op, x: fx.Node, weight: fx.Node, bias: fx.Node | None = None) -> 
     return [data(x).then(F.linear, weight), *op.constant(bias)]
 
 
-@register_rule(aten.matmul, aten.mm, aten.bmm, aten.mv, aten.dot)
+@register_rule(aten.matmul, aten.mm, aten.bmm, aten.mv)
 def matmul(op: Op, a: fx.Node, b: fx.Node) -> list[Term] | None:
     """A product of matrices, linear in the one that depends on the image."""
     if varies(a) and varies(b):
@@ -35,17 +35,37 @@ def matmul_left(x: Tensor, a: Tensor) -> Tensor:
     return torch.matmul(a, x)
 
 
-@register_rule(aten.addmm, aten.baddbmm, aten.addbmm)
+@register_rule(aten.addmm, aten.baddbmm, aten.addmv)
 def addmm(op: Op, c: Any, a: fx.Node, b: fx.Node, beta: Any = 1, alpha: Any = 1) -> list[Term] | None:
     """beta c + alpha a b."""
-    product = matmul(op, a, b) if op.target.overloadpacket is not aten.addbmm else None
+    product = matmul(op, a, b)
     if product is None:
         return None
     return [op.fit(data(c)).then(torch.mul, beta), product[0].then(torch.mul, alpha)]
 
 
+@register_rule(
+    aten.inner, aten.outer, aten.ger, aten.dot, aten.vdot, aten.kron, aten.tensordot, aten.cross,
+    aten.linalg_cross, aten.linalg_vecdot,
+)  # fmt: skip
+def bilinear_form(op: Op, a: fx.Node, b: fx.Node, *settings: Any, **named: Any) -> list[Term] | None:
+    """Any other product of two operands, linear in the one that depends on the image."""
+    if varies(a) and varies(b):
+        return None
+    place = 0 if varies(a) else 1
+    return [data((a, b)[place]).then(multiply_at, op.target, place, (b, a)[place], settings, **named)]
+
+
+def multiply_at(
+    x: Tensor, fn: Any, place: int, other: Tensor, settings: Sequence[Any], **named: Any
+) -> Tensor:
+    """A product with x as one of its operands."""
+    factors = (x, other) if place == 0 else (other, x)
+    return fn(*factors, *settings, **named)  # type: ignore[no-any-return]
+
+
 @register_rule(aten.einsum)
-def einsum(op: Op, equation: str, operands: Sequence[fx.Node], **_: Any) -> list[Term] | None:
+def einsum(op: Op, equation: str, operands: Sequence[fx.Node], path: Any = None) -> list[Term] | None:
     """Any sum of products with a single operand that depends on the image."""
     moving = [i for i, x in enumerate(operands) if varies(x)]
     if len(moving) != 1:
@@ -62,12 +82,17 @@ def einsum_at(x: Tensor, equation: str, place: int, others: Sequence[Tensor]) ->
 CONVOLUTIONS = (aten.conv1d, aten.conv2d, aten.conv3d)
 
 
-@register_rule(*CONVOLUTIONS, aten.conv_transpose1d, aten.conv_transpose2d, aten.conv_transpose3d, aten.convolution)
+@register_rule(
+    *CONVOLUTIONS, aten.conv_transpose1d, aten.conv_transpose2d, aten.conv_transpose3d, aten.convolution
+)
 def conv(op: Op, x: fx.Node, weight: fx.Node, bias: fx.Node | None, *settings: Any) -> list[Term] | None:
     """A convolution, and its bias along the channels."""
     if varies(weight):
         return None
-    return [data(x).then(convolve, weight, op.target, settings), *op.constant(bias, axis=1)]
+    return [
+        data(x).then(convolve, weight, op.target, settings),
+        *op.constant(bias, axis=1 - len(shape(weight))),
+    ]
 
 
 def convolve(x: Tensor, weight: Tensor, fn: Any, settings: Sequence[Any]) -> Tensor:
@@ -75,10 +100,7 @@ def convolve(x: Tensor, weight: Tensor, fn: Any, settings: Sequence[Any]) -> Ten
     return fn(x, weight, None, *settings)  # type: ignore[no-any-return]
 
 
-@register_rule(aten.bilinear)
-def bilinear(op: Op, *_: Any) -> None:
-    """A product of two operands."""
-    return None
+nonlinear("product", aten.bilinear, aten._trilinear, aten.addbmm, aten.linalg_multi_dot, aten.chain_matmul)
 
 
 # Which axis of its input a linear step sums over with a parameter: the channel axis there.

@@ -9,49 +9,58 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx
 
-from vitdecomp.trace.rule import Op, Term, data, gate, register_rule, shape, varies
+from vitdecomp.trace.rule import Gate, Op, Term, data, gate, register_rule, shape
 
 aten = torch.ops.aten
 
 
 @register_rule(
-    aten.avg_pool1d, aten.avg_pool2d, aten.avg_pool3d, aten.adaptive_avg_pool1d, aten.adaptive_avg_pool2d,
-    aten.adaptive_avg_pool3d, aten._adaptive_avg_pool2d, aten._adaptive_avg_pool3d, aten.upsample_nearest1d,
-    aten.upsample_nearest2d, aten.upsample_bilinear2d, aten._upsample_bilinear2d_aa, aten.upsample_bicubic2d,
-    aten._upsample_bicubic2d_aa, aten.upsample_linear1d, aten.upsample_trilinear3d, aten.upsample_nearest3d,
-    aten._upsample_nearest_exact2d,
+    aten.avg_pool1d, aten.avg_pool2d, aten.avg_pool3d, aten.adaptive_avg_pool1d,
+    aten.adaptive_avg_pool2d, aten.adaptive_avg_pool3d, aten._adaptive_avg_pool2d,
+    aten._adaptive_avg_pool3d, aten.upsample_nearest1d, aten.upsample_nearest2d,
+    aten.upsample_nearest3d, aten._upsample_nearest_exact1d, aten._upsample_nearest_exact2d,
+    aten._upsample_nearest_exact3d, aten.upsample_linear1d, aten.upsample_bilinear2d,
+    aten.upsample_trilinear3d, aten.upsample_bicubic2d, aten._upsample_bilinear2d_aa,
+    aten._upsample_bicubic2d_aa,
 )  # fmt: skip
 def resample(op: Op, x: fx.Node, *settings: Any) -> list[Term]:
     """Weighted means of neighbours, with weights that depend on sizes alone."""
     return [data(x).then(op.target, *settings)]
 
 
-@register_rule(aten.grid_sampler, aten.grid_sampler_2d)
-def grid_sampler(op: Op, x: fx.Node, grid: fx.Node, *settings: Any) -> list[Term] | None:
+@register_rule(aten.grid_sampler, aten.grid_sampler_2d, aten.grid_sampler_3d)
+def grid_sampler(op: Op, x: fx.Node, grid: fx.Node, *settings: Any) -> list[Term]:
     """Sampling at frozen places."""
-    return [data(x).then(op.target, grid, *settings)] if varies(x) else None
+    return [data(x).then(op.target, grid, *settings)]
 
 
-@register_rule(aten.max_pool2d, aten.max_pool2d_with_indices)
-def max_pool2d(op: Op, x: fx.Node, *settings: Any) -> list[Term]:
+MAX_POOLS: dict[Any, int] = {
+    aten.max_pool1d: 1, aten.max_pool1d_with_indices: 1, aten.max_pool2d: 2, aten.max_pool2d_with_indices: 2,
+    aten.max_pool3d: 3, aten.max_pool3d_with_indices: 3,
+}  # fmt: skip
+ADAPTIVE_MAX_POOLS = {aten.adaptive_max_pool1d: 1, aten.adaptive_max_pool2d: 2, aten.adaptive_max_pool3d: 3}
+
+
+@register_rule(*MAX_POOLS)
+def max_pool(op: Op, x: fx.Node, *settings: Any) -> list[Term] | None:
     """The largest of each window."""
-    return [data(x).then(pick, gate(winners, x, 2, *settings), 2)]
+    spatial = MAX_POOLS[op.target.overloadpacket]
+    return _picked(op, x, gate(winners, x, spatial, *settings), spatial)
 
 
-@register_rule(aten.max_pool1d, aten.max_pool1d_with_indices)
-def max_pool1d(op: Op, x: fx.Node, *settings: Any) -> list[Term]:
+@register_rule(*ADAPTIVE_MAX_POOLS)
+def adaptive_max_pool(op: Op, x: fx.Node, size: Sequence[Any]) -> list[Term] | None:
     """The largest of each window."""
-    return [data(x).then(pick, gate(winners, x, 1, *settings), 1)]
+    spatial = ADAPTIVE_MAX_POOLS[op.target.overloadpacket]
+    return _picked(op, x, gate(adaptive_winners, x, spatial, tuple(size)), spatial)
 
 
-@register_rule(aten.max_pool3d, aten.max_pool3d_with_indices)
-def max_pool3d(op: Op, x: fx.Node, *settings: Any) -> list[Term]:
-    """The largest of each window."""
-    return [data(x).then(pick, gate(winners, x, 3, *settings), 3)]
+def _picked(op: Op, x: fx.Node, indices: Gate, spatial: int) -> list[Term] | None:
+    return None if op.index else [data(x).then(pick, indices, spatial)]
 
 
 def winners(
-    x: Tensor, spatial: int, kernel: Any, stride: Any = (), padding: Any = 0, dilation: Any = 1, ceil: bool = False
+    x: Tensor, spatial: int, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool
 ) -> Tensor:
     """Flat position of the largest element of each window."""
     pool: Any = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}[spatial]
@@ -59,15 +68,10 @@ def winners(
     return indices  # type: ignore[no-any-return]
 
 
-@register_rule(aten.adaptive_max_pool2d)
-def adaptive_max_pool2d(op: Op, x: fx.Node, size: Sequence[Any]) -> list[Term]:
-    """The largest of each window."""
-    return [data(x).then(pick, gate(adaptive_winners, x, tuple(size)), 2)]
-
-
-def adaptive_winners(x: Tensor, size: Any) -> Tensor:
+def adaptive_winners(x: Tensor, spatial: int, size: Any) -> Tensor:
     """Flat position of the largest element of each window."""
-    return F.adaptive_max_pool2d(x, size, return_indices=True)[1]
+    pool: Any = {1: F.adaptive_max_pool1d, 2: F.adaptive_max_pool2d, 3: F.adaptive_max_pool3d}[spatial]
+    return pool(x, size, return_indices=True)[1]  # type: ignore[no-any-return]
 
 
 def pick(x: Tensor, indices: Tensor, spatial: int) -> Tensor:
@@ -77,27 +81,20 @@ def pick(x: Tensor, indices: Tensor, spatial: int) -> Tensor:
 
 
 @register_rule(aten.amax, aten.amin)
-def extreme(op: Op, x: fx.Node, dim: Sequence[int] = (), keepdim: bool = False) -> list[Term] | None:
-    """The largest (or smallest) along one axis."""
-    if len(dim) != 1:
-        return None
-    return _extreme(op, x, dim[0], op.target.overloadpacket is aten.amax)
+def extreme(op: Op, x: fx.Node, dim: Sequence[int] = (), keepdim: bool = False) -> list[Term]:
+    """The largest (or smallest) along some axes, or along all."""
+    rank = len(shape(x))
+    axes = sorted(d % rank for d in dim) or list(range(rank))
+    order = [d for d in range(rank) if d not in axes] + axes
+    flat = data(x).then(torch.permute, tuple(order)).then(torch.flatten, rank - len(axes))
+    indices = gate(best, x, tuple(order), rank - len(axes), op.target.overloadpacket is aten.amax)
+    return [flat.then(pick_along, indices, -1).then(torch.reshape, op.size)]
 
 
-@register_rule(aten.max.dim, aten.min.dim)
-def extreme_and_index(op: Op, x: fx.Node, dim: int, keepdim: bool = False) -> list[Term]:
-    """The same, as the first of two outputs."""
-    return _extreme(op, x, dim, op.target.overloadpacket is aten.max)
-
-
-def _extreme(op: Op, x: fx.Node, dim: int, largest: bool) -> list[Term]:
-    dim = dim % len(shape(x))
-    return [data(x).then(pick_along, gate(best, x, dim, largest), dim).then(torch.reshape, op.size)]
-
-
-def best(x: Tensor, dim: int, largest: bool) -> Tensor:
-    """Position of the extreme element, with its axis kept."""
-    return (x.argmax if largest else x.argmin)(dim, keepdim=True)
+def best(x: Tensor, order: Sequence[int], kept: int, largest: bool) -> Tensor:
+    """Flat position of the extreme element over the last axes of a permutation, with an axis of its own."""
+    flat = x.permute(tuple(order)).flatten(kept)
+    return (flat.argmax if largest else flat.argmin)(-1, keepdim=True)
 
 
 def pick_along(x: Tensor, indices: Tensor, dim: int) -> Tensor:
@@ -105,11 +102,35 @@ def pick_along(x: Tensor, indices: Tensor, dim: int) -> Tensor:
     return x.gather(dim, indices)
 
 
-@register_rule(aten.topk, aten.kthvalue)
-def topk(op: Op, x: fx.Node, k: int, dim: int = -1, *_: Any, **__: Any) -> list[Term]:
-    """The k largest: a frozen selection too."""
-    indices = gate(second, op.call)
-    return [data(x).then(pick_along, indices, dim % len(shape(x)))]
+@register_rule(aten.max.dim, aten.min.dim, aten.median.dim, aten.nanmedian.dim, aten.mode, aten.kthvalue)
+def one_along(op: Op, x: fx.Node, *settings: Any) -> list[Term] | None:
+    """One element along an axis, with its position as the second output."""
+    dim = settings[1] if op.target.overloadpacket is aten.kthvalue else settings[0]
+    indices = gate(second_as, op.call, gate(kept_axis, x, dim))
+    return None if op.index else [data(x).then(pick_along, indices, dim).then(torch.reshape, op.size)]
+
+
+def kept_axis(x: Tensor, dim: int) -> tuple[int, ...]:
+    """The shape with one axis of length one."""
+    size = list(x.shape)
+    size[dim] = 1
+    return tuple(size)
+
+
+def second_as(pair: Sequence[Tensor], size: Sequence[int]) -> Tensor:
+    """The indices that come with the values, in a given shape."""
+    return pair[1].reshape(tuple(size))
+
+
+@register_rule(aten.topk, aten.sort)
+def several_along(op: Op, x: fx.Node, *settings: Any, **named: Any) -> list[Term] | None:
+    """The k largest, or all in order: a frozen selection too."""
+    dim = (
+        settings[1]
+        if op.target.overloadpacket is aten.topk
+        else named.get("dim", settings[0] if settings else -1)
+    )
+    return None if op.index else [data(x).then(pick_along, gate(second, op.call), dim)]
 
 
 def second(pair: Sequence[Tensor]) -> Tensor:
@@ -117,4 +138,4 @@ def second(pair: Sequence[Tensor]) -> Tensor:
     return pair[1]
 
 
-SELECTIONS = (winners, adaptive_winners, best, second)
+SELECTIONS = (winners, adaptive_winners, best, second, second_as)

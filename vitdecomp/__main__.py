@@ -1,0 +1,5 @@
+"""`python -m vitdecomp`."""
+
+from vitdecomp.cli import main
+
+main()

@@ -1,0 +1,79 @@
+"""Result files: written whole or not at all, and places checked before any work is done."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from vitdecomp.errors import OutputError
+
+PARTIAL = ".partial"  # suffix of a file that is being written
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A path to write to, which takes the place of `path` only when everything is written.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    partial = path.with_name(path.name + PARTIAL)
+    try:
+        yield partial
+        with partial.open("rb") as written:
+            os.fsync(written.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {_reason(error)}") from error
+    finally:
+        if partial.exists():
+            partial.unlink()
+
+
+def check_directory(path: Path) -> None:
+    """Raise `OutputError` unless results can be written into `path`; nothing is created."""
+    nearest = path
+    while not nearest.exists() and nearest.parent != nearest:
+        nearest = nearest.parent
+    if not nearest.is_dir():
+        raise OutputError(f"cannot write to {path}: {nearest} is not a directory")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise OutputError(f"cannot write to {path}: no permission in {nearest}")
+
+
+def check_file(path: Path) -> None:
+    """Raise `OutputError` unless a file can be written at `path`; nothing is created."""
+    if path.is_dir():
+        raise OutputError(f"cannot write {path}: it is a directory")
+    if not path.absolute().parent.is_dir():
+        raise OutputError(f"cannot write {path}: there is no directory {path.parent}")
+    check_directory(path.absolute().parent)
+
+
+def make_directory(path: Path) -> None:
+    """Create a directory, and what is missing above it.
+
+    Raises:
+        OutputError: it cannot be created.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot create {path}: {_reason(error)}") from error
+
+
+def sha256(path: Path) -> str:
+    """Checksum of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _reason(error: OSError) -> str:
+    return "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)

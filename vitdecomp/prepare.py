@@ -1,0 +1,111 @@
+"""A model made ready for a command: loaded, on a device, in a number format, with its images."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from vitdecomp.adapter import LoadedModel, load_model
+from vitdecomp.errors import SpecError
+from vitdecomp.images import Preprocess, as_tensor, find_images, open_image, preprocessing, sample_photographs
+from vitdecomp.random_weights import randomise
+from vitdecomp.registry import did_you_mean
+
+DTYPES = {name: getattr(torch, name) for name in ("float32", "float64", "bfloat16", "float16")}
+SAMPLE = "china.jpg and flower.jpg of scikit-learn"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A model as the command line asks for it.
+
+    Attributes:
+        model: the spec. random_weights: random weights, without zeros, instead of trained ones.
+        checkpoint: a local file with weights. device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
+        dtype: number format; by default that of the model. seed: for random weights.
+        image_size: `224`, `HEIGHTxWIDTH` or `CHANNELSxHEIGHTxWIDTH`; by default what the model was made for.
+    """
+
+    model: str
+    random_weights: bool = False
+    checkpoint: Path | None = None
+    device: str = "auto"
+    dtype: str | None = None
+    seed: int = 0
+    image_size: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A model that can be run.
+
+    Attributes:
+        loaded: the model. preprocess: a photograph to a tensor. device, dtype: of the model's images.
+    """
+
+    loaded: LoadedModel
+    preprocess: Preprocess
+    device: torch.device
+    dtype: torch.dtype
+
+    def batch(self, photographs: Sequence[Image.Image]) -> Float[Tensor, "n channel height width"]:
+        """Photographs as the model expects them."""
+        pixels = torch.stack([as_tensor(self.preprocess, image) for image in photographs])
+        return pixels.to(self.device, self.dtype)
+
+    def example(self, place: Path | None, limit: int) -> tuple[Float[Tensor, "n channel height width"], str]:
+        """Images to inspect the model with, and what they are: the user's, or two photographs at hand."""
+        if place is None:
+            return self.batch(sample_photographs()), SAMPLE
+        files = find_images(place, limit)
+        return self.batch([open_image(file) for file in files]), ", ".join(file.name for file in files)
+
+
+def prepare(request: Request) -> Ready:
+    """Load a model as requested.
+
+    Raises:
+        SpecError: an unknown model, device, number format or size.
+        LoadError: the weights cannot be had.
+    """
+    device, size = _device(request.device), _size(request.image_size)
+    if request.dtype is not None and request.dtype not in DTYPES:
+        raise SpecError(f"no number format {request.dtype!r}{did_you_mean(request.dtype, list(DTYPES))}")
+    options = {} if request.checkpoint is None else {"checkpoint_path": str(request.checkpoint)}
+    torch.manual_seed(request.seed)
+    loaded = load_model(request.model, pretrained=not request.random_weights, **options)
+    if request.random_weights and request.checkpoint is None:
+        randomise(loaded.module, request.seed)
+    module = loaded.module.to(device=device, dtype=DTYPES.get(request.dtype or ""))
+    dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
+    return Ready(replace(loaded, module=module), preprocessing(loaded, size), device, dtype)
+
+
+def _device(name: str) -> torch.device:
+    """A device that is there."""
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if available[kind]))
+    kind, _, index = name.partition(":")
+    if kind not in available or (index and not index.isdigit()):
+        raise SpecError(f"no device {name!r}{did_you_mean(name, ['auto', *available])}")
+    if not available[kind] or (kind == "cuda" and int(index or 0) >= torch.cuda.device_count()):
+        raise SpecError(f"device {name} is not there; use --device auto")
+    return torch.device(name)
+
+
+def _size(text: str | None) -> tuple[int, ...] | None:
+    """`(channels, height, width)` of a size as it is typed."""
+    if text is None:
+        return None
+    if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*){0,2}", text):
+        raise SpecError(f"image size {text!r} is not N, HEIGHTxWIDTH or CHANNELSxHEIGHTxWIDTH")
+    numbers = tuple(int(n) for n in text.split("x"))
+    return {1: (3, *numbers, *numbers), 2: (3, *numbers), 3: numbers}[len(numbers)]

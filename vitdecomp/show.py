@@ -1,0 +1,170 @@
+"""Reports set out for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from vitdecomp.demo import Demo
+from vitdecomp.report import Report
+from vitdecomp.trace.coverage import UNREACHED
+
+GOOD, BAD, DIM = "bold green", "bold red", "dim"
+
+
+def show_report(console: Console, report: Report, source: str) -> None:
+    """Print a report; `source` says which images it was made with."""
+    parts: list[tuple[str, RenderableType]] = [
+        ("", _summary(report, source)),
+        ("Components by block", _blocks(report)),
+        ("Gates: non-linearities that the paths lead through, frozen", _gates(report)),
+        ("Not reached", _missing(report)),
+        ("Operations on the paths", Text(", ".join(f"{op} {n}" for op, n in report.ops.items()) or "none")),
+    ]
+    for title, body in parts:
+        if isinstance(body, Table) and not body.row_count:
+            continue
+        console.print(
+            Group(Text(title, "bold"), Padding(body, (0, 0, 1, 2), expand=False))
+            if title
+            else Padding(body, (0, 0, 1, 0), expand=False)
+        )
+
+
+def exactness(report: Report) -> Text:
+    """How well the sum holds."""
+    mark, style = ("exact", GOOD) if report.exact else ("NOT EXACT", BAD)
+    detail = f": relative error {report.error:.1e}, allowed {report.tolerance:.0e}"
+    return Text.assemble((mark, style), detail)
+
+
+def coverage(report: Report) -> Text:
+    """How many of the model's attentions, MLPs and conv blocks were reached."""
+    reached = sum(s.status != UNREACHED for s in report.sites)
+    mark, style = ("complete", GOOD) if report.covered else ("INCOMPLETE", BAD)
+    return Text.assemble(
+        (mark, style), f": {reached} of {len(report.sites)} attentions, MLPs and conv blocks"
+    )
+
+
+def _summary(report: Report, source: str) -> Table:
+    kinds = ", ".join(f"{n} {kind}" for kind, n in report.kinds.items())
+    heads = ", ".join(str(n) for n in sorted(set(report.heads.values())))
+    attentions = f"{len(report.heads)} with {heads} heads" if report.heads else "none"
+    rows: list[tuple[str, RenderableType]] = [
+        ("model", Text(report.model, "bold")),
+        ("weights", "trained" if report.pretrained else "random, or as they came with the module"),
+        ("representation", f"{report.output}, {report.dimension} dimensions, {report.dtype}"),
+        ("images", source),
+        ("components", f"{len(report.components)}: {kinds}"),
+        ("attentions", attentions),
+        ("sum", exactness(report)),
+        ("coverage", coverage(report)),
+        ("traced", f"in {report.seconds:.1f} s with {report.front_end}"),
+    ]
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style=DIM)
+    table.add_column()
+    for name, value in rows:
+        table.add_row(name, value)
+    return table
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One residual block, or what lies outside of all blocks."""
+
+    name: str
+    cells: tuple[str, ...]
+
+
+def _blocks(report: Report) -> Table:
+    kinds = [kind for kind in report.kinds if kind != "attn"]
+    table = _table("block", "heads", *kinds)
+    heads: dict[str | None, list[int]] = {}
+    owner = {c.name.removesuffix(f".head.{c.head}"): c.block for c in report.components if c.head is not None}
+    for module, n in report.heads.items():
+        heads.setdefault(owner.get(module), []).append(n)
+    rows = [
+        _Row(block or "outside of blocks", (_counts(heads.get(block, [])), *(str(n[k] or "") for k in kinds)))
+        for block, n in report.blocks().items()
+    ]
+    for row in _folded(rows):
+        table.add_row(row.name, *row.cells)
+    return table
+
+
+def _counts(heads: Sequence[int]) -> str:
+    return " + ".join(str(n) for n in heads)
+
+
+def _folded(rows: Iterable[_Row], fewest: int = 3) -> list[_Row]:
+    """Runs of blocks that are made alike as one row."""
+    folded = []
+    for cells, run in groupby(rows, key=lambda row: row.cells):
+        names = [row.name for row in run]
+        if len(names) < fewest:
+            folded += [_Row(name, cells) for name in names]
+        else:
+            folded.append(_Row(f"{names[0]} to {names[-1]} ({len(names)} blocks, each)", cells))
+    return folded
+
+
+def _gates(report: Report) -> Table:
+    table = _table("operation", "where", "why", "number")
+    for gate in report.gates:
+        table.add_row(gate.op.removeprefix("aten."), gate.module, gate.why, str(gate.count))
+    return table
+
+
+def _missing(report: Report) -> Table:
+    table = _table("part", "kind", "why")
+    for site in report.missing:
+        table.add_row(site.name, site.kind, site.why)
+    return table
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, padding=(0, 3, 0, 0), header_style=DIM)
+    for i, column in enumerate(columns):
+        table.add_column(column, overflow="fold" if i == 0 else "ellipsis")
+    return table
+
+
+def show_extraction(console: Console, summary: Mapping[str, Any]) -> None:
+    """Print what `extract` wrote."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style=DIM)
+    table.add_column()
+    table.add_row("written to", str(summary["out"]))
+    table.add_row("images", str(summary["images"]))
+    if summary["skipped"]:
+        table.add_row("skipped", ", ".join(summary["skipped"]))
+    table.add_row(
+        "components", f"{summary['components']}, {summary['dimension']} dimensions, {summary['dtype']}"
+    )
+    table.add_row("shards", str(summary["shards"]))
+    table.add_row("largest error", f"{summary['error']:.1e} of the representation")
+    console.print(table)
+
+
+def show_demo(console: Console, result: Demo, rows: int = 12) -> None:
+    """Print what the demo found."""
+    weights = "The weights are random: what the parts are worth here says nothing about a trained model."
+    console.print(Text(weights, "yellow"), "")
+    show_report(console, result.report, "the first of those below")
+    table = _table("component", "kind", "share of the norms", "share of the sum")
+    for share in result.shares[:rows]:
+        table.add_row(share.component.name, share.component.kind, f"{share.norm:.1%}", f"{share.part:+.1%}")
+    console.print(Text(f"Largest of {len(result.shares)} components on {result.images} photographs", "bold"))
+    console.print(Padding(Text(result.source, DIM), (0, 0, 0, 2)), Padding(table, (0, 0, 1, 2)))
+    total = sum(share.part for share in result.shares)
+    sums = f": all components add up to {total:.4%} of the representation"
+    console.print(Text.assemble(("exact", GOOD), f"{sums}; largest error {result.error:.1e}"))

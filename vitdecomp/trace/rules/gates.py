@@ -1,0 +1,49 @@
+"""Which of two factors is the data and which the gate, and which masks are activations in disguise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import fx
+
+from vitdecomp.trace.rule import Op, shape, varies
+
+aten = torch.ops.aten
+
+# Operations whose output repeats or moves the elements of their first operand.
+_SAME_ELEMENTS = {
+    aten.expand, aten.expand_as, aten.broadcast_to, aten.repeat, aten.repeat_interleave, aten.tile,
+    aten.clone, aten.contiguous, aten.view, aten._unsafe_view, aten.reshape, aten.unsqueeze, aten.squeeze,
+    aten.permute, aten.transpose, aten._to_copy, aten.alias, aten.upsample_nearest1d, aten.upsample_nearest2d,
+}  # fmt: skip
+
+
+def data_and_gate(a: Any, b: Any) -> tuple[Any, Any] | None:
+    """The factor that is the data, then the gate; `None` if both depend on the image and are as large."""
+    if not (varies(a) and varies(b)):
+        return (a, b) if varies(a) else (b, a)
+    if distinct(a) == distinct(b):
+        return None
+    return (a, b) if distinct(a) > distinct(b) else (b, a)
+
+
+def distinct(node: fx.Node) -> int:
+    """Number of elements before any expansion: `gate.expand_as(x)` is as small as `gate`."""
+    size = torch.Size(shape(node)).numel()
+    operand = _elements_of(node)
+    return size if operand is None else min(size, distinct(operand))
+
+
+def _elements_of(node: fx.Node) -> fx.Node | None:
+    """The operand whose elements a node repeats, moves or maps one by one."""
+    if getattr(node.target, "overloadpacket", None) in _SAME_ELEMENTS:
+        return node.all_input_nodes[0]
+    moving = [x for x in node.all_input_nodes if varies(x)]
+    pointwise = torch.Tag.pointwise in getattr(node.target, "tags", ())
+    return moving[0] if pointwise and len(moving) == 1 and node.op == "call_function" else None
+
+
+def is_elementwise(op: Op, mask: Any) -> bool:
+    """Whether a mask is made of the image for each element on its own, as that of a ReLU is."""
+    return varies(mask) and distinct(mask) >= torch.Size(op.shape).numel()
