@@ -12,7 +12,19 @@ from typing import Any
 
 import open_clip
 import timm
-from timm.models import beit, cait, convnext, deit, eva, hiera, mvitv2, pvt_v2, swin_transformer, swin_transformer_v2, xcit
+from timm.models import (
+    beit,
+    cait,
+    convnext,
+    deit,
+    eva,
+    hiera,
+    mvitv2,
+    pvt_v2,
+    swin_transformer,
+    swin_transformer_v2,
+    xcit,
+)
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
@@ -49,10 +61,42 @@ def _timm(name: str, **options: Any) -> Callable[[], nn.Module]:
     return lambda: timm.create_model(name, num_classes=0, **options)
 
 
+TOWER = {"image_size": 32, "layers": 3, "width": 48, "head_width": 12, "patch_size": 8}
+TEXT = {"context_length": 8, "vocab_size": 64, "width": 32, "heads": 2, "layers": 1}
+
+
 def _open_clip(**vision: Any) -> Callable[[], nn.Module]:
-    tower = {"image_size": 32, "layers": 3, "width": 48, "head_width": 12, "patch_size": 8, **vision}
-    text = {"context_length": 8, "vocab_size": 64, "width": 32, "heads": 2, "layers": 1}
-    return lambda: open_clip.CLIP(24, tower, text)  # type: ignore[no-untyped-call]
+    return lambda: open_clip.CLIP(24, {**TOWER, **vision}, TEXT)  # type: ignore[no-untyped-call]
+
+
+@timm.models.register_model
+def vitdecomp_small_siglip(pretrained: bool = False, **options: Any) -> nn.Module:
+    """A timm model for open_clip to wrap: attention pool, no class token."""
+    return VisionTransformer(**VIT, global_pool="map", class_token=False)
+
+
+@timm.models.register_model
+def vitdecomp_small_eva(pretrained: bool = False, **options: Any) -> nn.Module:
+    """A timm model for open_clip to wrap: rotary embeddings, gated MLPs, class token."""
+    rotary = {"use_rot_pos_emb": True, "ref_feat_shape": (4, 4)}
+    return eva.Eva(**VIT, swiglu_mlp=True, global_pool="token", **rotary)
+
+
+def _wrapped(name: str, proj: str) -> Callable[[], nn.Module]:
+    vision = {"image_size": 32, "timm_model_name": name, "timm_pool": "", "timm_proj": proj}
+    return lambda: open_clip.CustomTextCLIP(48, vision, TEXT)  # type: ignore[no-untyped-call]
+
+
+def _coca() -> nn.Module:
+    vision = {
+        **TOWER,
+        "attentional_pool": True,
+        "attn_pooler_heads": 4,
+        "attn_pooler_queries": 6,
+        "output_tokens": True,
+    }
+    multimodal = {**TEXT, "embed_cls": True, "attn_pooler_heads": 4}
+    return open_clip.CoCa(24, multimodal, {**TEXT, "embed_cls": True, "output_tokens": True}, vision)  # type: ignore[no-untyped-call]
 
 
 MAXVIT = {
@@ -123,4 +167,14 @@ ZOO: dict[str, Animal] = {
     "open_clip_vit": Animal(
         _open_clip(), 32, _blocks("visual.transformer.resblocks.{}.attn", [4, 4, 4]), embed=False
     ),
+    "open_clip_avg": Animal(
+        _open_clip(pool_type="avg", ls_init_value=0.1), 32, _blocks("visual.transformer.resblocks.{}.attn", [4, 4, 4])
+    ),
+    "open_clip_siglip": Animal(
+        _wrapped("vitdecomp_small_siglip", "none"), 32, _blocks("visual.trunk.blocks.{}.attn", [4, 4, 4]), opened=1
+    ),
+    "open_clip_eva": Animal(
+        _wrapped("vitdecomp_small_eva", "linear"), 32, _blocks("visual.trunk.blocks.{}.attn", [4, 4, 4]), embed=False
+    ),
+    "open_clip_coca": Animal(_coca, 32, _blocks("visual.transformer.resblocks.{}.attn", [4, 4, 4]), opened=1),
 }  # fmt: skip

@@ -211,11 +211,27 @@ def _status(text: str, quiet: bool) -> AbstractContextManager[Any]:
 
 @contextmanager
 def _progress(text: str, quiet: bool) -> Iterator[Progress]:
-    """A bar on stderr."""
+    """Progress on stderr: a bar in a terminal, a line for every tenth in a log."""
+    console = _stderr(quiet)
+    if not console.is_terminal:
+        yield _tenths(console, text)
+        return
     columns = (TextColumn(text), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with rich.progress.Progress(*columns, console=_stderr(quiet), transient=False) as bar:
+    with rich.progress.Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(text, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _tenths(console: Console, text: str) -> Progress:
+    told = -1
+
+    def progress(done: int, total: int) -> None:
+        nonlocal told
+        if 10 * done // total > told:
+            told = 10 * done // total
+            console.print(f"{text} {done} of {total}")
+
+    return progress
 
 
 def main() -> None:

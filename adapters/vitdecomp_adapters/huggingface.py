@@ -126,11 +126,22 @@ def _processor(transformers: Any, where: str) -> Callable[[Any], Tensor] | None:
     except (OSError, ValueError):
         return None
 
-    def preprocess(image: Any) -> Tensor:
-        result: Tensor = processor(images=image, return_tensors="pt")["pixel_values"][0]
+    return Preprocess(processor)
+
+
+class Preprocess:
+    """An image processor of transformers as a function of one image, which other processes can be given."""
+
+    def __init__(self, processor: Any) -> None:
+        self.processor = processor
+
+    def __call__(self, image: Any) -> Tensor:
+        """A photograph to a tensor `(channels, height, width)`."""
+        result: Tensor = self.processor(images=image, return_tensors="pt")["pixel_values"][0]
         return result
 
-    return preprocess
+    def __repr__(self) -> str:
+        return repr(self.processor)
 
 
 def _input_size(config: Any) -> tuple[int, ...] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vitdecomp.trace.linear_graph import CONSTANT, Leaf
+from vitdecomp.trace.linear_graph import CONSTANT, Leaf, walk
 from vitdecomp.trace.paths import LinearPaths
 from vitdecomp.trace.recorder import Recorder
 from vitdecomp.trace.rule import Gate, module_path, same
@@ -13,7 +13,7 @@ from vitdecomp.trace.rule import Gate, module_path, same
 
 def locate_error(paths: LinearPaths, images: Tensor, tolerance: float) -> str:
     """The first node whose value, computed from the leaves, differs from the model's own by more than a tolerance."""
-    graph = paths.graph
+    graph = walk(paths.captured, paths.trunk.opened)  # with nothing moved, so that every node can be compared
     last = {v.node: i for i, v in enumerate(graph.values) if not (isinstance(v, Leaf) and v.kind == CONSTANT)}
     at = {i: node for node, i in last.items()}
     values = [Gate(same, (node,)) for node in at.values()]
@@ -24,8 +24,6 @@ def locate_error(paths: LinearPaths, images: Tensor, tolerance: float) -> str:
         if i not in at or found:
             return
         truth = recorded[Gate(same, (at[i],))]
-        if truth.shape != value.shape:  # a selection was moved in front of this node
-            return
         error = float((value - truth).double().norm() / truth.double().norm().clamp_min(1e-300))
         if not error <= tolerance:
             node = at[i]

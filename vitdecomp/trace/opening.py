@@ -7,7 +7,7 @@ opened, exchange the images, and see which of them had to be held for the repres
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, fx
 
 from vitdecomp.trace.capture import Captured
-from vitdecomp.trace.linear_graph import CONSTANT, LinearGraph
 from vitdecomp.trace.rule import OPENINGS, Op, lookup
-from vitdecomp.trace.sites import is_product_of_data, single_query
+from vitdecomp.trace.sites import free_axes, is_product_of_data, single_query, value_axes
 
-Frontier = Callable[[frozenset[fx.Node]], LinearGraph]
+Supports = Mapping[fx.Node, Tensor]  # which elements of each source reach the output
+Frontier = Callable[[frozenset[fx.Node]], Supports]
 MAX_CUTS = 64
 
 
@@ -41,28 +41,42 @@ def find_trunk(captured: Captured, frontier: Frontier, opened: frozenset[fx.Node
 
     Args:
         captured: the model's graph.
-        frontier: the linear graph that is reached with some nodes open.
+        frontier: the sources that are reached with some nodes open.
         opened: nodes that are open already, on the user's wish.
     """
-    reached = [_sources(frontier(opened))]
+    reached = [frontier(opened)]
     cuts: list[frozenset[fx.Node]] = []
     while len(cuts) < MAX_CUTS and captured.image not in reached[-1]:  # the image itself cannot be held
-        cut = _cut(captured, [n for n in reached[-1] if _can_open(n)])
+        cut = _cut(captured, reached[-1])
         if not cut:
             break
         cuts.append(cut)
-        reached.append(_sources(frontier(opened.union(*cuts))))
+        reached.append(frontier(opened.union(*cuts)))
     useful = 0
     for k in range(len(cuts)):
         later = cuts[k + 1] if k + 1 < len(cuts) else frozenset()
-        if reached[k + 1] - reached[k] - later - {captured.image}:
+        if set(reached[k + 1]) - set(reached[k]) - later - {captured.image}:
             useful = k + 1
     stem = cuts[useful] if useful < len(cuts) else frozenset()
     return Trunk(opened.union(*cuts[:useful]), stem)
 
 
-def _sources(graph: LinearGraph) -> frozenset[fx.Node]:
-    return frozenset(leaf.node for leaf in graph.leaves.values() if leaf.kind != CONSTANT)
+def _cut(captured: Captured, sources: Supports) -> frozenset[fx.Node] | None:
+    """The sources through which every way from image to output leads; `None` if there is another way.
+
+    An attention with many queries, of which one counts, may be such a source only if it is the only one: that is
+    an attention pool. In a class-token model every block has one, and they are components.
+    """
+    pools = {n for n, support in sources.items() if is_product_of_data(n) and not single_query(Op(n)) and _one_row(n, support)}
+    wanted = frozenset(n for n in sources if n in pools or _can_open(n))
+    if not wanted:
+        return None
+    before = _Hold(captured.module, wanted, {})
+    output = _first(before.run(captured.trial))
+    after = _Hold(captured.module, wanted, before.values)
+    changed = _first(after.run(captured.trial.roll(1, 0)))
+    cut = frozenset(after.held)
+    return cut if _equal(output, changed) and len(cut & pools) <= 1 else None
 
 
 def _can_open(node: fx.Node) -> bool:
@@ -72,16 +86,10 @@ def _can_open(node: fx.Node) -> bool:
     return single_query(op) if is_product_of_data(node) else True
 
 
-def _cut(captured: Captured, candidates: Iterable[fx.Node]) -> frozenset[fx.Node] | None:
-    """The candidates through which every way from image to output leads; `None` if there is another way."""
-    wanted = frozenset(candidates)
-    if not wanted:
-        return None
-    before = _Hold(captured.module, wanted, {})
-    output = _first(before.run(captured.trial))
-    after = _Hold(captured.module, wanted, before.values)
-    changed = _first(after.run(captured.trial.roll(1, 0)))
-    return frozenset(after.held) if _equal(output, changed) else None
+def _one_row(node: fx.Node, support: Tensor) -> bool:
+    """Whether a single query of an attention reaches the output."""
+    rows = [axis for axis in free_axes(node) - value_axes(node)]
+    return len(rows) == 1 and int(support.movedim(rows[0], 0).flatten(1).any(1).sum()) == 1
 
 
 def _first(result: Any) -> Tensor:

@@ -77,9 +77,10 @@ def find_paths(captured: Captured, through: Collection[str] | None = None) -> Li
     """
     reached: dict[frozenset[fx.Node], _Reached] = {}
 
-    def frontier(opened: frozenset[fx.Node]) -> LinearGraph:
-        reached[opened] = _reach(captured, opened)
-        return reached[opened].graph
+    def frontier(opened: frozenset[fx.Node]) -> dict[fx.Node, Tensor]:
+        found = reached[opened] = _reach(captured, opened)
+        leaves = found.graph.leaves
+        return {leaf.node: found.supports[i] for i, leaf in leaves.items() if leaf.kind != CONSTANT}
 
     trunk = find_trunk(captured, frontier, _sites_at(captured, through or ()))
     return _assemble(captured, trunk, reached[trunk.opened])

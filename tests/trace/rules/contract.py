@@ -3,9 +3,9 @@
     class TestRoll(RuleContract):
         cases = [Case(torch.ops.aten.roll.default, Data(3, 4), [1], [1])]
 
-Every case is one call of an operation. It is put into a graph of its own, with the operands that depend on the
-images as sources, and the rule's terms are compared with the operation itself: they add up to its value, they
-are linear, and they are its Jacobian (with the gates frozen).
+Every case is one call of an operation. It is put into a graph of its own, with the operands that depend on
+the images as sources, and the rule's terms are compared with the operation itself: they add up to its value,
+they are linear, and they are its Jacobian (with the gates frozen).
 """
 
 from __future__ import annotations
@@ -108,9 +108,9 @@ class Case:
     @property
     def operands(self) -> list[Data]:
         """Data and frozen operands, in the order of the arguments."""
-        found: list[Data] = []
-        fx.node.map_aggregate((self.args, self.kwargs), lambda a: found.append(a) if isinstance(a, Data) else None)
-        return found
+        found: list[Any] = []
+        fx.node.map_aggregate((self.args, self.kwargs), found.append)
+        return [a for a in found if isinstance(a, Data)]
 
     def inputs(self, n: int, seed: int = 0) -> list[Tensor]:
         """Values of the placeholders."""
@@ -137,10 +137,9 @@ class Case:
         """The call in a graph of its own, annotated as `capture` does it."""
         root, graph = torch.nn.Module(), fx.Graph()
         images = [graph.placeholder(f"x{i}") for i, _ in enumerate(self.operands)]
-        made = [graph.call_function(operand.make, (x,)) for operand, x in zip(self.operands, images, strict=True)]
-        args, kwargs = self._arguments(
-            made, lambda size: graph.call_function(torch.ops.aten.sym_size.int, (made[0], size.dim))
-        )
+        made = [graph.call_function(o.make, (x,)) for o, x in zip(self.operands, images, strict=True)]
+        count = torch.ops.aten.sym_size.int
+        args, kwargs = self._arguments(made, lambda size: graph.call_function(count, (made[0], size.dim)))
         args, kwargs = fx.node.map_aggregate((args, kwargs), lambda a: _parameter(root, graph, a))
         node = graph.call_function(self.op, args, kwargs)
         if self.pick is not None:
@@ -174,7 +173,8 @@ class Traced:
         recorded: dict[Gate, Any] = dict(zip(recorder.gates, values, strict=True))
         nodes = [leaf.node for leaf in linear.leaves.values()]
         operands = [o.make(x) for o, x in zip(self.case.operands, self.case.inputs(n), strict=True)]
-        return Run(linear, recorded, output, operands, [nodes.index(m) if m in nodes else None for m in self.made])
+        place = [nodes.index(m) if m in nodes else None for m in self.made]
+        return Run(linear, recorded, output, operands, place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,13 +203,11 @@ class Run:
         return {i: torch.randn(x.shape, generator=source, dtype=x.dtype) for i, x in self.leaves.items()}
 
     def tangents(self, seed: int) -> tuple[dict[int, Tensor], list[Tensor]]:
-        """Random values for the leaves that are operands, by leaf and by operand (zero for frozen operands)."""
+        """Random values for the leaves that are operands, by leaf and by operand (zero for frozen ones)."""
         random, at = self.random(seed), list(self.linear.leaves)
         chosen = {at[p]: random[at[p]] for p in self.place if p is not None}
-        by_operand = [
-            torch.zeros_like(x) if p is None else random[at[p]] for x, p in zip(self.operands, self.place, strict=True)
-        ]
-        return chosen, by_operand
+        placed = zip(self.operands, self.place, strict=True)
+        return chosen, [torch.zeros_like(x) if p is None else random[at[p]] for x, p in placed]
 
     def __call__(self, leaves: Mapping[int, Tensor]) -> Tensor:
         return self.linear.evaluate(self.recorded, leaves)
@@ -263,7 +261,7 @@ class RuleContract:
         stacks = {i: torch.stack([run.random(s)[i] for s in (7, 8)]) for i in run.leaves}
         torch._C._functorch._set_vmap_fallback_enabled(False)
         try:
-            rows = torch.vmap(lambda leaves: run(leaves))(stacks)
+            rows = torch.vmap(run)(stacks)
         finally:
             torch._C._functorch._set_vmap_fallback_enabled(True)
         for row, seed in zip(rows, (7, 8), strict=True):
@@ -281,7 +279,7 @@ def constants(case: Case) -> int:
 
 
 def _jvp(fn: Callable[..., Tensor], run: Run, tangents: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Value and Jacobian-vector product, by forward differentiation or, where that is missing, by two backward ones."""
+    """Value and Jacobian-vector product, by forward differentiation, or by two backward ones."""
     moving = [i for i, p in enumerate(run.place) if p is not None]
     if not moving:
         return fn(*run.operands), torch.zeros_like(run.output)
@@ -294,7 +292,7 @@ def _jvp(fn: Callable[..., Tensor], run: Run, tangents: list[Tensor]) -> tuple[T
 
     values, directions = tuple(run.operands[i] for i in moving), tuple(tangents[i] for i in moving)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated")  # torch uses it in torch.func.jvp
+        warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated")  # used by torch.func.jvp
         try:
             return torch.func.jvp(of_data, values, directions)
         except (NotImplementedError, RuntimeError):
@@ -307,7 +305,7 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
 
 def _close(got: Any, expected: Any, case: Case) -> None:
     error = 1e-5 if any(o.dtype is torch.float32 for o in case.operands) else 1e-12
-    torch.testing.assert_close(got, expected, rtol=error, atol=error)
+    torch.testing.assert_close(got, expected, rtol=error, atol=error, check_dtype=False)
 
 
 def _parameter(root: torch.nn.Module, graph: fx.Graph, value: Any) -> Any:

@@ -1,5 +1,6 @@
 import pytest
 import torch
+
 from tests.trace.rules.contract import Case, Data, Frozen, RuleContract, constants, is_source
 
 aten = torch.ops.aten
@@ -129,7 +130,7 @@ def test_sources(case):
 
 def test_expanded_gate_is_still_a_gate():
     """Squeeze-excite as it was first written: x * s.expand_as(x)."""
-    gate = Frozen(1, 5, make=lambda s: torch.sigmoid(s))
+    gate = Frozen(1, 5, make=torch.sigmoid)
     graph = Case(aten.mul.Tensor, X, gate).graph()
     node = graph.captured.output
     with node.graph.inserting_before(node):

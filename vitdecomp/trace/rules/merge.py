@@ -18,6 +18,7 @@ from vitdecomp.trace.rule import (
     frozen,
     gate,
     is_static,
+    nonlinear,
     register_opening,
     register_rule,
     shape,
@@ -25,6 +26,8 @@ from vitdecomp.trace.rule import (
 from vitdecomp.trace.rules.gates import is_elementwise
 
 aten = torch.ops.aten
+
+nonlinear("mask", aten.where.Scalar)
 
 
 @register_rule(aten.cat, aten.concat, aten.concatenate)
@@ -69,7 +72,7 @@ def embed(x: Tensor, dim: int, start: int, total: int) -> Tensor:
     return F.pad(x, (0, 0) * (x.ndim - 1 - dim) + before_after)
 
 
-@register_rule(aten.where.self, aten.where.ScalarOther, aten.where.ScalarSelf, aten.where.Scalar)
+@register_rule(aten.where.self, aten.where.ScalarOther, aten.where.ScalarSelf)
 def where(op: Op, mask: fx.Node, a: Any, b: Any) -> list[Term] | None:
     """Either operand, by a frozen mask. A mask that the image makes for each element is an activation's."""
     return None if is_elementwise(op, mask) else either(op, mask, a, b)
@@ -104,11 +107,11 @@ def drop(x: Tensor, mask: Tensor) -> Tensor:
 
 
 @register_rule(aten.nan_to_num)
-def nan_to_num(op: Op, x: fx.Node, *numbers: float | None) -> list[Term]:
+def nan_to_num(op: Op, x: fx.Node, *numbers: Any) -> list[Term]:
     """What is finite, and the numbers in place of the rest."""
     return [data(x).then(keep, gate(torch.isfinite, x)), frozen("replaced", replaced, x, *numbers)]
 
 
-def replaced(x: Tensor, *numbers: float | None) -> Tensor:
+def replaced(x: Tensor, *numbers: Any) -> Tensor:
     """What nan_to_num puts in place of what is not finite, 0 elsewhere."""
     return drop(torch.nan_to_num(x, *numbers), torch.isfinite(x))

@@ -100,7 +100,7 @@ def convolve(x: Tensor, weight: Tensor, fn: Any, settings: Sequence[Any]) -> Ten
     return fn(x, weight, None, *settings)  # type: ignore[no-any-return]
 
 
-nonlinear("product", aten.bilinear, aten._trilinear, aten.addbmm, aten.linalg_multi_dot, aten.chain_matmul)
+nonlinear("product", aten.bilinear, aten._trilinear, aten.addbmm, aten.linalg_multi_dot)
 
 
 # Which axis of its input a linear step sums over with a parameter: the channel axis there.

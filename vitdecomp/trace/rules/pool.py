@@ -18,14 +18,27 @@ aten = torch.ops.aten
     aten.avg_pool1d, aten.avg_pool2d, aten.avg_pool3d, aten.adaptive_avg_pool1d,
     aten.adaptive_avg_pool2d, aten.adaptive_avg_pool3d, aten._adaptive_avg_pool2d,
     aten._adaptive_avg_pool3d, aten.upsample_nearest1d, aten.upsample_nearest2d,
-    aten.upsample_nearest3d, aten._upsample_nearest_exact1d, aten._upsample_nearest_exact2d,
-    aten._upsample_nearest_exact3d, aten.upsample_linear1d, aten.upsample_bilinear2d,
+    aten.upsample_nearest3d, aten.upsample_linear1d, aten.upsample_bilinear2d,
     aten.upsample_trilinear3d, aten.upsample_bicubic2d, aten._upsample_bilinear2d_aa,
     aten._upsample_bicubic2d_aa,
 )  # fmt: skip
 def resample(op: Op, x: fx.Node, *settings: Any) -> list[Term]:
     """Weighted means of neighbours, with weights that depend on sizes alone."""
     return [data(x).then(op.target, *settings)]
+
+
+@register_rule(aten._upsample_nearest_exact1d, aten._upsample_nearest_exact2d, aten._upsample_nearest_exact3d)
+def nearest_exact(op: Op, x: fx.Node, *settings: Any) -> list[Term]:
+    """The nearest neighbour, by its position (torch.vmap does not know the operation itself)."""
+    places = gate(nearest_places, x, op.target, settings)
+    return [data(x).then(torch.flatten, 2).then(torch.index_select, 2, places).then(torch.reshape, op.size)]
+
+
+def nearest_places(x: Tensor, fn: Any, settings: Sequence[Any]) -> Tensor:
+    """Flat position of each nearest neighbour."""
+    size = x.shape[2:]
+    positions = torch.arange(size.numel(), dtype=torch.float32, device=x.device).reshape(1, 1, *size)
+    return fn(positions, *settings).flatten().long()  # type: ignore[no-any-return]
 
 
 @register_rule(aten.grid_sampler, aten.grid_sampler_2d, aten.grid_sampler_3d)

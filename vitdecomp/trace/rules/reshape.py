@@ -9,6 +9,7 @@ import torch
 from torch import fx
 
 from vitdecomp.trace.rule import Op, Term, broadcast, data, register_rule, shape
+from vitdecomp.trace.rules.spectral import conjugate
 
 aten = torch.ops.aten
 
@@ -52,7 +53,7 @@ def last_two(op: Op, x: fx.Node) -> list[Term]:
 @register_rule(aten.mH, aten.adjoint)
 def adjoint(op: Op, x: fx.Node) -> list[Term]:
     """Conjugate transpose."""
-    return [term.then(torch.conj) for term in last_two(op, x)]
+    return [term.then(conjugate) for term in last_two(op, x)]
 
 
 @register_rule(aten.numpy_T)

@@ -67,7 +67,7 @@ def scatter(op: Op, x: fx.Node, dim: int, index: fx.Node, source: fx.Node) -> li
 
 
 @register_rule(aten.scatter.value)
-def scatter_value(op: Op, x: fx.Node, dim: int, index: fx.Node, value: float) -> list[Term]:
+def scatter_value(op: Op, x: fx.Node, dim: int, index: fx.Node, value: Any) -> list[Term]:
     """A number written along an axis."""
     covered = gate(scatter_ones, x, dim, index)
     return [data(x).then(torch.scatter, dim, index, 0), op.fit(data(value)).then(torch.mul, covered)]
@@ -123,7 +123,7 @@ def slices_in(x: Tensor, dim: int, index: Tensor, size: Sequence[int]) -> Tensor
 
 
 @register_rule(aten.index_fill.int_Scalar)
-def index_fill(op: Op, x: fx.Node, dim: int, index: fx.Node, value: float) -> list[Term]:
+def index_fill(op: Op, x: fx.Node, dim: int, index: fx.Node, value: Any) -> list[Term]:
     """Slices overwritten with a number."""
     outside = gate(outside_slices, x, dim, index)
     return [

@@ -73,8 +73,9 @@ def unbind(op: Op, x: fx.Node, dim: int = 0) -> list[Term]:
 
 
 @register_rule(
-    aten.split, aten.chunk, aten.unsafe_split, aten.unsafe_chunk, aten.tensor_split, aten.split_copy,
-    aten.split_with_sizes, aten.unsafe_split_with_sizes, aten.split_with_sizes_copy,
+    aten.split, aten.chunk, aten.unsafe_split, aten.unsafe_chunk, aten.tensor_split.sections,
+    aten.tensor_split.indices, aten.split_copy, aten.split_with_sizes, aten.unsafe_split_with_sizes,
+    aten.split_with_sizes_copy,
 )  # fmt: skip
 def split(op: Op, x: fx.Node, sections: Any, dim: int = 0) -> list[Term]:
     """One of several parts of an axis."""
@@ -105,12 +106,16 @@ def take(x: Tensor, indices: Sequence[Tensor | None]) -> Tensor:
     return x[tuple(slice(None) if i is None else i for i in indices)]
 
 
-@register_rule(
-    aten.index_select, aten.gather, aten.take_along_dim, aten.take, aten.repeat_interleave.self_Tensor
-)
+@register_rule(aten.index_select, aten.gather, aten.take_along_dim, aten.repeat_interleave.self_Tensor)
 def gather(op: Op, x: fx.Node, *args: Any, **kwargs: Any) -> list[Term]:
     """Slices or elements at frozen indices."""
     return [data(x).then(op.target, *args, **kwargs)]
+
+
+@register_rule(aten.take)
+def take_flat(op: Op, x: fx.Node, index: fx.Node) -> list[Term]:
+    """Elements at frozen places in the order of all elements."""
+    return [data(x).then(torch.flatten).then(take, (index,))]
 
 
 @register_rule(aten.masked_select)
@@ -120,9 +125,7 @@ def masked_select(op: Op, x: fx.Node, mask: fx.Node) -> list[Term]:
 
 
 @register_rule(aten.pad)
-def pad(
-    op: Op, x: fx.Node, widths: Sequence[Any], mode: str = "constant", value: float | None = None
-) -> list[Term]:
+def pad(op: Op, x: fx.Node, widths: Sequence[Any], mode: str = "constant", value: Any = None) -> list[Term]:
     """Padding; a fill that is not zero is a constant of its own."""
     terms = [data(x).then(F.pad, tuple(widths), mode=mode)]
     if mode == "constant" and value:
@@ -131,12 +134,12 @@ def pad(
 
 
 @register_rule(aten.constant_pad_nd)
-def constant_pad(op: Op, x: fx.Node, widths: Sequence[Any], value: float = 0) -> list[Term]:
+def constant_pad(op: Op, x: fx.Node, widths: Sequence[Any], value: Any = 0) -> list[Term]:
     """The same, as the decomposed operation writes it."""
     return pad(op, x, widths, "constant", value)
 
 
-def fill(size: Sequence[int], widths: Sequence[int], value: float, like: Tensor) -> Tensor:
+def fill(size: Sequence[int], widths: Sequence[int], value: Any, like: Tensor) -> Tensor:
     """The frame of a padding: the value outside, zero where the data goes."""
     return F.pad(like.new_zeros(tuple(size)), list(widths), value=value)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, fx
 
 from vitdecomp.trace.rule import Op, Term, data, register_rule
@@ -23,21 +24,46 @@ def transform(op: Op, x: fx.Node, *settings: Any) -> list[Term]:
     return [data(x).then(op.target, *settings)]
 
 
-@register_rule(
-    aten.view_as_real, aten.view_as_complex, aten.view_as_real_copy, aten.view_as_complex_copy,
-    aten.real, aten.imag, aten.conj, aten._conj, aten.conj_physical, aten._conj_physical,
-)  # fmt: skip
-def component(op: Op, x: fx.Node) -> list[Term]:
-    """Pairs of real numbers to complex ones and back."""
-    return [data(x).then(op.target)]
+@register_rule(aten.view_as_real, aten.view_as_real_copy)
+def parts(op: Op, z: fx.Node) -> list[Term]:
+    """Complex numbers as pairs of real ones."""
+    return [data(z).then(torch.view_as_real)]
+
+
+@register_rule(aten.view_as_complex, aten.view_as_complex_copy)
+def whole(op: Op, pairs: fx.Node) -> list[Term]:
+    """Pairs of real numbers as complex ones."""
+    return [data(pairs).then(torch.Tensor.contiguous).then(torch.view_as_complex)]
+
+
+@register_rule(aten.real, aten.imag)
+def part(op: Op, z: fx.Node) -> list[Term]:
+    """The real or imaginary part."""
+    return [
+        data(z).then(torch.view_as_real).then(torch.select, -1, int(op.target.overloadpacket is aten.imag))
+    ]
 
 
 @register_rule(aten.complex)
-def complex_(op: Op, real: fx.Node, imaginary: fx.Node) -> list[Term]:
+def compose(op: Op, real: fx.Node, imaginary: fx.Node) -> list[Term]:
     """real + i imaginary."""
-    return [op.fit(data(real)).then(as_complex, 1), op.fit(data(imaginary)).then(as_complex, 1j)]
+    return [op.fit(data(x)).then(as_part, i) for i, x in enumerate((real, imaginary))]
 
 
-def as_complex(x: Tensor, unit: complex) -> Tensor:
-    """x times 1 or i."""
-    return torch.complex(x, torch.zeros_like(x)) * unit
+def as_part(x: Tensor, i: int) -> Tensor:
+    """Complex numbers of which x is the real (0) or imaginary (1) part and the other one is zero."""
+    return torch.view_as_complex(F.pad(x[..., None], (i, 1 - i)))
+
+
+@register_rule(aten.conj, aten._conj, aten.conj_physical, aten._conj_physical)
+def conj(op: Op, z: fx.Node) -> list[Term]:
+    """The complex conjugate."""
+    return [data(z).then(conjugate)]
+
+
+def conjugate(z: Tensor) -> Tensor:
+    """The complex conjugate, written out (not as a mark that other operations refuse)."""
+    if not z.is_complex():
+        return z
+    signs = torch.tensor([1, -1], dtype=z.real.dtype, device=z.device)
+    return torch.view_as_complex(torch.view_as_real(z) * signs)

@@ -1,0 +1,88 @@
+"""Contributions: sums, selections, groups, and biases spread as in the papers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from vitdecomp import Component, Contributions, InputError, SpecError
+
+PARTS = (
+    Component("embed", "embed"),
+    Component("b.0.attn.head.0", "attn", "b.0", "b.0.attn", head=0),
+    Component("b.0.attn.head.1", "attn", "b.0", "b.0.attn", head=1),
+    Component("b.0.mlp", "mlp", "b.0", "b.0.mlp"),
+    Component("bias.b.0.attn.proj", "const", module="b.0.attn.proj"),
+    Component("bias.norm", "const", module="norm"),
+)
+
+
+@pytest.fixture
+def contributions() -> Contributions:
+    values = torch.randn(5, len(PARTS), 7, dtype=torch.float64)
+    shares = {PARTS[4]: PARTS[1:3], PARTS[5]: PARTS[:4]}
+    return Contributions(values, PARTS, torch.zeros(5, dtype=torch.float64), shares)
+
+
+def test_total_is_the_sum(contributions: Contributions) -> None:
+    assert torch.equal(contributions.total(), contributions.values.sum(1))
+    assert len(contributions) == 5
+
+
+def test_select_keeps_order_and_values(contributions: Contributions) -> None:
+    heads = contributions.select("b.0.attn.*")
+    assert heads.components == PARTS[1:3]
+    assert torch.equal(heads.values, contributions.values[:, 1:3])
+    assert contributions.select(lambda c: c.is_constant).components == PARTS[4:]
+
+
+def test_select_of_nothing_says_what_names_look_like(contributions: Contributions) -> None:
+    with pytest.raises(SpecError, match=r"no component matches 'blocks\.\*'; names look like embed"):
+        contributions.select("blocks.*")
+
+
+@pytest.mark.parametrize(("key", "groups"), [("block", 4), ("module", 5), ("kind", 4)])
+def test_groups_keep_the_total(contributions: Contributions, key: str, groups: int) -> None:
+    grouped = contributions.groupby(key)
+    assert len(grouped.components) == groups
+    assert torch.allclose(grouped.total(), contributions.total())
+
+
+def test_a_block_is_the_sum_of_its_parts_without_biases(contributions: Contributions) -> None:
+    block = contributions.groupby("block").select("b.0")
+    assert block.components[0].block == "b.0"
+    assert torch.allclose(block.values[:, 0], contributions.values[:, 1:4].sum(1))
+
+
+def test_grouping_twice_is_grouping_once(contributions: Contributions) -> None:
+    once = contributions.groupby("kind")
+    assert torch.equal(once.groupby("kind").values, once.values)
+
+
+def test_unknown_group(contributions: Contributions) -> None:
+    with pytest.raises(SpecError, match="cannot group by 'layer'; choose one of block, module, kind"):
+        contributions.groupby("layer")
+
+
+def test_spread_biases(contributions: Contributions) -> None:
+    spread = contributions.spread_biases()
+    assert spread.components == PARTS[:4]
+    v = contributions.values
+    expected = v[:, 1] + v[:, 4] / 2 + v[:, 5] / 4
+    assert torch.allclose(spread.values[:, 1], expected)
+    assert torch.allclose(spread.total(), contributions.total())
+    assert spread.spread_biases().components == spread.components  # nothing is left to spread
+
+
+def test_spread_biases_creates_an_embedding_for_what_joins_first(contributions: Contributions) -> None:
+    token = Component("const.cls_token", "const")
+    components = (*PARTS[1:], token)
+    shares = {token: (PARTS[0],), PARTS[5]: PARTS[:4]}
+    spread = Contributions(contributions.values, components, contributions.error, shares).spread_biases()
+    assert PARTS[0] in spread.components
+    assert torch.allclose(spread.total(), contributions.total())
+
+
+def test_values_must_fit_the_components() -> None:
+    with pytest.raises(InputError, match=r"values of shape \(n, 6, d\)"):
+        Contributions(torch.zeros(2, 5, 3), PARTS, torch.zeros(2))

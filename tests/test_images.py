@@ -1,0 +1,90 @@
+"""Photographs: found, opened, preprocessed; and what cannot be."""
+
+import pytest
+import torch
+from PIL import Image
+
+import vitdecomp as vd
+from vitdecomp.images import (
+    PlainPreprocess,
+    as_tensor,
+    describe,
+    find_images,
+    open_image,
+    preprocessing,
+    sample_photographs,
+)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "inner").mkdir()
+    for name in ("b.png", "a.JPG", "inner/c.webp"):
+        Image.new("RGB", (8, 6), (255, 0, 0)).save(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("no image")
+    return tmp_path
+
+
+def test_images_are_found_in_all_folders_by_name(folder):
+    assert [p.relative_to(folder).as_posix() for p in find_images(folder)] == [
+        "a.JPG",
+        "b.png",
+        "inner/c.webp",
+    ]
+    assert len(find_images(folder, limit=2)) == 2
+    assert find_images(folder / "b.png") == [folder / "b.png"]
+
+
+def test_no_images_is_an_error(tmp_path):
+    with pytest.raises(vd.InputError, match="no images in"):
+        find_images(tmp_path)
+    with pytest.raises(vd.InputError, match="no file or folder"):
+        find_images(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("content", [b"", b"not an image", None])
+def test_an_unreadable_image_is_named(tmp_path, content):
+    path = tmp_path / "broken.png"
+    if content is None:
+        Image.new("RGB", (64, 64)).save(path)
+        content = path.read_bytes()[:60]
+    path.write_bytes(content)
+    with pytest.raises(vd.InputError, match=r"cannot read image .*broken\.png"):
+        open_image(path)
+
+
+def test_every_mode_becomes_rgb(tmp_path):
+    for mode in ("L", "P", "RGBA", "1"):
+        Image.new(mode, (4, 4)).save(tmp_path / "image.png")
+        assert open_image(tmp_path / "image.png").mode == "RGB"
+
+
+def test_sample_photographs_need_no_network():
+    assert [image.size for image in sample_photographs()] == [(640, 427), (640, 427)]
+
+
+@pytest.mark.parametrize("size", [(3, 8, 10), (1, 8, 8)])
+def test_plain_preprocessing_scales_to_minus_one_and_one(size):
+    white = PlainPreprocess(size)(Image.new("RGB", (20, 20), (255, 255, 255)))
+    assert torch.equal(white, torch.ones(size))
+    assert torch.equal(PlainPreprocess(size)(Image.new("RGB", (20, 20))), -torch.ones(size))
+
+
+def test_the_models_own_preprocessing_comes_first():
+    own = vd.LoadedModel(torch.nn.Identity(), lambda image: torch.zeros(3, 4, 4), "x", input_size=(3, 4, 4))
+    assert preprocessing(own) is own.preprocess
+    assert preprocessing(own, (3, 4, 4)) is own.preprocess
+    assert preprocessing(own, (3, 9, 9)).size == (3, 9, 9)
+    assert preprocessing(vd.LoadedModel(torch.nn.Identity(), None, "x")).size == (3, 224, 224)
+
+
+def test_a_preprocessing_that_gives_no_image_is_refused():
+    with pytest.raises(vd.InputError, match=r"not shape \(3,\)"):
+        as_tensor(lambda image: torch.zeros(3), Image.new("RGB", (4, 4)))
+    with pytest.raises(vd.InputError, match="not Image"):
+        as_tensor(lambda image: image, Image.new("RGB", (4, 4)))
+
+
+def test_the_description_holds_no_address():
+    assert " at 0x" in repr(find_images)
+    assert " at 0x" not in describe(find_images)
