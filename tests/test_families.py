@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +16,11 @@ from zoo import ZOO, Animal
 import vitdecomp as vd
 
 NAMES = [*ZOO, *(f"third_party/{name}" for name in MODELS)]
+
+
+def _grouped(names: Iterable[str]) -> list[Any]:
+    """Names with a mark that keeps the tests of one model on one worker, where it is traced once."""
+    return [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in names]
 
 
 @dataclass
@@ -41,13 +48,12 @@ def case(name: str) -> Case:
     return Case(animal, module, images, decomposer, decomposer.transform(images))
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=_grouped(NAMES))
 def known(request: pytest.FixtureRequest) -> Case:
     found: Case = case(request.param)
     return found
 
 
-@pytest.mark.xdist_group("families")
 class TestFamilies:
     def test_the_sum_is_the_models_own_representation(self, known: Case) -> None:
         module = vd.adapter.as_loaded(known.module).representation()
@@ -105,13 +111,14 @@ class TestFamilies:
         assert (norms > 0).all()
 
 
-@pytest.mark.parametrize("name", ZOO)
+@pytest.mark.parametrize("name", _grouped(ZOO))
 def test_gates_opened_and_embedding(name: str) -> None:
     known = case(name)
     assert len(known.decomposer.report_.opened) == known.animal.opened
     assert any(c.kind == "embed" for c in known.contributions.components) == known.animal.embed
 
 
+@pytest.mark.xdist_group("vit_cls")
 def test_heads_are_the_true_ones() -> None:
     """A head's contribution equals the textbook formula on its slice of the output projection."""
     known = case("vit_cls")

@@ -15,12 +15,17 @@ def test_a_file_takes_its_place_when_it_is_whole(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def write_half(path):
+    with atomic(path) as partial:
+        partial.write_text("half")
+        raise RuntimeError
+
+
 def test_an_error_leaves_the_earlier_file(tmp_path):
     path = tmp_path / "result.txt"
     path.write_text("old")
-    with pytest.raises(RuntimeError), atomic(path) as partial:
-        partial.write_text("half")
-        raise RuntimeError
+    with pytest.raises(RuntimeError):
+        write_half(path)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -79,7 +79,9 @@ def vitdecomp_small_siglip(pretrained: bool = False, **options: Any) -> nn.Modul
 def vitdecomp_small_eva(pretrained: bool = False, **options: Any) -> nn.Module:
     """A timm model for open_clip to wrap: rotary embeddings, gated MLPs, class token."""
     rotary = {"use_rot_pos_emb": True, "ref_feat_shape": (4, 4)}
-    return eva.Eva(**VIT, swiglu_mlp=True, global_pool="token", **rotary)
+    model = eva.Eva(**VIT, swiglu_mlp=True, global_pool="token", **rotary)
+    model.default_cfg = {}  # open_clip looks into it
+    return model
 
 
 def _wrapped(name: str, proj: str) -> Callable[[], nn.Module]:

@@ -107,10 +107,10 @@ class Adapter(ABC):
 
 ADAPTERS: Registry[str, Adapter] = Registry("adapter")
 BROKEN: dict[str, str] = {}  # plugins that cannot be imported, and why
-A = TypeVar("A", bound=type[Adapter])
+A = TypeVar("A", bound=Adapter)
 
 
-def register_adapter(adapter: A, *, replace: bool = False) -> A:
+def register_adapter(adapter: type[A], *, replace: bool = False) -> type[A]:
     """Class decorator: make the adapter's specs known. See docs/how-to/adapter.md.
 
     Raises:

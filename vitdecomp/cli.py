@@ -39,17 +39,11 @@ Model = Annotated[
     typer.Argument(help="timm:NAME, open_clip:NAME/TAG, hf:REPO, torchvision:NAME, python:module:factory"),
 ]
 Output = Annotated[str, typer.Option(help="Which vector of the model.")]
-Through = Annotated[
-    list[str] | None, typer.Option(help="Attentions to walk through, by module path; repeatable.")
-]
-RandomWeights = Annotated[
-    bool, typer.Option("--random-weights", help="Random weights instead of trained ones.")
-]
+Through = Annotated[list[str] | None, typer.Option(help="Attentions to walk through, by module path; repeatable.")]
+RandomWeights = Annotated[bool, typer.Option("--random-weights", help="Random weights instead of trained ones.")]
 Checkpoint = Annotated[Path | None, typer.Option(help="Local file with weights.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
-Dtype = Annotated[
-    str | None, typer.Option(help="float32, float64, bfloat16 or float16; default: the model's own.")
-]
+Dtype = Annotated[str | None, typer.Option(help="float32, float64, bfloat16 or float16; default: the model's own.")]
 Seed = Annotated[int, typer.Option(help="Seed of random weights.")]
 ImageSize = Annotated[str | None, typer.Option(help="N, HxW or CxHxW; default: what the model was made for.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Take no more images than this.")]
@@ -82,19 +76,18 @@ def _fail(message: str) -> None:
     raise typer.Exit(2)
 
 
-@app.callback(invoke_without_command=True)
-def start(
-    context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
-) -> None:
-    """Split the representation of any vision transformer into an exact sum of named contributions."""
-    if version:
+def _show_version(wanted: bool) -> None:
+    if wanted:
         typer.echo(vitdecomp.__version__)
-    elif context.invoked_subcommand is None:
-        typer.echo(context.get_help())
-    else:
-        return
-    raise typer.Exit
+        raise typer.Exit
+
+
+Version = Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")]
+
+
+@app.callback()
+def start(version: Version = False) -> None:
+    """Split the representation of any vision transformer into an exact sum of named contributions."""
 
 
 @verb
@@ -111,12 +104,8 @@ def models(
 def inspect(  # noqa: PLR0913 - one parameter per flag
     model: Model,
     *,
-    images: Annotated[
-        Path | None, typer.Option(help="An image or a folder; default: two photographs.")
-    ] = None,
-    graph: Annotated[
-        Path | None, typer.Option(help="Write the linear paths to FILE.graphml or FILE.dot.")
-    ] = None,
+    images: Annotated[Path | None, typer.Option(help="An image or a folder; default: two photographs.")] = None,
+    graph: Annotated[Path | None, typer.Option(help="Write the linear paths to FILE.graphml or FILE.dot.")] = None,
     output: Output = "embedding",
     through: Through = None,
     random_weights: RandomWeights = False,
@@ -160,9 +149,7 @@ def extract(  # noqa: PLR0913 - one parameter per flag
     shard_size: Annotated[int, typer.Option(min=1, help="Images in one file.")] = 128,
     num_workers: Annotated[int, typer.Option(min=0, help="Processes that read images.")] = 0,
     limit: Limit = None,
-    skip_unreadable: Annotated[
-        bool, typer.Option("--skip-unreadable", help="Leave out broken images.")
-    ] = False,
+    skip_unreadable: Annotated[bool, typer.Option("--skip-unreadable", help="Leave out broken images.")] = False,
     resume: Annotated[bool, typer.Option("--resume/--no-resume", help="Go on with what is there.")] = True,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -181,9 +168,7 @@ def extract(  # noqa: PLR0913 - one parameter per flag
 
 @verb
 def demo(
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for the report and the graph of linear paths.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the report and the graph of linear paths.")] = None,
     seed: Seed = 0,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -237,7 +222,7 @@ def _tenths(console: Console, text: str) -> Progress:
 def main() -> None:
     """The `vitdecomp` command."""
     try:
-        code = app(prog_name="vitdecomp", standalone_mode=False)
+        code = app(sys.argv[1:] or ["--help"], prog_name="vitdecomp", standalone_mode=False)
     except typer.Abort:
         code = 130
     except Exception as error:

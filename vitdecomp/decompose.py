@@ -15,7 +15,7 @@ from vitdecomp.component import Component
 from vitdecomp.contributions import Contributions
 from vitdecomp.engine.exactness import locate_error
 from vitdecomp.engine.pull import pull
-from vitdecomp.engine.units import BY, By, Units, split
+from vitdecomp.engine.units import BY, By, Units, normalised, split
 from vitdecomp.errors import InexactError, InputError, SpecError
 from vitdecomp.report import Report, make_report
 from vitdecomp.tolerance import TOLERANCE, relative_error
@@ -56,10 +56,9 @@ class Decomposer:
         through: Through = "auto",
         tolerance: float | None = None,
     ) -> None:
-        self.model, self.by, self.output, self.through = model, by, output, through
+        self.model, self.output, self.through = model, output, through
+        self.by: By = normalised(by)
         self.tolerance = tolerance
-        if (by if isinstance(by, str) else tuple(by)) not in BY:
-            raise SpecError(f"by={by!r} is not one of {', '.join(map(repr, BY))}")
 
     def fit(self, images: Float[Tensor, "n *image"]) -> Decomposer:
         """Trace the model on one or more images and find its linear paths. The model is left as it was.
@@ -145,11 +144,9 @@ class Decomposer:
         return self._view(by)[1].rows
 
     def _view(self, by: By) -> tuple[LinearPaths, Units]:
-        by = by if isinstance(by, str) else tuple(by)  # type: ignore[assignment]
+        by = normalised(by)
         if not hasattr(self, "_paths"):
             raise SpecError("this Decomposer is not fitted yet: call fit(images) first")
-        if by not in BY:
-            raise SpecError(f"by={by!r} is not one of {', '.join(map(repr, BY))}")
         if by not in self._views:
             paths = self._paths.by_token() if BY[by].tokens else self._paths
             self._views[by] = (paths, split(paths, by))
@@ -188,7 +185,8 @@ class Decomposer:
         batch = self._paths.captured.batch
         if batch is None:
             return [images]
-        return torch.cat([images, images[-1:].expand(-len(images) % batch, *images.shape[1:])]).split(batch)
+        padded = torch.cat([images, images[-1:].expand(-len(images) % batch, *images.shape[1:])])
+        return [padded[i : i + batch] for i in range(0, len(padded), batch)]
 
     def _check(self, images: Tensor) -> None:
         if not hasattr(self, "_paths"):
@@ -196,7 +194,7 @@ class Decomposer:
         _check_images(images, self._module, self._image_shape)
 
 
-def _check_images(images: Tensor, module: nn.Module, expected: tuple[int, ...] | None) -> None:
+def _check_images(images: object, module: nn.Module, expected: tuple[int, ...] | None) -> None:
     if not isinstance(images, Tensor) or images.ndim < 2:
         raise InputError(f"images must be a tensor (n, channels, height, width), not {_describe(images)}")
     if len(images) == 0:
@@ -217,7 +215,7 @@ def _describe(value: object) -> str:
     return f"of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
 
 
-def _directions(directions: Tensor, representation: Tensor, start: int, total: int) -> Tensor:
+def _directions(directions: object, representation: Tensor, start: int, total: int) -> Tensor:
     """Directions as `(direction, n, d)` for one chunk of images."""
     n, d = representation.shape
     if not isinstance(directions, Tensor) or directions.shape[-1:] != (d,) or directions.ndim not in (2, 3):

@@ -18,4 +18,5 @@ def relative_error(got: Float[Tensor, "n d"], expected: Float[Tensor, "n d"]) ->
     """|got - expected| / |expected| for each row, in float64 where the device has it."""
     wide = torch.float32 if expected.device.type == "mps" else torch.float64
     difference = (got.to(wide) - expected.to(wide)).norm(dim=-1)
-    return difference / expected.to(wide).norm(dim=-1).clamp_min(torch.finfo(wide).tiny)
+    scaled: Tensor = difference / expected.to(wide).norm(dim=-1).clamp_min(torch.finfo(wide).tiny)
+    return scaled

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 import torch
 from torch import Tensor
 
 from vitdecomp.component import CONSTANT_KIND, Component
 from vitdecomp.engine.push import push
+from vitdecomp.errors import SpecError
 from vitdecomp.trace.linear_graph import Sum, inputs
 from vitdecomp.trace.paths import LinearPaths, Part
 from vitdecomp.trace.rule import Gate
@@ -48,6 +49,18 @@ BY: dict[Any, Granularity] = {
     ("head", "token"): Granularity(heads=True, tokens=True, kinds=("attn",)),
     "neuron": Granularity(heads=True, neurons=True, kinds=NEURON_KINDS),
 }
+
+
+def normalised(by: object) -> By:
+    """A granularity as it stands in the table.
+
+    Raises:
+        SpecError: there is no such granularity.
+    """
+    for known in BY:
+        if by == known or (isinstance(by, list) and tuple(by) == known):
+            return cast(By, known)
+    raise SpecError(f"by={by!r} is not one of {', '.join(map(repr, BY))}")
 
 
 @dataclass(frozen=True)
@@ -141,7 +154,7 @@ class Units:
     def _batches(self, images: int, itemsize: int) -> Iterator[list[tuple[Cut, range]]]:
         """Which units are pushed together, so that no value on the way grows beyond `PUSHED_BYTES`."""
         batch: list[tuple[Cut, range]] = []
-        room = 0
+        room = 0.0
         for cut in self.cuts:
             most = max(1, PUSHED_BYTES // (self._widest[cut.part.leaf] * images * itemsize))
             for low in range(0, cut.count, most):
@@ -149,7 +162,7 @@ class Units:
                 needed = len(some) / most
                 if batch and (room + needed > 1 or batch[-1][0] is cut):
                     yield batch
-                    batch, room = [], 0
+                    batch, room = [], 0.0
                 batch.append((cut, some))
                 room += needed
         if batch:
@@ -176,19 +189,21 @@ class Units:
         """
         embedding = next((c for c in self.components if c.kind == "embed"), EMBEDDING)
         own = {cut.part.leaf: [self.components[row] for row in cut.rows] for cut in self.cuts}
-        graph = self.paths.graph
         upstream: dict[int, dict[Component, None]] = {}
+        waiting: dict[int, dict[Component, None]] = {}  # constants on their way to the sum that they join
         shares: dict[Component, dict[Component, None]] = {}
-        for i, value in enumerate(graph.values):
-            constant = i in own and own[i][0].is_constant
-            upstream[i] = {} if constant else dict.fromkeys(own.get(i, ()))
+        for i, value in enumerate(self.paths.graph.values):
+            here = dict.fromkeys(own.get(i, ()))
+            constant = bool(here) and next(iter(here)).is_constant
+            upstream[i], waiting[i] = ({}, here) if constant else (here, {})
             for j in inputs(value):
                 upstream[i].update(upstream[j])
+                waiting[i].update(waiting[j])
             if isinstance(value, Sum):
-                joining = [own[j][0] for j in value.inputs if j in own and own[j][0].is_constant]
                 upstream[i] = upstream[i] or {embedding: None}
-                for component in joining:
+                for component in waiting.pop(i):
                     shares.setdefault(component, {}).update(upstream[i])
+                waiting[i] = {}
         return {constant: tuple(receivers) for constant, receivers in shares.items()}
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from vitdecomp.adapter import Representation
 from vitdecomp.errors import InputError, TraceError
@@ -139,7 +141,8 @@ def _export(module: nn.Module, images: Tensor) -> fx.GraphModule:
     tensors |= {name: program.constants[fqn] for name, fqn in constants.items()}
     tensors = {n: program.constants[lifted[n]] if t is None else t for n, t in tensors.items()}
     names = {**lifted, **constants}
-    graph, values = fx.Graph(), {}
+    graph = fx.Graph()
+    values: dict[fx.Node, fx.Node] = {}
     root: dict[str, Any] = {}
     for node in program.graph.nodes:
         if node.op == "placeholder" and node.name in tensors:
@@ -159,10 +162,9 @@ def _export(module: nn.Module, images: Tensor) -> fx.GraphModule:
 
 def _make_fx(module: nn.Module, images: Tensor) -> fx.GraphModule:
     """make_fx: for modules with Python that torch.export refuses; one batch size, parameters by identity."""
-    from torch.fx.experimental.proxy_tensor import make_fx
-
-    traced = make_fx(module.forward, tracing_mode="real", pre_dispatch=True, record_module_stack=True)(images)
-    traced = torch.fx.experimental.proxy_tensor.make_fx(torch.func.functionalize(traced))(images)
+    run: Any = torch.func.functionalize(lambda x: module(x))
+    with sdpa_kernel(SDPBackend.MATH):  # as products and a softmax, so that heads can be found
+        traced = make_fx(run, tracing_mode="real")(images)
     fqn = {id(t): n for n, t in [*module.named_parameters(), *module.named_buffers()]}
     for node in traced.graph.nodes:
         if node.op == "get_attr":
@@ -240,4 +242,15 @@ def _module(node: fx.Node) -> str:
     """Path of the innermost module on the stack, without the mark of a repeated call."""
     stack = node.meta.get("nn_module_stack") or {}
     paths = [str(path) for path, _ in stack.values() if not str(path).startswith("_empty")]
+    if not paths:  # make_fx does not know modules, but a parameter's name tells its owner
+        paths = [name.rpartition(".")[0] for i in node.all_input_nodes for name in _parameters(i)]
     return paths[-1].split("@")[0] if paths else ""
+
+
+def _parameters(node: fx.Node) -> list[str]:
+    """The parameter that a constant is, or is a transpose of."""
+    if node.meta.get("varies"):
+        return []
+    if "parameter" in node.meta:
+        return [str(node.meta["parameter"])]
+    return [name for i in node.all_input_nodes[:1] for name in _parameters(i)]

@@ -9,7 +9,7 @@ import torch
 from torch import fx
 
 from vitdecomp.trace.linear_graph import CONSTANT
-from vitdecomp.trace.naming import common_path
+from vitdecomp.trace.naming import owner
 from vitdecomp.trace.paths import LinearPaths, Part
 from vitdecomp.trace.rule import module_path, varies
 from vitdecomp.trace.rules.activation import ZERO_AT_ZERO
@@ -121,7 +121,7 @@ def _block_name(node: fx.Node) -> str | None:
     projection = _projection(node)
     if projection is None:
         return None
-    return common_path(module_path(node), module_path(projection)) or module_path(node)
+    return owner(module_path(node), module_path(projection))
 
 
 def _packet(node: fx.Node) -> object:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -223,7 +224,7 @@ def _image_factor(size: Sequence[int], support: Tensor, images: int) -> tuple[in
 
 def _name_channels(leaf: Leaf, value: Tensor, way: Way, axes: _Axes) -> None:
     """Name heads and channels among what lies along the channel axis."""
-    moving = [a for a in range(value.ndim) if way.channels[a].unique().numel() > 1]
+    moving = [a for a in range(value.ndim) if len(_distinct(way.channels[a])) > 1]
     site = behind(leaf.node) if leaf.kind == "source" else None
     if site is None:
         for axis in moving:
@@ -238,10 +239,15 @@ def _name_channels(leaf: Leaf, value: Tensor, way: Way, axes: _Axes) -> None:
 
 
 def _name(axes: _Axes, axis: int, along: Tensor, label: str) -> None:
-    places = along.unique()
-    gaps = places.diff().unique()
-    inner = int(gaps[0]) if len(gaps) == 1 else 1
+    places = _distinct(along)
+    gaps = {int(b - a) for a, b in pairwise(places)}
+    inner = gaps.pop() if len(gaps) == 1 else 1
     axes.split(axis, inner, len(places), label)
+
+
+def _distinct(coordinates: Tensor) -> list[float]:
+    """The different values, in ascending order."""
+    return sorted(set(coordinates.tolist()))
 
 
 def _name_behind(site: fx.Node, node: fx.Node, moving: Sequence[int], axes: _Axes) -> None:
@@ -253,10 +259,10 @@ def _name_behind(site: fx.Node, node: fx.Node, moving: Sequence[int], axes: _Axe
             continue
         along = _along(fields, axis)
         free = free_axes(site)
-        heads = [along[a] for a in range(len(along)) if a not in free and along[a].unique().numel() > 1]
+        heads = [along[a] for a in range(len(along)) if a not in free and len(_distinct(along[a])) > 1]
         for head in heads:
             changes = int((head.diff() != 0).nonzero()[0]) + 1
-            axes.split(axis, changes, head.unique().numel(), HEAD)
+            axes.split(axis, changes, len(_distinct(head)), HEAD)
         axes.rest(axis, CHANNEL)
 
 

@@ -17,6 +17,7 @@ from vitdecomp.errors import CoverageError
 from vitdecomp.trace.capture import Captured
 from vitdecomp.trace.rule import Gate, Step, Term, broadcast, linear_terms, opened_terms, same, shape_of, varies
 from vitdecomp.trace.rules.attention import value_term
+from vitdecomp.trace.rules.merge import embed
 from vitdecomp.trace.rules.parametric import contracted_axis
 
 SOURCE, IMAGE, CONSTANT = "source", "image", "constant"
@@ -268,10 +269,12 @@ class _Builder:
         self.at[node] = self._put(Apply(self._put(Leaf(node, value, SOURCE)), step, node))
 
     def _term(self, node: fx.Node, term: Term) -> int:
-        if not varies(term.operand):
-            return self._put(_constant(node, term))
-        end = self.at[term.operand]  # type: ignore[index]
-        for step in term.steps:
+        if varies(term.operand):
+            end, steps = self.at[term.operand], term.steps  # type: ignore[index]
+        else:
+            place = next((i for i, step in enumerate(term.steps) if step.fn is embed), len(term.steps))
+            end, steps = self._put(_constant(node, term, place)), term.steps[place:]
+        for step in steps:
             end = self._put(Apply(end, step, node))
         return end
 
@@ -280,14 +283,18 @@ class _Builder:
         return len(self.values) - 1
 
 
-def _constant(node: fx.Node, term: Term) -> Leaf:
-    """A term without data, computed while the model runs, in the full shape of the sum that it joins."""
+def _constant(node: fx.Node, term: Term, steps: int) -> Leaf:
+    """A term without data, computed while the model runs, in the full shape of the sum that it joins.
+
+    Only its first `steps` are taken then: where it is put beside other things is for the linear graph to know.
+    """
     value: Any = term.operand
     if not isinstance(value, Gate):
         value = Gate(same, (value,)) if isinstance(value, fx.Node) else Gate(_number, (value, node))
-    for step in term.steps:
+    for step in term.steps[:steps]:
         value = Gate(step.fn, (value, *step.args), step.kwargs)
-    value = Gate(broadcast, (value, Gate(shape_of, (node,))))
+    if steps == len(term.steps):
+        value = Gate(broadcast, (value, Gate(shape_of, (node,))))
     return Leaf(node, value, CONSTANT, term.operand, term.label)
 
 

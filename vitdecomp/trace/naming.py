@@ -44,7 +44,7 @@ def identify(graph: LinearGraph, leaf: int, steps: Sequence[int], end: int, stem
         return Identity("embed", "embed", None, _first_module(graph, steps))
     final = graph.values[end]
     path = module_path(source.node)
-    module = common_path(path, module_path(final.node)) or path
+    module = owner(path, module_path(final.node))
     kind = "embed" if source.node in stem else _kind(source.node, final)
     block = _block(graph, steps[-1], module)
     if module in ("", block):
@@ -54,6 +54,11 @@ def identify(graph: LinearGraph, leaf: int, steps: Sequence[int], end: int, stem
 
 def _first_module(graph: LinearGraph, steps: Sequence[int]) -> str | None:
     return next((module_path(graph.values[i].node) for i in steps[1:] if module_path(graph.values[i].node)), None)
+
+
+def owner(path: str, projection: str) -> str:
+    """The module of a source and the projection behind it: what their paths share, or else the nearest there is."""
+    return common_path(path, projection) or path or projection.rpartition(".")[0]
 
 
 def common_path(a: str, b: str) -> str:

@@ -47,10 +47,12 @@ def supports(graph: LinearGraph, recorded: Mapping[Gate, Any], image: int) -> di
         output = graph.evaluate(gates, leaves)
         direction = _randomised(output[image].detach(), source)
         grads = torch.autograd.grad((output[image] * direction).sum(), list(leaves.values()), allow_unused=True)
-    return {
-        i: torch.zeros_like(leaf, dtype=torch.bool) if g is None else g != 0
-        for (i, leaf), g in zip(leaves.items(), grads, strict=True)
-    }
+    found: list[Tensor | None] = list(grads)
+    return {i: _nonzero(leaf, g) for (i, leaf), g in zip(leaves.items(), found, strict=True)}
+
+
+def _nonzero(leaf: Tensor, grad: Tensor | None) -> Tensor:
+    return torch.zeros_like(leaf, dtype=torch.bool) if grad is None else grad != 0
 
 
 def _randomised(value: Any, source: torch.Generator) -> Any:

@@ -144,7 +144,8 @@ def behind(node: fx.Node) -> fx.Node | None:
 
 
 def _behind(node: fx.Node, limit: int = 32) -> Iterator[fx.Node]:
-    frontier, seen = [node], set()
+    frontier = [node]
+    seen: set[fx.Node] = set()
     while frontier and len(seen) < limit:
         here = frontier.pop(0)
         if here in seen or not varies(here):

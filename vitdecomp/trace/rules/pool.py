@@ -24,7 +24,12 @@ aten = torch.ops.aten
 )  # fmt: skip
 def resample(op: Op, x: fx.Node, *settings: Any) -> list[Term]:
     """Weighted means of neighbours, with weights that depend on sizes alone."""
-    return [data(x).then(op.target, *settings)]
+    return [data(x).then(sample, op.target, settings)]
+
+
+def sample(x: Tensor, fn: Any, settings: Sequence[Any]) -> Tensor:
+    """Means of neighbours; some operations carry the memory layout over by means that torch.vmap does not know."""
+    return fn(x.contiguous(), *settings)  # type: ignore[no-any-return]
 
 
 @register_rule(aten._upsample_nearest_exact1d, aten._upsample_nearest_exact2d, aten._upsample_nearest_exact3d)
