@@ -76,10 +76,11 @@ def _fail(message: str) -> None:
     raise typer.Exit(2)
 
 
-def _show_version(wanted: bool) -> None:
+def _show_version(wanted: bool) -> bool:
     if wanted:
         typer.echo(vitdecomp.__version__)
         raise typer.Exit
+    return wanted
 
 
 Version = Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")]

@@ -298,7 +298,7 @@ def _constant(node: fx.Node, term: Term, steps: int) -> Leaf:
     return Leaf(node, value, CONSTANT, term.operand, term.label)
 
 
-def _number(value: float, like: Tensor) -> Tensor:
+def _number(value: float | int, like: Tensor) -> Tensor:
     return like.new_tensor(value)
 
 

@@ -43,7 +43,7 @@ def identify(graph: LinearGraph, leaf: int, steps: Sequence[int], end: int, stem
     if source.kind == IMAGE or stem == {source.node}:
         return Identity("embed", "embed", None, _first_module(graph, steps))
     final = graph.values[end]
-    path = module_path(source.node)
+    path = module_path(behind(source.node) or source.node)
     module = owner(path, module_path(final.node))
     kind = "embed" if source.node in stem else _kind(source.node, final)
     block = _block(graph, steps[-1], module)
@@ -104,14 +104,14 @@ def _block(graph: LinearGraph, start: int, module: str) -> str | None:
     node = _residual_sum(graph, start)
     if node is None:
         return None
-    owner = module_path(node)
-    if owner and common_path(owner, module) != owner:
-        return owner
-    rest = module[len(owner) :].lstrip(".").split(".") if module != owner else []
+    adder = module_path(node)
+    if adder and common_path(adder, module) != adder:
+        return adder
+    rest = module[len(adder) :].lstrip(".").split(".") if module != adder else []
     for i, part in enumerate(rest):
         if part.isdigit():
-            return ".".join([p for p in (owner, *rest[: i + 1]) if p])
-    return owner or (rest[0] if rest else None)
+            return ".".join([p for p in (adder, *rest[: i + 1]) if p])
+    return adder or None
 
 
 def _residual_sum(graph: LinearGraph, start: int) -> fx.Node | None:

@@ -7,7 +7,7 @@ opened, exchange the images, and see which of them had to be held for the repres
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +58,7 @@ def find_trunk(captured: Captured, frontier: Frontier, opened: frozenset[fx.Node
         if set(reached[k + 1]) - set(reached[k]) - later - {captured.image}:
             useful = k + 1
     stem = cuts[useful] if useful < len(cuts) else frozenset()
+    stem = frozenset(n for n in stem if not is_product_of_data(n))
     return Trunk(opened.union(*cuts[:useful]), stem)
 
 
@@ -76,7 +77,22 @@ def _cut(captured: Captured, sources: Supports) -> frozenset[fx.Node] | None:
     after = _Hold(captured.module, wanted, before.values)
     changed = _first(after.run(captured.trial.roll(1, 0)))
     cut = frozenset(after.held)
-    return cut if _equal(output, changed) and len(cut & pools) <= 1 else None
+    on_trunk = len(cut & pools) <= 1 and not _in_series(n for n in cut if not is_product_of_data(n))
+    return cut if _equal(output, changed) and on_trunk else None
+
+
+def _in_series(nodes: Iterable[fx.Node]) -> bool:
+    """Whether one of some nodes lies behind another: then they are branches of blocks, not one cut of the trunk."""
+    wanted = set(nodes)
+    frontier, seen = [i for n in wanted for i in n.all_input_nodes], set[fx.Node]()
+    while frontier:
+        here = frontier.pop()
+        if here in wanted:
+            return True
+        if here not in seen:
+            seen.add(here)
+            frontier.extend(here.all_input_nodes)
+    return False
 
 
 def _can_open(node: fx.Node) -> bool:

@@ -263,7 +263,9 @@ class RuleContract:
     def test_vmap_without_fallback(self, case: Case) -> None:
         run = case.trial
         stacks = {i: torch.stack([run.random(s)[i] for s in (7, 8)]) for i in run.leaves}
-        channels_last = {i: x.movedim(2, -1).contiguous().movedim(-1, 2) if x.ndim > 3 else x for i, x in stacks.items()}
+        channels_last = {
+            i: x.movedim(2, -1).contiguous().movedim(-1, 2) if x.ndim > 3 else x for i, x in stacks.items()
+        }
         torch._C._functorch._set_vmap_fallback_enabled(False)
         try:
             results = [torch.vmap(run)(x) for x in (stacks, channels_last)]
@@ -359,3 +361,10 @@ class _Sizes:
     """What a rule may ask of an exported value: which of its sizes depend on the batch."""
 
     shape: tuple[Any, ...]
+
+
+def error_of_sum(captured: Captured, graph: LinearGraph, images: Tensor) -> float:
+    """|sum of all leaves' contributions - output| / |output| of a whole model."""
+    output, recorded = Recorder(captured, graph.gates())(images)
+    total = graph.evaluate(recorded, {i: recorded[leaf.value] for i, leaf in graph.leaves.items()})
+    return float((total - output).norm() / output.norm())

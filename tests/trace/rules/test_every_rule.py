@@ -27,11 +27,7 @@ def _cases(opened):
     for file in sorted(Path(__file__).parent.glob("test_*.py")):
         module = importlib.import_module(f"tests.trace.rules.{file.stem}")
         for contract in vars(module).values():
-            if (
-                isinstance(contract, type)
-                and issubclass(contract, RuleContract)
-                and contract is not RuleContract
-            ):
+            if isinstance(contract, type) and issubclass(contract, RuleContract) and contract is not RuleContract:
                 ops = [case.op for case in contract.cases if case.opened == opened]
                 found.update(ops, (op.overloadpacket for op in ops))
     return found

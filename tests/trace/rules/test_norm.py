@@ -41,8 +41,7 @@ def group_norm(x, groups, weight=None, bias=None, eps=1e-5, *_):
     split = x.unflatten(1, (groups, -1))
     dims = tuple(range(2, split.ndim))
     mean, var = (
-        s.expand_as(split).reshape(x.shape)
-        for s in (split.mean(dims, True), split.var(dims, False, keepdim=True))
+        s.expand_as(split).reshape(x.shape) for s in (split.mean(dims, True), split.var(dims, False, keepdim=True))
     )
     return scaled(x, mean, var, weight, bias, eps, 1 - x.ndim)
 
@@ -100,9 +99,7 @@ class TestNorm(RuleContract):
             formula=native_group_norm,
             sizes=(3,),
         ),
-        Case(
-            aten.instance_norm.default, LINE, CW, CB, None, None, True, 0.1, 0.1, False, formula=instance_norm
-        ),
+        Case(aten.instance_norm.default, LINE, CW, CB, None, None, True, 0.1, 0.1, False, formula=instance_norm),
         Case(
             aten.instance_norm.default,
             SPACE,

@@ -17,9 +17,7 @@ def pooled(fn):
 
     def formula(x, *settings):
         _, indices = fn(x, *settings, return_indices=True)
-        spatial = {F.max_pool1d: 1, F.adaptive_max_pool1d: 1, F.max_pool3d: 3, F.adaptive_max_pool3d: 3}.get(
-            fn, 2
-        )
+        spatial = {F.max_pool1d: 1, F.adaptive_max_pool1d: 1, F.max_pool3d: 3, F.adaptive_max_pool3d: 3}.get(fn, 2)
         return x.flatten(-spatial).gather(-1, indices.flatten(-spatial)).reshape(indices.shape)
 
     return formula
@@ -82,19 +80,13 @@ class TestPool(RuleContract):
         Case(aten.max_pool1d.default, LINE, [3], [2], [1], [1], True, formula=pooled(F.max_pool1d)),
         Case(aten.max_pool1d_with_indices.default, LINE, [2], pick=0, formula=pooled(F.max_pool1d)),
         Case(aten.max_pool2d.default, IMAGE, [2, 2], formula=pooled(F.max_pool2d)),
-        Case(
-            aten.max_pool2d.default, IMAGE, [3, 2], [2, 1], [1, 1], [1, 2], True, formula=pooled(F.max_pool2d)
-        ),
-        Case(
-            aten.max_pool2d_with_indices.default, IMAGE, [3, 3], [2, 2], pick=0, formula=pooled(F.max_pool2d)
-        ),
+        Case(aten.max_pool2d.default, IMAGE, [3, 2], [2, 1], [1, 1], [1, 2], True, formula=pooled(F.max_pool2d)),
+        Case(aten.max_pool2d_with_indices.default, IMAGE, [3, 3], [2, 2], pick=0, formula=pooled(F.max_pool2d)),
         Case(aten.max_pool3d.default, SPACE, [2, 2, 2], formula=pooled(F.max_pool3d)),
         Case(aten.max_pool3d_with_indices.default, SPACE, [2, 2, 2], pick=0, formula=pooled(F.max_pool3d)),
         Case(aten.adaptive_max_pool1d.default, LINE, [3], pick=0, formula=pooled(F.adaptive_max_pool1d)),
         Case(aten.adaptive_max_pool2d.default, IMAGE, [2, 3], pick=0, formula=pooled(F.adaptive_max_pool2d)),
-        Case(
-            aten.adaptive_max_pool3d.default, SPACE, [2, 2, 1], pick=0, formula=pooled(F.adaptive_max_pool3d)
-        ),
+        Case(aten.adaptive_max_pool3d.default, SPACE, [2, 2, 1], pick=0, formula=pooled(F.adaptive_max_pool3d)),
         Case(aten.amax.default, IMAGE, [2, -1], formula=extreme(torch.amax)),
         Case(aten.amax.default, IMAGE, [1, 3], True, formula=extreme(torch.amax)),
         Case(aten.amax.default, X, [-2], formula=extreme(torch.amax)),

@@ -1,0 +1,59 @@
+"""The code on the how-to pages runs: all blocks of a page in one namespace, in their order."""
+
+import inspect
+import re
+import types
+from pathlib import Path
+
+import pytest
+
+from vitdecomp.adapter import ADAPTERS
+from vitdecomp.testing import AdapterContract
+
+PAGES = Path(__file__).parents[2] / "docs" / "how-to"
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def run_page(name):
+    """The namespace that a page's code leaves behind."""
+    page = PAGES / f"{name}.md"
+    text = page.read_text(encoding="utf-8")
+    module = types.ModuleType(f"howto_{name.replace('-', '_')}")
+    for block in BLOCK.finditer(text):
+        # Empty lines in front give errors the page's own line numbers.
+        code = "\n" * text[: block.start(1)].count("\n") + block.group(1)
+        exec(compile(code, str(page), "exec"), module.__dict__)
+    return module
+
+
+def contracts(module):
+    return [c for c in vars(module).values() if inspect.isclass(c) and issubclass(c, AdapterContract)]
+
+
+def test_the_adapter_of_the_page_keeps_the_contract():
+    try:
+        module = run_page("adapter")
+        classes = [c for c in contracts(module) if c is not AdapterContract]
+        assert [c.__name__ for c in classes] == ["TestGlimpse"]
+        for name in [n for n in dir(classes[0]) if n.startswith("test_")]:
+            getattr(classes[0](), name)()
+    finally:
+        ADAPTERS.remove("glimpse")
+
+
+def test_a_new_timm_backbone(monkeypatch, capsys):
+    import sys
+
+    # timm's register_model looks up the module that defines the function.
+    monkeypatch.setitem(sys.modules, "howto_timm_backbone", types.ModuleType("howto_timm_backbone"))
+    module = run_page("timm-backbone")
+    assert "coverage: 6 of 6" in capsys.readouterr().out
+    assert module.dec.report_.model == "timm:my_backbone"
+
+
+@pytest.mark.parametrize("page", sorted(p.stem for p in PAGES.glob("*.md")))
+def test_code_without_a_language_is_no_python(page):
+    """A block that is left unmarked would not be run."""
+    text = (PAGES / f"{page}.md").read_text(encoding="utf-8")
+    unmarked = re.findall(r"^```\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert not [code for code in unmarked if "import " in code or "def " in code]
