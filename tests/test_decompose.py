@@ -200,7 +200,8 @@ class TestReport:
     def test_it_prints_and_serialises(self, tiny_vit: nn.Module, images: Tensor) -> None:
         report = vd.Decomposer(tiny_vit).fit(images).report_
         assert "coverage: 6 of 6" in str(report)
-        assert report.exact and report.covered
+        assert report.exact
+        assert report.covered
         plain = report.to_json()
         assert plain["heads"] == {f"blocks.{i}.attn": 4 for i in range(3)}
         assert plain["coverage"]["complete"] is True

@@ -297,9 +297,15 @@ SAME: Heads = {"layers.0.0": HEADS, "layers.1.0": HEADS}
 MODELS: dict[str, tuple[Callable[[], nn.Module], Heads]] = {
     "einops_cls": (EinopsViT, SAME),
     "einops_mean": (lambda: EinopsViT(pool="mean"), SAME),
-    "head_minor": (lambda: EinopsViT(lambda: EinopsAttention("b n (d h) -> b h n d", "b h n d -> b n (d h)")), SAME),
-    "batch_heads": (lambda: EinopsViT(lambda: EinopsAttention("b n (h d) -> (b h) n d", "(b h) n d -> b n (h d)")), SAME),
-    "heads_batch": (lambda: EinopsViT(lambda: EinopsAttention("b n (h d) -> (h b) n d", "(h b) n d -> b n (h d)")), SAME),
+    "head_minor": (
+        lambda: EinopsViT(lambda: EinopsAttention("b n (d h) -> b h n d", "b h n d -> b n (d h)")), SAME
+    ),
+    "batch_heads": (
+        lambda: EinopsViT(lambda: EinopsAttention("b n (h d) -> (b h) n d", "(b h) n d -> b n (h d)")), SAME
+    ),
+    "heads_batch": (
+        lambda: EinopsViT(lambda: EinopsAttention("b n (h d) -> (h b) n d", "(h b) n d -> b n (h d)")), SAME
+    ),
     "einsum": (lambda: EinopsViT(EinsumAttention), SAME),
     "gated": (lambda: EinopsViT(GatedAttention, "mean"), SAME),
     "differential": (lambda: EinopsViT(DifferentialAttention), SAME),

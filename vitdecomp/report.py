@@ -14,8 +14,8 @@ from vitdecomp.contributions import Contributions
 from vitdecomp.tolerance import TOLERANCE
 from vitdecomp.trace.coverage import OPENED, SOURCE, UNREACHED, Site, coverage
 from vitdecomp.trace.linear_graph import CONSTANT, Apply
-from vitdecomp.trace.paths import LinearPaths
 from vitdecomp.trace.path_graph import path_graph
+from vitdecomp.trace.paths import LinearPaths
 from vitdecomp.trace.rule import Gate, module_path
 from vitdecomp.trace.rules.norm import group_inverse_std, inverse_rms, inverse_std, running_inverse_std
 from vitdecomp.trace.rules.pool import SELECTIONS
@@ -120,7 +120,11 @@ class Report:
             "dimension": self.dimension,
             "dtype": self.dtype,
             "pretrained": self.pretrained,
-            "components": {"total": len(self.components), "kinds": self.kinds, "names": [c.name for c in self.components]},
+            "components": {
+                "total": len(self.components),
+                "kinds": self.kinds,
+                "names": [c.name for c in self.components],
+            },
             "blocks": [
                 {"block": block or "", "components": dict(counts)} for block, counts in self.blocks().items()
             ],

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import sys
 import types
 from pathlib import Path
 
@@ -14,11 +15,21 @@ PAGES = Path(__file__).parents[2] / "docs" / "how-to"
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def run_page(name):
-    """The namespace that a page's code leaves behind."""
+@pytest.fixture
+def run_page(monkeypatch):
+    """Runs a page and gives the module that its code would be."""
+
+    def run(name):
+        module = types.ModuleType(f"howto_{name.replace('-', '_')}")
+        monkeypatch.setitem(sys.modules, module.__name__, module)  # timm looks up who registers a model
+        return execute(name, module)
+
+    return run
+
+
+def execute(name, module):
     page = PAGES / f"{name}.md"
     text = page.read_text(encoding="utf-8")
-    module = types.ModuleType(f"howto_{name.replace('-', '_')}")
     for block in BLOCK.finditer(text):
         # Empty lines in front give errors the page's own line numbers.
         code = "\n" * text[: block.start(1)].count("\n") + block.group(1)
@@ -30,7 +41,7 @@ def contracts(module):
     return [c for c in vars(module).values() if inspect.isclass(c) and issubclass(c, AdapterContract)]
 
 
-def test_the_adapter_of_the_page_keeps_the_contract():
+def test_the_adapter_of_the_page_keeps_the_contract(run_page):
     try:
         module = run_page("adapter")
         classes = [c for c in contracts(module) if c is not AdapterContract]
@@ -41,19 +52,13 @@ def test_the_adapter_of_the_page_keeps_the_contract():
         ADAPTERS.remove("glimpse")
 
 
-def test_a_new_timm_backbone(monkeypatch, capsys):
-    import sys
-
-    # timm's register_model looks up the module that defines the function.
-    monkeypatch.setitem(sys.modules, "howto_timm_backbone", types.ModuleType("howto_timm_backbone"))
+def test_a_new_timm_backbone(run_page, capsys):
     module = run_page("timm-backbone")
     assert "coverage: 6 of 6" in capsys.readouterr().out
     assert module.dec.report_.model == "timm:my_backbone"
 
 
 @pytest.mark.parametrize("page", sorted(p.stem for p in PAGES.glob("*.md")))
-def test_code_without_a_language_is_no_python(page):
-    """A block that is left unmarked would not be run."""
-    text = (PAGES / f"{page}.md").read_text(encoding="utf-8")
-    unmarked = re.findall(r"^```\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    assert not [code for code in unmarked if "import " in code or "def " in code]
+def test_no_python_goes_unmarked_and_so_unrun(page):
+    blocks = (PAGES / f"{page}.md").read_text(encoding="utf-8").split("```")[1::2]
+    assert not [code for code in blocks if code.startswith("\n") and ("import " in code or "def " in code)]

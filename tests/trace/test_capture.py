@@ -36,7 +36,7 @@ def test_any_batch_size(tiny_vit: nn.Module) -> None:
 def test_a_model_that_asks_for_its_batch_size_as_a_number() -> None:
     class Counted(EinopsViT):
         def forward(self, images: Tensor) -> Tensor:
-            return super().forward(images.reshape(int(len(images)), 3, 16, 16))
+            return super().forward(images.reshape(len(images), 3, 16, 16))
 
     module, images = randomised(Counted()), pictures(5, 16)
     decomposer = vd.Decomposer(module).fit(images)

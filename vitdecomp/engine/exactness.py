@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vitdecomp.trace.linear_graph import CONSTANT, Leaf, walk
+from vitdecomp.trace.linear_graph import CONSTANT, Leaf
 from vitdecomp.trace.paths import LinearPaths
 from vitdecomp.trace.recorder import Recorder
 from vitdecomp.trace.rule import Gate, module_path, same
+from vitdecomp.trace.walk import walk
 
 
 def locate_error(paths: LinearPaths, images: Tensor, tolerance: float) -> str:
@@ -27,7 +28,8 @@ def locate_error(paths: LinearPaths, images: Tensor, tolerance: float) -> str:
         error = float((value - truth).double().norm() / truth.double().norm().clamp_min(1e-300))
         if not error <= tolerance:
             node = at[i]
-            found.append(f"it comes in at {node.target} in {module_path(node) or 'the model'} (node {node.name}, {error:.1e})")
+            place = module_path(node) or "the model"
+            found.append(f"it comes in at {node.target} in {place} (node {node.name}, {error:.1e})")
 
     with torch.no_grad():
         graph.evaluate(recorded, {i: recorded[leaf.value] for i, leaf in graph.leaves.items()}, compare)

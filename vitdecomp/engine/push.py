@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vitdecomp.trace.linear_graph import Apply, LinearGraph, Leaf, inputs, run_step
+from vitdecomp.trace.linear_graph import Apply, Leaf, LinearGraph, inputs, run_step
 from vitdecomp.trace.rule import Gate
 from vitdecomp.trace.rules.arithmetic import cast
 from vitdecomp.trace.rules.merge import drop, keep

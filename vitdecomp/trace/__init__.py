@@ -1,0 +1,1 @@
+"""From a module to its linear paths: capture, rules, walk, gates, layout, names."""

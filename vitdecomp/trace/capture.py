@@ -135,7 +135,8 @@ def _export(module: nn.Module, images: Tensor) -> fx.GraphModule:
     ).run_decompositions({})
     signature = program.graph_signature
     lifted = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
-    named = {**dict(module.named_parameters(remove_duplicate=False)), **dict(module.named_buffers(remove_duplicate=False))}
+    named: dict[str, Tensor] = dict(module.named_parameters(remove_duplicate=False))
+    named |= dict(module.named_buffers(remove_duplicate=False))
     constants = signature.inputs_to_lifted_tensor_constants
     tensors = {name: named.get(fqn, program.state_dict.get(fqn)) for name, fqn in lifted.items()}
     tensors |= {name: program.constants[fqn] for name, fqn in constants.items()}
@@ -162,7 +163,12 @@ def _export(module: nn.Module, images: Tensor) -> fx.GraphModule:
 
 def _make_fx(module: nn.Module, images: Tensor) -> fx.GraphModule:
     """make_fx: for modules with Python that torch.export refuses; one batch size, parameters by identity."""
-    run: Any = torch.func.functionalize(lambda x: module(x))
+
+    def call(x: Tensor) -> Tensor:
+        result: Tensor = module(x)
+        return result
+
+    run: Any = torch.func.functionalize(call)
     with sdpa_kernel(SDPBackend.MATH):  # as products and a softmax, so that heads can be found
         traced = make_fx(run, tracing_mode="real")(images)
     fqn = {id(t): n for n, t in [*module.named_parameters(), *module.named_buffers()]}
@@ -202,7 +208,8 @@ def _checked(graph: fx.GraphModule, trial: Tensor, expected: Tensor, front_end: 
     error = relative_error(got, expected).max().item()
     if not error <= TOLERANCE[expected.dtype]:
         raise TraceError(
-            f"the graph of {front_end} differs from the module by {error:.1e} (allowed {TOLERANCE[expected.dtype]:.0e}): "
+            f"the graph of {front_end} differs from the module by {error:.1e} "
+            f"(allowed {TOLERANCE[expected.dtype]:.0e}): "
             "does the module use random numbers, or the other images of the batch, in evaluation?"
         )
     image, output = _ends(graph.graph)

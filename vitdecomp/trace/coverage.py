@@ -77,7 +77,8 @@ class _View:
         return Site(module_path(node), "attn", UNREACHED, why=self._obstacle(node))
 
     def block(self, node: fx.Node, name: str) -> Site:
-        attentions, modules = ([p.who.module or "" for p in self.parts.values() if (p.who.kind == "attn") is a] for a in (True, False))
+        attentions = [p.who.module or "" for p in self.parts.values() if p.who.kind == "attn"]
+        modules = [p.who.module or "" for p in self.parts.values() if p.who.kind != "attn"]
         if name in attentions:
             return Site(name, "block", INSIDE)
         if node in self.parts or any(m == name or m.startswith(name + ".") for m in modules):
@@ -135,6 +136,6 @@ def _projection(node: fx.Node, limit: int = 16) -> fx.Node | None:
         here, seen = frontier.pop(0), seen + 1
         if _packet(here) in _PROJECTIONS:
             return here
-        if is_pointwise(here) or _packet(here) in _BETWEEN or here.op == "call_function" and _packet(here) is None:
+        if is_pointwise(here) or _packet(here) in _BETWEEN or (here.op == "call_function" and _packet(here) is None):
             frontier.extend(here.users)
     return None

@@ -7,21 +7,17 @@ with a parameter: what lies along that product's channel axis is heads and chann
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor, fx
 
-from vitdecomp.trace.linear_graph import Apply, Leaf, LinearGraph, Sum, inputs, run_step
-from vitdecomp.trace.rule import Gate, linear_terms, shape, varies
-from vitdecomp.trace.rules.arithmetic import cast
-from vitdecomp.trace.rules.merge import drop, keep
-from vitdecomp.trace.rules.parametric import contracted_axis
+from vitdecomp.trace.linear_graph import Leaf
+from vitdecomp.trace.rule import shape
 from vitdecomp.trace.sites import behind, free_axes
+from vitdecomp.trace.way import Way, along_axis, site_coordinates
 
 IMAGE, HEAD, TOKEN, CHANNEL = "nhtw"
 
@@ -98,105 +94,12 @@ class _Axes:
         return Layout(tuple(tuple((n, -1 if n == IMAGE else s) for n, s in axis) for axis in self.factors))
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
-    """The way from a leaf to where its channels are mixed first.
-
-    Attributes:
-        steps: the values on the way.
-        end: the value at which channels are mixed, or the output.
-        channels: for every axis of the leaf, its coordinate along the channel axis there, `(axis, channel)`.
-    """
-
-    steps: tuple[int, ...]
-    end: int
-    channels: Tensor
-
-
-def follow(graph: LinearGraph, leaf: int, recorded: Mapping[Gate, Any]) -> Way:
-    """Follow a leaf's coordinates, along all ways at once, to the first product with a parameter."""
-    value = graph.values[leaf]
-    assert isinstance(value, Leaf)
-    gates = _Wide(recorded)
-    fields = {leaf: coordinates(recorded[value.value].shape)}
-    for i in range(leaf + 1, len(graph.values)):
-        following = graph.values[i]
-        here = [fields[j] for j in inputs(following) if j in fields]
-        if not here:
-            continue
-        if isinstance(following, Apply):
-            axis = contracted_axis(following.step.fn, following.step.args)
-            if axis is not None and not _mixes_by_image(following):
-                return Way((*fields, i), i, _along(here[0], axis))
-            fields[i] = _advance(following, here[0], gates if axis is None else _Uniform(recorded))
-        else:
-            fields[i] = sum(here[1:], here[0])
-    last = len(graph.values) - 1
-    return Way(tuple(fields), last, _along(fields[last], -1))
-
-
-def _mixes_by_image(value: Apply) -> bool:
-    """Whether the matrix of a product is a gate of the image (an attention pattern), not a parameter."""
-    matrix = value.step.args[0]
-    return isinstance(matrix, Gate) or varies(matrix) or isinstance(matrix, str) and _varying_operand(value)
-
-
-def _varying_operand(value: Apply) -> bool:
-    return any(varies(x) for x in value.step.args[2])
-
-
-def coordinates(shape: Sequence[int]) -> Tensor:
-    """The coordinate of every element on every axis, and a field of ones, `(axis + 1, *shape)`."""
-    grids = torch.meshgrid(*(torch.arange(s, dtype=torch.float64) for s in shape), indexing="ij")
-    return torch.stack([*grids, torch.ones(tuple(shape), dtype=torch.float64)])
-
-
-_KEEPS_PLACE = {operator.mul, operator.truediv, operator.neg, keep, drop, cast}
-
-
-def _advance(value: Apply, fields: Tensor, recorded: Mapping[Gate, Any]) -> Tensor:
-    """Coordinates behind a step; where it mixes elements, their sum, and the sum of the weights as last field."""
-    if value.step.fn in _KEEPS_PLACE:
-        return fields
-    return torch.stack([run_step(value.step, field, recorded) for field in fields])
-
-
-class _Wide(dict[Gate, Any]):
-    """Gates in float64 on the CPU, converted when they are asked for."""
-
-    def __init__(self, recorded: Mapping[Gate, Any]) -> None:
-        super().__init__()
-        self.recorded = recorded
-
-    def __missing__(self, gate: Gate) -> Any:
-        value = self.recorded[gate]
-        if isinstance(value, Tensor):
-            value = value.cpu().double() if value.is_floating_point() else value.cpu()
-        return value
-
-
-class _Uniform(_Wide):
-    """Attention patterns made uniform: a head's own pattern would pass for a coordinate that varies with heads."""
-
-    def __missing__(self, gate: Gate) -> Any:
-        value = super().__missing__(gate)
-        return torch.ones_like(value) if isinstance(value, Tensor) and value.is_floating_point() else value
-
-
-def _along(fields: Tensor, axis: int) -> Tensor:
-    """Coordinates along an axis, at the first place where all of them are known."""
-    axis = axis if axis < 0 else axis - (fields.ndim - 1)
-    rows = fields.movedim(axis, -1).flatten(1, -2)
-    known = (rows[-1] != 0).all(-1)
-    place = int(known.nonzero()[0]) if known.any() else 0
-    return (rows[:-1, place] / rows[-1, place]).nan_to_num().round()
-
-
 def find_layout(leaf: Leaf, value: Tensor, way: Way | None, support: Tensor, images: int) -> Layout:
     """The layout of one leaf.
 
     Args:
-        leaf: the leaf. value: its value on the trial batch.
+        leaf: the leaf.
+        value: its value on the trial batch.
         way: the way to the first product with a parameter; `None` for constants, which have tokens only.
         support: which elements reach the second image's representation.
         images: the number of images.
@@ -252,61 +155,15 @@ def _distinct(coordinates: Tensor) -> list[float]:
 
 def _name_behind(site: fx.Node, node: fx.Node, moving: Sequence[int], axes: _Axes) -> None:
     """Heads of an attention whose output was merged, activated or gated before this node."""
-    fields = _site_coordinates(site, node)
+    fields = site_coordinates(site, node)
     for axis in moving:
         if fields is None or fields.ndim - 1 != len(axes.factors):
             axes.rest(axis, CHANNEL)
             continue
-        along = _along(fields, axis)
+        along = along_axis(fields, axis)
         free = free_axes(site)
         heads = [along[a] for a in range(len(along)) if a not in free and len(_distinct(along[a])) > 1]
         for head in heads:
             changes = int((head.diff() != 0).nonzero()[0]) + 1
             axes.split(axis, changes, len(_distinct(head)), HEAD)
         axes.rest(axis, CHANNEL)
-
-
-def _site_coordinates(site: fx.Node, node: fx.Node) -> Tensor | None:
-    """Coordinates of an attention's output at a later node, through moves and pointwise operations."""
-    known: dict[fx.Node, Tensor] = {site: coordinates(shape(site))}
-    frontier = [site]
-    while frontier:
-        here = frontier.pop(0)
-        for user in here.users:
-            if user in known or user is node and shape(user) != shape(here) and not _moves(user):
-                continue
-            fields = _step_fields(user, here, known[here])
-            if fields is not None:
-                known[user] = fields
-                frontier.append(user)
-    return known.get(node)
-
-
-def _moves(node: fx.Node) -> bool:
-    return bool(linear_terms(node))
-
-
-def _step_fields(user: fx.Node, here: fx.Node, fields: Tensor) -> Tensor | None:
-    if shape(user) == shape(here) and shape(user):
-        return fields
-    try:
-        terms = [t for t in linear_terms(user) or () if t.operand is here]
-        if len(terms) != 1:
-            return None
-        for step in terms[0].steps:
-            if contracted_axis(step.fn, step.args) is not None:
-                return None
-            fields = _advance(Apply(0, step, user), fields, _Shapes())
-    except LookupError:
-        return None
-    return fields
-
-
-class _Shapes(dict[Gate, Any]):
-    """Stands in for recorded gates: sizes of the trial batch are all that a move needs."""
-
-    def __missing__(self, gate: Gate) -> Any:
-        node = gate.args[0]
-        if gate.fn.__name__ != "shape_of" or not isinstance(node, fx.Node):
-            raise LookupError(str(gate))
-        return shape(node)

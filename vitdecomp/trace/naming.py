@@ -34,8 +34,10 @@ def identify(graph: LinearGraph, leaf: int, steps: Sequence[int], end: int, stem
     """Name a source or the image.
 
     Args:
-        graph: the linear graph. leaf: the source.
-        steps: the values from the leaf to the first product with a parameter. end: that product.
+        graph: the linear graph.
+        leaf: the source.
+        steps: the values from the leaf to the first product with a parameter.
+        end: that product.
         stem: sources behind which nothing but the image lies.
     """
     source = graph.values[leaf]

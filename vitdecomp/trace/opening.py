@@ -68,7 +68,7 @@ def _cut(captured: Captured, sources: Supports) -> frozenset[fx.Node] | None:
     An attention with many queries, of which one counts, may be such a source only if it is the only one: that is
     an attention pool. In a class-token model every block has one, and they are components.
     """
-    pools = {n for n, support in sources.items() if is_product_of_data(n) and not single_query(Op(n)) and _one_row(n, support)}
+    pools = {n for n, support in sources.items() if _is_pool(n, support)}
     wanted = frozenset(n for n in sources if n in pools or _can_open(n))
     if not wanted:
         return None
@@ -102,9 +102,11 @@ def _can_open(node: fx.Node) -> bool:
     return single_query(op) if is_product_of_data(node) else True
 
 
-def _one_row(node: fx.Node, support: Tensor) -> bool:
-    """Whether a single query of an attention reaches the output."""
-    rows = [axis for axis in free_axes(node) - value_axes(node)]
+def _is_pool(node: fx.Node, support: Tensor) -> bool:
+    """Whether a node is an attention with many queries, of which a single one reaches the output."""
+    if not is_product_of_data(node) or single_query(Op(node)):
+        return False
+    rows = list(free_axes(node) - value_axes(node))
     return len(rows) == 1 and int(support.movedim(rows[0], 0).flatten(1).any(1).sum()) == 1
 
 

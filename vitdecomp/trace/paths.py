@@ -8,17 +8,19 @@ from dataclasses import dataclass, replace
 from torch import Tensor, fx
 
 from vitdecomp.component import CONSTANT_KIND
-from vitdecomp.trace.recorder import Recorder
 from vitdecomp.errors import CoverageError
 from vitdecomp.trace.capture import Captured
-from vitdecomp.trace.layout import Layout, find_layout, follow
-from vitdecomp.trace.linear_graph import CONSTANT, LinearGraph, fold_image, walk
+from vitdecomp.trace.layout import Layout, find_layout
+from vitdecomp.trace.linear_graph import CONSTANT, LinearGraph
 from vitdecomp.trace.naming import Identity, constant_name, identify, unique_names
 from vitdecomp.trace.opening import Trunk, find_trunk
 from vitdecomp.trace.probe import Derived, shapes, supports
+from vitdecomp.trace.recorder import Recorder
 from vitdecomp.trace.rule import module_path
 from vitdecomp.trace.sink import sink
 from vitdecomp.trace.sites import attention_sites, value_axes
+from vitdecomp.trace.walk import fold_image, walk
+from vitdecomp.trace.way import follow
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,10 +153,10 @@ def _named(sources: Mapping[int, tuple[Identity, Layout]]) -> list[Part]:
     heads: dict[str, int] = {}
     parts = []
     for i, (who, layout) in sources.items():
-        who = replace(who, name=names[i])
-        parts.append(Part(i, who, layout, heads.get(who.name, 0)))
+        name = names[i]
+        parts.append(Part(i, replace(who, name=name), layout, heads.get(name, 0)))
         if who.kind == "attn":
-            heads[who.name] = heads.get(who.name, 0) + layout.count("h")
+            heads[name] = heads.get(name, 0) + layout.count("h")
     return parts
 
 

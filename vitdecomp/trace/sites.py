@@ -54,7 +54,7 @@ def _carries_data(node: fx.Node) -> bool:
         if (here, mixed) in seen:
             continue
         seen.add((here, mixed))
-        if _packet(here) in _SOFTMAX or is_product_of_data(here) and not mixed and _packet(here) is not SDPA:
+        if _packet(here) in _SOFTMAX or (is_product_of_data(here) and not mixed and _packet(here) is not SDPA):
             return False
         if here.op == "output" or blocks_pattern(here):
             carries = True

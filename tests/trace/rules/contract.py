@@ -23,9 +23,10 @@ from torch import Tensor, fx
 
 from vitdecomp.trace import rules  # noqa: F401  the rules register themselves
 from vitdecomp.trace.capture import Captured
-from vitdecomp.trace.linear_graph import CONSTANT, LinearGraph, walk
+from vitdecomp.trace.linear_graph import CONSTANT, LinearGraph
 from vitdecomp.trace.recorder import Recorder
 from vitdecomp.trace.rule import Gate, linear_terms
+from vitdecomp.trace.walk import walk
 
 TRIAL = 3
 SIZES = (3, 2, 5)
@@ -366,5 +367,6 @@ class _Sizes:
 def error_of_sum(captured: Captured, graph: LinearGraph, images: Tensor) -> float:
     """|sum of all leaves' contributions - output| / |output| of a whole model."""
     output, recorded = Recorder(captured, graph.gates())(images)
-    total = graph.evaluate(recorded, {i: recorded[leaf.value] for i, leaf in graph.leaves.items()})
+    with torch.no_grad():
+        total = graph.evaluate(recorded, {i: recorded[leaf.value] for i, leaf in graph.leaves.items()})
     return float((total - output).norm() / output.norm())

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tests.trace.rules.contract import error_of_sum
 from vitdecomp.trace.capture import capture
-from vitdecomp.trace.linear_graph import walk
+from vitdecomp.trace.walk import walk
 
 WIDTH, HEADS = 12, 3
 
@@ -54,8 +54,8 @@ class Packed(nn.Module):
         self.qkv, self.out = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
 
     def forward(self, x: Tensor) -> Tensor:
-        cls = einops.repeat(self.cls, "d -> b d", b=len(x))
-        registers = einops.repeat(self.registers, "r d -> b r d", b=len(x))
+        cls = einops.repeat(self.cls, "d -> b d", b=x.shape[0])
+        registers = einops.repeat(self.registers, "r d -> b r d", b=x.shape[0])
         x, shapes = einops.pack([cls, registers, x], "b * d")
         q, k, v = einops.rearrange(self.qkv(x), "b n (t h d) -> t b h n d", t=3, h=HEADS)
         pattern = einops.einsum(q, k, "b h i d, b h j d -> b h i j").softmax(-1)
@@ -114,9 +114,9 @@ class Spectral(nn.Module):
         self.filter, self.project = nn.Parameter(torch.randn(4, 3, WIDTH, 2)), nn.Linear(WIDTH, WIDTH)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.gelu(self.project(x)).view(len(x), 4, 4, WIDTH)
+        x = F.gelu(self.project(x)).view(-1, 4, 4, WIDTH)
         z = torch.fft.rfft2(x, dim=(1, 2), norm="ortho") * torch.view_as_complex(self.filter)
-        return torch.fft.irfft2(z, s=(4, 4), dim=(1, 2), norm="ortho").reshape(len(x), 16, WIDTH)
+        return torch.fft.irfft2(z, s=(4, 4), dim=(1, 2), norm="ortho").flatten(1, 2)
 
 
 class Fourier(nn.Module):
@@ -134,10 +134,10 @@ class Pyramid(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.fuse, self.squeeze = nn.Conv2d(5 * WIDTH, WIDTH, 1), nn.Linear(WIDTH, WIDTH)
-        self.norm = nn.InstanceNorm2d(WIDTH, affine=True)
+        self.norm = nn.InstanceNorm2d(5 * WIDTH, affine=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x.transpose(1, 2).reshape(len(x), WIDTH, 4, 4)
+        x = x.transpose(1, 2).unflatten(2, (4, 4))
         x = x * torch.sigmoid(self.squeeze(x.mean((2, 3))))[..., None, None].expand_as(x)
         scales = [
             F.interpolate(F.adaptive_avg_pool2d(x, 2), scale_factor=2, mode="bilinear", align_corners=True),

@@ -21,6 +21,8 @@ class TestSlicing(RuleContract):
         Case(aten.slice.Tensor, X, 1, -9, 2),
         Case(aten.slice.Tensor, X, 1, None, 2),
         Case(aten.slice.Tensor, X, 1, 0, 3, 2),
+        Case(aten.slice.Tensor, X, 2, 1, LAST, 2),
+        Case(aten.slice.Tensor, X, 0, 1, LAST),
         Case(aten.slice.Tensor, X),
         Case(aten.slice.Tensor, X, 0, 1),
         Case(aten.slice.Tensor, X, 0, 0, 3),  # all of the trial batch, but not of a larger one

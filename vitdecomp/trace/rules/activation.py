@@ -106,9 +106,7 @@ def through_clamp(op: Op, x: fx.Node, low: Any = None, high: Any = None) -> list
 @register_opening(aten.clamp_min, aten.clamp_max)
 def through_one_sided_clamp(op: Op, x: fx.Node, bound: Any) -> list[Term]:
     """The same with one bound."""
-    return through_clamp(
-        op, x, *((bound, None) if op.target.overloadpacket is aten.clamp_min else (None, bound))
-    )
+    return through_clamp(op, x, *((bound, None) if op.target.overloadpacket is aten.clamp_min else (None, bound)))
 
 
 def inside(x: Tensor, low: Any, high: Any) -> Tensor:

@@ -110,9 +110,7 @@ def lerp(op: Op, start: Any, end: Any, weight: Any) -> list[Term] | None:
 
 
 @register_rule(aten.sum, aten.mean)
-def reduce(
-    op: Op, x: fx.Node, dim: Any = None, keepdim: bool = False, dtype: torch.dtype | None = None
-) -> list[Term]:
+def reduce(op: Op, x: fx.Node, dim: Any = None, keepdim: bool = False, dtype: torch.dtype | None = None) -> list[Term]:
     """Sum or mean over some axes, or over all."""
     dims = range(len(shape(x))) if dim is None or dim == [] else dim
     fn = torch.sum if op.target.overloadpacket is aten.sum else torch.mean
@@ -127,9 +125,7 @@ def cumsum(op: Op, x: fx.Node, dim: int, dtype: torch.dtype | None = None) -> li
 
 
 @register_rule(aten.diff)
-def diff(
-    op: Op, x: fx.Node, n: int = 1, dim: int = -1, prepend: Any = None, append: Any = None
-) -> list[Term] | None:
+def diff(op: Op, x: fx.Node, n: int = 1, dim: int = -1, prepend: Any = None, append: Any = None) -> list[Term] | None:
     """Differences of neighbours."""
     return [data(x).then(torch.diff, n, dim)] if prepend is None and append is None else None
 

@@ -138,10 +138,7 @@ def comes_from_softmax(node: fx.Node) -> bool:
 
 def comes_from_product(node: fx.Node) -> bool:
     """Whether a product of two operands of the image lies behind a node, with no norm in between."""
-    return any(
-        blocks_pattern(n) and sum(varies(i) for i in n.all_input_nodes) > 1 and varies(n)
-        for n in _behind(node)
-    )
+    return any(blocks_pattern(n) and sum(varies(i) for i in n.all_input_nodes) > 1 and varies(n) for n in _behind(node))
 
 
 def _behind(node: fx.Node, limit: int = 64) -> Iterator[fx.Node]:

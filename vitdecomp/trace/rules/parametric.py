@@ -56,9 +56,7 @@ def bilinear_form(op: Op, a: fx.Node, b: fx.Node, *settings: Any, **named: Any) 
     return [data((a, b)[place]).then(multiply_at, op.target, place, (b, a)[place], settings, **named)]
 
 
-def multiply_at(
-    x: Tensor, fn: Any, place: int, other: Tensor, settings: Sequence[Any], **named: Any
-) -> Tensor:
+def multiply_at(x: Tensor, fn: Any, place: int, other: Tensor, settings: Sequence[Any], **named: Any) -> Tensor:
     """A product with x as one of its operands."""
     factors = (x, other) if place == 0 else (other, x)
     return fn(*factors, *settings, **named)  # type: ignore[no-any-return]
@@ -82,9 +80,7 @@ def einsum_at(x: Tensor, equation: str, place: int, others: Sequence[Tensor]) ->
 CONVOLUTIONS = (aten.conv1d, aten.conv2d, aten.conv3d)
 
 
-@register_rule(
-    *CONVOLUTIONS, aten.conv_transpose1d, aten.conv_transpose2d, aten.conv_transpose3d, aten.convolution
-)
+@register_rule(*CONVOLUTIONS, aten.conv_transpose1d, aten.conv_transpose2d, aten.conv_transpose3d, aten.convolution)
 def conv(op: Op, x: fx.Node, weight: fx.Node, bias: fx.Node | None, *settings: Any) -> list[Term] | None:
     """A convolution, and its bias along the channels."""
     if varies(weight):

@@ -77,9 +77,7 @@ def _picked(op: Op, x: fx.Node, indices: Gate, spatial: int) -> list[Term] | Non
     return None if op.index else [data(x).then(pick, indices, spatial)]
 
 
-def winners(
-    x: Tensor, spatial: int, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool
-) -> Tensor:
+def winners(x: Tensor, spatial: int, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool) -> Tensor:
     """Flat position of the largest element of each window."""
     pool: Any = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}[spatial]
     _, indices = pool(x, kernel, stride or None, padding, dilation, ceil, return_indices=True)
@@ -143,11 +141,7 @@ def second_as(pair: Sequence[Tensor], size: Sequence[int]) -> Tensor:
 @register_rule(aten.topk, aten.sort)
 def several_along(op: Op, x: fx.Node, *settings: Any, **named: Any) -> list[Term] | None:
     """The k largest, or all in order: a frozen selection too."""
-    dim = (
-        settings[1]
-        if op.target.overloadpacket is aten.topk
-        else named.get("dim", settings[0] if settings else -1)
-    )
+    dim = settings[1] if op.target.overloadpacket is aten.topk else named.get("dim", settings[0] if settings else -1)
     return None if op.index else [data(x).then(pick_along, gate(second, op.call), dim)]
 
 

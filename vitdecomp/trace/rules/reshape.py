@@ -102,9 +102,7 @@ def rearrange(op: Op, x: fx.Node, *args: Any) -> list[Term]:
     return [data(x).then(op.target, *args)]
 
 
-@register_rule(
-    aten.pixel_shuffle, aten.pixel_unshuffle, aten.im2col, aten.col2im, aten.unfold, aten.unfold_copy
-)
+@register_rule(aten.pixel_shuffle, aten.pixel_unshuffle, aten.im2col, aten.col2im, aten.unfold, aten.unfold_copy)
 def regroup(op: Op, x: fx.Node, *args: Any) -> list[Term]:
     """Windows and blocks of positions to channels and back."""
     return [data(x).then(op.target, *args)]

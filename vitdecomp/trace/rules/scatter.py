@@ -8,13 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from vitdecomp.trace.rule import Op, Term, data, gate, register_rule, shape, varies
+from vitdecomp.trace.rule import Gate, Op, Term, data, gate, register_rule, shape, varies
 
 aten = torch.ops.aten
 
 # How the part that an operation overwrites is read.
 PART = {
-    aten.slice_scatter: aten.slice.Tensor,
     aten.select_scatter: aten.select.int,
     aten.diagonal_scatter: aten.diagonal.default,
 }
@@ -22,7 +21,7 @@ PART = {
 
 @register_rule(*PART)
 def scatter_part(op: Op, x: fx.Node, source: fx.Node, *place: Any) -> list[Term]:
-    """A range, a slice or a diagonal overwritten."""
+    """A slice or a diagonal overwritten."""
     return [data(x).then(erase, op.target, place), data(source).then(insert, op.target, op.size, place)]
 
 
@@ -112,7 +111,7 @@ def index_add(op: Op, x: fx.Node, dim: int, index: fx.Node, source: fx.Node, alp
 
 
 @register_rule(aten.index_copy)
-def index_copy(op: Op, x: fx.Node, dim: int, index: fx.Node, source: fx.Node) -> list[Term]:
+def index_copy(op: Op, x: fx.Node, dim: int, index: fx.Node | Gate, source: fx.Node) -> list[Term]:
     """Slices overwritten at frozen indices."""
     return [data(x).then(torch.index_fill, dim, index, 0), data(source).then(slices_in, dim, index, op.size)]
 
@@ -120,6 +119,20 @@ def index_copy(op: Op, x: fx.Node, dim: int, index: fx.Node, source: fx.Node) ->
 def slices_in(x: Tensor, dim: int, index: Tensor, size: Sequence[int]) -> Tensor:
     """Slices at some indices along an axis, zeros elsewhere."""
     return x.new_zeros(tuple(size)).index_add(dim, index, x)
+
+
+@register_rule(aten.slice_scatter)
+def slice_scatter(
+    op: Op, x: fx.Node, source: fx.Node, dim: int = 0, start: Any = None, end: Any = None, step: int = 1
+) -> list[Term]:
+    """A range overwritten: the same with its indices counted out (torch.vmap miscounts open ends)."""
+    return index_copy(op, x, dim, gate(counted, op.node, dim, start, end, step), source)
+
+
+def counted(x: Tensor, dim: int, start: Any, end: Any, step: int) -> Tensor:
+    """The indices of a range along an axis."""
+    first, last, step = slice(start, end, step).indices(x.shape[dim])
+    return torch.arange(first, last, step, device=x.device)
 
 
 @register_rule(aten.index_fill.int_Scalar)

@@ -23,6 +23,7 @@ from vitdecomp.trace.rule import (
 )
 
 aten = torch.ops.aten
+LAST = 2**63 - 1  # an open end, as torch.export writes it
 
 nonlinear("lookup", aten.embedding, aten.embedding_bag)
 
@@ -44,17 +45,14 @@ def _slice_at(op: Op, x: fx.Node, dim: int, index: int) -> list[Term]:
 def slice_(op: Op, x: fx.Node, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> list[Term]:
     """A range along an axis."""
     dim = dim % len(op.shape)
-    whole = (start or 0, LAST if end is None else end) == (0, LAST)
-    if step == 1 and (whole or (op.shape == shape(x) and is_static(x, dim))):
+    end = None if end == LAST else end
+    if step == 1 and ((start or 0, end) == (0, None) or (op.shape == shape(x) and is_static(x, dim))):
         return [data(x)]
     if step != 1 or not is_static(x, dim) or not isinstance(start, (int, type(None))):
         return [data(x).then(aten.slice.Tensor, dim, start, end, step)]
     total, start = shape(x)[dim], start or 0
     start = min(start, total) if start >= 0 else max(start + total, 0)
     return [data(x).then(torch.narrow, dim, start, op.shape[dim])]
-
-
-LAST = 2**63 - 1  # an open end, as torch writes it
 
 
 @register_rule(aten.narrow, aten.narrow_copy)

@@ -39,9 +39,7 @@ def whole(op: Op, pairs: fx.Node) -> list[Term]:
 @register_rule(aten.real, aten.imag)
 def part(op: Op, z: fx.Node) -> list[Term]:
     """The real or imaginary part."""
-    return [
-        data(z).then(torch.view_as_real).then(torch.select, -1, int(op.target.overloadpacket is aten.imag))
-    ]
+    return [data(z).then(torch.view_as_real).then(torch.select, -1, int(op.target.overloadpacket is aten.imag))]
 
 
 @register_rule(aten.complex)
