@@ -14,6 +14,4 @@ torch.set_num_threads(1)  # one thread for each worker: two would fight for two 
 @pytest.fixture
 def tiny_vit() -> nn.Module:
     """A class-token ViT with three blocks of four heads."""
-    return randomised(
-        VisionTransformer(img_size=32, patch_size=8, embed_dim=48, depth=3, num_heads=4, num_classes=0)
-    )
+    return randomised(VisionTransformer(img_size=32, patch_size=8, embed_dim=48, depth=3, num_heads=4, num_classes=0))

@@ -51,9 +51,7 @@ class TestGranularity:
         assert torch.allclose(blocks.values, grouped.values, atol=1e-13)
 
     @pytest.mark.parametrize("by", ["head", "module", "block", "token", ("head", "token"), "neuron"])
-    def test_attribute_is_the_product_with_contributions(
-        self, tiny_vit: nn.Module, images: Tensor, by: Any
-    ) -> None:
+    def test_attribute_is_the_product_with_contributions(self, tiny_vit: nn.Module, images: Tensor, by: Any) -> None:
         decomposer = vd.Decomposer(tiny_vit, by=by).fit(images[:1])
         contributions = decomposer.transform(images)
         q = torch.randn(2, 48, dtype=torch.float64)
@@ -126,9 +124,7 @@ class TestUntouched:
 
 class TestDtypes:
     @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
-    def test_within_the_tolerance_of_the_dtype(
-        self, tiny_vit: nn.Module, images: Tensor, dtype: torch.dtype
-    ) -> None:
+    def test_within_the_tolerance_of_the_dtype(self, tiny_vit: nn.Module, images: Tensor, dtype: torch.dtype) -> None:
         contributions = vd.Decomposer(tiny_vit.to(dtype)).fit_transform(images.to(dtype))
         assert contributions.values.dtype == dtype
         assert contributions.error.max() <= vd.TOLERANCE[dtype]
@@ -157,9 +153,7 @@ class TestExactness:
         with pytest.raises(vd.InexactError, match=r"comes in at aten\.layer_norm\.default in norm"):
             vd.Decomposer(tiny_vit).fit(images)
 
-    def test_a_larger_tolerance_lets_it_pass(
-        self, wrong_eps: None, tiny_vit: nn.Module, images: Tensor
-    ) -> None:
+    def test_a_larger_tolerance_lets_it_pass(self, wrong_eps: None, tiny_vit: nn.Module, images: Tensor) -> None:
         contributions = vd.Decomposer(tiny_vit, tolerance=1.0).fit_transform(images)
         assert contributions.error.min() > 1e-4
 
@@ -177,9 +171,7 @@ class TestHigherOrders:
         early = contributions.select("blocks.0.mlp").values - plain.select("blocks.0.mlp").values
         assert early.abs().max() > 1e-3  # the direct effect, and the one through block 2
 
-    def test_the_difference_is_what_flows_through_the_attention(
-        self, tiny_vit: nn.Module, images: Tensor
-    ) -> None:
+    def test_the_difference_is_what_flows_through_the_attention(self, tiny_vit: nn.Module, images: Tensor) -> None:
         """What earlier parts gain is what the attention's heads had, but for the norm's constants in between."""
         plain = vd.Decomposer(tiny_vit).fit_transform(images)
         higher = vd.Decomposer(tiny_vit, through=["blocks.2.attn"]).fit_transform(images)
@@ -190,9 +182,7 @@ class TestHigherOrders:
         assert {c.name for c in higher.components} - names >= {"const.blocks.2.norm1.mean", "embed"}
 
     def test_an_unknown_module(self, tiny_vit: nn.Module, images: Tensor) -> None:
-        with pytest.raises(
-            vd.VitdecompError, match=r"no attention in module 'blocks\.9'; there are: blocks\.0\.attn"
-        ):
+        with pytest.raises(vd.VitdecompError, match=r"no attention in module 'blocks\.9'; there are: blocks\.0\.attn"):
             vd.Decomposer(tiny_vit, through=["blocks.9"]).fit(images)
 
 

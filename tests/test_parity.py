@@ -54,9 +54,7 @@ def _assert_equal(got: Tensor, expected: Tensor) -> None:
 
 
 def test_representation(timm_golden: Golden) -> None:
-    _assert_equal(
-        vd.Decomposer(timm_golden.module).fit_transform(timm_golden.images).total(), timm_golden["rep"]
-    )
+    _assert_equal(vd.Decomposer(timm_golden.module).fit_transform(timm_golden.images).total(), timm_golden["rep"])
 
 
 def test_heads_with_biases_spread(timm_golden: Golden) -> None:
@@ -79,9 +77,7 @@ def test_whole_attentions() -> None:
     golden = Golden("timm_vit", VisionTransformer)
     spread = vd.Decomposer(golden.module, by="module").fit_transform(golden.images).spread_biases()
     for i, component in enumerate(spread.components):
-        _assert_equal(
-            spread.values[:, i], golden[f"layers_from0/lnexact/comp/{_key(component, per_head=False)}"]
-        )
+        _assert_equal(spread.values[:, i], golden[f"layers_from0/lnexact/comp/{_key(component, per_head=False)}"])
 
 
 def test_the_last_blocks_alone() -> None:
@@ -100,9 +96,7 @@ def test_heads_and_tokens(timm_golden: Golden) -> None:
     decomposer = vd.Decomposer(timm_golden.module, by=("head", "token")).fit(timm_golden.images[:1])
     contributions = decomposer.transform(timm_golden.images)
     for block in (1, 2):
-        reference = timm_golden[
-            f"headtok_from1/lnexact/comp/layer:{DEPTH - 1 - block:02d}, attn_tokens_heads"
-        ]
+        reference = timm_golden[f"headtok_from1/lnexact/comp/layer:{DEPTH - 1 - block:02d}, attn_tokens_heads"]
         for head in range(HEADS):
             ours = contributions.select(f"blocks.{block}.attn.head.{head}.token.*").values.transpose(0, 1)
             _assert_equal(ours - ours[:1], reference[:, head] - reference[:1, head])
@@ -117,9 +111,7 @@ def test_heads_and_tokens_with_biases_spread(timm_golden: Golden) -> None:
     decomposer = vd.Decomposer(timm_golden.module, by=("head", "token")).fit(timm_golden.images[:1])
     spread = decomposer.transform(timm_golden.images).groupby(_early).spread_biases()
     for block in (1, 2):
-        reference = timm_golden[
-            f"headtok_from1/lnexact/comp/layer:{DEPTH - 1 - block:02d}, attn_tokens_heads"
-        ]
+        reference = timm_golden[f"headtok_from1/lnexact/comp/layer:{DEPTH - 1 - block:02d}, attn_tokens_heads"]
         for head in range(HEADS):
             ours = spread.select(f"blocks.{block}.attn.head.{head}.token.*").values.transpose(0, 1)
             _assert_equal(ours, reference[:, head])

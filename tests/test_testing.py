@@ -49,9 +49,7 @@ class InTraining(Good):
 class NotAVector(Good):
     def load(self, name, *, pretrained, **options):
         loaded = super().load(name, pretrained=pretrained)
-        return vd.LoadedModel(
-            loaded.module, None, loaded.spec, {"embedding": lambda m, x: m.embed(x)}, (3, 8, 8)
-        )
+        return vd.LoadedModel(loaded.module, None, loaded.spec, {"embedding": lambda m, x: m.embed(x)}, (3, 8, 8))
 
 
 class KnowsNothing(Good):

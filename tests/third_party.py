@@ -28,9 +28,7 @@ class FeedForward(nn.Sequential):
     """Pre-norm MLP."""
 
     def __init__(self) -> None:
-        super().__init__(
-            nn.LayerNorm(WIDTH), nn.Linear(WIDTH, 32), nn.GELU(), nn.Dropout(0.1), nn.Linear(32, WIDTH)
-        )
+        super().__init__(nn.LayerNorm(WIDTH), nn.Linear(WIDTH, 32), nn.GELU(), nn.Dropout(0.1), nn.Linear(32, WIDTH))
 
 
 class EinopsAttention(nn.Module):
@@ -121,10 +119,7 @@ class LinearAttention(EinopsAttention):
         q, k, v = (rearrange(t, self.split, h=HEADS) for t in self.to_qkv(self.norm(x)).chunk(3, dim=-1))
         q, k = F.elu(q) + 1, F.elu(k) + 1
         context = torch.einsum("bhnd,bhne->bhde", k, v)
-        out = (
-            torch.einsum("bhnd,bhde->bhne", q, context)
-            / torch.einsum("bhnd,bhd->bhn", q, k.sum(-2))[..., None]
-        )
+        out = torch.einsum("bhnd,bhde->bhne", q, context) / torch.einsum("bhnd,bhd->bhn", q, k.sum(-2))[..., None]
         return self.to_out(rearrange(out, self.merge))
 
 
@@ -212,9 +207,7 @@ class Perceiver(nn.Module):
         self.blocks = nn.ModuleList(
             nn.Sequential(Residual(EinopsAttention()), Residual(FeedForward())) for _ in range(2)
         )
-        self.head = nn.Sequential(
-            Reduce("b n d -> b d", "mean"), nn.LayerNorm(WIDTH), nn.Linear(WIDTH, 10), nn.Tanh()
-        )
+        self.head = nn.Sequential(Reduce("b n d -> b d", "mean"), nn.LayerNorm(WIDTH), nn.Linear(WIDTH, 10), nn.Tanh())
 
     def forward(self, images: Tensor) -> Tensor:
         tokens = self.patches(images)
@@ -279,11 +272,7 @@ class ParallelBlock(nn.Module):
         self.attn_out, self.down = nn.Linear(WIDTH, WIDTH, bias=False), nn.Linear(32, WIDTH)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = (
-            (x - x.mean(-1, keepdim=True))
-            / torch.sqrt(x.var(-1, keepdim=True, unbiased=False) + 1e-6)
-            * self.weight
-        )
+        y = (x - x.mean(-1, keepdim=True)) / torch.sqrt(x.var(-1, keepdim=True, unbiased=False) + 1e-6) * self.weight
         b, n, _ = y.shape
         q, k, v = self.qkv(y).view(b, n, HEADS, 3, -1).permute(3, 0, 2, 1, 4)
         attention = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, n, WIDTH)

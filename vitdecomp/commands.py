@@ -76,9 +76,7 @@ class Extraction:
     resume: bool = True
 
 
-def extract(
-    request: Request, job: Extraction, loading: Loading, progress: Progress | None = None
-) -> dict[str, Any]:
+def extract(request: Request, job: Extraction, loading: Loading, progress: Progress | None = None) -> dict[str, Any]:
     """Write the contributions of a folder of images, or what is missing of them.
 
     Returns:
@@ -91,9 +89,7 @@ def extract(
     by = parse_by(job.by)
     earlier = Manifest.read(job.out)
     if earlier is not None and not job.resume:
-        raise OutputError(
-            f"{job.out} holds an extraction already: leave out --no-resume, or give another folder"
-        )
+        raise OutputError(f"{job.out} holds an extraction already: leave out --no-resume, or give another folder")
     files = find_images(job.images, job.limit)
     root = job.images if job.images.is_dir() else job.images.parent
     ready = prepare(request)

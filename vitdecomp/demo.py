@@ -90,9 +90,7 @@ def shares(c: Contributions, representation: Float[Tensor, "n d"]) -> tuple[Shar
     norms = c.values.double().norm(dim=2)
     norm = (norms / norms.sum(1, keepdim=True)).mean(0)
     whole = representation.double()
-    part = (torch.einsum("ncd,nd->nc", c.values.double(), whole) / whole.square().sum(1, keepdim=True)).mean(
-        0
-    )
+    part = (torch.einsum("ncd,nd->nc", c.values.double(), whole) / whole.square().sum(1, keepdim=True)).mean(0)
     found = [Share(k, float(n), float(p)) for k, n, p in zip(c.components, norm, part, strict=True)]
     return tuple(sorted(found, key=lambda share: -share.norm))
 

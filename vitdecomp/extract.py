@@ -124,13 +124,9 @@ def _collate(items: list[tuple[int, Tensor | str]]) -> _Batch:
     return _Batch(tuple(row for row, _ in good), pixels, bad)
 
 
-def _by_shard(
-    manifest: Manifest, preprocess: Preprocess, loading: Loading
-) -> Iterator[tuple[int, Iterator[_Batch]]]:
+def _by_shard(manifest: Manifest, preprocess: Preprocess, loading: Loading) -> Iterator[tuple[int, Iterator[_Batch]]]:
     """The batches of every shard that is missing. One loader for all keeps its workers busy across shards."""
-    shards = [
-        (index, rows) for index, rows in manifest.planned() if index not in {s.index for s in manifest.done}
-    ]
+    shards = [(index, rows) for index, rows in manifest.planned() if index not in {s.index for s in manifest.done}]
     size = loading.batch_size
     plan = [list(rows[i : i + size]) for _, rows in shards for i in range(0, len(rows), size)]
     loader: DataLoader[tuple[int, Tensor | str]] = DataLoader(

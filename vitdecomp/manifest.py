@@ -122,9 +122,7 @@ class Manifest:
         if not path.is_file():
             others = [p.name for p in out.iterdir() if not p.name.endswith(PARTIAL)] if out.is_dir() else []
             if others:
-                raise OutputError(
-                    f"{out} is not empty and has no {NAME}: give a folder of its own for the result"
-                )
+                raise OutputError(f"{out} is not empty and has no {NAME}: give a folder of its own for the result")
             return None
         try:
             return _from_json(json.loads(path.read_text(encoding="utf-8")))
@@ -139,9 +137,7 @@ class Manifest:
         """
         if earlier is None:
             return self
-        different = [
-            f.name for f in fields(self) if f.name not in ("done", "root") and _differ(self, earlier, f.name)
-        ]
+        different = [f.name for f in fields(self) if f.name not in ("done", "root") and _differ(self, earlier, f.name)]
         if different:
             raise OutputError(
                 f"the output folder holds another extraction ({', '.join(different)} differ): use another"
@@ -167,9 +163,7 @@ def _differ(a: Manifest, b: Manifest, field: str) -> bool:
 def _from_json(data: dict[str, Any]) -> Manifest:
     if data["schema"] != SCHEMA:
         raise ValueError(data["schema"])
-    plain: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in data.items()
-    }
+    plain: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
     plain["components"] = tuple(Component(**c) for c in data["components"])
     plain["done"] = tuple(Shard(**{**s, "skipped": tuple(s["skipped"])}) for s in data["done"])
     return Manifest(**plain)

@@ -125,9 +125,7 @@ class Report:
                 "kinds": self.kinds,
                 "names": [c.name for c in self.components],
             },
-            "blocks": [
-                {"block": block or "", "components": dict(counts)} for block, counts in self.blocks().items()
-            ],
+            "blocks": [{"block": block or "", "components": dict(counts)} for block, counts in self.blocks().items()],
             "heads": self.heads,
             "exactness": {"error": self.error, "tolerance": self.tolerance, "exact": self.exact},
             "coverage": {
@@ -192,7 +190,7 @@ def make_report(model: LoadedModel, output: str, paths: LinearPaths, sample: Con
     )
 
 
-_PASSED = {
+_PASSED: dict[Any, str] = {
     **dict.fromkeys((inverse_std, inverse_rms, group_inverse_std, running_inverse_std), "statistics of a norm"),
     **dict.fromkeys(SELECTIONS, "selection of a maximum"),
 }
@@ -207,9 +205,9 @@ def _gates(paths: LinearPaths) -> tuple[OpenedGate, ...]:
     ]
     passed: Counter[tuple[str, str]] = Counter()
     for gate in dict.fromkeys(_steps_gates(paths)):
-        why = next((w for fn, w in _PASSED.items() if _uses(gate, fn)), None)
-        if why is not None:
-            passed[gate.fn.__name__ if gate.fn in _PASSED else str(gate), why] += 1
+        used = next((fn for fn in _PASSED if _uses(gate, fn)), None)
+        if used is not None:
+            passed[used.__name__.replace("_", " "), _PASSED[used]] += 1
     return (*opened, *(OpenedGate(op, "", f"passed: {why}", n) for (op, why), n in passed.items()))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -13,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vitdecomp.demo import Demo
-from vitdecomp.report import Report
+from vitdecomp.report import OpenedGate, Report
 from vitdecomp.trace.coverage import UNREACHED
 
 GOOD, BAD, DIM = "bold green", "bold red", "dim"
@@ -26,7 +27,7 @@ def show_report(console: Console, report: Report, source: str) -> None:
         ("Components by block", _blocks(report)),
         ("Gates: non-linearities that the paths lead through, frozen", _gates(report)),
         ("Not reached", _missing(report)),
-        ("Operations on the paths", Text(", ".join(f"{op} {n}" for op, n in report.ops.items()) or "none")),
+        ("Operations on the paths", _operations(report)),
     ]
     for title, body in parts:
         if isinstance(body, Table) and not body.row_count:
@@ -49,9 +50,7 @@ def coverage(report: Report) -> Text:
     """How many of the model's attentions, MLPs and conv blocks were reached."""
     reached = sum(s.status != UNREACHED for s in report.sites)
     mark, style = ("complete", GOOD) if report.covered else ("INCOMPLETE", BAD)
-    return Text.assemble(
-        (mark, style), f": {reached} of {len(report.sites)} attentions, MLPs and conv blocks"
-    )
+    return Text.assemble((mark, style), f": {reached} of {len(report.sites)} attentions, MLPs and conv blocks")
 
 
 def _summary(report: Report, source: str) -> Table:
@@ -118,23 +117,45 @@ def _folded(rows: Iterable[_Row], fewest: int = 3) -> list[_Row]:
 
 
 def _gates(report: Report) -> Table:
-    table = _table("operation", "where", "why", "number")
+    """Gates of one kind as one row."""
+    found: dict[tuple[str, str], list[OpenedGate]] = {}
     for gate in report.gates:
-        table.add_row(gate.op.removeprefix("aten."), gate.module, gate.why, str(gate.count))
+        found.setdefault((_short(gate.op), gate.why), []).append(gate)
+    table = _table("operation", "number", "why", "where")
+    for (op, why), gates in found.items():
+        where = ", ".join(gate.module for gate in gates if gate.module)
+        table.add_row(op, str(sum(gate.count for gate in gates)), why, where)
     return table
 
 
 def _missing(report: Report) -> Table:
-    table = _table("part", "kind", "why")
+    """Parts that are missing for one reason as one row."""
+    found: dict[str, list[str]] = {}
     for site in report.missing:
-        table.add_row(site.name, site.kind, site.why)
+        found.setdefault(site.why, []).append(site.name)
+    table = _table("number", "why", "parts")
+    for why, names in found.items():
+        table.add_row(str(len(names)), why, ", ".join(names))
     return table
+
+
+def _operations(report: Report) -> Text:
+    counts: Counter[str] = Counter()
+    for op, n in report.ops.items():
+        counts[_short(op)] += n
+    return Text(", ".join(f"{op} {n}" for op, n in counts.most_common()) or "none")
+
+
+def _short(op: str) -> str:
+    """An operation without its namespace and its overload."""
+    name = op.removeprefix("<built-in function ").removesuffix(">").removeprefix("aten.")
+    return name.partition(".")[0]
 
 
 def _table(*columns: str) -> Table:
     table = Table(box=None, padding=(0, 3, 0, 0), header_style=DIM)
     for i, column in enumerate(columns):
-        table.add_column(column, overflow="fold" if i == 0 else "ellipsis")
+        table.add_column(column, no_wrap=i == 0, overflow="fold")
     return table
 
 
@@ -147,9 +168,7 @@ def show_extraction(console: Console, summary: Mapping[str, Any]) -> None:
     table.add_row("images", str(summary["images"]))
     if summary["skipped"]:
         table.add_row("skipped", ", ".join(summary["skipped"]))
-    table.add_row(
-        "components", f"{summary['components']}, {summary['dimension']} dimensions, {summary['dtype']}"
-    )
+    table.add_row("components", f"{summary['components']}, {summary['dimension']} dimensions, {summary['dtype']}")
     table.add_row("shards", str(summary["shards"]))
     table.add_row("largest error", f"{summary['error']:.1e} of the representation")
     console.print(table)

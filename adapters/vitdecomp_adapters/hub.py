@@ -12,9 +12,7 @@ from io import StringIO
 
 from vitdecomp.errors import LoadError, VitdecompError
 
-PATIENCE = (
-    4.0  # seconds for the hub to answer at all; without this, retries of its client take about a minute
-)
+PATIENCE = 4.0  # seconds for the hub to answer at all; without this, retries of its client take about a minute
 REMEDY = (
     "Use random weights (--random-weights, pretrained=False), a local checkpoint (--checkpoint PATH, "
     "checkpoint_path=...), or a filled hub cache with HF_HUB_OFFLINE=1"

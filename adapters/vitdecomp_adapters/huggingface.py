@@ -82,8 +82,7 @@ class HuggingFaceAdapter(Adapter):
     def recognise(self, module: nn.Module) -> LoadedModel | None:
         """A vision model of transformers."""
         if not any(
-            c.__name__ == "PreTrainedModel" and c.__module__.startswith("transformers.")
-            for c in type(module).__mro__
+            c.__name__ == "PreTrainedModel" and c.__module__.startswith("transformers.") for c in type(module).__mro__
         ):
             return None
         spec = f"hf:{getattr(module, 'name_or_path', '')}"

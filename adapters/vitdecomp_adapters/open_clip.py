@@ -115,9 +115,7 @@ def _split(name: str) -> tuple[str, str]:
 
     architecture, _, tag = name.partition("/")
     if architecture not in open_clip.list_models():
-        raise SpecError(
-            f"open_clip has no model {name!r}{did_you_mean(architecture, open_clip.list_models())}"
-        )
+        raise SpecError(f"open_clip has no model {name!r}{did_you_mean(architecture, open_clip.list_models())}")
     tags = open_clip.list_pretrained_tags_by_model(architecture)
     if tag and tag not in tags:
         near = did_you_mean(tag, tags) or f"; there are: {', '.join(tags)}"

@@ -40,9 +40,7 @@ class PythonAdapter(Adapter):
             factory = _factory(_module(path, name), attribute, name)
             made = factory if isinstance(factory, nn.Module) else _call(factory, name, pretrained, options)
             if not isinstance(made, (nn.Module, LoadedModel)):
-                raise SpecError(
-                    f"python:{name} returned a {type(made).__name__}, not an nn.Module or a LoadedModel"
-                )
+                raise SpecError(f"python:{name} returned a {type(made).__name__}, not an nn.Module or a LoadedModel")
             # A timm model that comes from a factory is still a timm model.
             loaded = made if isinstance(made, LoadedModel) else as_loaded(made.eval())
         return replace(loaded, spec=f"python:{name}")
@@ -75,11 +73,7 @@ def _module(path: str, name: str) -> ModuleType:
 
 
 def _factory(module: ModuleType, attribute: str, name: str) -> Any:
-    own = [
-        n
-        for n, v in vars(module).items()
-        if getattr(v, "__module__", None) == module.__name__ and callable(v)
-    ]
+    own = [n for n, v in vars(module).items() if getattr(v, "__module__", None) == module.__name__ and callable(v)]
     if not attribute:
         raise SpecError(f"python:{name} names no factory; write python:module:factory{did_you_mean('', own)}")
     factory = getattr(module, attribute, None)

@@ -109,9 +109,7 @@ def _create(name: str, *, pretrained: bool, **options: Any) -> nn.Module:
         with quiet():
             module: nn.Module = timm.create_model(name, pretrained=pretrained, **options)
     except (TypeError, ValueError, AssertionError) as error:
-        raise SpecError(
-            f"timm cannot build {name} with {options or 'its defaults'}: {first_line(error)}"
-        ) from error
+        raise SpecError(f"timm cannot build {name} with {options or 'its defaults'}: {first_line(error)}") from error
     return module
 
 

@@ -80,9 +80,7 @@ class TorchvisionAdapter(Adapter):
         if not owner.startswith("torchvision.models.") or owner.count(".") > 2:
             return None
         outputs = {"embedding": embedding, "logits": call}
-        return LoadedModel(
-            module, None, f"python:{type(module).__module__}:{type(module).__qualname__}", outputs
-        )
+        return LoadedModel(module, None, f"python:{type(module).__module__}:{type(module).__qualname__}", outputs)
 
     def names(self, pattern: str = "*") -> list[str]:
         """Classification models."""

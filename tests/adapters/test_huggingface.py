@@ -29,12 +29,8 @@ TOKENS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
 CLIP = transformers.CLIPConfig(text_config={**TEXT, **TOKENS}, vision_config=SIZES, projection_dim=16)
 MODELS = {
     "vit": lambda: transformers.ViTModel(transformers.ViTConfig(**SIZES)),
-    "vit without pooler": lambda: transformers.ViTModel(
-        transformers.ViTConfig(**SIZES), add_pooling_layer=False
-    ),
-    "classifier": lambda: transformers.ViTForImageClassification(
-        transformers.ViTConfig(**SIZES, num_labels=3)
-    ),
+    "vit without pooler": lambda: transformers.ViTModel(transformers.ViTConfig(**SIZES), add_pooling_layer=False),
+    "classifier": lambda: transformers.ViTForImageClassification(transformers.ViTConfig(**SIZES, num_labels=3)),
     "dinov2": lambda: transformers.Dinov2Model(transformers.Dinov2Config(**SIZES)),
     "siglip tower": lambda: transformers.SiglipVisionModel(transformers.SiglipVisionConfig(**SIZES)),
     "clip": lambda: transformers.CLIPModel(CLIP),

@@ -106,13 +106,9 @@ def test_a_checkpoint_is_loaded(tmp_path):
 
     module = timm.create_model("vit_tiny_patch16_224", **TINY)
     save_model(module, str(tmp_path / "weights.safetensors"))
-    loaded = vd.load_model(
-        "timm:vit_tiny_patch16_224", checkpoint_path=tmp_path / "weights.safetensors", **TINY
-    )
+    loaded = vd.load_model("timm:vit_tiny_patch16_224", checkpoint_path=tmp_path / "weights.safetensors", **TINY)
     assert loaded.pretrained
-    assert all(
-        torch.equal(a, b) for a, b in zip(loaded.module.parameters(), module.parameters(), strict=True)
-    )
+    assert all(torch.equal(a, b) for a, b in zip(loaded.module.parameters(), module.parameters(), strict=True))
 
 
 def test_a_checkpoint_that_does_not_fit_is_one_line(tmp_path):

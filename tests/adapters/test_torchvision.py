@@ -75,9 +75,7 @@ def test_a_checkpoint_is_loaded(tmp_path):
 
     module = resnet18(weights=None, num_classes=4)
     save_model(module, str(tmp_path / "weights.safetensors"))
-    loaded = vd.load_model(
-        "torchvision:resnet18", checkpoint_path=tmp_path / "weights.safetensors", num_classes=4
-    )
+    loaded = vd.load_model("torchvision:resnet18", checkpoint_path=tmp_path / "weights.safetensors", num_classes=4)
     assert loaded.pretrained
     assert torch.equal(loaded.module.fc.weight, module.fc.weight)
     with pytest.raises(vd.LoadError, match="does not fit torchvision:resnet18"):

@@ -111,9 +111,7 @@ class _Reached:
     supports: Mapping[int, Tensor]
 
 
-def _reach(
-    captured: Captured, opened: frozenset[fx.Node], token_sites: frozenset[fx.Node] | None = None
-) -> _Reached:
+def _reach(captured: Captured, opened: frozenset[fx.Node], token_sites: frozenset[fx.Node] | None = None) -> _Reached:
     """Walk with some nodes open; with `token_sites`, every token is kept and those attentions begin at their values."""
     graph = fold_image(walk(captured, opened, token_sites or frozenset()))
     recorded = Derived(Recorder(captured, graph.gates())(captured.trial)[1])

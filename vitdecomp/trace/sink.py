@@ -115,9 +115,7 @@ class _Rebuild:
                 return self._put(replace(value, value=cut))
             case Sum():
                 return self._put(
-                    replace(
-                        value, inputs=tuple(self._end(j, window, value) for j in value.inputs if j in self.at)
-                    )
+                    replace(value, inputs=tuple(self._end(j, window, value) for j in value.inputs if j in self.at))
                 )
             case Apply():
                 moved = self.moved[i]
@@ -213,9 +211,7 @@ def _embed(step: Step, window: Window, before: Shape, after: Shape) -> Moved | N
 def _reduce(step: Step, window: Window, before: Shape, after: Shape) -> Moved | None:
     named = dict(step.kwargs)
     axes = [d % len(before) for d in named["dim"]]
-    free = (
-        list(range(len(before))) if named.get("keepdim") else [d for d in range(len(before)) if d not in axes]
-    )
+    free = list(range(len(before))) if named.get("keepdim") else [d for d in range(len(before)) if d not in axes]
     return None if free[window.dim] in axes else Moved(window._replace(dim=free[window.dim]), step)
 
 

@@ -11,7 +11,6 @@ they are linear, and they are its Jacobian (with the gates frozen).
 from __future__ import annotations
 
 import operator
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -288,7 +287,7 @@ def constants(case: Case) -> int:
 
 
 def _jvp(fn: Callable[..., Tensor], run: Run, tangents: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Value and Jacobian-vector product, by forward differentiation, or by two backward ones."""
+    """Value and Jacobian-vector product, by two backward passes: every operation that can be trained has those."""
     moving = [i for i, p in enumerate(run.place) if p is not None]
     if not moving:
         return fn(*run.operands), torch.zeros_like(run.output)
@@ -300,12 +299,7 @@ def _jvp(fn: Callable[..., Tensor], run: Run, tangents: list[Tensor]) -> tuple[T
         return fn(*operands)
 
     values, directions = tuple(run.operands[i] for i in moving), tuple(tangents[i] for i in moving)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated")  # used by torch.func.jvp
-        try:
-            return torch.func.jvp(of_data, values, directions)
-        except (NotImplementedError, RuntimeError):
-            return torch.autograd.functional.jvp(of_data, values, directions)
+    return torch.autograd.functional.jvp(of_data, values, directions)  # type: ignore[no-any-return]
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

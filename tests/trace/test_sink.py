@@ -1,0 +1,336 @@
+"""Sinking changes where tokens are chosen, and nothing else."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, fx, nn
+
+from vitdecomp.trace.capture import capture
+from vitdecomp.trace.linear_graph import SOURCE, Apply, Leaf, LinearGraph, Sum, fold_image, walk
+from vitdecomp.trace.probe import Derived, shapes
+from vitdecomp.trace.recorder import Recorder
+from vitdecomp.trace.rule import Gate, Step, broadcast, same
+from vitdecomp.trace.rules.merge import drop, embed, keep
+from vitdecomp.trace.sink import sink
+
+# --- graphs made of random steps ------------------------------------------------------------------------------
+
+NODE = fx.Graph().placeholder("x")
+
+
+class Growing:
+    """A linear graph in the making: values of known shape, gates with a value for each batch size."""
+
+    def __init__(self, draw: Callable[[st.SearchStrategy[Any]], Any]) -> None:
+        self.draw = draw
+        self.values: list[Any] = []
+        self.shapes: list[tuple[Any, ...]] = []  # "n" stands for the number of images
+        self.gates: dict[Gate, Callable[[int], Any]] = {}
+        self.source = torch.Generator().manual_seed(0)
+
+    def gate(self, make: Callable[[int], Any]) -> Gate:
+        gate = Gate(same, (f"gate {len(self.gates)}",))
+        self.gates[gate] = make
+        return gate
+
+    def size(self, shape: tuple[Any, ...]) -> Gate:
+        return self.gate(lambda n: concrete(shape, n))
+
+    def noise(self, *shape: Any, mask: bool = False) -> Gate:
+        seed = len(self.gates)
+
+        def make(n: int) -> Tensor:
+            x = torch.randn(concrete(shape, n), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+            return x > 0 if mask else x
+
+        return self.gate(make)
+
+    def leaf(self, *shape: Any) -> int:
+        return self.put(Leaf(NODE, self.noise(*shape), SOURCE), shape)
+
+    def apply(self, i: int, shape: tuple[Any, ...], fn: Callable[..., Tensor], *args: Any, **kwargs: Any) -> int:
+        return self.put(Apply(i, Step(fn, args, tuple(kwargs.items())), NODE), shape)
+
+    def put(self, value: Any, shape: tuple[Any, ...]) -> int:
+        self.values.append(value)
+        self.shapes.append(shape)
+        return len(self.values) - 1
+
+    def choose(self, low: int, high: int) -> int:
+        return int(self.draw(st.integers(low, high)))
+
+    def recorded(self, n: int) -> Derived:
+        return Derived({gate: make(n) for gate, make in self.gates.items()})
+
+
+def concrete(shape: tuple[Any, ...], n: int) -> tuple[int, ...]:
+    return tuple(n if s == "n" else s for s in shape)
+
+
+def scale(g: Growing, i: int) -> int:
+    shape = g.shapes[i]
+    ones = tuple(1 if g.choose(0, 1) else s for s in shape)[g.choose(0, len(shape) - 1) :]
+    return g.apply(i, shape, (operator.mul, operator.truediv)[g.choose(0, 1)], g.noise(*ones))
+
+
+def mask(g: Growing, i: int) -> int:
+    return g.apply(i, g.shapes[i], (keep, drop)[g.choose(0, 1)], g.noise(*g.shapes[i][1:], mask=True))
+
+
+def negate(g: Growing, i: int) -> int:
+    return g.apply(i, g.shapes[i], torch.neg)
+
+
+def project(g: Growing, i: int) -> int:
+    *outer, width = g.shapes[i]
+    return i if width == "n" else g.apply(i, (*outer, 3), F.linear, g.noise(3, width))
+
+
+def permute(g: Growing, i: int) -> int:
+    order = tuple(g.draw(st.permutations(range(len(g.shapes[i])))))
+    return g.apply(i, tuple(g.shapes[i][d] for d in order), torch.permute, order)
+
+
+def merge_axes(g: Growing, i: int) -> int:
+    shape = g.shapes[i]
+    pairs = [d for d in range(len(shape) - 1) if "n" not in shape[d : d + 2]]
+    if not pairs:
+        return i
+    d = pairs[g.choose(0, len(pairs) - 1)]
+    merged = (*shape[:d], shape[d] * shape[d + 1], *shape[d + 2 :])
+    return g.apply(i, merged, torch.reshape, g.size(merged))
+
+
+def split_axis(g: Growing, i: int) -> int:
+    shape = g.shapes[i]
+    even = [d for d, s in enumerate(shape) if s != "n" and s % 2 == 0 and s > 0]
+    if not even or len(shape) > 5:
+        return i
+    d = even[g.choose(0, len(even) - 1)]
+    split = (*shape[:d], 2, shape[d] // 2, *shape[d + 1 :])
+    return g.apply(i, split, torch.reshape, g.size(split))
+
+
+def choose_some(g: Growing, i: int) -> int:
+    shape = g.shapes[i]
+    long = [d for d, s in enumerate(shape) if s != "n" and s > 1]
+    if not long:
+        return i
+    d = long[g.choose(0, len(long) - 1)]
+    start = g.choose(0, shape[d] - 1)
+    length = g.choose(1, shape[d] - start)
+    return g.apply(i, (*shape[:d], length, *shape[d + 1 :]), torch.narrow, d, start, length)
+
+
+def put_beside(g: Growing, i: int) -> int:
+    """A concatenation with a new leaf."""
+    shape = g.shapes[i]
+    fixed = [d for d, s in enumerate(shape) if s != "n"]
+    if not fixed:
+        return i
+    d = fixed[g.choose(0, len(fixed) - 1)]
+    extra, whole = g.choose(1, 2), shape[d]
+    total = (*shape[:d], whole + extra, *shape[d + 1 :])
+    other = g.leaf(*shape[:d], extra, *shape[d + 1 :])
+    first, second = (0, whole) if g.choose(0, 1) else (extra, 0)
+    ends = (
+        g.apply(i, total, embed, d, first, whole + extra),
+        g.apply(other, total, embed, d, second, whole + extra),
+    )
+    return g.put(Sum(ends, NODE), total)
+
+
+def average(g: Growing, i: int) -> int:
+    shape = g.shapes[i]
+    if len(shape) < 3:
+        return i
+    d, keepdim = g.choose(1, len(shape) - 1), bool(g.choose(0, 1))
+    if shape[d] == "n":
+        return i
+    rest = (*shape[:d], *((1,) if keepdim else ()), *shape[d + 1 :])
+    return g.apply(i, rest, (torch.sum, torch.mean)[g.choose(0, 1)], dim=(d - len(shape),), keepdim=keepdim)
+
+
+def widen(g: Growing, i: int) -> int:
+    shape = (*((2,) if len(g.shapes[i]) < 5 else ()), *(3 if s == 1 else s for s in g.shapes[i]))
+    return g.apply(i, shape, broadcast, g.size(shape))
+
+
+def roll(g: Growing, i: int) -> int:
+    """A step that selections cannot pass."""
+    return g.apply(i, g.shapes[i], torch.roll, 1, len(g.shapes[i]) - 1)
+
+
+def add_branch(g: Growing, i: int) -> int:
+    """A residual branch: another way from the same value, or a value from before."""
+    like = [j for j, s in enumerate(g.shapes[:-1]) if s == g.shapes[i] and j != i]
+    other = like[g.choose(0, len(like) - 1)] if like else g.apply(i, g.shapes[i], torch.neg)
+    third = g.leaf(*g.shapes[i])
+    return g.put(Sum((i, other, third), NODE), g.shapes[i])
+
+
+MOVES = (
+    scale, mask, negate, project, permute, merge_axes, split_axis, choose_some, choose_some, put_beside, average,
+    widen, roll, add_branch,
+)  # fmt: skip
+
+
+@st.composite
+def growths(draw: Callable[[st.SearchStrategy[Any]], Any]) -> Growing:
+    """Random linear graphs that begin with tokens `(n, t, c)`."""
+    growing = Growing(draw)
+    last = growing.leaf("n", draw(st.integers(1, 5)), draw(st.integers(1, 4)))
+    for move in draw(st.lists(st.sampled_from(MOVES), min_size=1, max_size=10)):
+        last = move(growing, last)
+    if last != len(growing.values) - 1:
+        growing.apply(last, growing.shapes[last], torch.neg)
+    return growing
+
+
+def run(graph: LinearGraph, recorded: Derived) -> Tensor:
+    return graph.evaluate(recorded, {i: recorded[leaf.value] for i, leaf in graph.leaves.items()})
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(growths())
+def test_random_graphs_keep_their_value(growing: Growing) -> None:
+    graph = LinearGraph(tuple(growing.values)).pruned()
+    sunk = sink(graph, shapes(graph, growing.recorded(3)))
+    for n in (3, 2):  # sunk once, it holds for any batch
+        recorded = growing.recorded(n)
+        torch.testing.assert_close(run(sunk, recorded), run(graph, recorded), rtol=1e-11, atol=1e-11)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(growths())
+def test_random_graphs_never_grow_leaves(growing: Growing) -> None:
+    graph, recorded = LinearGraph(tuple(growing.values)).pruned(), growing.recorded(3)
+    sunk = sink(graph, shapes(graph, recorded))
+    before, after = ([recorded[v.value].numel() for v in x.leaves.values()] for x in (graph, sunk))
+    assert len(after) <= len(before)
+    assert sum(after) <= sum(before)
+
+
+# --- models ----------------------------------------------------------------------------------------------------
+
+WIDTH, TOKENS = 8, 16
+
+
+class Attention(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv, self.out = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(x).unflatten(2, (3, 2, -1)).permute(2, 0, 3, 1, 4)
+        return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+
+class Block(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.attn, self.scale = nn.LayerNorm(WIDTH), Attention(), nn.Parameter(torch.rand(WIDTH))
+        self.mlp = nn.Sequential(nn.LayerNorm(WIDTH), nn.Linear(WIDTH, 12), nn.GELU(), nn.Linear(12, WIDTH))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.scale * self.attn(self.norm(x))
+        return x + self.mlp(x)
+
+
+class ClassBlock(nn.Module):
+    """CaiT: the class token reads all tokens; the patches go by untouched."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.q, self.kv = nn.LayerNorm(WIDTH), nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, 2 * WIDTH)
+
+    def forward(self, cls: Tensor, patches: Tensor) -> Tensor:
+        x = self.norm(torch.cat([cls, patches], 1))
+        k, v = self.kv(x).chunk(2, -1)
+        cls = cls + F.scaled_dot_product_attention(self.q(x[:, :1]), k, v)
+        return torch.cat([cls, patches], 1)
+
+
+class Model(nn.Module):
+    def __init__(self, pool: Callable[[Tensor], Tensor], *, registers: int = 0, class_blocks: int = 0) -> None:
+        super().__init__()
+        self.patches, self.pool = nn.Conv2d(3, WIDTH, 4, 4), pool
+        self.cls, self.registers = nn.Parameter(torch.randn(1, 1, WIDTH)), nn.Parameter(torch.randn(registers, WIDTH))
+        self.blocks = nn.ModuleList(Block() for _ in range(2))
+        self.class_blocks = nn.ModuleList(ClassBlock() for _ in range(class_blocks))
+        self.norm = nn.LayerNorm(WIDTH)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.patches(images).flatten(2).mT
+        cls = self.cls.expand(x.shape[0], 1, WIDTH)
+        x = torch.cat([cls, self.registers.expand(x.shape[0], -1, -1), x], 1) if not self.class_blocks else x
+        for block in self.blocks:
+            x = block(x)
+        for block in self.class_blocks:
+            x = torch.cat([block(cls, x)[:, :1], x], 1)
+            cls, x = x[:, :1], x[:, 1:]
+        return self.pool(self.norm(torch.cat([cls, x], 1) if self.class_blocks else x))
+
+
+POOLS: dict[str, Callable[[], Model]] = {
+    "cls": lambda: Model(lambda x: x[:, 0]),
+    "mean": lambda: Model(lambda x: x.mean(1)),
+    "mean_of_patches": lambda: Model(lambda x: x[:, 3:].mean(1), registers=2),
+    "cls_and_mean": lambda: Model(lambda x: torch.cat([x[:, 0], x[:, 1:].mean(1)], -1)),
+    "cls_plus_mean": lambda: Model(lambda x: x[:, 0] + x[:, 2:9].mean(1), registers=1),
+    "some_tokens": lambda: Model(lambda x: x[:, 2:5].flatten(1), registers=1),
+    "slices_of_several_lengths": lambda: Model(lambda x: x[:, :2].sum(1) + x[:, 4:9].mean(1) - x[:, -1]),
+    "slice_of_slice": lambda: Model(lambda x: x[:, 1:][:, 2:7][:, :, :5][:, -2]),
+    "cait": lambda: Model(lambda x: x[:, 0], class_blocks=2),
+}
+
+
+def traced(name: str) -> tuple[LinearGraph, LinearGraph, Callable[[int], tuple[Tensor, Derived]]]:
+    torch.manual_seed(0)
+    model = POOLS[name]().double().eval()
+    captured = capture(model, torch.randn(2, 3, 16, 16, dtype=torch.float64))
+    graph = fold_image(walk(captured))
+    recorder = Recorder(captured, graph.gates())
+    recorded = Derived(recorder(captured.trial)[1])
+
+    def record(n: int) -> tuple[Tensor, Derived]:
+        output, values = recorder(torch.randn(n, 3, 16, 16, dtype=torch.float64))
+        return output, Derived(values)
+
+    return graph, sink(graph, shapes(graph, recorded)), record
+
+
+@pytest.mark.parametrize("name", POOLS)
+@torch.no_grad()
+def test_models_keep_their_value(name: str) -> None:
+    graph, sunk, record = traced(name)
+    for n in (3, 2):
+        output, recorded = record(n)
+        torch.testing.assert_close(run(graph, recorded), output, rtol=1e-11, atol=1e-11)
+        torch.testing.assert_close(run(sunk, recorded), output, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize(("name", "tokens"), [("cls", 1), ("some_tokens", 3), ("slice_of_slice", 1), ("mean", 17)])
+@torch.no_grad()
+def test_leaves_shrink_to_the_tokens_that_count(name: str, tokens: int) -> None:
+    _, sunk, record = traced(name)
+    _, recorded = record(2)
+    lengths = {s for leaf in sunk.leaves.values() for s in [recorded[leaf.value].shape[-2]] if leaf.kind == SOURCE}
+    assert lengths == {tokens}
+
+
+@torch.no_grad()
+def test_patch_branches_that_the_class_token_never_reads_are_gone() -> None:
+    graph, sunk, _ = traced("cait")
+    before, after = ({leaf.node for leaf in g.leaves.values() if leaf.kind == SOURCE} for g in (graph, sunk))
+    assert len(before) == 6  # two attentions, two MLPs, two class attentions
+    assert len(after) == 2
+    assert not any(v.node.target is torch.ops.aten.gelu.default for v in sunk.leaves.values())
