@@ -58,10 +58,16 @@ def row(family: str, spec: str) -> str:
     report = vd.Decomposer(model).fit(images).report_
     heads = ", ".join(map(str, sorted(set(report.heads.values())))) or "-"
     reached = len(report.sites) - len(report.missing)
-    return (
-        f"| {family} | `{spec}` | {len(report.components)} | {len(report.heads)} ({heads}) | {len(report.opened) or '-'} "
-        f"| {reached} of {len(report.sites)} | {report.error:.0e} |\n"
+    cells = (
+        family,
+        f"`{spec}`",
+        len(report.components),
+        f"{len(report.heads)} ({heads})",
+        len(report.opened) or "-",
+        f"{reached} of {len(report.sites)}",
+        f"{report.error:.0e}",
     )
+    return f"| {' | '.join(map(str, cells))} |\n"
 
 
 def main() -> None:

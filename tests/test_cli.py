@@ -224,6 +224,7 @@ def whole(run, tmp_path):
 
 
 class TestExtract:
+    @pytest.mark.slow
     @pytest.mark.parametrize("interruption", [signal.SIGKILL, signal.SIGINT])
     def test_after_an_interruption_the_result_is_the_same(self, place, run, whole, tmp_path, interruption):
         out = tmp_path / "parts"
@@ -251,6 +252,7 @@ class TestExtract:
         assert_refused(run(*arguments(out, "--no-resume")), "--no-resume")
         assert files(out) == before
 
+    @pytest.mark.slow
     def test_other_processes_may_read_the_images(self, place):
         done = launch(place, *arguments(place / "by_workers", "--num-workers", 1, "--quiet"))
         assert done.returncode == 0, done.stderr

@@ -49,7 +49,7 @@ def _scaled(x: Any, factor: Any) -> Term:
 @register_rule(aten.neg, aten.negative)
 def neg(op: Op, x: fx.Node) -> list[Term]:
     """-x."""
-    return [data(x).then(torch.neg)]
+    return [data(x).then(operator.neg)]  # pyright: ignore[reportArgumentType]
 
 
 @register_rule(aten.mul, aten.multiply)

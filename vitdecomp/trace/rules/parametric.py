@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,7 +42,7 @@ def addmm(op: Op, c: Any, a: fx.Node, b: fx.Node, beta: Any = 1, alpha: Any = 1)
     product = matmul(op, a, b)
     if product is None:
         return None
-    return [op.fit(data(c)).then(torch.mul, beta), product[0].then(torch.mul, alpha)]
+    return [op.fit(data(c)).then(operator.mul, beta), product[0].then(operator.mul, alpha)]
 
 
 @register_rule(

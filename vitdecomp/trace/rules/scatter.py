@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -69,7 +70,7 @@ def scatter(op: Op, x: fx.Node, dim: int, index: fx.Node, source: fx.Node) -> li
 def scatter_value(op: Op, x: fx.Node, dim: int, index: fx.Node, value: Any) -> list[Term]:
     """A number written along an axis."""
     covered = gate(scatter_ones, x, dim, index)
-    return [data(x).then(torch.scatter, dim, index, 0), op.fit(data(value)).then(torch.mul, covered)]
+    return [data(x).then(torch.scatter, dim, index, 0), op.fit(data(value)).then(operator.mul, covered)]
 
 
 def scatter_in(x: Tensor, fn: Any, dim: int, index: Tensor, size: Sequence[int]) -> Tensor:
@@ -94,7 +95,7 @@ def scatter_reduce(
     if reduce == "sum":
         return terms
     share = gate(shares, x, dim, index, include_self)
-    return [term.then(torch.mul, share) for term in terms]
+    return [term.then(operator.mul, share) for term in terms]
 
 
 def shares(x: Tensor, dim: int, index: Tensor, include_self: bool) -> Tensor:
@@ -107,7 +108,7 @@ def shares(x: Tensor, dim: int, index: Tensor, include_self: bool) -> Tensor:
 @register_rule(aten.index_add)
 def index_add(op: Op, x: fx.Node, dim: int, index: fx.Node, source: fx.Node, alpha: Any = 1) -> list[Term]:
     """Slices added to at frozen indices."""
-    return [data(x), data(source).then(slices_in, dim, index, op.size).then(torch.mul, alpha)]
+    return [data(x), data(source).then(slices_in, dim, index, op.size).then(operator.mul, alpha)]
 
 
 @register_rule(aten.index_copy)
@@ -140,8 +141,8 @@ def index_fill(op: Op, x: fx.Node, dim: int, index: fx.Node, value: Any) -> list
     """Slices overwritten with a number."""
     outside = gate(outside_slices, x, dim, index)
     return [
-        data(x).then(torch.mul, outside),
-        op.fit(data(value)).then(torch.mul, gate(torch.rsub, outside, 1)),
+        data(x).then(operator.mul, outside),
+        op.fit(data(value)).then(operator.mul, gate(torch.rsub, outside, 1)),
     ]
 
 

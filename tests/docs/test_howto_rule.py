@@ -1,0 +1,28 @@
+"""The page on rules does what it says, from the error to the opened gate."""
+
+import re
+import sys
+import types
+from pathlib import Path
+
+import torch
+
+from vitdecomp.trace.rule import NONLINEAR, OPENINGS, RULES
+
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "rule.md"
+
+
+def test_the_page_runs(monkeypatch, capsys):
+    text = PAGE.read_text(encoding="utf-8")
+    module = types.ModuleType("howto_rule")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    try:
+        for block in re.finditer(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+            code = "\n" * text[: block.start(1)].count("\n") + block.group(1)
+            exec(compile(code, str(PAGE), "exec"), module.__dict__)
+    finally:
+        for table in (RULES, OPENINGS, NONLINEAR):
+            for op in (torch.ops.howto.roll_channels, torch.ops.howto.peak_norm, torch.ops.howto.squared_relu):
+                table.remove(op)
+    shown = " ".join(re.search(r"```text\n(.*?)```", text, re.DOTALL).group(1).split())
+    assert shown in capsys.readouterr().out
