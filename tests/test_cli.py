@@ -3,6 +3,7 @@
 import filecmp
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -214,6 +215,18 @@ def arguments(out, *more):
     )
 
 
+MANY = 240
+
+
+def many_photos(source, target):
+    """The same few photographs under many names."""
+    target.mkdir()
+    few = sorted(path for path in source.iterdir() if path.is_file())
+    for i in range(MANY):
+        shutil.copy(few[i % len(few)], target / f"{i:03d}{few[i % len(few)].suffix}")
+    return target
+
+
 @pytest.fixture
 def whole(run, tmp_path):
     """The result of a run that nobody disturbed, and its summary."""
@@ -226,22 +239,28 @@ def whole(run, tmp_path):
 class TestExtract:
     @pytest.mark.slow
     @pytest.mark.parametrize("interruption", [signal.SIGKILL, signal.SIGINT])
-    def test_after_an_interruption_the_result_is_the_same(self, place, run, whole, tmp_path, interruption):
-        out = tmp_path / "parts"
+    def test_after_an_interruption_the_result_is_the_same(self, place, run, tmp_path, interruption):
+        photos = many_photos(place / "photos", tmp_path / "photos")  # so many that the signal comes in time
+        out, last = tmp_path / "parts", f"shard-{MANY - 1:05d}.safetensors"
         process = subprocess.Popen(
-            command(*arguments(out)), cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command(*arguments(out, "--images", photos)),
+            cwd=place,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         wait_for(out / "shard-00002.safetensors")
         process.send_signal(interruption)
-        _, stderr = process.communicate(timeout=60)
+        _, stderr = process.communicate(timeout=120)
         if interruption == signal.SIGINT:
             assert process.returncode == 130
             assert stderr.splitlines()[-1] == "interrupted; run the same command again to resume"
-        assert not (out / "shard-00007.safetensors").exists()
-        done = run(*arguments(out, "--quiet"))
-        assert done.returncode == 0
-        assert done.stderr == ""
-        assert_same(whole[0], out)
+        assert not (out / last).exists()
+        for folder in (out, tmp_path / "undisturbed"):
+            done = run(*arguments(folder, "--images", photos, "--quiet"))
+            assert done.returncode == 0
+            assert done.stderr == ""
+        assert_same(tmp_path / "undisturbed", out)
 
     def test_the_summary_says_what_was_written_and_nothing_is_overwritten(self, run, whole):
         out, summary = whole

@@ -108,6 +108,7 @@ MAXVIT = {
     for kind in ("block", "grid")
 }
 COATNET = _stages("stages.{}.blocks.{}.attn", [0, 0, 5, 2], [0, 0, 8, 16])
+COATNET |= {"stages.2.blocks.0.attn": 4, "stages.3.blocks.0.attn": 8}  # the first of a stage counts its input's width
 FOUR = _blocks("blocks.{}.attn", [4, 4, 4])
 
 ZOO: dict[str, Animal] = {

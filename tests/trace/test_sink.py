@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
+from functools import cache
 from itertools import permutations
 from typing import Any
 
@@ -202,7 +203,7 @@ def run(graph: LinearGraph, recorded: Derived) -> Tensor:
     return graph.evaluate(recorded, {i: recorded[leaf.value] for i, leaf in graph.leaves.items()})
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(CHOICES)
 def test_random_graphs_keep_their_value(choices: list[int]) -> None:
     growing = grown(choices)
@@ -213,7 +214,7 @@ def test_random_graphs_keep_their_value(choices: list[int]) -> None:
         torch.testing.assert_close(run(sunk, recorded), run(graph, recorded), rtol=1e-11, atol=1e-11)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(CHOICES)
 def test_random_graphs_never_grow_leaves(choices: list[int]) -> None:
     growing = grown(choices)
@@ -298,6 +299,7 @@ POOLS: dict[str, Callable[[], Model]] = {
 }
 
 
+@cache
 def traced(name: str) -> tuple[LinearGraph, LinearGraph, Callable[[int], tuple[Tensor, Derived]]]:
     torch.manual_seed(0)
     model = POOLS[name]().double().eval()
@@ -313,6 +315,7 @@ def traced(name: str) -> tuple[LinearGraph, LinearGraph, Callable[[int], tuple[T
     return graph, sink(graph, shapes(graph, recorded)), record
 
 
+@pytest.mark.xdist_group("sink_models")
 @pytest.mark.parametrize("name", POOLS)
 @torch.no_grad()
 def test_models_keep_their_value(name: str) -> None:
@@ -323,6 +326,7 @@ def test_models_keep_their_value(name: str) -> None:
         torch.testing.assert_close(run(sunk, recorded), output, rtol=1e-11, atol=1e-11)
 
 
+@pytest.mark.xdist_group("sink_models")
 @pytest.mark.parametrize(("name", "tokens"), [("cls", 1), ("some_tokens", 3), ("slice_of_slice", 1), ("mean", 17)])
 @torch.no_grad()
 def test_leaves_shrink_to_the_tokens_that_count(name: str, tokens: int) -> None:
@@ -332,6 +336,7 @@ def test_leaves_shrink_to_the_tokens_that_count(name: str, tokens: int) -> None:
     assert lengths == {tokens}
 
 
+@pytest.mark.xdist_group("sink_models")
 @torch.no_grad()
 def test_patch_branches_that_the_class_token_never_reads_are_gone() -> None:
     graph, sunk, _ = traced("cait")

@@ -228,52 +228,61 @@ class RuleContract:
 
     def test_terms_sum_to_the_output(self, case: Case) -> None:
         for n in case.sizes:
-            run = case.graph().run(n)
+            run = case.trial if n == TRIAL else case.graph().run(n)
             _close(run(run.leaves), run.output, case)
             _close(run.output, case.call(run.operands), case)
 
-    def test_terms_are_linear(self, case: Case) -> None:
+    def test_terms_are_the_frozen_jacobian(self, case: Case) -> None:
         run = case.trial
-        a, b = run.random(1), run.random(2)
-        both = {i: 2.5 * a[i] - 0.75 * b[i] for i in a}
-        _close(run(both), 2.5 * run(a) - 0.75 * run(b), case)
+        check_linear(run, case)
+        check_jacobian(run, case)
+        check_adjoint(run, case)
+        check_vmap(run, case)
 
-    def test_map_is_the_frozen_jacobian(self, case: Case) -> None:
-        run = case.trial
-        frozen = case.formula or case.op
 
-        def reference(*operands: Tensor) -> Tensor:
-            return case.call(operands) if frozen is case.op else case.call(operands, frozen)
+def check_linear(run: Run, case: Case) -> None:
+    """The terms are additive and homogeneous in all leaves."""
+    a, b = run.random(1), run.random(2)
+    both = {i: 2.5 * a[i] - 0.75 * b[i] for i in a}
+    _close(run(both), 2.5 * run(a) - 0.75 * run(b), case)
 
-        value, expected = _jvp(reference, run, run.tangents(3)[1])
-        _close(value, run.output, case)
-        tangents = run.tangents(3)[0]
-        _close(run(tangents) if tangents else torch.zeros_like(value), expected, case)
 
-    def test_adjoint(self, case: Case) -> None:
-        run = case.trial
-        leaves = {i: x.clone().requires_grad_() for i, x in run.random(4).items()}
-        output = run(leaves)
-        q = torch.randn(output.shape, generator=torch.Generator().manual_seed(5), dtype=output.dtype)
-        grads = torch.autograd.grad(output, list(leaves.values()), q)
-        tangents = run.random(6)
-        pulled = sum(_dot(g, t) for g, t in zip(grads, tangents.values(), strict=True))
-        _close(_dot(q, run(tangents)), pulled, case)
+def check_jacobian(run: Run, case: Case) -> None:
+    """The terms are the Jacobian of the operation, or of the formula with its gates detached."""
 
-    def test_vmap_without_fallback(self, case: Case) -> None:
-        run = case.trial
-        stacks = {i: torch.stack([run.random(s)[i] for s in (7, 8)]) for i in run.leaves}
-        channels_last = {
-            i: x.movedim(2, -1).contiguous().movedim(-1, 2) if x.ndim > 3 else x for i, x in stacks.items()
-        }
-        torch._C._functorch._set_vmap_fallback_enabled(False)
-        try:
-            results = [torch.vmap(run)(x) for x in (stacks, channels_last)]
-        finally:
-            torch._C._functorch._set_vmap_fallback_enabled(True)
-        for rows in results:
-            for row, seed in zip(rows, (7, 8), strict=True):
-                _close(row, run(run.random(seed)), case)
+    def reference(*operands: Tensor) -> Tensor:
+        return case.call(operands, case.formula)
+
+    tangents, by_operand = run.tangents(3)
+    value, expected = _jvp(reference, run, by_operand)
+    _close(value, run.output, case)
+    _close(run(tangents) if tangents else torch.zeros_like(value), expected, case)
+
+
+def check_adjoint(run: Run, case: Case) -> None:
+    """One backward pass gives <q, A t> for every t."""
+    leaves = {i: x.clone().requires_grad_() for i, x in run.random(4).items()}
+    output = run(leaves)
+    q = torch.randn(output.shape, generator=torch.Generator().manual_seed(5), dtype=output.dtype)
+    grads = torch.autograd.grad(output, list(leaves.values()), q)
+    tangents = run.random(6)
+    pulled = sum(_dot(g, t) for g, t in zip(grads, tangents.values(), strict=True))
+    _close(_dot(q, run(tangents)), pulled, case)
+
+
+def check_vmap(run: Run, case: Case) -> None:
+    """A stack of values goes through at once, in any memory layout, and without a loop."""
+    rows = [run.random(seed) for seed in (7, 8)]
+    expected = torch.stack([run(row) for row in rows])
+    stacks = {i: torch.stack([row[i] for row in rows]) for i in run.leaves}
+    last = {i: x.movedim(2, -1).contiguous().movedim(-1, 2) if x.ndim > 3 else x for i, x in stacks.items()}
+    torch._C._functorch._set_vmap_fallback_enabled(False)
+    try:
+        results = [torch.vmap(run)(leaves) for leaves in (stacks, last)]
+    finally:
+        torch._C._functorch._set_vmap_fallback_enabled(True)
+    for result in results:
+        _close(result, expected, case)
 
 
 def is_source(case: Case) -> bool:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from einops.layers.torch import Rearrange
 from torch import Tensor, nn
 
+import vitdecomp
 from tests.trace.rules.contract import error_of_sum
 from vitdecomp.trace.capture import capture
 from vitdecomp.trace.walk import walk
@@ -104,6 +105,24 @@ class TransposeForScores(nn.Module):
         context = torch.matmul(F.dropout(F.softmax(scores, dim=-1), 0.1, self.training), v)
         context = context.permute(0, 2, 1, 3).contiguous()
         return self.dense(context.view(*context.size()[:-2], WIDTH))
+
+
+class Einsums(nn.Module):
+    """Weights with an axis for every head, heads merged by the output projection itself."""
+
+    def __init__(self, project: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        width = WIDTH // HEADS
+        self.qkv, self.out = (
+            nn.Parameter(torch.randn(3, WIDTH, HEADS, width)),
+            nn.Parameter(torch.randn(HEADS, width, WIDTH)),
+        )
+        self.project = project
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = torch.einsum("bnd,tdhe->tbnhe", x, self.qkv)
+        pattern = torch.einsum("bnhe,bmhe->bhnm", q, k).softmax(-1)
+        return self.project(torch.einsum("bhnm,bmhe->bnhe", pattern, v), self.out)
 
 
 class Spectral(nn.Module):
@@ -235,6 +254,8 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "packed": lambda: Net(Packed()),
     "functional": lambda: Net(Functional()),
     "hugging_face": lambda: Net(TransposeForScores()),
+    "einsum": lambda: Net(Einsums(lambda x, w: torch.einsum("bnhe,heo->bno", x, w))),
+    "tensordot": lambda: Net(Einsums(lambda x, w: torch.tensordot(x, w, dims=2))),
     "global_filter": lambda: Net(Spectral(), head=Unit()),
     "fourier": lambda: Net(Fourier()),
     "pyramid": lambda: Net(Pyramid()),
@@ -259,3 +280,11 @@ def test_every_operation_has_a_rule_and_the_leaves_sum_to_the_output(name: str) 
     graph = walk(captured)
     for n in (3, 5):
         assert error_of_sum(captured, graph, torch.randn(n, 3, 16, 16, dtype=torch.float64)) < 1e-12
+
+
+@pytest.mark.parametrize("name", ["einsum", "tensordot", "functional", "packed"])
+def test_heads_are_found_whatever_merges_them(name: str) -> None:
+    torch.manual_seed(0)
+    decomposer = vitdecomp.Decomposer(MODELS[name]().double().eval())
+    decomposer.fit(torch.randn(2, 3, 16, 16, dtype=torch.float64))
+    assert list(decomposer.report_.heads.values()) == [HEADS]

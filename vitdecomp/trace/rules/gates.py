@@ -41,7 +41,7 @@ def _elements_of(node: fx.Node) -> fx.Node | None:
         return node.all_input_nodes[0]
     moving = [x for x in node.all_input_nodes if varies(x)]
     pointwise = torch.Tag.pointwise in getattr(node.target, "tags", ())
-    return moving[0] if pointwise and len(moving) == 1 and node.op == "call_function" else None
+    return moving[0] if pointwise and len(moving) == 1 and shape(moving[0]) == shape(node) else None
 
 
 def is_elementwise(op: Op, mask: Any) -> bool:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
+from string import ascii_letters
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx
 
-from vitdecomp.trace.rule import Op, Term, data, nonlinear, register_rule, shape, varies
+from vitdecomp.trace.rule import Op, Term, data, gate, nonlinear, register_rule, shape, varies
 
 aten = torch.ops.aten
 
@@ -46,7 +47,7 @@ def addmm(op: Op, c: Any, a: fx.Node, b: fx.Node, beta: Any = 1, alpha: Any = 1)
 
 
 @register_rule(
-    aten.inner, aten.outer, aten.ger, aten.dot, aten.vdot, aten.kron, aten.tensordot, aten.cross,
+    aten.inner, aten.outer, aten.ger, aten.dot, aten.vdot, aten.kron, aten.cross,
     aten.linalg_cross, aten.linalg_vecdot,
 )  # fmt: skip
 def bilinear_form(op: Op, a: fx.Node, b: fx.Node, *settings: Any, **named: Any) -> list[Term] | None:
@@ -69,13 +70,62 @@ def einsum(op: Op, equation: str, operands: Sequence[fx.Node], path: Any = None)
     moving = [i for i, x in enumerate(operands) if varies(x)]
     if len(moving) != 1:
         return None
-    others = tuple(x for i, x in enumerate(operands) if i != moving[0])
-    return [data(operands[moving[0]]).then(einsum_at, equation, moving[0], others)]
+    (place,), inputs, output = moving, *letters(equation)
+    others = tuple(x for i, x in enumerate(operands) if i != place)
+    if len(others) == 1 and "." not in equation and len(summed_letters(inputs, output, place)) > 1:
+        return [_merged(operands[place], others[0], inputs, output, place)]
+    return [data(operands[place]).then(einsum_at, f"{','.join(inputs)}->{output}", place, others)]
+
+
+def _merged(x: fx.Node, other: fx.Node, inputs: Sequence[str], output: str, place: int) -> Term:
+    """A sum over several axes (heads and their channels, say) as a sum over one: the channels of a projection."""
+    summed = summed_letters(inputs, output, place)
+    (own, x_order), (rest, order) = (_summed_last(inputs[i], summed) for i in (place, 1 - place))
+    term = data(x).then(torch.permute, x_order).then(torch.flatten, len(own))
+    one = next(letter for letter in ascii_letters if letter not in own + rest + output)
+    return term.then(einsum_at, f"{own}{one},{rest}{one}->{output}", 0, (gate(flatten_last, other, order, len(rest)),))
+
+
+def _summed_last(own: str, summed: str) -> tuple[str, tuple[int, ...]]:
+    """The other letters, and the order of axes that puts the summed ones behind them."""
+    free = "".join(x for x in own if x not in summed)
+    return free, tuple(own.index(x) for x in free + summed)
+
+
+def flatten_last(x: Tensor, order: Sequence[int], start: int) -> Tensor:
+    """The axes in another order, from one on as one axis."""
+    return x.permute(tuple(order)).flatten(start)
 
 
 def einsum_at(x: Tensor, equation: str, place: int, others: Sequence[Tensor]) -> Tensor:
     """einsum with x as one of its operands."""
     return torch.einsum(equation, *others[:place], x, *others[place:])
+
+
+def letters(equation: str) -> tuple[list[str], str]:
+    """The letters of an einsum's operands and of its output, which may be left out: then all that occur once."""
+    left, arrow, output = equation.replace(" ", "").partition("->")
+    if not arrow:
+        once = sorted(x for x in set(left) if x.isalpha() and left.count(x) == 1)
+        output = ("..." if "." in left else "") + "".join(once)
+    return left.split(","), output
+
+
+def summed_letters(inputs: Sequence[str], output: str, place: int) -> str:
+    """The letters over which an operand is summed with another one, not alone."""
+    elsewhere = "".join(x for i, x in enumerate(inputs) if i != place)
+    return "".join(x for x in inputs[place] if x.isalpha() and x not in output and x in elsewhere)
+
+
+@register_rule(aten.tensordot)
+def tensordot(op: Op, a: fx.Node, b: fx.Node, axes_a: Sequence[int], axes_b: Sequence[int]) -> list[Term] | None:
+    """A sum over some axes of both operands, written as an einsum."""
+    own = list(ascii_letters[: len(shape(a))])
+    other = list(ascii_letters[len(own) : len(own) + len(shape(b))])
+    for i, j in zip(axes_a, axes_b, strict=True):
+        other[j] = own[i]
+    output = [x for x in own + other if (x in own) != (x in other)]
+    return einsum(op, f"{''.join(own)},{''.join(other)}->{''.join(output)}", [a, b])
 
 
 CONVOLUTIONS = (aten.conv1d, aten.conv2d, aten.conv3d)
@@ -112,7 +162,9 @@ def contracted_axis(fn: Any, args: Sequence[Any]) -> int | None:
 
 
 def _einsum_axis(equation: str, place: int) -> int | None:
-    inputs, _, output = equation.replace(" ", "").partition("->")
-    own = inputs.split(",")[place].replace("...", ".")
-    summed = [i for i, letter in enumerate(own) if letter not in output and letter != "."]
-    return summed[-1] - len(own) if summed else None
+    inputs, output = letters(equation)
+    own, summed = inputs[place], summed_letters(inputs, output, place)
+    if not summed:
+        return None
+    before, _, behind = own.rpartition("...")
+    return before.index(summed[-1]) if summed[-1] in before else behind.index(summed[-1]) - len(behind)
