@@ -1,0 +1,83 @@
+"""A data set on disk: a folder of pictures for each class, and a table of labels."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from vitdecomp.errors import OutputError
+from vitdecomp.files import PARTIAL, check_directory, make_directory
+from vitdecomp.scenes.factors import FACTORS
+
+if TYPE_CHECKING:
+    from vitdecomp.scenes.dataset import SceneDataset
+
+TABLE = "labels.csv"
+COLUMNS = ("path", "split", "target", "group", *FACTORS, "word", "caption")
+
+
+def write(data: SceneDataset, folder: Path, progress: Callable[[int, int], object] | None = None) -> None:
+    """Write `folder`/CLASS/INDEX.png for every picture, and `labels.csv`; the whole of it or nothing.
+
+    Args:
+        data: what to write; with masks or other formats, use `data.sample`.
+        folder: must not exist, or be empty.
+        progress: called with the number of pictures that are written and that there are.
+
+    Raises:
+        OutputError: the folder holds something, or cannot be written.
+    """
+    with whole(folder) as partial:
+        for name in data.classes:
+            make_directory(partial / name)
+        with (partial / TABLE).open("w", newline="", encoding="utf-8") as file:
+            table = csv.writer(file, lineterminator="\n")
+            table.writerow(COLUMNS)
+            for index in range(len(data)):
+                table.writerow(_write_one(data, index, partial))
+                if progress is not None:
+                    progress(index + 1, len(data))
+
+
+def _write_one(data: SceneDataset, index: int, folder: Path) -> list[str | int]:
+    sample = data.sample(index)
+    scene, target = sample.scene, data.classes[sample.labels["target"]]
+    path = f"{target}/{index:06d}.png"
+    Image.fromarray(sample.image).save(folder / path, optimize=False)
+    group = "" if scene.group is None else scene.group
+    return [path, scene.split, target, group, *scene.values.values(), scene.word or "", scene.caption]
+
+
+@contextmanager
+def whole(folder: Path) -> Iterator[Path]:
+    """A folder to write into, which takes the place of an absent or empty one only when everything is written.
+
+    Raises:
+        OutputError: the folder holds something, or cannot be written.
+    """
+    check_directory(folder)
+    if folder.is_dir() and any(folder.iterdir()):
+        raise OutputError(f"{folder} is not empty: give another folder")
+    home = folder.absolute()
+    partial = home.with_name(home.name + PARTIAL)
+    if partial.exists():
+        raise OutputError(f"{partial} is in the way: remove it, or give another folder")
+    make_directory(partial)
+    try:
+        yield partial
+        if home.exists():
+            home.rmdir()
+        partial.replace(home)
+    except OutputError:
+        raise
+    except OSError as error:
+        raise OutputError(f"cannot write {folder}: {error.strerror or error}") from error
+    finally:
+        if partial.exists():
+            shutil.rmtree(partial)
