@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterator
+import heapq
+from collections.abc import Callable, Iterable, Iterator
+from difflib import SequenceMatcher
 from typing import Generic, TypeVar
 
 from vitdecomp.errors import SpecError
 
 K = TypeVar("K")
 V = TypeVar("V")
+LIKELY = 0.6  # from this likeness on, a name may be what was meant
 
 
 class Registry(Generic[K, V]):
@@ -73,10 +75,17 @@ class Registry(Generic[K, V]):
         return iter(self._entries.values())
 
 
-def did_you_mean(word: str, known: Iterator[str] | list[str], n: int = 3) -> str:
+def did_you_mean(word: str, known: Iterable[str], n: int = 3) -> str:
     """`"; did you mean a, b?"` with the nearest known words, or what there is when nothing is near."""
     choices = list(known)
-    near = difflib.get_close_matches(word, choices, n=n, cutoff=0.5)
+    scored = [(*_likeness(word, choice), choice) for choice in choices if word]
+    near = [choice for best, _, choice in heapq.nlargest(n, scored) if best >= LIKELY]
     if near:
         return f"; did you mean {', '.join(near)}?"
     return f"; there are: {', '.join(choices[:12])}" if choices and len(choices) <= 12 else ""
+
+
+def _likeness(word: str, choice: str) -> tuple[float, float]:
+    """How near a word is to the beginning of a name or to all of it, and to all of it, from 0 to 1."""
+    whole, beginning = (SequenceMatcher(None, word, text).ratio() for text in (choice, choice[: len(word)]))
+    return max(whole, beginning), whole

@@ -296,7 +296,7 @@ def constants(case: Case) -> int:
 
 
 def _jvp(fn: Callable[..., Tensor], run: Run, tangents: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Value and Jacobian-vector product, by two backward passes: every operation that can be trained has those."""
+    """Value and Jacobian-vector product, by backward passes: every operation that can be trained has those."""
     moving = [i for i, p in enumerate(run.place) if p is not None]
     if not moving:
         return fn(*run.operands), torch.zeros_like(run.output)
@@ -308,7 +308,14 @@ def _jvp(fn: Callable[..., Tensor], run: Run, tangents: list[Tensor]) -> tuple[T
         return fn(*operands)
 
     values, directions = tuple(run.operands[i] for i in moving), tuple(tangents[i] for i in moving)
-    return torch.autograd.functional.jvp(of_data, values, directions)  # type: ignore[no-any-return]
+    try:
+        return torch.autograd.functional.jvp(of_data, values, directions)  # type: ignore[no-any-return]
+    except RuntimeError as error:  # older versions of torch cannot differentiate every backward pass again
+        if "derivative for" not in str(error):
+            raise
+    jacobians = torch.autograd.functional.jacobian(of_data, values)
+    product = sum(torch.tensordot(j, t, t.ndim) for j, t in zip(jacobians, directions, strict=True))
+    return of_data(*values), product
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

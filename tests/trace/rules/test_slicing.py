@@ -32,7 +32,8 @@ class TestSlicing(RuleContract):
         Case(aten.narrow.default, X, 1, 1, 2),
         Case(aten.narrow.default, X, -1, -2, 2),
         Case(aten.narrow.default, X, 0, -2, 2),
-        Case(aten.narrow_copy.default, X, 2, 1, 2),
+        # Its own derivative came to torch later than 2.11.
+        Case(aten.narrow_copy.default, X, 2, 1, 2, formula=torch.narrow),
         Case(aten.unbind.int, X, 1, pick=3),
         Case(aten.unbind_copy.int, X, -1, pick=0),
         Case(aten.split.Tensor, X, 4, -1, pick=1),
