@@ -118,7 +118,7 @@ class SceneDataset(Dataset[tuple[Any, int]]):
             indices: which ones.
             workers: processes that draw; 0 draws in this one.
         """
-        wanted = [self._checked(int(index)) for index in indices]
+        wanted = [self._checked(index) for index in indices]
         if workers <= 0:
             return _draw_all(self.spec, wanted)
         size = -(-len(wanted) // workers) or 1
@@ -134,7 +134,7 @@ class SceneDataset(Dataset[tuple[Any, int]]):
     def _checked(self, index: int) -> int:
         if not -self.n <= index < self.n:
             raise IndexError(f"picture {index} of {self.n}")
-        return index % self.n
+        return int(index) % self.n
 
     def _numbered(self, scene: Scene) -> dict[str, int]:
         labels = {name: FACTORS[name].index(value) for name, value in scene.values.items()}

@@ -30,7 +30,7 @@ COLOURS: Mapping[str, tuple[tuple[Rgb, Rgb, Rgb], tuple[Rgb, Rgb]]] = MappingPro
 def tones(colour: str, dice: Dice) -> tuple[Colour, Colour]:
     """The main tone of a colour, between its shades, and a dark or a light one beside it."""
     shades, partners = COLOURS[colour]
-    weights = [dice.uniform(0.05, 1) for _ in shades]
+    weights = [dice.uniform(0.05, 1.0) for _ in shades]
     total = weights[0] + weights[1] + weights[2]
     partner, away = dice.pick(partners), dice.uniform(0.85, 1.1)
     main = [(weights[0] * a + weights[1] * b + weights[2] * c) / (255 * total) for a, b, c in zip(*shades, strict=True)]
@@ -91,7 +91,7 @@ def fill(colour: str, pattern: str, radius: float, centre: tuple[float, float], 
     main, second = tones(colour, dice)
     texture, base, slope = PATTERNS[pattern]
     period = (base + slope * radius) * dice.uniform(0.88, 1.12)
-    cosine, sine = turned(dice.uniform(-1, 1))
+    cosine, sine = turned(dice.uniform(-1.0, 1.0))
     u = along(cosine / period, sine / period, *centre) + dice.uniform()
     v = along(-sine / period, cosine / period, *centre) + dice.uniform()
     share = texture(u, v, period * 0.3)
@@ -99,7 +99,7 @@ def fill(colour: str, pattern: str, radius: float, centre: tuple[float, float], 
         share = 1 - share
     one = flat(main)
     surface = one + (flat(second) - one) * share
-    cosine, sine = turned(dice.uniform(-1, 1))
+    cosine, sine = turned(dice.uniform(-1.0, 1.0))
     slope = dice.uniform(0.08, 0.16) / radius
     shaded: Planes = surface * (1 + along(cosine * slope, sine * slope, *centre))
     return shaded

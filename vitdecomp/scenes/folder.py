@@ -23,7 +23,7 @@ COLUMNS = ("path", "split", "target", "group", *FACTORS, "word", "caption")
 
 
 def write(data: SceneDataset, folder: Path, progress: Callable[[int, int], object] | None = None) -> None:
-    """Write `folder`/CLASS/INDEX.png for every picture, and `labels.csv`; the whole of it or nothing.
+    """Write `folder`/CLASS/INDEX.png for every picture, and `labels.csv`: the whole of it or nothing.
 
     Args:
         data: what to write; with masks or other formats, use `data.sample`.
@@ -33,21 +33,19 @@ def write(data: SceneDataset, folder: Path, progress: Callable[[int, int], objec
     Raises:
         OutputError: the folder holds something, or cannot be written.
     """
-    with whole(folder) as partial:
-        for name in data.classes:
-            make_directory(partial / name)
-        with (partial / TABLE).open("w", newline="", encoding="utf-8") as file:
-            table = csv.writer(file, lineterminator="\n")
-            table.writerow(COLUMNS)
-            for index in range(len(data)):
-                table.writerow(_write_one(data, index, partial))
-                if progress is not None:
-                    progress(index + 1, len(data))
+    with whole(folder) as partial, (partial / TABLE).open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(COLUMNS)
+        for index in range(len(data)):
+            table.writerow(_write_one(data, index, partial))
+            if progress is not None:
+                progress(index + 1, len(data))
 
 
 def _write_one(data: SceneDataset, index: int, folder: Path) -> list[str | int]:
     sample = data.sample(index)
     scene, target = sample.scene, data.classes[sample.labels["target"]]
+    make_directory(folder / target)
     path = f"{target}/{index:06d}.png"
     Image.fromarray(sample.image).save(folder / path, optimize=False)
     group = "" if scene.group is None else scene.group

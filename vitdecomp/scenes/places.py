@@ -45,7 +45,7 @@ def _scatter(onto: Plane, dice: Dice, count: int, stamp: tuple[tuple[int, int, f
 def _water(dice: Dice) -> tuple[Plane, Plane]:
     """Waves across the picture, wider towards the bottom, with glints."""
     swell = cloudy(dice)
-    far = 900 / (rows() + dice.uniform(34, 46))
+    far = 900 / (rows() + dice.uniform(34.0, 46.0))
     phase = dice.uniform() + wave(columns() * dice.uniform(0.03, 0.05) + dice.uniform()) * 0.22
     crest = wave(far * dice.uniform(0.5, 0.62) + swell * 1.5 + phase)
     tone = 0.42 + crest * 0.22 + (swell - 0.5) * 0.4
@@ -57,9 +57,9 @@ def _forest(dice: Dice) -> tuple[Plane, Plane]:
     mist = cloudy(dice)
     tone = 0.82 + (mist - 0.5) * 0.25 + np.zeros_like(mist)
     for horizon, shade in ((-4.0, 0.62), (14.0, 0.4), (32.0, 0.16)):
-        period = dice.uniform(13, 18)
+        period = dice.uniform(13.0, 18.0)
         at = columns() / period + dice.uniform()
-        tops = np.array([dice.uniform(-7, 9) for _ in range(8)], dtype=np.float32)
+        tops = np.array([dice.uniform(-7.0, 9.0) for _ in range(8)], dtype=np.float32)
         height = rows() - horizon - tops[np.floor(at).astype(np.int64) % 8]
         width = height * 0.2 + fraction(height / 8) * 3.4 - 0.6
         tree = ramp(width - np.abs(fraction(at) - 0.5) * period + 0.5) * ramp(height)
@@ -71,7 +71,7 @@ def _sand(dice: Dice) -> tuple[Plane, Plane]:
     """Dunes with fine slanting ripples, and grains."""
     dune = cloudy(dice)
     cosine, sine = turned(dice.uniform(0.25, 0.5) * dice.pick((-1, 1)))
-    period = dice.uniform(5, 6.5)
+    period = dice.uniform(5.0, 6.5)
     ripple = fraction(along(sine / period, cosine / period) + dune * 2.2 + dice.uniform())
     tone = 0.42 + (dune - 0.5) * 0.8 + ripple * 0.24
     grains = np.zeros_like(tone)
@@ -81,7 +81,7 @@ def _sand(dice: Dice) -> tuple[Plane, Plane]:
 
 def _brick(dice: Dice) -> tuple[Plane, Plane]:
     """Courses of bricks, each brick of its own tone, in mortar."""
-    high, wide = dice.uniform(7, 9), dice.uniform(14, 18)
+    high, wide = dice.uniform(7.0, 9.0), dice.uniform(14.0, 18.0)
     y = rows() / high + dice.uniform()
     course = np.floor(y)
     x = columns() / wide + course * 0.5 + dice.uniform()
@@ -97,8 +97,8 @@ def _brick(dice: Dice) -> tuple[Plane, Plane]:
 def _night(dice: Dice) -> tuple[Plane, Plane]:
     """A sky that is lighter towards the bottom, with a band of haze and stars."""
     haze = cloudy(dice)
-    cosine, sine = turned(dice.uniform(-1, 1))
-    band = ramp(1 - np.abs(along(cosine, sine, 32, 32) + (haze - 0.5) * 30) * 0.05)
+    cosine, sine = turned(dice.uniform(-1.0, 1.0))
+    band = ramp(1 - np.abs(along(cosine, sine, 32.0, 32.0) + (haze - 0.5) * 30) * 0.05)
     tone = rows() * 0.004 + band * haze * 0.75
     stars = np.zeros_like(tone)
     _scatter(stars, dice, 46, POINT)
@@ -111,7 +111,7 @@ def _snow(dice: Dice) -> tuple[Plane, Plane]:
     soft = cloudy(dice)
     tone = 0.28 + rows() * 0.002 + (soft - 0.5) * 0.25
     for horizon in (24.0, 38.0, 52.0):
-        hill = wave(columns() / dice.uniform(44, 70) + dice.uniform()) * dice.uniform(3, 6)
+        hill = wave(columns() / dice.uniform(44.0, 70.0) + dice.uniform()) * dice.uniform(3.0, 6.0)
         depth = rows() - horizon - hill - soft * 5
         tone = tone + (0.98 - depth * 0.024 + (soft - 0.5) * 0.2 - tone) * ramp(depth + 0.5)
     flakes = np.zeros_like(tone)
@@ -207,7 +207,7 @@ PLACES: Mapping[str, tuple[Texture, tuple[tuple[Rgb, Rgb, Rgb, Rgb], ...]]] = Ma
                 ((62, 76, 122), (122, 140, 184), (204, 214, 234), (250, 252, 255)),
                 ((28, 34, 72), (64, 76, 124), (122, 136, 184), (226, 232, 250)),
                 ((70, 90, 98), (112, 134, 140), (176, 194, 196), (246, 250, 250)),
-                ((128, 96, 84), (186, 148, 124), (238, 208, 178), (255, 248, 236)),
+                ((142, 122, 122), (192, 168, 158), (244, 228, 212), (255, 252, 246)),
                 ((76, 72, 84), (120, 116, 126), (178, 174, 182), (248, 248, 250)),
             ),
         ),

@@ -69,8 +69,8 @@ def _place(scene: Scene, dice: Dice) -> Body:
     """The main object in its cell of the 3 x 3 grid."""
     radius = RADIUS[scene.size] * dice.uniform(0.95, 1.05)
     down, across = divmod(FACTORS["position"].index(scene.position), 3)
-    away = [(step - 1) * (31.5 - radius) * dice.uniform(0.86, 1) for step in (across, down)]
-    x, y = (32 + far + (0 if far else dice.uniform(-2, 2)) for far in away)
+    away = [(step - 1) * (31.5 - radius) * dice.uniform(0.86, 1.0) for step in (across, down)]
+    x, y = (32 + far + (0 if far else dice.uniform(-2.0, 2.0)) for far in away)
     return _body(scene.shape, x, y, radius, dice)
 
 
@@ -93,7 +93,7 @@ def _put(picture: Planes, body: Body, surface: tuple[str, str], dice: Dice) -> P
 
 def _bar(picture: Planes, behind: Planes, body: Body, dice: Dice) -> tuple[Planes, Plane]:
     """A bar of the background's stuff in front of the object, over at most a fifth of it."""
-    cosine, sine = turned(dice.uniform(-1, 1))
+    cosine, sine = turned(dice.uniform(-1.0, 1.0))
     distance = np.abs(along(cosine, sine, body.x, body.y) - body.radius * dice.uniform(-0.45, 0.45))
     half = body.radius * dice.uniform(0.1, 0.14)
     inside = body.distance < 0
@@ -118,7 +118,7 @@ def _word(picture: Planes, word: str, body: Body, dice: Dice) -> tuple[Planes, P
     board[top : top + high, left : left + wide] = 1
     if dice.chance(0.4):
         board = _thick(letters)
-    paper, pen = dice.uniform(0.88, 1), dice.uniform(0, 0.15)
+    paper, pen = dice.uniform(0.88, 1.0), dice.uniform(0.0, 0.15)
     if dice.chance(0.3):
         paper, pen = pen, paper
     return picture + (paper - picture) * board + (pen - paper) * letters, board
@@ -135,9 +135,9 @@ def _light(picture: Planes, dice: Dice) -> Planes:
     """A light of some tint, brighter on one side."""
     bright = dice.uniform(0.8, 1.12)
     tint = flat((bright * dice.uniform(0.93, 1.07), bright, bright * dice.uniform(0.93, 1.07)))
-    cosine, sine = turned(dice.uniform(-1, 1))
+    cosine, sine = turned(dice.uniform(-1.0, 1.0))
     slope = dice.uniform(-0.004, 0.004)
-    result: Planes = picture * tint * (1 + along(cosine * slope, sine * slope, 32, 32))
+    result: Planes = picture * tint * (1 + along(cosine * slope, sine * slope, 32.0, 32.0))
     return result
 
 

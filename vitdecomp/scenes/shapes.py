@@ -74,7 +74,7 @@ def _heart(x: Plane, y: Plane) -> Plane:
 
 
 def _moon(x: Plane, y: Plane) -> Plane:
-    return np.maximum(_length(x + 0.12, y) - 0.95, 0.82 - _length(x - 0.5, y + 0.1))
+    return np.maximum(_length(x - 0.24, y) - 0.95, 0.84 - _length(x - 0.83, y + 0.09))
 
 
 def _hexagon(x: Plane, y: Plane) -> Plane:
