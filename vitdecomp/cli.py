@@ -183,6 +183,29 @@ def demo(
         show_demo(_stdout(), result)
 
 
+@verb
+def scenes(
+    *,
+    out: Annotated[Path, typer.Option(help="Folder for the pictures; must not exist, or be empty.")],
+    n: Annotated[int, typer.Option("--n", min=1, help="How many pictures.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the pictures.")] = 0,
+    split: Annotated[str, typer.Option(help="train, val or test; no two share a picture.")] = "test",
+    subset: Annotated[str, typer.Option(help="plain, waterbirds, celeba or typographic.")] = "plain",
+    word_probability: Annotated[float, typer.Option(help="How often a word is written over a picture.")] = 0.0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Draw small labelled pictures, the same everywhere: a folder for each class, and labels.csv."""
+    with _progress("drawing", quiet) as progress:
+        summary = commands.write_scenes(
+            out, n=n, seed=seed, split=split, subset=subset, word_probability=word_probability, progress=progress
+        )
+    if as_json:
+        typer.echo(json.dumps(summary, indent=1))
+    else:
+        typer.echo(f"{summary['pictures']} pictures in {len(summary['classes'])} classes: {out}")
+
+
 def _stdout() -> Console:
     return Console(highlight=False, soft_wrap=False)
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from vitdecomp.adapter import adapters
 from vitdecomp.decompose import Decomposer
 from vitdecomp.engine.units import BY, By
@@ -18,6 +20,7 @@ from vitdecomp.manifest import Manifest, weights_checksum
 from vitdecomp.prepare import Request, prepare
 from vitdecomp.registry import did_you_mean
 from vitdecomp.report import Report
+from vitdecomp.scenes import SceneDataset
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -112,6 +115,38 @@ def extract(request: Request, job: Extraction, loading: Loading, progress: Progr
     ).resumed(earlier)
     done = write_shards(dec, manifest, job.out, ready=ready, loading=loading, progress=progress)
     return _summary(done, job.out)
+
+
+def write_scenes(
+    out: Path,
+    *,
+    n: int,
+    seed: int,
+    split: str,
+    subset: str,
+    word_probability: float,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Write small labelled pictures.
+
+    Returns:
+        A summary in plain values.
+
+    Raises:
+        SpecError: no such split or subset, or no probability.
+        OutputError: the folder holds something, or cannot be written.
+    """
+    data = SceneDataset(n, seed, split, subset, word_probability=word_probability)
+    data.write(out, progress)
+    counts = np.bincount(data.labels["target"], minlength=len(data.classes)).tolist()
+    return {
+        "out": str(out),
+        "pictures": n,
+        "seed": seed,
+        "split": split,
+        "subset": subset,
+        "classes": dict(zip(data.classes, counts, strict=True)),
+    }
 
 
 def parse_by(text: str) -> By:
