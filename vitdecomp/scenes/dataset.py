@@ -116,7 +116,7 @@ class SceneDataset(Dataset[tuple[Any, int]]):
 
         Args:
             indices: which ones.
-            workers: processes that draw; 0 draws in this one.
+            workers: processes that draw; 0 draws in this one. A script needs `if __name__ == "__main__":` for more.
         """
         wanted = [self._checked(index) for index in indices]
         if workers <= 0:
