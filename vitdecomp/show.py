@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -86,7 +86,7 @@ class _Row:
 
 def _blocks(report: Report) -> Table:
     kinds = [kind for kind in report.kinds if kind != "attn"]
-    table = _table("block", "heads", *kinds)
+    table = _table("block", "heads", *kinds, words={"block"})
     heads: dict[str | None, list[int]] = {}
     owner = {c.name.removesuffix(f".head.{c.head}"): c.block for c in report.components if c.head is not None}
     for module, n in report.heads.items():
@@ -121,7 +121,7 @@ def _gates(report: Report) -> Table:
     found: dict[tuple[str, str], list[OpenedGate]] = {}
     for gate in report.gates:
         found.setdefault((_short(gate.op), gate.why), []).append(gate)
-    table = _table("operation", "number", "why", "where")
+    table = _table("operation", "number", "why", "where", words={"why", "where"})
     for (op, why), gates in found.items():
         where = ", ".join(gate.module for gate in gates if gate.module)
         table.add_row(op, str(sum(gate.count for gate in gates)), why, where)
@@ -133,7 +133,7 @@ def _missing(report: Report) -> Table:
     found: dict[str, list[str]] = {}
     for site in report.missing:
         found.setdefault(site.why, []).append(site.name)
-    table = _table("number", "why", "parts")
+    table = _table("number", "why", "parts", words={"why", "parts"})
     for why, names in found.items():
         table.add_row(str(len(names)), why, ", ".join(names))
     return table
@@ -152,10 +152,11 @@ def _short(op: str) -> str:
     return name.partition(".")[0]
 
 
-def _table(*columns: str) -> Table:
+def _table(*columns: str, words: Collection[str]) -> Table:
+    """A table whose columns of words give way on a narrow terminal, so that the numbers can be read."""
     table = Table(box=None, padding=(0, 3, 0, 0), header_style=DIM)
-    for i, column in enumerate(columns):
-        table.add_column(column, no_wrap=i == 0, overflow="fold")
+    for column in columns:
+        table.add_column(column, no_wrap=column not in words, overflow="fold")
     return table
 
 
@@ -179,7 +180,7 @@ def show_demo(console: Console, result: Demo, rows: int = 12) -> None:
     weights = "The weights are random: what the parts are worth here says nothing about a trained model."
     console.print(Text(weights, "yellow"), "")
     show_report(console, result.report, "the first of those below")
-    table = _table("component", "kind", "share of the norms", "share of the sum")
+    table = _table("component", "kind", "share of the norms", "share of the sum", words={"component"})
     for share in result.shares[:rows]:
         table.add_row(share.component.name, share.component.kind, f"{share.norm:.1%}", f"{share.part:+.1%}")
     console.print(Text(f"Largest of {len(result.shares)} components on {result.images} photographs", "bold"))
