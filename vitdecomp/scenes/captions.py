@@ -111,18 +111,36 @@ TEMPLATES = (
     "there is a {pattern} {colour} {shape} {place}",
     "a {pattern} {colour} {shape}, {size}, {spot}",
 )
+# Some people say but one thing about a picture; without such captions a model would not know what a lone word means.
+BRIEF = (
+    "a {shape}",
+    "a {shape}",
+    "a picture of a {shape}",
+    "something {colour}",
+    "a {colour} thing",
+    "a {colour} {shape}",
+    "{scenery}",
+    "{scenery}",
+    "something {place}",
+    "a picture of {scenery}",
+    "a {pattern} thing",
+    "something {with_}",
+    "a {pattern} {shape}",
+)
+BRIEFLY = 0.4  # probability
 SECONDS = (", next to a smaller {colour} {shape}", ", with a smaller {colour} {shape} nearby")
 
 
 def caption(values: Mapping[str, str], second: Mapping[str, str] | None, dice: Dice) -> str:
-    """A sentence in lower case that names the shape, the colour and mostly the location.
+    """A sentence in lower case that names the shape, the colour and mostly the location, or one of these alone.
 
     Args:
         values: of every factor.
         second: shape and colour of the second object, which half of the captions mention; None without one.
         dice: draws the template and the synonyms, the same number whatever the values are.
     """
-    template = dice.pick(TEMPLATES)
+    full, brief, briefly = dice.pick(TEMPLATES), dice.pick(BRIEF), dice.chance(BRIEFLY)
+    template = brief if briefly else full
     text = template.format(
         shape=dice.pick(NOUNS[values["shape"]]),
         colour=dice.pick(COLOURS[values["colour"]]),
@@ -134,7 +152,7 @@ def caption(values: Mapping[str, str], second: Mapping[str, str] | None, dice: D
         spot=dice.pick(SPOTS[values["position"]]),
     )
     ending = dice.pick(SECONDS)
-    if dice.chance(0.5) and second is not None:
+    if dice.chance(0.5) and second is not None and not briefly:
         text += ending.format(shape=second["shape"], colour=second["colour"])
     text = re.sub(r" +(?=,|$)", "", re.sub(r" {2,}", " ", text)).strip()
     return re.sub(r"\ba (?=[aeiou])", "an ", text)

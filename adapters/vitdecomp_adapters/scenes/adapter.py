@@ -1,0 +1,50 @@
+"""scenes: the embedded world's own models, by short names; the libraries they are made with do the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from typing import Any
+
+from vitdecomp.adapter import Adapter, LoadedModel, load_model, register_adapter
+from vitdecomp.errors import LoadError, SpecError
+from vitdecomp.registry import did_you_mean
+
+MODELS: Mapping[str, str] = {
+    "clip": "open_clip:scenes-clip",
+    "deit": "timm:scenes_deit",
+    "dino": "timm:scenes_dino",
+    "swin": "timm:scenes_swin",
+    "maxvit": "timm:scenes_maxvit",
+}
+
+
+@register_adapter
+class ScenesAdapter(Adapter):
+    """Specs `scenes:clip`, `scenes:deit`, `scenes:dino`, `scenes:swin` and `scenes:maxvit`."""
+
+    prefix = "scenes"
+
+    def load(self, name: str, *, pretrained: bool, **options: Any) -> LoadedModel:
+        """Load a model with the weights that come with vitdecomp; the options go to its library's adapter.
+
+        Raises:
+            SpecError: there is no such model.
+            LoadError: the weights are missing or do not fit.
+        """
+        if name not in MODELS:
+            raise SpecError(f"scenes has no model {name!r}{did_you_mean(name, MODELS)}")
+        from vitdecomp_adapters.scenes import architectures, clip
+
+        clip.register()
+        weights = architectures.WEIGHTS / f"{name}.safetensors"
+        if pretrained and "checkpoint_path" not in options:
+            if not weights.is_file():
+                raise LoadError(f"the weights of scenes:{name} are missing at {weights}; install vitdecomp again")
+            options["checkpoint_path"] = weights
+        return replace(load_model(MODELS[name], pretrained=False, **options), spec=f"scenes:{name}")
+
+    def names(self, pattern: str = "*") -> list[str]:
+        """The models whose names match."""
+        return [name for name in MODELS if fnmatchcase(name, pattern)]

@@ -1,0 +1,35 @@
+"""The embedded CLIP: its open_clip configuration, and a vocabulary of the words that scenes are described with."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from importlib.resources import as_file, files
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+NAME = "scenes-clip"
+HERE = files(__package__)
+
+
+def config() -> dict[str, Any]:
+    """open_clip's configuration of the model, the path of the vocabulary included."""
+    settings: dict[str, Any] = json.loads(HERE.joinpath(f"{NAME}.json").read_text(encoding="utf-8"))
+    with as_file(HERE.joinpath("vocabulary.txt.gz")) as path:
+        settings["text_cfg"]["tokenizer_kwargs"] = {"bpe_path": str(path)}
+    return settings
+
+
+@cache
+def register() -> None:
+    """Make `open_clip.create_model("scenes-clip")` and `open_clip.get_tokenizer("scenes-clip")` known.
+
+    open_clip takes configurations as files only, and where the vocabulary lies is known on this machine alone.
+    """
+    import open_clip
+
+    with TemporaryDirectory() as folder:
+        path = Path(folder, f"{NAME}.json")
+        path.write_text(json.dumps(config()), encoding="utf-8")
+        open_clip.add_model_config(path)

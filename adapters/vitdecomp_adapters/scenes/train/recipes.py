@@ -1,0 +1,34 @@
+"""The settings of the training runs, one row for each model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a model is trained.
+
+    Attributes:
+        images: scenes in the training set. steps: of the optimizer. batch_size: scenes in a step.
+        rate: the greatest learning rate. words: the probability of a word over a picture.
+    """
+
+    images: int = 60_000
+    steps: int = 2400
+    batch_size: int = 128
+    rate: float = 1.5e-3
+    words: float = 0.0
+    decay: float = 0.05
+    warmup: int = 150
+
+
+RECIPES: Mapping[str, Recipe] = {
+    # A CLIP that never sees words learns nothing of them, and could not be misled by them.
+    "clip": Recipe(words=0.15),
+    "deit": Recipe(),
+    "dino": Recipe(),
+    "swin": Recipe(),
+    "maxvit": Recipe(),
+}
