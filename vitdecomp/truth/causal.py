@@ -8,7 +8,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,8 +91,8 @@ def causal_matrix(
     def scores(x: Float64[Tensor, "n d"], reader: Probe) -> Float64[np.ndarray, " factor"]:
         return np.array([read.score for read in halves.read(reader, x, factors).values()])
 
-    def without(rows: Iterable[int]) -> Float64[np.ndarray, " factor"]:
-        removed = c.values[:, list(rows)].to(whole).sum(1)
+    def without(rows: Sequence[int]) -> Float64[np.ndarray, " factor"]:
+        removed = c.values[:, rows].to(whole).sum(1)
         left = whole - removed + removed.mean(0)
         return scores(left, halves.fit(left, factors) if refit else probe)
 
@@ -105,6 +105,6 @@ def causal_matrix(
     for i, rows in enumerate(chosen):
         if len(rows) > len(computed):
             raise InputError(f"{len(rows)} components to ablate, but only {len(computed)} are not constant")
-        left = [without(source.choice(computed, len(rows), replace=False))[i] for _ in range(draws)]
+        left = [without(source.choice(computed, len(rows), replace=False).tolist())[i] for _ in range(draws)]
         control[i] = before[i] - np.mean(left)
     return Causal(tuple(factors), before, after, control)
