@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
+import networkx as nx
 import torch
 from torch import fx
 
+from vitdecomp.trace.capture import Captured
 from vitdecomp.trace.linear_graph import CONSTANT
 from vitdecomp.trace.naming import owner
 from vitdecomp.trace.paths import LinearPaths, Part
@@ -67,6 +69,7 @@ class _View:
             leaves[p.leaf].node: p for p in paths.parts if leaves[p.leaf].kind != CONSTANT
         }
         self.behind = {behind(node): part for node, part in self.parts.items()}
+        self.stem = stem(paths.captured, set(self.parts))
 
     def attention(self, node: fx.Node) -> Site:
         if node in self.behind:
@@ -91,6 +94,8 @@ class _View:
 
     def _in_stem(self, node: fx.Node) -> bool:
         """Whether everything that a node computes goes through the embedding."""
+        if node in self.stem:
+            return True
         ahead = self._first_parts(node)
         return bool(ahead) and ahead <= self.paths.trunk.stem
 
@@ -113,6 +118,27 @@ class _View:
             else:
                 frontier.extend(here.users)
         return found
+
+
+def stem(captured: Captured, parts: Set[fx.Node]) -> frozenset[fx.Node]:
+    """What makes the tokens of a model whose image has no linear path to the output, as with a class token.
+
+    All that the image does goes through one node there, in front of the first attention. Only where that attention
+    is a part is it right to stop: else something between the two could not be crossed.
+    """
+    flow = nx.DiGraph((i, n) for n in captured.module.graph.nodes if varies(n) for i in n.all_input_nodes if varies(i))
+    attentions = [n for n in attention_sites(captured.module.graph) if n in flow]
+    first = [n for n in attentions if not nx.ancestors(flow, n).intersection(attentions)]
+    if not first or captured.output not in flow or not all(_leads_to(n, parts) for n in first):
+        return frozenset()
+    gate, above = captured.output, nx.immediate_dominators(flow, captured.image)
+    while gate != captured.image and (nx.ancestors(flow, gate) | {gate}) & {*attentions, *parts}:
+        gate = above[gate]
+    return frozenset(nx.ancestors(flow, gate))
+
+
+def _leads_to(attention: fx.Node, parts: Set[fx.Node]) -> bool:
+    return any(behind(part) is attention for part in parts)
 
 
 def _block_name(node: fx.Node) -> str | None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from timm.layers import PatchEmbed
+from timm.layers.patch_embed import PatchEmbed
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from timm.models.maxxvit import MaxxVit, MaxxVitCfg, MaxxVitTransformerCfg
 from timm.models.swin_transformer import SwinTransformer
@@ -39,8 +40,8 @@ class ConvStem(PatchEmbed):
     def __init__(self, *, in_chans: int = 3, embed_dim: int = 128, **options: Any) -> None:
         super().__init__(in_chans=in_chans, embed_dim=embed_dim, **options)
         widths = (in_chans, embed_dim // 4, embed_dim // 2)
-        steps = [step for a, b in zip(widths, widths[1:], strict=False) for step in _convolution(a, b)]
-        self.proj: nn.Module = nn.Sequential(*steps, nn.Conv2d(widths[-1], embed_dim, 3, 2, 1))
+        steps = [step for a, b in pairwise(widths) for step in _convolution(a, b)]
+        self.proj = nn.Sequential(*steps, nn.Conv2d(widths[-1], embed_dim, 3, 2, 1))  # type: ignore[assignment]
 
 
 def _convolution(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
@@ -79,7 +80,7 @@ default_cfgs = generate_default_cfgs(
 
 def _vit(name: str, pretrained: bool, options: dict[str, Any]) -> nn.Module:
     settings = {"img_size": SIZE, "embed_layer": partial(ConvStem), **VIT, **options}
-    return build_model_with_cfg(VisionTransformer, name, pretrained, **settings)  # type: ignore[no-any-return]
+    return build_model_with_cfg(VisionTransformer, name, pretrained, **settings)
 
 
 @register_model
@@ -104,11 +105,11 @@ def scenes_clip_image(pretrained: bool = False, **options: Any) -> nn.Module:
 def scenes_swin(pretrained: bool = False, **options: Any) -> nn.Module:
     """A Swin of three stages, trained on the classes of the embedded world."""
     settings = {"img_size": SIZE, **SWIN, **options}
-    return build_model_with_cfg(SwinTransformer, "scenes_swin", pretrained, **settings)  # type: ignore[no-any-return]
+    return build_model_with_cfg(SwinTransformer, "scenes_swin", pretrained, **settings)
 
 
 @register_model
 def scenes_maxvit(pretrained: bool = False, **options: Any) -> nn.Module:
     """A MaxViT of three stages, trained on the classes of the embedded world."""
     settings = {"img_size": SIZE, "model_cfg": MAXVIT, **options}
-    return build_model_with_cfg(MaxxVit, "scenes_maxvit", pretrained, **settings)  # type: ignore[no-any-return]
+    return build_model_with_cfg(MaxxVit, "scenes_maxvit", pretrained, **settings)

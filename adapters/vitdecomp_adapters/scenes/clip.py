@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 NAME = "scenes-clip"
-HERE = files(__package__)
+HERE = files("vitdecomp_adapters.scenes")
 
 
 def config() -> dict[str, Any]:

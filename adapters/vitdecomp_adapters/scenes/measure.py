@@ -38,9 +38,13 @@ def measure(name: str, module: nn.Module, n: int = 4000, seed: int = SEED) -> di
     """Accuracies by name: `probe.FACTOR` for every model, `zero_shot.FACTOR` for the CLIP.
 
     Args:
-        name: of the embedded model. module: the model.
+        name: of the embedded model.
+        module: the model.
         n: scenes that the probes are fitted to; half as many are tested on.
         seed: of the scenes.
+
+    Returns:
+        Between 0 and 1 each.
     """
     fitted, held_out = SceneDataset(n, seed, "val"), SceneDataset(n // 2, seed, "test")
     x, y = embeddings(module, fitted), embeddings(module, held_out)

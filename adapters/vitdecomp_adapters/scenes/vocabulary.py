@@ -6,6 +6,7 @@ import gzip
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 Merge = tuple[str, str]
@@ -25,7 +26,7 @@ def merges(texts: Iterable[str], size: int) -> list[Merge]:
     while len(found) < size - SPECIAL:
         pairs = Counter[Merge]()
         for word, pieces in words.items():
-            for pair in zip(pieces, pieces[1:], strict=False):
+            for pair in pairwise(pieces):
                 pairs[pair] += counts[word]
         if not pairs:
             break

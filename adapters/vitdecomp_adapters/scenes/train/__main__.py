@@ -54,7 +54,7 @@ def _recipe(name: str, **changes: int | None) -> Recipe:
     if name not in RECIPES:
         raise SpecError(f"no embedded model {name!r}{did_you_mean(name, RECIPES)}")
     wanted = {key: value for key, value in changes.items() if value is not None}
-    recipe = replace(RECIPES[name], **wanted)  # type: ignore[arg-type]
+    recipe = replace(RECIPES[name], **wanted)
     if recipe.images < recipe.batch_size:
         raise SpecError(f"{recipe.images} scenes are fewer than the {recipe.batch_size} of one batch")
     return recipe

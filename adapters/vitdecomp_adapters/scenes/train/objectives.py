@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import timm
 import torch
@@ -67,7 +68,7 @@ class Contrastive(Objective):
     @torch.no_grad()
     def after_step(self, progress: float) -> None:
         """Keep the temperature within its bounds."""
-        self.model.logit_scale.clamp_(0, 4.6052)  # type: ignore[union-attr, operator]
+        self.model.logit_scale.clamp_(0, 4.6052)  # type: ignore[operator]
 
 
 def same(texts: Tensor) -> Float[Tensor, "n n"]:
@@ -121,8 +122,8 @@ class Distillation(Objective):
         momentum = 1 - 0.01 * (1 + torch.cos(torch.tensor(progress * torch.pi)).item()) / 2 - 0.0005
         for mine, other in zip(self.teacher.parameters(), self.student.parameters(), strict=True):
             mine.lerp_(other, 1 - momentum)
-        for mine, other in zip(self.teacher.buffers(), self.student.buffers(), strict=True):
-            mine.copy_(other)
+        for kept, new in zip(self.teacher.buffers(), self.student.buffers(), strict=True):
+            kept.copy_(new)
 
 
 class _Projected(nn.Module):
@@ -130,8 +131,8 @@ class _Projected(nn.Module):
 
     def __init__(self, architecture: str, prototypes: int, width: int, bottleneck: int) -> None:
         super().__init__()
-        self.backbone = timm.create_model(architecture, dynamic_img_size=True)
-        d = self.backbone.num_features
+        backbone: Any = timm.create_model(architecture, dynamic_img_size=True)
+        self.backbone, d = backbone, int(backbone.num_features)
         self.head = nn.Sequential(
             nn.Linear(d, width), nn.GELU(), nn.Linear(width, width), nn.GELU(), nn.Linear(width, bottleneck)
         )
@@ -157,7 +158,8 @@ def _crowding(embeddings: Tensor) -> Tensor:
     """How near each embedding is to its nearest neighbour, as -log of the distance (KoLeo)."""
     unit = functional.normalize(embeddings, dim=-1)
     near = (unit @ unit.T).fill_diagonal_(-1).argmax(1)
-    return -((unit - unit[near]).norm(dim=-1) + 1e-6).log().mean()
+    distance: Tensor = (unit - unit[near]).norm(dim=-1)
+    return -(distance + 1e-6).log().mean()
 
 
 OBJECTIVES: Mapping[str, Callable[[], Objective]] = {

@@ -16,7 +16,7 @@ from vitdecomp_adapters.scenes.measure import measure
 from vitdecomp_adapters.scenes.train.run import Run
 
 
-def publish(run: Run, model: nn.Module, out: Path) -> tuple[Path, dict[str, float]]:
+def publish(run: Run, model: nn.Module, out: Path, n: int = 4000) -> tuple[Path, dict[str, float]]:
     """Write `NAME.safetensors` and measure what was written, on scenes that were not trained on.
 
     Returns:
@@ -25,7 +25,7 @@ def publish(run: Run, model: nn.Module, out: Path) -> tuple[Path, dict[str, floa
     path = out / f"{run.name}.safetensors"
     weights = {name: _stored(value) for name, value in model.state_dict().items()}
     model.load_state_dict(weights)  # what is measured is what is shipped
-    figures = measure(run.name, model.eval().cpu())
+    figures = measure(run.name, model.eval().cpu(), n)
     with atomic(path) as partial:
         save_file(weights, partial, metadata=_facts(run, figures))
     return path, figures

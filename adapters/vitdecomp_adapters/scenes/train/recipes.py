@@ -26,9 +26,9 @@ class Recipe:
 
 RECIPES: Mapping[str, Recipe] = {
     # A CLIP that never sees words learns nothing of them, and could not be misled by them.
-    "clip": Recipe(words=0.15),
+    "clip": Recipe(steps=2000, words=0.15),
     "deit": Recipe(),
-    "dino": Recipe(),
-    "swin": Recipe(),
-    "maxvit": Recipe(),
+    "dino": Recipe(steps=1500),
+    "swin": Recipe(steps=1800),
+    "maxvit": Recipe(steps=1100),
 }

@@ -1,0 +1,155 @@
+"""Training: what an interruption must not change, what a loss must do."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors import safe_open
+from vitdecomp_adapters.scenes.train import checkpoint
+from vitdecomp_adapters.scenes.train.objectives import OBJECTIVES, Distillation, Supervised, same
+from vitdecomp_adapters.scenes.train.pictures import Pictures
+from vitdecomp_adapters.scenes.train.publish import publish
+from vitdecomp_adapters.scenes.train.recipes import RECIPES
+from vitdecomp_adapters.scenes.train.run import Run
+from vitdecomp_adapters.scenes.train.views import Views, view
+from vitdecomp_adapters.scenes.words import tokenize
+
+from vitdecomp import VitdecompError
+from vitdecomp.scenes import SceneDataset
+
+SMALL = {"images": 48, "steps": 4, "batch_size": 16, "warmup": 2}
+CPU = torch.device("cpu")
+
+
+class Stopped(Exception):
+    """What ends a run in the middle."""
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    return Pictures(SceneDataset(48))
+
+
+def run(name, pictures, folder, every=2, **changes):
+    torch.manual_seed(0)
+    recipe = replace(RECIPES[name], **{**SMALL, **changes})
+    return Run(name, recipe, 0, OBJECTIVES[name](), pictures, folder / f"{name}.state", CPU, every=every)
+
+
+def stop_after(n):
+    def progress(done, total, loss):
+        if done == n:
+            raise Stopped
+
+    return progress
+
+
+@pytest.mark.parametrize("name", ["clip", "deit", "dino"])
+def test_a_run_that_was_interrupted_ends_as_one_that_was_not(name, pictures, tmp_path):
+    losses = []
+    whole = run(name, pictures, tmp_path, every=100)(lambda done, total, loss: losses.append(loss))
+    broken = run(name, pictures, tmp_path)
+    with pytest.raises(Stopped):
+        broken(stop_after(3))
+    again = []
+    resumed = run(name, pictures, tmp_path)(lambda done, total, loss: again.append(loss))
+    assert again == losses[2:]
+    for (key, a), b in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(a, b), key
+
+
+def test_the_state_of_another_run_is_refused(pictures, tmp_path):
+    with pytest.raises(Stopped):
+        run("deit", pictures, tmp_path)(stop_after(3))
+    with pytest.raises(VitdecompError, match=r"of another run.*remove it"):
+        run("deit", pictures, tmp_path, rate=1e-4)(lambda *_: None)
+    (tmp_path / "deit.state").write_bytes(b"no tensors here")
+    with pytest.raises(VitdecompError, match="not the state of a training run"):
+        run("deit", pictures, tmp_path)(lambda *_: None)
+
+
+def test_facts_of_a_state(pictures, tmp_path):
+    with pytest.raises(Stopped):
+        run("deit", pictures, tmp_path)(stop_after(3))
+    facts = checkpoint.facts_of(tmp_path / "deit.state")
+    assert facts["step"] == "2"
+    assert float(facts["seconds"]) > 0
+
+
+def test_every_scene_comes_once_before_any_comes_again(pictures):
+    rounds = [torch.cat([pictures.batch(3 * turn + i, 16, CPU).classes for i in range(3)]) for turn in range(2)]
+    assert all(sorted(r.tolist()) == sorted(pictures.classes.tolist()) for r in rounds)
+    assert rounds[0].tolist() != rounds[1].tolist()
+
+
+def test_a_few_scenes_are_soon_learned_by_heart(pictures):
+    torch.manual_seed(0)
+    objective, batch = Supervised("scenes_deit"), pictures.batch(0, 16, CPU)
+    optimizer = torch.optim.AdamW(objective.parameters(), 1e-3)
+    first = float(objective(batch).detach())
+    for _ in range(12):
+        loss = objective(batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert float(loss.detach()) < first / 2
+
+
+def test_equal_captions_are_right_for_each_other():
+    texts = tokenize(["a star", "a ring", "a star"])
+    assert same(texts).tolist() == [[0.5, 0, 0.5], [0, 1, 0], [0.5, 0, 0.5]]
+
+
+def test_distillation_sees_no_labels_and_moves_the_teacher_by_the_student_alone(pictures):
+    torch.manual_seed(0)
+    objective = Distillation("scenes_dino")
+    batch = pictures.batch(0, 16, CPU)
+    again = pictures.batch(0, 16, CPU)
+    blind = replace(again, classes=torch.zeros_like(again.classes), texts=torch.zeros_like(again.texts))
+    assert float(objective(batch).detach()) == float(objective(blind).detach())
+    objective(pictures.batch(1, 16, CPU)).backward()
+    assert all(p.grad is None for p in objective.teacher.parameters())
+    before = [p.clone() for p in objective.teacher.parameters()]
+    with torch.no_grad():
+        for p in objective.student.parameters():
+            p.add_(1.0)
+    objective.after_step(0.0)
+    for old, new in zip(before, objective.teacher.parameters(), strict=True):
+        assert torch.allclose(new - old, torch.full_like(old, 0.0105), atol=1e-5)
+
+
+def test_balanced_targets_use_all_prototypes_alike():
+    from vitdecomp_adapters.scenes.train.objectives import _balanced
+
+    targets = _balanced(torch.randn(64, 8, generator=torch.Generator().manual_seed(0)) * 3, rounds=50)
+    assert torch.allclose(targets.sum(1), torch.ones(64), atol=1e-3)
+    assert torch.allclose(targets.sum(0), torch.full((8,), 8.0), atol=1e-2)
+
+
+def test_a_view_of_the_whole_differs_in_light_alone(pictures):
+    images = pictures.batch(0, 4, CPU).images
+    source = torch.Generator().manual_seed(0)
+    seen = view(images, Views(1, 64, (1.0, 1.0)), source)
+    assert seen.shape == images.shape
+    for a, b in zip(images, seen, strict=True):
+        flipped = max(_correlation(a, b), _correlation(a.flip(-1), b))
+        assert flipped > 0.6
+    small = view(images, Views(1, 32, (0.1, 0.2)), source)
+    assert small.shape == (4, 3, 32, 32)
+
+
+def _correlation(a, b):
+    return float(torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1])
+
+
+def test_what_is_published_is_small_and_says_what_it_is(pictures, tmp_path):
+    job = run("deit", pictures, tmp_path, every=100)
+    path, figures = publish(job, job(lambda *_: None), tmp_path, n=200)
+    with safe_open(path, "pt") as file:
+        facts = json.loads(file.metadata()["vitdecomp"])
+        assert file.get_tensor("cls_token").dtype == torch.float16
+    assert facts["figures"] == figures
+    assert facts["seed"] == 0
+    assert facts["recipe"]["steps"] == 4
+    assert path.stat().st_size < 3e6
