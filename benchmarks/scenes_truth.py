@@ -2,7 +2,7 @@ r"""What the parts of a model know of scenes whose every factor is known, and wh
 
     python benchmarks/scenes_truth.py                                   every embedded model whose weights are there
     python benchmarks/scenes_truth.py --model scenes:deit -n 4000 --out results
-    python benchmarks/scenes_truth.py --model timm:vit_tiny_patch16_224 --random-weights \\
+    python benchmarks/scenes_truth.py --model timm:vit_tiny_patch16_224 --random-weights \
         --option img_size=64 --option patch_size=8 --option depth=2
 
 Components are chosen on half of the scenes and judged on the others. Prints a table of each measure in

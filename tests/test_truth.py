@@ -86,11 +86,11 @@ def test_the_probe_is_the_ridge_classifier_of_scikit_learn(n: int, d: int) -> No
 
 def test_narrow_contributions_are_fitted_in_their_own_few_dimensions(monkeypatch: pytest.MonkeyPatch) -> None:
     source = torch.Generator().manual_seed(0)
-    narrow = torch.randn(500, 20, generator=source, dtype=torch.float64)
-    x = narrow @ torch.randn(20, 300, generator=source, dtype=torch.float64)
+    narrow = torch.randn(600, 20, generator=source, dtype=torch.float64)
+    x = narrow @ torch.randn(20, 520, generator=source, dtype=torch.float64)
     labels = {"a": narrow[:, :3].argmax(1)}
-    assert probes._row_basis(x).shape == (300, 20)  # type: ignore[union-attr]
-    assert probes._row_basis(torch.randn(500, 300, generator=source, dtype=torch.float64)) is None
+    assert probes._row_basis(x).shape == (520, 20)  # type: ignore[union-attr]
+    assert probes._row_basis(torch.randn(600, 520, generator=source, dtype=torch.float64)) is None
     few = Probe().fit(x, labels)
     monkeypatch.setattr(probes, "_row_basis", lambda z: None)
     assert torch.allclose(few.weight_, Probe().fit(x, labels).weight_, rtol=0, atol=1e-9)

@@ -1,8 +1,8 @@
 """Ground-truth measures: what can be checked where every factor is known."""
 
 from vitdecomp.truth.causal import Causal, causal_matrix
+from vitdecomp.truth.heatmaps import Localisation, localisation
 from vitdecomp.truth.knowledge import Knowledge, choose, component_decodability
-from vitdecomp.truth.localisation import Localisation, localisation
 from vitdecomp.truth.probes import Decodability, Probe, decodability
 from vitdecomp.truth.retrieval import FeaturePrecision, feature_precision, precision_at_k, retrieve
 

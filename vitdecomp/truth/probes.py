@@ -18,7 +18,8 @@ from vitdecomp.errors import InputError, SpecError
 from vitdecomp.truth.inputs import Labels, Vectors, as_double, as_factors
 
 RIDGE = 0.01  # penalty per fitted row, in units of the variance of a standardised feature
-WIDE = 256  # from this many features on, a basis of the rows is looked for
+WIDE = 512  # from this many features on, it is cheaper to look for a basis of the rows
+SKETCHED = 96  # random combinations of rows; a head is 64 wide, or 80
 NEGLIGIBLE = 1e-5  # of the largest singular value: nothing against the penalty
 STILL = 1e-6  # of the size of a vector's features: the spread of one that does not vary but for rounding
 
@@ -197,11 +198,10 @@ def _row_basis(z: Float64[Tensor, "n d"]) -> Tensor | None:
     are more than the rank (Halko, Martinsson and Tropp 2011); fewer dimensions than combinations prove it.
     """
     n, d = z.shape
-    sketched = d // 4
     if min(n, d) < WIDE:
         return None
     source = torch.Generator().manual_seed(0)
-    combinations = torch.randn(sketched, n, generator=source, dtype=z.dtype) @ z
+    combinations = torch.randn(SKETCHED, n, generator=source, dtype=z.dtype) @ z
     _, sizes, basis = torch.linalg.svd(combinations, full_matrices=False)
     rank = int((sizes > NEGLIGIBLE * sizes[0]).sum())
-    return basis[:rank].T if 0 < rank < sketched else None
+    return basis[:rank].T if 0 < rank < SKETCHED else None
