@@ -202,3 +202,17 @@ def test_correlations_do_not_change_what_they_do_not_touch():
     for index in range(50):
         one, other = tied.scene(index), PLAIN.scene(index)
         assert replace(one, location=other.location, caption=other.caption) == other
+
+
+def test_another_moment_shows_the_same_object_elsewhere_in_the_same_place():
+    moved = 0
+    for index in range(40):
+        scene = bare(index)
+        (now, here), (later, there) = draw(scene), draw(scene, moment=1)
+        assert digest(draw(scene, moment=1)[0]) == digest(later) != digest(now)
+        place = ~near(here, 6) & ~near(there, 6)
+        assert np.corrcoef(now[place].mean(1), later[place].mean(1))[0, 1] > 0.5
+        stranger = draw(bare(index + 100))[0]
+        assert np.corrcoef(now[place].mean(1), stranger[place].mean(1))[0, 1] < 0.9
+        moved += not np.array_equal(here, there)
+    assert moved > 35

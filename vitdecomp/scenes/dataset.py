@@ -111,21 +111,22 @@ class SceneDataset(Dataset[tuple[Any, int]]):
         """A sentence about every picture."""
         return [draw_scene(self.spec, index).caption for index in range(self.n)]
 
-    def arrays(self, indices: Sequence[int], workers: int = 0) -> UInt8[np.ndarray, "k 64 64 3"]:
+    def arrays(self, indices: Sequence[int], workers: int = 0, moment: int = 0) -> UInt8[np.ndarray, "k 64 64 3"]:
         """Some pictures in one array.
 
         Args:
             indices: which ones.
             workers: processes that draw; 0 draws in this one. A script needs `if __name__ == "__main__":` for more.
+            moment: another moment of the same scenes: another light, the object elsewhere in the same place.
         """
         wanted = [self._checked(index) for index in indices]
         if workers <= 0:
-            return _draw_all(self.spec, wanted)
+            return _draw_all(self.spec, moment, wanted)
         size = -(-len(wanted) // workers) or 1
         parts = [wanted[start : start + size] for start in range(0, len(wanted), size)]
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            drawn = list(pool.map(partial(_draw_all, self.spec), parts))
-        return np.concatenate([_draw_all(self.spec, []), *drawn])
+            drawn = list(pool.map(partial(_draw_all, self.spec, moment), parts))
+        return np.concatenate([_draw_all(self.spec, moment, []), *drawn])
 
     def write(self, folder: Path | str, progress: Callable[[int, int], object] | None = None) -> None:
         """Write the pictures for torchvision's ImageFolder; see `vitdecomp.scenes.folder.write`."""
@@ -145,8 +146,8 @@ class SceneDataset(Dataset[tuple[Any, int]]):
         return {**labels, "target": labels["group"] // 2 if grouped else labels[self.target or "shape"]}
 
 
-def _draw_all(spec: Spec, indices: list[int]) -> UInt8[np.ndarray, "k 64 64 3"]:
+def _draw_all(spec: Spec, moment: int, indices: list[int]) -> UInt8[np.ndarray, "k 64 64 3"]:
     pictures = np.empty((len(indices), SIDE, SIDE, 3), dtype=np.uint8)
     for row, index in enumerate(indices):
-        pictures[row] = draw(draw_scene(spec, index))[0]
+        pictures[row] = draw(draw_scene(spec, index), moment)[0]
     return pictures

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import UInt64
@@ -13,13 +13,15 @@ from vitdecomp.scenes.fills import fill
 from vitdecomp.scenes.glyphs import write
 from vitdecomp.scenes.grid import Image, Mask, Plane, Planes, along, flat, mix, ramp, shifted, turned
 from vitdecomp.scenes.places import background
-from vitdecomp.scenes.scene import Scene
+from vitdecomp.scenes.scene import OCCLUDED, Scene
 from vitdecomp.scenes.shapes import OUTLINES
 
+Words = UInt64[np.ndarray, "words"]
 RADIUS = {"small": 10.5, "medium": 14.2, "large": 18.2}  # pixels
 # Which of an image's random words decide what: a change of one layer leaves the others as they are.
 LIGHT, OBJECT, FILL, BESIDE, BESIDE_FILL, BAR, WORD = (slice(32 * i, 32 * i + 32) for i in range(7))
-PLACE, NOISE = slice(256, 1536), slice(1536, 1536 + 2 * 3 * SIDE * SIDE // 8)
+CHANCE, PLACE, NOISE = slice(224, 256), slice(256, 1536), slice(1536, 1536 + 2 * 3 * SIDE * SIDE // 8)
+FLEETING = (LIGHT, OBJECT, BAR, NOISE)  # what is another at another moment
 SPOTS = tuple((x, y) for x in (-1, 0, 1) for y in (-1, 0, 1) if x or y)
 
 
@@ -33,9 +35,17 @@ class Body:
     distance: Plane
 
 
-def draw(scene: Scene) -> tuple[Image, Mask]:
-    """The picture of a scene, and where its main object is visible."""
+def draw(scene: Scene, moment: int = 0) -> tuple[Image, Mask]:
+    """The picture of a scene, and where its main object is visible.
+
+    Args:
+        scene: what to draw.
+        moment: at another one the light is another, and the same object stands elsewhere in the same place, nearer or
+            farther away: what two frames of a film have in common.
+    """
     block = words(scene.seed, SPLITS[scene.split], scene.index, 1, count=NOISE.stop)
+    if moment:
+        scene, block = _later(scene, block, moment)
     picture = background(scene.location, Dice(block[PLACE]))
     behind = picture
     body = _place(scene, Dice(block[OBJECT]))
@@ -53,6 +63,17 @@ def draw(scene: Scene) -> tuple[Image, Mask]:
         picture, board = _word(picture, scene.word, body, Dice(block[WORD]))
         seen = seen * (1 - board)
     return _develop(picture, block), seen > 0.5
+
+
+def _later(scene: Scene, block: Words, moment: int) -> tuple[Scene, Words]:
+    """The scene and its random words at another moment."""
+    now = words(scene.seed, SPLITS[scene.split], scene.index, 1 + moment, count=NOISE.stop)
+    block = block.copy()
+    for part in FLEETING:
+        block[part] = now[part]
+    dice = Dice(now[CHANCE])
+    size, position = dice.pick(FACTORS["size"]), dice.pick(FACTORS["position"])
+    return replace(scene, size=size, position=position, second=None, occluded=dice.chance(OCCLUDED)), block
 
 
 def _body(shape: str, x: float, y: float, radius: float, dice: Dice) -> Body:
@@ -141,7 +162,7 @@ def _light(picture: Planes, dice: Dice) -> Planes:
     return result
 
 
-def _develop(picture: Planes, block: UInt64[np.ndarray, "words"]) -> Image:
+def _develop(picture: Planes, block: Words) -> Image:
     """Bytes from a picture and noise, which is the sum of two random bytes for each value."""
     pairs = block[NOISE].astype("<u8", copy=False).view(np.uint8).reshape(2, 3, SIDE, SIDE)
     noise = pairs[0].astype(np.float32) + pairs[1].astype(np.float32)

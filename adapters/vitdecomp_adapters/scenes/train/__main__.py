@@ -16,6 +16,7 @@ from vitdecomp.files import make_directory
 from vitdecomp.registry import did_you_mean
 from vitdecomp.scenes import SceneDataset
 from vitdecomp_adapters.scenes.architectures import WEIGHTS
+from vitdecomp_adapters.scenes.train.memory import keep_memory
 from vitdecomp_adapters.scenes.train.objectives import OBJECTIVES
 from vitdecomp_adapters.scenes.train.pictures import Pictures
 from vitdecomp_adapters.scenes.train.publish import publish
@@ -37,9 +38,11 @@ def train(
     """Train an embedded model; run it again to go on after an interruption."""
     recipe = _recipe(name, steps=steps, images=images)
     make_directory(out)
+    keep_memory()
     console = Console(stderr=True)
     console.print(f"drawing {recipe.images:,} scenes")
-    pictures = Pictures(SceneDataset(recipe.images, seed, "train", word_probability=recipe.words), workers)
+    scenes = SceneDataset(recipe.images, seed, "train", word_probability=recipe.words)
+    pictures = Pictures(scenes, workers, recipe.moments)
     torch.manual_seed(seed)
     chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     run = Run(name, recipe, seed, OBJECTIVES[name](), pictures, out / f"{name}.state", torch.device(chosen))

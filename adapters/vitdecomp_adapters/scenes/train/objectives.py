@@ -82,14 +82,14 @@ def _soft_cross_entropy(logits: Tensor, truth: Tensor) -> Tensor:
 
 
 class Distillation(Objective):
-    """A student that learns to see in part of a picture what a slower teacher sees in more of it.
+    """A student that learns to see in one moment of a scene, or in part of it, what a slower teacher sees in another.
 
     The loss and the moving average are DINO's (Caron et al., 2021), the balanced targets and the spread of the
     embeddings those of DINOv2 (Oquab et al., 2023).
     """
 
-    GLOBAL = Views(number=2, side=64, area=(0.5, 1.0))
-    LOCAL = Views(number=2, side=32, area=(0.15, 0.5))
+    GLOBAL = Views(side=64, area=(0.6, 1.0))
+    LOCAL = Views(side=32, area=(0.3, 0.6))
 
     def __init__(self, architecture: str, prototypes: int = 1024, width: int = 512, bottleneck: int = 64) -> None:
         super().__init__()
@@ -100,8 +100,10 @@ class Distillation(Objective):
 
     def forward(self, batch: Batch) -> Tensor:
         """Cross entropy between every view of the student and every other, larger view of the teacher."""
-        large = [view(batch.images, self.GLOBAL, batch.source) for _ in range(self.GLOBAL.number)]
-        small = [view(batch.images, self.LOCAL, batch.source) for _ in range(self.LOCAL.number)]
+        large, small = (
+            [view(images, kind, batch.source) for images in (batch.images, batch.later)]
+            for kind in (self.GLOBAL, self.LOCAL)
+        )
         with torch.no_grad():
             _, seen = self.teacher(torch.cat(large))
             targets = [_balanced(s.float() / 0.05) for s in seen.chunk(len(large))]

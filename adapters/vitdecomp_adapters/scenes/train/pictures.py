@@ -19,11 +19,13 @@ class Batch:
     """Scenes to learn from.
 
     Attributes:
-        images: scaled to -1 .. 1. classes: numbers into `CLASSES`. texts: tokens of the captions.
+        images: scaled to -1 .. 1. later: the same scenes at another moment, or the same pictures.
+        classes: numbers into `CLASSES`. texts: tokens of the captions.
         source: random numbers of this step, for what an objective draws.
     """
 
     images: Float[Tensor, "n 3 64 64"]
+    later: Float[Tensor, "n 3 64 64"]
     classes: Int64[Tensor, "n"]
     texts: Int64[Tensor, "n length"]
     source: torch.Generator
@@ -35,22 +37,24 @@ class Pictures:
     Args:
         data: which scenes.
         workers: processes that draw them.
+        moments: how many of each scene are drawn, one or two.
     """
 
-    def __init__(self, data: SceneDataset, workers: int = 0) -> None:
+    def __init__(self, data: SceneDataset, workers: int = 0, moments: int = 1) -> None:
         self.seed = data.spec.seed
-        self.images: UInt8[Tensor, "n 64 64 3"] = torch.from_numpy(data.arrays(range(len(data)), workers))
+        self.drawn = [torch.from_numpy(data.arrays(range(len(data)), workers, moment)) for moment in range(moments)]
         self.classes = torch.from_numpy(classify(data.labels))
         self.texts = tokenize(data.captions)
 
     def batch(self, step: int, size: int, device: torch.device) -> Batch:
         """Scenes for a step; every scene comes once before any comes again."""
-        per_round = len(self.images) // size
+        per_round = len(self.classes) // size
         turn, place = divmod(step, per_round)
-        order = np.random.default_rng([self.seed, turn]).permutation(len(self.images))
+        order = np.random.default_rng([self.seed, turn]).permutation(len(self.classes))
         rows = torch.from_numpy(order[place * size : (place + 1) * size])
         return Batch(
-            as_input(self.images[rows]).to(device),
+            as_input(self.drawn[0][rows]).to(device),
+            as_input(self.drawn[-1][rows]).to(device),
             self.classes[rows].to(device),
             self.texts[rows].to(device),
             torch.Generator(device).manual_seed(hash((self.seed, step))),

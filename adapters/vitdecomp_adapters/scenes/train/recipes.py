@@ -13,6 +13,7 @@ class Recipe:
     Attributes:
         images: scenes in the training set. steps: of the optimizer. batch_size: scenes in a step.
         rate: the greatest learning rate. words: the probability of a word over a picture.
+        moments: drawn of each scene, one or two. decay: of the weights. warmup: steps in which the learning rate rises.
     """
 
     images: int = 60_000
@@ -20,6 +21,7 @@ class Recipe:
     batch_size: int = 128
     rate: float = 1.5e-3
     words: float = 0.0
+    moments: int = 1
     decay: float = 0.05
     warmup: int = 150
 
@@ -28,7 +30,7 @@ RECIPES: Mapping[str, Recipe] = {
     # A CLIP that never sees words learns nothing of them, and could not be misled by them.
     "clip": Recipe(steps=2000, words=0.15),
     "deit": Recipe(),
-    "dino": Recipe(steps=1500),
+    "dino": Recipe(steps=1500, moments=2),
     "swin": Recipe(steps=1800),
     "maxvit": Recipe(steps=1100),
 }

@@ -15,17 +15,16 @@ class Views:
     """How a kind of view is made.
 
     Attributes:
-        number: how many. side: pixels. area: the least and the greatest part of the picture that they show.
+        side: pixels. area: the least and the greatest part of the picture that they show.
     """
 
-    number: int
     side: int
     area: tuple[float, float]
 
 
 def view(images: Float[Tensor, "n 3 h w"], kind: Views, source: torch.Generator) -> Float[Tensor, "n 3 side side"]:
     """One view of every picture of a batch, drawn from `source`."""
-    return _noise(_light(_part(images, kind, source), source), source)
+    return _noise(_light(_hue(_part(images, kind, source), source), source), source)
 
 
 def _part(images: Tensor, kind: Views, source: torch.Generator) -> Tensor:
@@ -41,6 +40,20 @@ def _part(images: Tensor, kind: Views, source: torch.Generator) -> Tensor:
     maps = torch.stack([torch.stack([wide * flip, zero, x], 1), torch.stack([zero, high, y], 1)], 1)
     grid = functional.affine_grid(maps, [n, 3, kind.side, kind.side], align_corners=False)
     return functional.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+
+
+def _hue(images: Tensor, source: torch.Generator, grey: float = 0.2) -> Tensor:
+    """Colours turned about the grey axis by any angle, or none at all in a fifth of the pictures.
+
+    Else the colours alone would tell most scenes apart, and shapes would never have to be looked at.
+    """
+    n = len(images)
+    angle = _uniform(n, -torch.pi, torch.pi, source, images)[:, None, None]
+    axis = torch.full((3, 3), 1 / 3, device=images.device)
+    cross = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]], device=images.device) / 3**0.5
+    turn = angle.cos() * (torch.eye(3, device=images.device) - axis) + angle.sin() * cross
+    chroma = (_uniform(n, 0.0, 1.0, source, images) >= grey).float()[:, None, None]
+    return torch.einsum("nij,njhw->nihw", axis + chroma * turn, images)
 
 
 def _light(images: Tensor, source: torch.Generator) -> Tensor:
