@@ -117,7 +117,7 @@ class SceneDataset(Dataset[tuple[Any, int]]):
         Args:
             indices: which ones.
             workers: processes that draw; 0 draws in this one. A script needs `if __name__ == "__main__":` for more.
-            moment: another moment of the same scenes: another light, the object elsewhere in the same place.
+            moment: another moment of the same scenes, as `vitdecomp.scenes.render.draw` has it.
         """
         wanted = [self._checked(index) for index in indices]
         if workers <= 0:

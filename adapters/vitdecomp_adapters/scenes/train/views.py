@@ -42,16 +42,16 @@ def _part(images: Tensor, kind: Views, source: torch.Generator) -> Tensor:
     return functional.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
 
-def _hue(images: Tensor, source: torch.Generator, grey: float = 0.2) -> Tensor:
-    """Colours turned about the grey axis by any angle, or none at all in a fifth of the pictures.
+def _hue(images: Tensor, source: torch.Generator, angle: float = 0.5, grey: float = 0.1) -> Tensor:
+    """Colours turned about the grey axis by an angle in radians, or none at all in a tenth of the pictures.
 
-    Else the colours alone would tell most scenes apart, and shapes would never have to be looked at.
+    If colours could be relied on, they would tell most scenes apart, and shapes would not have to be looked at.
     """
     n = len(images)
-    angle = _uniform(n, -torch.pi, torch.pi, source, images)[:, None, None]
+    turned = _uniform(n, -angle, angle, source, images)[:, None, None]
     axis = torch.full((3, 3), 1 / 3, device=images.device)
     cross = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]], device=images.device) / 3**0.5
-    turn = angle.cos() * (torch.eye(3, device=images.device) - axis) + angle.sin() * cross
+    turn = turned.cos() * (torch.eye(3, device=images.device) - axis) + turned.sin() * cross
     chroma = (_uniform(n, 0.0, 1.0, source, images) >= grey).float()[:, None, None]
     return torch.einsum("nij,njhw->nihw", axis + chroma * turn, images)
 
