@@ -64,8 +64,8 @@ $(OLDEST)/.ready: pyproject.toml constraints-oldest.txt | $(UV)
 	$(UV) pip install --python $(OLDEST)/bin/python --constraint constraints-oldest.txt --editable '.[test]'
 	@touch $@
 
-demo: setup ## Decompose a vision transformer on real photographs
-	$(BIN)/vitdecomp demo
+demo: setup ## Take the embedded models apart and write demo-out/report.html
+	$(BIN)/vitdecomp demo --out demo-out
 
 docs: setup ## Build the documentation into site/
 	$(BIN)/mkdocs build --strict

@@ -313,15 +313,3 @@ def assert_same(a: Path, b: Path):
     names = sorted(p.name for p in a.iterdir())
     assert names == sorted(p.name for p in b.iterdir())
     assert filecmp.cmpfiles(a, b, names, shallow=False) == (names, [], [])
-
-
-def test_the_demo_needs_no_network(run, tmp_path, monkeypatch):
-    monkeypatch.setattr("socket.socket.connect", None)
-    done = run("demo", "--out", tmp_path / "demo")
-    assert done.returncode == 0, done.stderr
-    assert "weights are random" in done.stdout
-    assert "add up to 100.0000% of the representation" in done.stdout
-    report = json.loads((tmp_path / "demo" / "report.json").read_text())
-    assert report["coverage"]["complete"]
-    assert abs(sum(share["part"] for share in report["shares"]) - 1) < 1e-5
-    assert nx.is_directed_acyclic_graph(nx.read_graphml(tmp_path / "demo" / "paths.graphml"))

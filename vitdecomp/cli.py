@@ -18,11 +18,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 
 import vitdecomp
 from vitdecomp import commands
-from vitdecomp.demo import run_demo
+from vitdecomp.demo import Options, run_demo
 from vitdecomp.errors import VitdecompError
 from vitdecomp.extract import Loading, Progress
 from vitdecomp.prepare import Request
-from vitdecomp.show import show_demo, show_extraction, show_report
+from vitdecomp.show import show_demo, show_extraction, show_report, stages
 
 F = TypeVar("F", bound=Callable[..., None])
 
@@ -169,18 +169,21 @@ def extract(  # noqa: PLR0913 - one parameter per flag
 
 @verb
 def demo(
-    out: Annotated[Path | None, typer.Option(help="Folder for the report and the graph of linear paths.")] = None,
+    *,
+    out: Annotated[Path | None, typer.Option(help="Folder for report.html, summary.json and paths.graphml.")] = None,
+    model: Annotated[str | None, typer.Option(help="A spec; default: the embedded models.")] = None,
+    images: Annotated[Path | None, typer.Option(help="A folder; default: the embedded world.")] = None,
+    random_weights: RandomWeights = False,
     seed: Seed = 0,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Decompose a vision transformer with random weights on photographs; needs no network."""
-    with _status("decomposing", quiet):
-        result = run_demo(out, seed)
+    """Take models apart on pictures whose every factor is known, and write what was found as one page."""
+    result = run_demo(Options(model, images, seed, random_weights), out, stages(_stderr(quiet)))
     if as_json:
         typer.echo(json.dumps(result.to_json(), indent=1))
     else:
-        show_demo(_stdout(), result)
+        show_demo(_stdout(), result, out)
 
 
 @verb

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -13,7 +16,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from vitdecomp.demo import Demo
+from vitdecomp.demo import Demo, Stage
 from vitdecomp.report import OpenedGate, Report
 from vitdecomp.trace.coverage import UNREACHED
 
@@ -175,16 +178,30 @@ def show_extraction(console: Console, summary: Mapping[str, Any]) -> None:
     console.print(table)
 
 
-def show_demo(console: Console, result: Demo, rows: int = 12) -> None:
-    """Print what the demo found."""
-    weights = "The weights are random: what the parts are worth here says nothing about a trained model."
-    console.print(Text(weights, "yellow"), "")
-    show_report(console, result.report, "the first of those below")
-    table = _table("component", "kind", "share of the norms", "share of the sum", words={"component"})
-    for share in result.shares[:rows]:
-        table.add_row(share.component.name, share.component.kind, f"{share.norm:.1%}", f"{share.part:+.1%}")
-    console.print(Text(f"Largest of {len(result.shares)} components on {result.images} photographs", "bold"))
-    console.print(Padding(Text(result.source, DIM), (0, 0, 0, 2)), Padding(table, (0, 0, 1, 2)))
-    total = sum(share.part for share in result.shares)
-    sums = f": all components add up to {total:.4%} of the representation"
-    console.print(Text.assemble(("exact", GOOD), f"{sums}; largest error {result.error:.1e}"))
+def show_demo(console: Console, demo: Demo, out: Path | None) -> None:
+    """Print the findings of the demo, and where its report is."""
+    for note in demo.notes:
+        console.print(Text(note, "yellow"), "")
+    key = Table.grid(padding=(0, 2))
+    key.add_column(style=DIM)
+    key.add_column(justify="right")
+    for name, number in demo.key.items():
+        key.add_row(name, str(number))
+    console.print(Padding(key, (0, 0, 1, 0), expand=False))
+    for section in demo.sections.values():
+        console.print(Text(section.title, "bold"), Padding(Text(str(section.finding)), (0, 0, 1, 2)))
+    if out is not None:
+        console.print(Text.assemble("report: ", (str(out / "report.html"), "bold")), soft_wrap=True)
+
+
+def stages(console: Console) -> Stage:
+    """What is done, as lines with their seconds; in a terminal, also while it is done."""
+
+    @contextmanager
+    def stage(text: str) -> Iterator[None]:
+        began = time.perf_counter()
+        with console.status(text) if console.is_terminal else nullcontext():
+            yield
+        console.print(f"{text:<28} {time.perf_counter() - began:6.1f} s", highlight=False)
+
+    return stage

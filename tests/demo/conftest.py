@@ -1,0 +1,33 @@
+"""A demo of two small models with random weights, on few pictures, made once."""
+
+import json
+
+import pytest
+
+from vitdecomp.demo import Options, run, run_demo
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory):
+    """The demo, and the folder that it was written to."""
+    out = tmp_path_factory.mktemp("made") / "demo"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "MODELS", ("scenes:deit", "scenes:swin"))
+        patch.setattr(run, "FEATURED", 200)
+        patch.setattr(run, "OTHERS", 100)
+        return run_demo(Options(random_weights=True), out), out
+
+
+@pytest.fixture(scope="session")
+def demo(made):
+    return made[0]
+
+
+@pytest.fixture(scope="session")
+def page(made):
+    return (made[1] / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def summary(made):
+    return json.loads((made[1] / "summary.json").read_text(encoding="utf-8"))

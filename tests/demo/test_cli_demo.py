@@ -1,0 +1,84 @@
+"""`vitdecomp demo` as its users run it."""
+
+import json
+import os
+import subprocess
+import sys
+
+import networkx as nx
+import pytest
+from PIL import Image
+
+OFFLINE = "import socket; socket.socket.connect = None; from vitdecomp.cli import main; main()"
+
+
+def launch(*arguments):
+    plain = {k: v for k, v in os.environ.items() if k != "FORCE_COLOR"}
+    return subprocess.run(
+        [sys.executable, "-c", OFFLINE, "demo", *map(str, arguments)],
+        env={**plain, "COLUMNS": "100", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    place = tmp_path_factory.mktemp("photos")
+    for i in range(5):
+        Image.linear_gradient("L").convert("RGB").rotate(30 * i).save(place / f"{i}.png")
+    return place
+
+
+@pytest.mark.slow
+def test_a_model_and_pictures_of_ones_own(photos, tmp_path):
+    own = ("--model", "timm:test_vit", "--random-weights", "--images", photos, "--out", tmp_path / "demo", "--json")
+    done = launch(*own)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert summary == json.loads((tmp_path / "demo" / "summary.json").read_text())
+    assert set(summary["sections"]) == {"world", "decompose"}
+    lines = done.stderr.splitlines()
+    assert [line.split("  ")[0] for line in lines][:2] == ["pictures", "timm:test_vit"]
+    assert all(line.endswith(" s") for line in lines)
+    assert "Left out" in (tmp_path / "demo" / "report.html").read_text()
+    assert nx.is_directed_acyclic_graph(nx.read_graphml(tmp_path / "demo" / "paths.graphml"))
+
+
+@pytest.mark.slow
+def test_without_a_folder_the_findings_are_printed(photos):
+    done = launch("--model", "timm:test_vit", "--random-weights", "--images", photos, "--quiet")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "weights are random" in done.stdout
+    assert "equals the model’s own output" in " ".join(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ("--images {place}/nowhere", "no file or folder"),
+        ("--images {place}/empty --model scenes:deit --random-weights", "no images in"),
+        ("--images {place}/broken --model scenes:deit --random-weights", "cannot read image"),
+        ("--model scenes:diet --random-weights --images {photos}", "did you mean deit"),
+    ],
+)
+def test_errors_are_one_line_and_leave_nothing_behind(photos, tmp_path, flags, words):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "a.png").write_text("no picture")
+    done = launch(*flags.format(place=tmp_path, photos=photos).split(), "--out", tmp_path / "out", "--quiet")
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+    assert words in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_place_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    done = launch("--out", tmp_path / "file" / "demo")
+    assert done.returncode == 2
+    assert "not a directory" in done.stderr

@@ -1,0 +1,36 @@
+"""The demo's report as one HTML page that needs nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup, escape
+
+from vitdecomp.demo.figure import Cell, Number, Sentence
+
+
+def render(values: Mapping[str, Any]) -> str:
+    """The page.
+
+    Args:
+        values: what the template asks for: `claim`, `sections` by name, `key`, `notes`, `facts`.
+    """
+    place = files("vitdecomp.demo")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["words"] = words
+    template = environment.from_string(place.joinpath("page.html.jinja").read_text(encoding="utf-8"))
+    style = Markup(place.joinpath("page.css").read_text(encoding="utf-8"))
+    return template.render(values, style=style)
+
+
+def words(cell: Cell) -> Markup:
+    """A sentence, a name or a figure; figures keep their full value."""
+    if isinstance(cell, Sentence):
+        return Markup("").join(words(part) for part in cell.parts())
+    if isinstance(cell, Number):
+        value = cell.to_json()
+        return Markup("<data>{}</data>" if value is None else '<data value="{1}">{0}</data>').format(str(cell), value)
+    return escape(cell)

@@ -1,0 +1,46 @@
+"""Pictures as data URIs, small enough to be sent with a page."""
+
+from __future__ import annotations
+
+import base64
+from io import BytesIO
+
+import numpy as np
+from jaxtyping import Bool, Float
+from PIL import Image
+
+COLOURS = 96  # of a thumbnail
+SIDE = 96  # pixels, of a larger picture's thumbnail
+STRONG = np.array((255.0, 96.0, 32.0))  # where a heatmap is hottest
+
+
+def data_uri(picture: Image.Image) -> str:
+    """A picture as a small PNG inside a URI."""
+    small = thumbnail(picture)
+    buffer = BytesIO()
+    small.quantize(COLOURS, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def thumbnail(picture: Image.Image) -> Image.Image:
+    """The picture, no larger than `SIDE`."""
+    if max(picture.size) <= SIDE:
+        return picture.convert("RGB")
+    small = picture.convert("RGB")
+    small.thumbnail((SIDE, SIDE))
+    return small
+
+
+def overlay(picture: Image.Image, heat: Float[np.ndarray, "height width"]) -> Image.Image:
+    """A picture in grey, with what is positive in a heatmap laid over it in one colour."""
+    grey = np.asarray(picture.convert("L"), dtype=np.float64)[..., None] * 0.55 + 90
+    strength = (np.clip(heat, 0, None) / (max(float(heat.max()), 0.0) or 1))[..., None]
+    mixed = grey * (1 - 0.85 * strength) + STRONG * 0.85 * strength
+    return Image.fromarray(np.clip(mixed, 0, 255).astype(np.uint8))
+
+
+def masked(picture: Image.Image, mask: Bool[np.ndarray, "height width"]) -> Image.Image:
+    """A picture in grey, with the masked part in its colours."""
+    colours = np.asarray(picture.convert("RGB"), dtype=np.float64)
+    grey = np.asarray(picture.convert("L"), dtype=np.float64)[..., None] * 0.35 + 140
+    return Image.fromarray(np.where(mask[..., None], colours, grey).astype(np.uint8))

@@ -1,0 +1,144 @@
+"""Step 6: where in a picture the representation reads a factor's value."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vitdecomp.demo.context import Context
+from vitdecomp.demo.figure import Number, Sentence
+from vitdecomp.demo.picture import data_uri, masked, overlay
+from vitdecomp.demo.section import Gallery, Picture, Row, Section, Table
+from vitdecomp.demo.subject import Subject
+from vitdecomp.truth import Localisation, localisation
+
+GRID = 8  # patches along a side
+FACTORS = ("shape", "colour", "pattern", "location")
+PLACE = "location"  # its value lies around the object, not in it
+MEASURED, SHOWN = 96, 5  # pictures
+
+
+def localised(context: Context) -> tuple[Subject, ...]:
+    """The models that have a class token and a grid of patches."""
+    return tuple(s for s in context.subjects if s.tokens == GRID * GRID + 1)
+
+
+def heatmaps(context: Context) -> Section:
+    """Heatmaps of every factor, and how well they lie where the factor is."""
+    subjects = localised(context)
+    maps = {s.name: maps_of(s) for s in subjects}
+    measured = {s.name: measures_of(s, maps[s.name]) for s in subjects}
+    first = subjects[0]
+    inside = {factor: found.mean()["average_precision"] for factor, found in measured[first.name].items()}
+    chance = {factor: found.mean()["chance"] for factor, found in measured[first.name].items()}
+    best = max(inside, key=lambda factor: inside[factor] - chance[factor])
+    return Section(
+        title="Where it is seen",
+        finding=Sentence(
+            "The patches from which {model} reads a {factor} lie where it is with an average precision of {found}, "
+            "against {chance} by chance.",
+            {
+                "model": first.name,
+                "factor": best,
+                "found": Number(inside[best]),
+                "chance": Number(chance[best]),
+            },
+        ),
+        blocks=(
+            *_galleries(first, maps[first.name], measured[first.name]),
+            *(_table(s, measured[s.name], folded=s is not first) for s in subjects),
+        ),
+        how=Sentence(
+            "Direction of a value: the mean representation of its pictures minus the mean of all, from other "
+            "pictures than those measured. Heat of a patch: ⟨direction, what all components take from it⟩, on "
+            "{n} pictures; the truth is the object's mask, for the location its surroundings.",
+            {"n": Number(len(maps[first.name]), "count")},
+        ),
+        repeat=context.options.command,
+        key={f"average precision, {best}": Number(inside[best])},
+    )
+
+
+def maps_of(subject: Subject) -> Float[Tensor, "n factor 8 8"]:
+    """Heatmaps of the own value of each of some pictures, for every factor."""
+    places = _places(subject)
+    directions = torch.stack(
+        [_directions(subject, factor)[subject.world.labels[factor][places]] for factor in FACTORS], 1
+    )
+    images = subject.ready.batch([subject.world.pictures[i] for i in places])
+    heat = subject.dec.attribute(images, directions, by="token").sum(2)[..., 1:]  # the class token has no place
+    return heat.reshape(*heat.shape[:2], GRID, GRID)
+
+
+def measures_of(subject: Subject, maps: Float[Tensor, "n factor 8 8"]) -> dict[str, Localisation]:
+    """How well the heatmaps of every factor lie where it is."""
+    masks = _masks(subject)
+    return {factor: localisation(maps[:, i], ~masks if factor == PLACE else masks) for i, factor in enumerate(FACTORS)}
+
+
+def _places(subject: Subject) -> np.ndarray:
+    """The pictures that are measured: odd ones, as the directions come from the even ones."""
+    return np.arange(1, len(subject.world), 2)[:MEASURED]
+
+
+def _masks(subject: Subject) -> np.ndarray:
+    masks = subject.world.masks
+    assert masks is not None  # a need of this step
+    measured: np.ndarray = masks[_places(subject)]
+    return measured
+
+
+def _directions(subject: Subject, factor: str) -> Float[Tensor, "value d"]:
+    """For each value, the mean of its pictures' representations minus the mean of all."""
+    c, labels = subject.part(0)
+    whole, number = c.total(), torch.from_numpy(labels[factor])
+    means = [whole[number == value].mean(0) for value in range(len(subject.world.values[factor]))]
+    return torch.stack(means).nan_to_num() - whole.mean(0)
+
+
+def _galleries(
+    subject: Subject, maps: Float[Tensor, "n factor 8 8"], measured: dict[str, Localisation]
+) -> list[Gallery]:
+    masks, galleries = _masks(subject), []
+    for row, place in enumerate(_places(subject)[:SHOWN].tolist()):
+        picture, name = subject.world.pictures[place], subject.world.names[place]
+        truth = Picture(data_uri(masked(picture, masks[row])), f"the object's mask: {name}", Sentence("true mask"))
+        shown = [Picture(data_uri(picture), name, Sentence("picture")), truth]
+        for i, factor in enumerate(FACTORS):
+            value = subject.world.value(factor, place)
+            caption = Sentence(
+                "{factor}: {value}, {inside}",
+                {"factor": factor, "value": value, "inside": Number(float(measured[factor].average_precision[row]))},
+            )
+            shown.append(
+                Picture(
+                    data_uri(overlay(picture, _enlarged(maps[row, i], picture.size))),
+                    f"heatmap of {factor} {value} over: {name}",
+                    caption,
+                )
+            )
+        galleries.append(Gallery(name, tuple(shown)))
+    return galleries
+
+
+def _enlarged(heat: Float[Tensor, "8 8"], size: tuple[int, int]) -> np.ndarray:
+    """A heatmap as large as its picture."""
+    big: Tensor = torch.nn.functional.interpolate(heat[None, None].double(), size[::-1], mode="bilinear")[0, 0]
+    pixels: np.ndarray = big.numpy()
+    return pixels
+
+
+def _table(subject: Subject, measured: dict[str, Localisation], folded: bool) -> Table:
+    means = {factor: found.mean() for factor, found in measured.items()}
+    columns = tuple(next(iter(means.values())))
+    rows = [Row(factor, tuple(Number(mean[column]) for column in columns)) for factor, mean in means.items()]
+    return Table(
+        f"Heatmaps of {subject.name} against the masks",
+        "factor",
+        tuple(column.replace("_", " ") for column in columns),
+        tuple(rows),
+        heat=(0.0, 1.0),
+        folded=folded,
+    )

@@ -1,0 +1,104 @@
+"""A model whose representations of the demo's pictures are taken apart."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from vitdecomp.component import Component
+from vitdecomp.contributions import Contributions
+from vitdecomp.decompose import Decomposer
+from vitdecomp.demo.world import World
+from vitdecomp.prepare import Ready, Request, prepare
+from vitdecomp.report import Report
+from vitdecomp.truth import Knowledge, choose, component_decodability
+
+BATCH = 32  # pictures that are decomposed together
+ROOM = 2**29  # bytes that one model's contributions may take
+CHOSEN = 6  # components that stand for a factor
+
+Labels = Mapping[str, Int64[np.ndarray, "n"]]
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A decomposed model.
+
+    Components are chosen by the even pictures and measured on the odd ones, so that no choice flatters itself.
+
+    Attributes:
+        ready: the model. dec: fitted to it. world: the pictures, as many of them as were decomposed.
+        contributions: to the representations of all these pictures. representation: as the model itself has them.
+        seconds: that the decomposition of these pictures took, tracing not included.
+    """
+
+    ready: Ready
+    dec: Decomposer
+    world: World
+    contributions: Contributions
+    representation: Float[Tensor, "n d"]
+    seconds: float
+
+    @property
+    def name(self) -> str:
+        """The model's spec."""
+        return self.ready.loaded.spec
+
+    @property
+    def report(self) -> Report:
+        """What was found out when the model was traced."""
+        return self.dec.report_
+
+    def part(self, first: int) -> tuple[Contributions, Labels]:
+        """Every other picture, from the given one on: contributions, and labels."""
+        c = self.contributions
+        return (
+            replace(c, values=c.values[first::2], error=c.error[first::2]),
+            {factor: values[first::2] for factor, values in self.world.labels.items()},
+        )
+
+    @cached_property
+    def knowledge(self) -> Knowledge:
+        """What can be read from each component, on the even pictures."""
+        c, labels = self.part(0)
+        return component_decodability(c, labels)
+
+    @cached_property
+    def chosen(self) -> Mapping[str, tuple[Component, ...]]:
+        """The components that stand for each factor."""
+        computed = sum(not c.is_constant for c in self.contributions.components)
+        return choose(self.knowledge, min(CHOSEN, computed))
+
+    @cached_property
+    def tokens(self) -> int:
+        """Length of the token axis."""
+        direction = self.representation[:1]
+        return self.dec.attribute(self.ready.batch(self.world.pictures[:1]), direction, by="token").shape[-1]
+
+
+def decompose(request: Request, world: World, most: int) -> Subject:
+    """Load a model, and take apart its representations of at most so many pictures."""
+    ready = prepare(request)
+    dec = Decomposer(ready.loaded)
+    dec.fit(ready.batch(world.pictures[:1]))
+    report = dec.report_
+    size = len(dec.components_) * report.dimension * torch.finfo(ready.dtype).bits // 8
+    some = world.some(min(most, max(1, ROOM // size)))
+    began = time.perf_counter()
+    pieces, whole = [], []
+    model = ready.loaded.representation()
+    for start in range(0, len(some), BATCH):
+        batch = ready.batch(some.pictures[start : start + BATCH])
+        pieces.append(dec.transform(batch))
+        with torch.no_grad():
+            whole.append(model(batch))
+    seconds = time.perf_counter() - began
+    values, error = torch.cat([c.values for c in pieces]), torch.cat([c.error for c in pieces])
+    return Subject(ready, dec, some, replace(pieces[0], values=values, error=error), torch.cat(whole), seconds)

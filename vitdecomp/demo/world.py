@@ -1,0 +1,94 @@
+"""The pictures that the demo looks at, and what is known of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Int64
+from PIL import Image
+
+from vitdecomp.images import find_images, open_image
+from vitdecomp.scenes import FACTORS, SceneDataset
+
+SPLIT = "test"  # no model was trained on these
+FEWEST = 20  # pictures of a class, for measures on parts of them
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Pictures with their truth, if it is known.
+
+    Attributes:
+        source: what they are, in words. pictures: all of them. names: a caption or a file name for each.
+        labels: the number of every factor's value, by factor; empty if nothing is known.
+        values: names of the values. masks: where the main object is.
+        unknown: why there are no labels, if there are none.
+    """
+
+    source: str
+    pictures: tuple[Image.Image, ...]
+    names: tuple[str, ...]
+    labels: Mapping[str, Int64[np.ndarray, "n"]] = field(default_factory=dict)
+    values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    masks: Bool[np.ndarray, "n 64 64"] | None = None
+    unknown: str = ""
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def some(self, n: int) -> World:
+        """At most n of the pictures, spread over all of them."""
+        if n >= len(self):
+            return self
+        kept = np.linspace(0, len(self) - 1, n).round().astype(int)
+        return replace(
+            self,
+            pictures=tuple(self.pictures[i] for i in kept),
+            names=tuple(self.names[i] for i in kept),
+            labels={factor: numbers[kept] for factor, numbers in self.labels.items()},
+            masks=None if self.masks is None else self.masks[kept],
+        )
+
+    def value(self, factor: str, index: int) -> str:
+        """The name of a picture's value."""
+        return self.values[factor][int(self.labels[factor][index])]
+
+
+def scenes_world(n: int, seed: int) -> World:
+    """Pictures of the embedded world, of which everything is known."""
+    samples = [SceneDataset(n, seed, SPLIT).sample(i) for i in range(n)]
+    return World(
+        source=f"scenes of the embedded world, {SPLIT} split, seed {seed}",
+        pictures=tuple(Image.fromarray(sample.image) for sample in samples),
+        names=tuple(sample.caption for sample in samples),
+        labels={f: np.array([sample.labels[f] for sample in samples], dtype=np.int64) for f in FACTORS},
+        values=FACTORS,
+        masks=np.stack([sample.mask for sample in samples]),
+    )
+
+
+def folder_world(place: Path, n: int) -> World:
+    """Pictures of a folder, at most n, spread over all of it; the names of its folders are classes.
+
+    Raises:
+        InputError: there is no such folder, no picture in it, or one that cannot be read.
+    """
+    found = find_images(place)
+    root = place if place.is_dir() else place.parent
+    files = [found[i] for i in np.linspace(0, len(found) - 1, min(n, len(found))).round().astype(int)]
+    folders = [file.relative_to(root).parts[0] if file.parent != root else "" for file in files]
+    counts = Counter(folders)
+    known = len(counts) > 1 and "" not in counts and min(counts.values()) >= FEWEST
+    classes = tuple(sorted(counts))
+    return World(
+        source=f"pictures in {place}",
+        pictures=tuple(open_image(file) for file in files),
+        names=tuple(file.relative_to(root).as_posix() for file in files),
+        labels={"class": np.array([classes.index(folder) for folder in folders], dtype=np.int64)} if known else {},
+        values={"class": classes} if known else {},
+        unknown="" if known else f"the pictures do not lie in two or more folders with {FEWEST} or more in each",
+    )
