@@ -1,5 +1,6 @@
 """Which steps run with which pictures, and what is left behind."""
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -95,3 +96,11 @@ def test_every_step_says_that_it_runs(tmp_path):
     assert told == ["pictures", "scenes:deit", "contact sheet", "shares of the blocks", "report"]
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {"report.html", "summary.json", "paths.graphml"}
+
+
+def test_poor_examples_come_last(demo):
+    world = demo.context.world
+    shown = world.examples(np.arange(len(world)), 40)
+    assert len(set(shown)) == 40
+    assert not world.crowded[shown].any()
+    assert sorted(world.examples(np.arange(len(world)), len(world))) == list(range(len(world)))

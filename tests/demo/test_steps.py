@@ -5,8 +5,8 @@ import pytest
 import torch
 
 import vitdecomp as vd
-from vitdecomp.demo.steps import STEPS
 from vitdecomp.demo.steps.heatmaps import FACTORS, GRID, maps_of
+from vitdecomp.demo.story import STEPS
 from vitdecomp.prepare import Request, prepare
 from vitdecomp.scenes import FACTORS as FACTORS_OF_SCENES
 from vitdecomp.scenes import SceneDataset

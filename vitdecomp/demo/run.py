@@ -16,7 +16,7 @@ from vitdecomp.demo.context import Context, Options
 from vitdecomp.demo.figure import Number
 from vitdecomp.demo.page import render
 from vitdecomp.demo.section import Section
-from vitdecomp.demo.steps import STEPS
+from vitdecomp.demo.story import STEPS
 from vitdecomp.demo.subject import decompose
 from vitdecomp.demo.world import World, folder_world, scenes_world
 from vitdecomp.files import atomic, check_directory, make_directory

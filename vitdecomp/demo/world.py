@@ -12,7 +12,7 @@ from jaxtyping import Bool, Int64
 from PIL import Image
 
 from vitdecomp.images import find_images, open_image
-from vitdecomp.scenes import FACTORS, SceneDataset
+from vitdecomp.scenes import FACTORS, Scene, SceneDataset
 
 SPLIT = "test"  # no model was trained on these
 FEWEST = 20  # pictures of a class, for measures on parts of them
@@ -26,6 +26,7 @@ class World:
         source: what they are, in words. pictures: all of them. names: a caption or a file name for each.
         labels: the number of every factor's value, by factor; empty if nothing is known.
         values: names of the values. masks: where the main object is.
+        crowded: whether a picture makes a poor example, with a small or a covered object, or with two.
         unknown: why there are no labels, if there are none.
     """
 
@@ -35,6 +36,7 @@ class World:
     labels: Mapping[str, Int64[np.ndarray, "n"]] = field(default_factory=dict)
     values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     masks: Bool[np.ndarray, "n 64 64"] | None = None
+    crowded: Bool[np.ndarray, " n"] | None = None
     unknown: str = ""
 
     def __len__(self) -> int:
@@ -51,7 +53,14 @@ class World:
             names=tuple(self.names[i] for i in kept),
             labels={factor: numbers[kept] for factor, numbers in self.labels.items()},
             masks=None if self.masks is None else self.masks[kept],
+            crowded=None if self.crowded is None else self.crowded[kept],
         )
+
+    def examples(self, places: Int64[np.ndarray, " k"], n: int) -> list[int]:
+        """The first n of some pictures, those that make a poor example last."""
+        crowded = np.zeros(len(places)) if self.crowded is None else self.crowded[places]
+        found: list[int] = places[np.argsort(crowded, kind="stable")][:n].tolist()
+        return found
 
     def value(self, factor: str, index: int) -> str:
         """The name of a picture's value."""
@@ -68,7 +77,12 @@ def scenes_world(n: int, seed: int) -> World:
         labels={f: np.array([sample.labels[f] for sample in samples], dtype=np.int64) for f in FACTORS},
         values=FACTORS,
         masks=np.stack([sample.mask for sample in samples]),
+        crowded=np.array([_crowded(sample.scene) for sample in samples]),
     )
+
+
+def _crowded(scene: Scene) -> bool:
+    return scene.second is not None or scene.occluded or scene.size == "small"
 
 
 def folder_world(place: Path, n: int) -> World:

@@ -28,7 +28,7 @@ def causal(context: Context) -> Section:
         ),
         blocks=(
             _matrix(context.featured, own),
-            _summary(context, measured),
+            *((_summary(context, measured),) if len(context.subjects) > 1 else ()),
             *(_matrix(s, measured[s.name], folded=True) for s in context.subjects[1:]),
         ),
         how=Sentence(

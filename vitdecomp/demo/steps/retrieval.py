@@ -21,24 +21,9 @@ def retrieval(context: Context) -> Section:
     """Pictures that are near within a factor's components, against those near in the whole embedding."""
     precision = {s.name: _precision(s, context.options.seed) for s in context.subjects}
     own = precision[context.featured.name]
-    gain = own.chosen - own.everything
-    best = int(gain.argmax())
     return Section(
         title="Retrieval by one factor",
-        finding=Sentence(
-            "By the components of one factor of {model}, {chosen} of the {k} nearest pictures share the query’s "
-            "value, against {everything} by the whole embedding and {chance} by chance; the largest gain is {gain}, "
-            "for the {factor}.",
-            {
-                "model": context.featured.name,
-                "chosen": Number(float(own.chosen.mean()), "percent"),
-                "k": Number(own.k, "count"),
-                "everything": Number(float(own.everything.mean()), "percent"),
-                "chance": Number(float(own.chance.mean()), "percent"),
-                "gain": Number(float(gain[best]), "points"),
-                "factor": own.factors[best],
-            },
-        ),
+        finding=_finding(context.featured.name, own),
         blocks=(
             _table(context.featured, own, folded=False),
             *_examples(context.featured, context.options.seed),
@@ -52,6 +37,27 @@ def retrieval(context: Context) -> Section:
         ),
         repeat=context.options.command,
         key={f"precision@{own.k} by factor": Number(float(own.chosen.mean()), "percent")},
+    )
+
+
+def _finding(model: str, own: FeaturePrecision) -> Sentence:
+    gain = own.chosen - own.everything
+    most, least = int(gain.argmax()), int(gain.argmin())
+    spread = "; the gain is {least} for the {poor} to {most} for the {rich}" if len(own.factors) > 1 else ""
+    return Sentence(
+        "By the components of one factor of {model}, {chosen} of the {k} nearest pictures share the query’s value, "
+        "against {everything} by the whole embedding and {chance} by chance" + spread + ".",
+        {
+            "model": model,
+            "chosen": Number(float(own.chosen.mean()), "percent"),
+            "k": Number(own.k, "count"),
+            "everything": Number(float(own.everything.mean()), "percent"),
+            "chance": Number(float(own.chance.mean()), "percent"),
+            "least": Number(float(gain[least]), "points"),
+            "poor": own.factors[least],
+            "most": Number(float(gain[most]), "points"),
+            "rich": own.factors[most],
+        },
     )
 
 
@@ -91,7 +97,8 @@ def _examples(subject: Subject, seed: int) -> list[Strips]:
     """A few queries with what each factor's components find, and what the whole finds."""
     c, _ = subject.part(1)
     factors, k = _shown(subject), min(SHOWN, len(c) - 1)
-    asked = np.random.default_rng(seed).choice(len(c), min(ASKED, len(c)), replace=False)
+    order = np.random.default_rng(seed).permutation(len(c))
+    asked = (np.array(subject.world.examples(2 * order + 1, ASKED)) - 1) // 2
     found = {factor: retrieve(c, subject.chosen[factor], k, asked) for factor in factors}
     whole = retrieve(c, None, k, asked)
     strips = []

@@ -1,0 +1,61 @@
+"""The steps of the demo in their order; another step is a file in `steps` and a row in the table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from vitdecomp.demo.context import Context
+from vitdecomp.demo.section import Section
+from vitdecomp.demo.steps.causal import causal
+from vitdecomp.demo.steps.decompose import decompose
+from vitdecomp.demo.steps.heatmaps import heatmaps, localised
+from vitdecomp.demo.steps.knowledge import knowledge
+from vitdecomp.demo.steps.retrieval import retrieval
+from vitdecomp.demo.steps.world import world
+
+Need = Callable[[Context], str]
+
+
+def labels(context: Context) -> str:
+    """Labels of the pictures are known."""
+    return context.world.unknown
+
+
+def masks(context: Context) -> str:
+    """It is known where the objects are."""
+    return "it is not known where the objects are" if context.world.masks is None else ""
+
+
+def grid(context: Context) -> str:
+    """There is a model whose tokens can be laid over a picture."""
+    return "" if localised(context) else "no model has a class token and a grid of 8 x 8 patches"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step.
+
+    Attributes:
+        name: in the summary, and the anchor on the page. doing: what is said while it runs.
+        run: makes the section. needs: each gives the reason why the step has to be left out, or nothing.
+    """
+
+    name: str
+    doing: str
+    run: Callable[[Context], Section]
+    needs: tuple[Need, ...] = ()
+
+    def obstacle(self, context: Context) -> str:
+        """Why the step has to be left out; nothing if it can run."""
+        return next((why for why in (need(context) for need in self.needs) if why), "")
+
+
+STEPS = (
+    Step("world", "contact sheet", world),
+    Step("decompose", "shares of the blocks", decompose),
+    Step("knowledge", "what each component knows", knowledge, (labels,)),
+    Step("retrieval", "retrieval by components", retrieval, (labels,)),
+    Step("causal", "ablation of components", causal, (labels,)),
+    Step("heatmaps", "heatmaps", heatmaps, (labels, masks, grid)),
+)
