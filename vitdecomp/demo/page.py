@@ -23,7 +23,7 @@ def render(values: Mapping[str, Any]) -> str:
     environment.filters["words"] = words
     template = environment.from_string(place.joinpath("page.html.jinja").read_text(encoding="utf-8"))
     style = Markup(place.joinpath("page.css").read_text(encoding="utf-8"))
-    return template.render(values, style=style)
+    return template.render(values, style=style).lstrip()
 
 
 def words(cell: Cell) -> Markup:
