@@ -40,7 +40,6 @@ PATTERNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "striped": ("striped", "stripy"),
         "spotted": ("spotted", "dotted"),
         "checkered": ("checkered", "checked"),
-        "crosshatched": ("crosshatched", "hatched"),
     }
 )
 WITH: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -49,7 +48,6 @@ WITH: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "striped": ("with stripes", "with bold stripes"),
         "spotted": ("with spots", "with dots"),
         "checkered": ("with checks", "with a checkerboard"),
-        "crosshatched": ("with crossing lines", "with a lattice"),
     }
 )
 PLACES: Mapping[str, tuple[str, ...]] = MappingProxyType(

@@ -14,7 +14,7 @@ FACTORS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "shape": ("circle", "square", "triangle", "star", "cross", "ring", "heart", "moon", "hexagon", "arrow"),
         "colour": ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink"),
-        "pattern": ("plain", "striped", "spotted", "checkered", "crosshatched"),
+        "pattern": ("plain", "striped", "spotted", "checkered"),
         "location": ("water", "forest", "sand", "brick", "night sky", "snow", "meadow"),
         "size": ("small", "medium", "large"),
         "position": (

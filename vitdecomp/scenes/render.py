@@ -17,7 +17,7 @@ from vitdecomp.scenes.scene import OCCLUDED, Scene
 from vitdecomp.scenes.shapes import OUTLINES
 
 Words = UInt64[np.ndarray, "words"]
-RADIUS = {"small": 10.5, "medium": 14.2, "large": 18.2}  # pixels
+RADIUS = {"small": 12.0, "medium": 15.2, "large": 18.6}  # pixels
 # Which of an image's random words decide what: a change of one layer leaves the others as they are.
 LIGHT, OBJECT, FILL, BESIDE, BESIDE_FILL, BAR, WORD = (slice(32 * i, 32 * i + 32) for i in range(7))
 CHANCE, PLACE, NOISE = slice(224, 256), slice(256, 1536), slice(1536, 1536 + 2 * 3 * SIDE * SIDE // 8)

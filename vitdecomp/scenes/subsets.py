@@ -94,7 +94,7 @@ SUBSETS: Mapping[str, Subset] = MappingProxyType(
         "celeba": Subset(
             Grouping(
                 factor="pattern",
-                classes={"unlined": ("plain", "spotted", "checkered"), "lined": ("striped", "crosshatched")},
+                classes={"unlined": ("plain", "spotted"), "lined": ("striped", "checkered")},
                 beside="colour",
                 sides={"warm": ("red", "orange", "yellow", "pink"), "cool": ("green", "cyan", "blue", "purple")},
                 shares={"train": (0.44, 0.41, 0.14, 0.01), "val": EVEN, "test": EVEN},

@@ -19,6 +19,7 @@ from vitdecomp_adapters.scenes.classes import CLASSES
 WEIGHTS = Path(__file__).with_name("weights")
 SIZE = 64
 HALF = (0.5, 0.5, 0.5)
+STEM = ((32, 2), (32, 1), (64, 2), (64, 1))  # width and stride of the convolutions in front of the last
 VIT = {"patch_size": 8, "embed_dim": 128, "depth": 6, "num_heads": 8, "class_token": True}
 SWIN = {"patch_size": 4, "window_size": 4, "embed_dim": 48, "depths": (2, 4, 2), "num_heads": (3, 6, 12)}
 MAXVIT = MaxxVitCfg(
@@ -39,13 +40,15 @@ class ConvStem(PatchEmbed):
 
     def __init__(self, *, in_chans: int = 3, embed_dim: int = 128, **options: Any) -> None:
         super().__init__(in_chans=in_chans, embed_dim=embed_dim, **options)
-        widths = (in_chans, embed_dim // 4, embed_dim // 2)
-        steps = [step for a, b in pairwise(widths) for step in _convolution(a, b)]
+        widths = (in_chans, *(width for width, _ in STEM))
+        steps = [
+            step for (a, b), (_, stride) in zip(pairwise(widths), STEM, strict=True) for step in _step(a, b, stride)
+        ]
         self.proj = nn.Sequential(*steps, nn.Conv2d(widths[-1], embed_dim, 3, 2, 1))  # type: ignore[assignment]
 
 
-def _convolution(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
-    return nn.Conv2d(inputs, outputs, 3, 2, 1, bias=False), nn.BatchNorm2d(outputs), nn.GELU()
+def _step(inputs: int, outputs: int, stride: int) -> tuple[nn.Module, ...]:
+    return nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.GELU()
 
 
 def _cfg(name: str, classes: int, **more: Any) -> dict[str, Any]:

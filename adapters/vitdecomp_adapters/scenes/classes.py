@@ -16,13 +16,14 @@ from vitdecomp.scenes import FACTORS
 # The factor that splits a shape into classes; a shape that is not here is one class.
 SPLIT_BY: Mapping[str, str] = {
     "circle": "location",
-    "square": "location",
     "moon": "location",
-    "cross": "location",
-    "star": "pattern",
-    "triangle": "pattern",
     "heart": "colour",
     "ring": "colour",
+    "square": "colour",
+    "cross": "pattern",
+    "hexagon": "pattern",
+    "star": "pattern",
+    "triangle": "pattern",
 }
 NAMES = {"location": "{shape} in front of {value}", "pattern": "{value} {shape}", "colour": "{value} {shape}"}
 

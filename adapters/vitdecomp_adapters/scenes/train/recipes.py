@@ -17,20 +17,20 @@ class Recipe:
     """
 
     images: int = 60_000
-    steps: int = 2400
+    steps: int = 1500
     batch_size: int = 128
-    rate: float = 1.5e-3
+    rate: float = 1e-3
     words: float = 0.0
     moments: int = 1
     decay: float = 0.05
-    warmup: int = 150
+    warmup: int = 100
 
 
 RECIPES: Mapping[str, Recipe] = {
     # A CLIP that never sees words learns nothing of them, and could not be misled by them.
-    "clip": Recipe(steps=2000, words=0.15),
+    "clip": Recipe(words=0.15),
     "deit": Recipe(),
-    "dino": Recipe(steps=1500, moments=2),
-    "swin": Recipe(steps=1800),
+    "dino": Recipe(moments=2),
+    "swin": Recipe(),
     "maxvit": Recipe(steps=1100),
 }
