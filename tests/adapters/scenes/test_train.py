@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from vitdecomp_adapters.scenes.train import checkpoint
-from vitdecomp_adapters.scenes.train.objectives import OBJECTIVES, Distillation, Supervised, same
+from vitdecomp_adapters.scenes.train.objectives import OBJECTIVES, Distillation, Supervised, same, words_of
 from vitdecomp_adapters.scenes.train.pictures import Pictures
 from vitdecomp_adapters.scenes.train.publish import publish
 from vitdecomp_adapters.scenes.train.recipes import RECIPES
@@ -99,6 +99,16 @@ def test_a_few_scenes_are_soon_learned_by_heart(pictures):
 def test_equal_captions_are_right_for_each_other():
     texts = tokenize(["a star", "a ring", "a star"])
     assert same(texts).tolist() == [[0.5, 0, 0.5], [0, 1, 0], [0.5, 0, 0.5]]
+
+
+def test_words_that_every_caption_holds_do_not_count():
+    said = words_of(tokenize(["a red star", "a red ring", "a blue ring"]), 1024)
+    a, red, star, ring, blue = (int(row[1]) for row in tokenize(["a", "red", "star", "ring", "blue"]))
+    assert torch.allclose(said.sum(1), torch.ones(3))
+    assert float(said[:, a].sum()) == 0
+    assert set(said[0].nonzero().flatten().tolist()) == {red, star}
+    assert said[0, star] > said[0, red]
+    assert said[2, blue] > said[2, ring]
 
 
 def test_distillation_sees_no_labels_and_moves_the_teacher_by_the_student_alone(pictures):

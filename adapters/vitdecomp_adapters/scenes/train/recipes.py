@@ -28,7 +28,7 @@ class Recipe:
 
 RECIPES: Mapping[str, Recipe] = {
     # A CLIP that never sees words learns nothing of them, and could not be misled by them.
-    "clip": Recipe(words=0.15),
+    "clip": Recipe(steps=1400, words=0.15),
     "deit": Recipe(),
     "dino": Recipe(moments=2),
     "swin": Recipe(),
