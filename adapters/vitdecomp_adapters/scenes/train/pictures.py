@@ -26,7 +26,7 @@ class Batch:
 
     images: Float[Tensor, "n 3 64 64"]
     later: Float[Tensor, "n 3 64 64"]
-    classes: Int64[Tensor, "n"]
+    classes: Int64[Tensor, "n several"]
     texts: Int64[Tensor, "n length"]
     source: torch.Generator
 
