@@ -45,7 +45,7 @@ class Supervised(Objective):
 
     def forward(self, batch: Batch) -> Tensor:
         """The loss."""
-        told = self.model(batch.images).float().log_softmax(-1)
+        told: Tensor = self.model(batch.images).float().log_softmax(-1)
         return -told.gather(1, batch.classes).mean()
 
 
@@ -64,8 +64,9 @@ class Contrastive(Objective):
         import open_clip
 
         clip.register()
-        self.model = open_clip.create_model(clip.NAME, load_weights=False)
-        self.words = nn.Linear(self.model.text_projection.shape[1], self.model.vocab_size)
+        model: Any = open_clip.create_model(clip.NAME, load_weights=False)
+        self.model = model
+        self.words = nn.Linear(int(model.text_projection.shape[1]), int(model.vocab_size))
 
     def forward(self, batch: Batch) -> Tensor:
         """The symmetric cross entropy between pictures and captions of a batch, and that of the captions' words."""
