@@ -1,6 +1,7 @@
 """Training: what an interruption must not change, what a loss must do."""
 
 import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -88,12 +89,13 @@ def test_a_few_scenes_are_soon_learned_by_heart(pictures):
     objective, batch = Supervised("scenes_deit"), pictures.batch(0, 16, CPU)
     optimizer = torch.optim.AdamW(objective.parameters(), 1e-3)
     first = float(objective(batch).detach())
-    for _ in range(12):
+    for _ in range(20):
         loss = objective(batch)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    assert float(loss.detach()) < first / 2
+    least = math.log(3)  # of a picture that belongs to three classes
+    assert float(loss.detach()) - least < (first - least) / 2
 
 
 def test_equal_captions_are_right_for_each_other():
