@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from vitdecomp.adapter import as_loaded, load_model
 from vitdecomp.scenes import FACTORS, SceneDataset
 from vitdecomp_adapters.scenes.adapter import MODELS
+from vitdecomp_adapters.scenes.command import run_command
 from vitdecomp_adapters.scenes.words import tokenize
 
 PROBED = ("shape", "colour", "pattern", "location", "size", "position")
@@ -109,4 +110,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_command(main)

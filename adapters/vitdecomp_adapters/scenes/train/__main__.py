@@ -11,11 +11,12 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from vitdecomp.errors import SpecError, VitdecompError
+from vitdecomp.errors import SpecError
 from vitdecomp.files import make_directory
 from vitdecomp.registry import did_you_mean
 from vitdecomp.scenes import SceneDataset
 from vitdecomp_adapters.scenes.architectures import WEIGHTS
+from vitdecomp_adapters.scenes.command import run_command
 from vitdecomp_adapters.scenes.train.memory import keep_memory
 from vitdecomp_adapters.scenes.train.objectives import OBJECTIVES
 from vitdecomp_adapters.scenes.train.pictures import Pictures
@@ -81,17 +82,5 @@ def _line(console: Console, run: Run, done: int, total: int, loss: float) -> Non
         console.print(f"{run.name} step {done} of {total}, loss {loss:.4f}, {run.seconds:.0f} s")
 
 
-def main() -> None:
-    """The command."""
-    try:
-        typer.run(train)
-    except VitdecompError as error:
-        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
-        raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        typer.echo("interrupted; run the same command again to resume", err=True)
-        raise SystemExit(130) from None
-
-
 if __name__ == "__main__":
-    main()
+    run_command(train)
