@@ -43,6 +43,7 @@ def _facts(run: Run, figures: dict[str, float]) -> dict[str, str]:
         "seed": run.seed,
         "seconds": round(run.seconds),
         "device": run.device.type,
+        "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "commit": run.commit,
         "figures": figures,
