@@ -4,12 +4,13 @@ import json
 
 import pytest
 
-from vitdecomp.demo import Options, run, run_demo
-
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory):
     """The demo, and the folder that it was written to."""
+    # Not above: where paths are given, pytest reads this file before the types of the package can be checked.
+    from vitdecomp.demo import Options, run, run_demo
+
     out = tmp_path_factory.mktemp("made") / "demo"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "MODELS", ("scenes:deit", "scenes:swin"))

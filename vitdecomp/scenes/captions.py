@@ -125,7 +125,7 @@ BRIEF = (
     "something {with_}",
     "a {pattern} {shape}",
 )
-BRIEFLY = 0.4  # probability
+BRIEFLY = 0.25  # probability
 SECONDS = (", next to a smaller {colour} {shape}", ", with a smaller {colour} {shape} nearby")
 
 

@@ -8,12 +8,20 @@ import pytest
 import torch
 from safetensors import safe_open
 from vitdecomp_adapters.scenes.train import checkpoint
-from vitdecomp_adapters.scenes.train.objectives import OBJECTIVES, Distillation, Supervised, same, words_of
+from vitdecomp_adapters.scenes.train.objectives import (
+    OBJECTIVES,
+    Contrastive,
+    Recognition,
+    Supervised,
+    held_words,
+    implied,
+    telling,
+)
+from vitdecomp_adapters.scenes.train.optimizer import Optimizer
 from vitdecomp_adapters.scenes.train.pictures import Pictures
 from vitdecomp_adapters.scenes.train.publish import publish
 from vitdecomp_adapters.scenes.train.recipes import RECIPES
 from vitdecomp_adapters.scenes.train.run import Run
-from vitdecomp_adapters.scenes.train.views import Views, _hue, view
 from vitdecomp_adapters.scenes.words import tokenize
 
 from vitdecomp import VitdecompError
@@ -98,13 +106,18 @@ def test_a_few_scenes_are_soon_learned_by_heart(pictures):
     assert float(loss.detach()) - least < (first - least) / 2
 
 
-def test_equal_captions_are_right_for_each_other():
-    texts = tokenize(["a star", "a ring", "a star"])
-    assert same(texts).tolist() == [[0.5, 0, 0.5], [0, 1, 0], [0.5, 0, 0.5]]
+def held(*captions):
+    return held_words(tokenize(captions), 1024)
+
+
+def test_a_caption_is_right_for_a_picture_of_which_another_says_as_much_and_more():
+    captions = ("a star", "a ring", "a star", "a red star on water")
+    right = [[1, 0, 1, 0], [0, 1, 0, 0], [1, 0, 1, 0], [1, 0, 1, 1]]
+    assert implied(held(*captions)).tolist() == right
 
 
 def test_words_that_every_caption_holds_do_not_count():
-    said = words_of(tokenize(["a red star", "a red ring", "a blue ring"]), 1024)
+    said = telling(held("a red star", "a red ring", "a blue ring"))
     a, red, star, ring, blue = (int(row[1]) for row in tokenize(["a", "red", "star", "ring", "blue"]))
     assert torch.allclose(said.sum(1), torch.ones(3))
     assert float(said[:, a].sum()) == 0
@@ -113,13 +126,15 @@ def test_words_that_every_caption_holds_do_not_count():
     assert said[2, blue] > said[2, ring]
 
 
-def test_distillation_sees_no_labels_and_moves_the_teacher_by_the_student_alone(pictures):
+def test_recognition_sees_no_labels_and_moves_the_teacher_by_the_student_alone(pictures):
     torch.manual_seed(0)
-    objective = Distillation("scenes_dino")
+    objective = Recognition("scenes_dino")
     batch = pictures.batch(0, 16, CPU)
     again = pictures.batch(0, 16, CPU)
     blind = replace(again, classes=torch.zeros_like(again.classes), texts=torch.zeros_like(again.texts))
-    assert float(objective(batch).detach()) == float(objective(blind).detach())
+    loss = float(objective(batch).detach())
+    objective.filled.zero_()
+    assert float(objective(blind).detach()) == loss
     objective(pictures.batch(1, 16, CPU)).backward()
     assert all(p.grad is None for p in objective.teacher.parameters())
     before = [p.clone() for p in objective.teacher.parameters()]
@@ -131,30 +146,40 @@ def test_distillation_sees_no_labels_and_moves_the_teacher_by_the_student_alone(
         assert torch.allclose(new - old, torch.full_like(old, 0.0105), atol=1e-5)
 
 
-def test_balanced_targets_use_all_prototypes_alike():
-    from vitdecomp_adapters.scenes.train.objectives import _balanced
-
-    targets = _balanced(torch.randn(64, 8, generator=torch.Generator().manual_seed(0)) * 3, rounds=50)
-    assert torch.allclose(targets.sum(1), torch.ones(64), atol=1e-3)
-    assert torch.allclose(targets.sum(0), torch.full((8,), 8.0), atol=1e-2)
-
-
-def test_a_turn_of_the_hue_leaves_the_grey_of_a_picture_alone(pictures):
-    images = pictures.batch(0, 16, CPU).images
-    turned = _hue(images, torch.Generator().manual_seed(0), grey=0.0)
-    assert torch.allclose(turned.mean(1), images.mean(1), atol=1e-5)
-    assert torch.allclose(turned.norm(dim=1), images.norm(dim=1), atol=1e-4)
-    assert not torch.allclose(turned, images, atol=0.1)
-    grey = _hue(images, torch.Generator().manual_seed(0), grey=1.0)
-    assert torch.allclose(grey, images.mean(1, keepdim=True).expand_as(images), atol=1e-5)
+def test_what_a_teacher_saw_is_remembered_newest_first(pictures):
+    objective = Recognition("scenes_dino")
+    for step in range(2):
+        objective(pictures.batch(step, 16, CPU))
+    assert int(objective.filled) == 32
+    assert torch.allclose(objective.past[:, :32].norm(dim=-1), torch.ones(2, 32), atol=1e-5)
+    assert not objective.past[:, 32:].any()
+    newest = objective.past[:, :16].clone()
+    objective(pictures.batch(2, 16, CPU))
+    assert torch.equal(objective.past[:, 16:32], newest)
 
 
-def test_views_have_their_size_and_are_drawn_from_their_source_alone(pictures):
-    images = pictures.batch(0, 4, CPU).images
-    views = [view(images, Views(32, (0.1, 0.2)), torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)]
-    assert views[0].shape == (4, 3, 32, 32)
-    assert torch.equal(views[0], views[1])
-    assert not torch.equal(views[0], views[2])
+def test_the_contrast_moves_the_image_tower_only_when_the_words_are_known(pictures):
+    torch.manual_seed(0)
+    objective, batch = Contrastive().eval(), pictures.batch(0, 16, CPU)
+    losses, slopes = [], []
+    for progress in (0.0, *Contrastive.UNLOCKED, 1.0):
+        objective.after_step(progress)
+        loss = objective(batch)
+        losses.append(float(loss.detach()))
+        slopes.append(torch.autograd.grad(loss, objective.model.visual.trunk.cls_token)[0])
+    assert losses == pytest.approx([losses[0]] * 4)
+    assert torch.equal(slopes[0], slopes[1])
+    assert torch.allclose(slopes[2], slopes[3], atol=1e-6)
+    assert not torch.allclose(slopes[1], slopes[2], rtol=0.01)
+
+
+def test_muon_learns_the_matrices_of_blocks_and_nothing_else():
+    optimizer = Optimizer(Supervised("scenes_swin").named_parameters(), RECIPES["swin"])
+    matrices = {id(p) for group in optimizer.parts[1].param_groups for p in group["params"]}
+    names = {name for name, p in optimizer.learned.items() if id(p) in matrices}
+    assert "model.layers.0.blocks.0.attn.qkv.weight" in names
+    assert all(name.endswith(("qkv.weight", "proj.weight", "fc1.weight", "fc2.weight")) for name in names)
+    assert "model.patch_embed.proj.weight" not in names
 
 
 def test_what_is_published_is_small_and_says_what_it_is(pictures, tmp_path):

@@ -7,21 +7,19 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from vitdecomp.errors import LoadError
 from vitdecomp.files import atomic
+from vitdecomp_adapters.scenes.train.optimizer import Optimizer
 
-MOMENTS = ("exp_avg", "exp_avg_sq", "step")  # what AdamW remembers of a parameter
+VALUE = "value"  # a weight or a buffer, beside the kinds that the optimizer names
 
 
-def save(path: Path, objective: nn.Module, optimizer: torch.optim.Optimizer, facts: dict[str, str]) -> None:
-    """Write weights, buffers and the optimizer's moments, with facts of the run such as its step."""
-    tensors = {f"value.{name}": value.detach() for name, value in _values(objective).items()}
-    for name, parameter in objective.named_parameters():
-        for moment, value in optimizer.state.get(parameter, {}).items():
-            tensors[f"{moment}.{name}"] = torch.as_tensor(value)
+def save(path: Path, objective: nn.Module, optimizer: Optimizer, facts: dict[str, str]) -> None:
+    """Write weights, buffers and what the optimizer remembers, with facts of the run such as its step."""
+    tensors = {f"{VALUE}:{name}": value.detach() for name, value in _values(objective).items()} | optimizer.state()
     with atomic(path) as partial:
         save_file({k: v.contiguous() for k, v in tensors.items()}, partial, metadata={"facts": json.dumps(facts)})
 
@@ -40,16 +38,12 @@ def facts_of(path: Path) -> dict[str, str]:
 
 
 @torch.no_grad()
-def restore(path: Path, objective: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def restore(path: Path, objective: nn.Module, optimizer: Optimizer) -> None:
     """Read what `save` wrote into an objective and its optimizer, in place."""
-    parameters = dict(objective.named_parameters())
-    with safe_open(path, "pt") as file:
-        names = set(file.keys())
-        for name, value in _values(objective).items():
-            value.copy_(file.get_tensor(f"value.{name}"))
-        for name, parameter in parameters.items():
-            if f"step.{name}" in names:
-                optimizer.state[parameter] = {m: file.get_tensor(f"{m}.{name}") for m in MOMENTS}
+    tensors = load_file(path)
+    for name, value in _values(objective).items():
+        value.copy_(tensors.pop(f"{VALUE}:{name}"))
+    optimizer.restore(tensors)
 
 
 def _values(module: nn.Module) -> dict[str, Tensor]:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import timm
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional
 
 from vitdecomp_adapters.scenes import architectures, clip
 from vitdecomp_adapters.scenes.train.pictures import Batch
-from vitdecomp_adapters.scenes.train.views import Views, view
 
 assert architectures.default_cfgs  # importing the module registers the models with timm
 
@@ -50,101 +50,126 @@ class Supervised(Objective):
 
 
 class Contrastive(Objective):
-    """Captions and pictures drawn to each other (Radford et al., 2021), and both to the words of the caption.
+    """Captions and pictures drawn to each other (Radford et al., 2021), while pictures learn the words of the captions.
 
-    In batches this small, the one factor that is learned first (the location) satisfies most of the contrast, and
-    the others follow late. A classifier of the caption's words (Huang et al., "Classification Done Right for
-    Vision-Language Pre-Training", 2024) that both towers share teaches every word from the first step on.
+    In batches this small, the one factor that is learned first (the location) satisfies most of the contrast and
+    keeps the others from being learned. So the image tower learns from a classifier of the caption's words (Huang et
+    al., "Classification Done Right for Vision-Language Pre-Training", 2024), and the text tower follows it as in
+    locked-image tuning (Zhai et al., "LiT", 2022); towards the end, the contrast may move both.
     """
 
-    SHARPNESS = 10.0  # of the words' scores: embeddings have unit length
+    UNLOCKED = (0.6, 0.8)  # of the training: where the contrast begins to move the image tower, and moves it in full
+    model: Any
+    progress: Tensor
 
     def __init__(self) -> None:
         super().__init__()
         import open_clip
 
         clip.register()
-        model: Any = open_clip.create_model(clip.NAME, load_weights=False)
-        self.model = model
+        self.model = model = open_clip.create_model(clip.NAME, load_weights=False)
         self.words = nn.Linear(int(model.text_projection.shape[1]), int(model.vocab_size))
+        self.register_buffer("progress", torch.zeros(()))
 
     def forward(self, batch: Batch) -> Tensor:
         """The symmetric cross entropy between pictures and captions of a batch, and that of the captions' words."""
-        images, texts, scale = self.model(batch.images, batch.texts)
-        images, texts = images.float(), texts.float()
-        logits = scale * images @ texts.T
-        truth = same(batch.texts)
-        contrast = (_soft_cross_entropy(logits, truth) + _soft_cross_entropy(logits.T, truth)) / 2
-        said = words_of(batch.texts, self.words.out_features)
-        told = [_soft_cross_entropy(self.words(self.SHARPNESS * e).float(), said) for e in (images, texts)]
-        return contrast + (told[0] + told[1]) / 2
+        visual = self.model.visual
+        whole, parts = (visual.head(x) for x in class_and_patches(visual.trunk, batch.images))
+        held = held_words(batch.texts, self.words.out_features)
+        said = telling(held)
+        told = sum(_soft_cross_entropy(self.words(e).float(), said) for e in (whole, parts))
+        images, texts = whole.float(), self.model.encode_text(batch.texts).float()
+        begin, full = self.UNLOCKED
+        images = images.detach().lerp(images, ((self.progress - begin) / (full - begin)).clamp(0, 1))
+        return told + self._contrast(images, texts, implied(held))
+
+    def _contrast(self, images: Tensor, texts: Tensor, right: Tensor) -> Tensor:
+        logits = self.model.logit_scale.exp() * functional.normalize(images) @ functional.normalize(texts).T
+        return (_soft_cross_entropy(logits, right) + _soft_cross_entropy(logits.T, right.T)) / 2
 
     @torch.no_grad()
     def after_step(self, progress: float) -> None:
         """Keep the temperature within its bounds."""
-        self.model.logit_scale.clamp_(0, 4.6052)  # type: ignore[operator]
+        self.progress.fill_(progress)
+        self.model.logit_scale.clamp_(0, 4.6052)
 
 
-def same(texts: Tensor) -> Float[Tensor, "n n"]:
-    """Which captions of a batch are word for word the same, each row summing to one: they are right for each other."""
-    equal = (texts[:, None] == texts[None]).all(-1).float()
-    return equal / equal.sum(1, keepdim=True)
+def class_and_patches(vit: Any, images: Tensor) -> tuple[Tensor, Tensor]:
+    """The class token of the last layer, and the mean of the patches, which learns earlier."""
+    tokens = vit.forward_features(images)
+    return tokens[:, 0], tokens[:, 1:].mean(1)
 
 
-def words_of(texts: Tensor, vocabulary: int) -> Float[Tensor, "n vocabulary"]:
-    """Which tokens each caption of a batch holds, rare ones counting more, each row summing to one."""
+def held_words(texts: Int64[Tensor, "n length"], vocabulary: int) -> Float[Tensor, "n vocabulary"]:
+    """Which tokens each caption holds, as ones; the zeros that captions are filled up with are none."""
     held = torch.zeros(len(texts), vocabulary, device=texts.device).scatter_(1, texts, 1.0)
-    held[:, 0] = 0  # what captions are filled up with
-    rarity = (len(texts) / held.sum(0).clamp(min=1)).log()  # of what every caption holds: zero
+    held[:, 0] = 0
+    return held
+
+
+def implied(held: Float[Tensor, "n vocabulary"]) -> Float[Tensor, "n n"]:
+    """Which captions (columns) say nothing that another one (row) does not say: they are right for its picture too."""
+    return (held @ held.T == held.sum(1)).float()
+
+
+def telling(held: Float[Tensor, "n vocabulary"]) -> Float[Tensor, "n vocabulary"]:
+    """How much each word tells in a batch: the rarer, the more, each row summing to one."""
+    rarity = (len(held) / held.sum(0).clamp(min=1)).log()  # of what every caption holds: zero
     weights = held * rarity
     return weights / weights.sum(1, keepdim=True).clamp(min=1e-6)
 
 
 def _soft_cross_entropy(logits: Tensor, truth: Tensor) -> Tensor:
-    return -(truth * logits.log_softmax(-1)).sum(-1).mean()
+    """Rows of the truth count alike, however many are right in each."""
+    share = truth / truth.sum(1, keepdim=True).clamp(min=1e-6)
+    return -(share * logits.log_softmax(-1)).sum(-1).mean()
 
 
-class Distillation(Objective):
-    """A student that learns to see in one moment of a scene, or in part of it, what a slower teacher sees in another.
+class Recognition(Objective):
+    """A student that recognises a scene of which a slower teacher saw another moment, among those of the last steps.
 
-    The loss and the moving average are DINO's (Caron et al., 2021), the balanced targets and the spread of the
-    embeddings those of DINOv2 (Oquab et al., 2023).
+    The teacher and the memory are those of momentum contrast (He et al., 2020; Chen et al., "An Empirical Study of
+    Training Self-Supervised Vision Transformers", 2021). Many scenes to choose from, and a low temperature, leave no
+    factor out: with few, a location is all that is learned. Moments differ in light, place, size and noise, so the
+    pictures need no other augmentation.
     """
 
-    GLOBAL = Views(side=64, area=(0.6, 1.0))
-    LOCAL = Views(side=32, area=(0.3, 0.6))
+    TEMPERATURE = 0.04
+    PAST = 8192  # scenes of the last steps
+    past: Tensor
+    filled: Tensor
 
-    def __init__(self, architecture: str, prototypes: int = 1024, width: int = 512, bottleneck: int = 64) -> None:
+    def __init__(self, architecture: str) -> None:
         super().__init__()
-        self.student = _Projected(architecture, prototypes, width, bottleneck)
-        self.teacher = _Projected(architecture, prototypes, width, bottleneck).requires_grad_(False)
+        self.student, self.teacher = _Projected(architecture), _Projected(architecture).requires_grad_(False)
         self.teacher.load_state_dict(self.student.state_dict())
         self.model = self.teacher.backbone
+        self.register_buffer("past", torch.zeros(2, self.PAST, self.student.width))
+        self.register_buffer("filled", torch.zeros((), dtype=torch.long))
 
     def forward(self, batch: Batch) -> Tensor:
-        """Cross entropy between every view of the student and every other, larger view of the teacher."""
-        large, small = (
-            [view(images, kind, batch.source) for images in (batch.images, batch.later)]
-            for kind in (self.GLOBAL, self.LOCAL)
-        )
+        """Cross entropy between a scene and all that it might be, from either moment and by both projections."""
+        n, moments = len(batch.images), torch.cat([batch.images, batch.later])
         with torch.no_grad():
-            _, seen = self.teacher(torch.cat(large))
-            targets = [_balanced(s.float() / 0.05) for s in seen.chunk(len(large))]
-        embeddings, told = self.student(torch.cat(large))
-        predictions = [*told.chunk(len(large)), *self.student(torch.cat(small))[1].chunk(len(small))]
-        losses = [
-            -(target * (prediction.float() / 0.1).log_softmax(-1)).sum(-1).mean()
-            for i, target in enumerate(targets)
-            for j, prediction in enumerate(predictions)
-            if i != j
-        ]
-        spread = sum(_crowding(e.float()) for e in embeddings.chunk(len(large)))
-        return torch.stack(losses).mean() + 0.1 * spread / len(large)
+            seen = self.teacher(moments)
+        asked, past, truth = self.student(moments), self.past[:, : int(self.filled)], torch.arange(n).to(moments.device)
+        losses = []
+        for this, other in ((slice(n), slice(n, None)), (slice(n, None), slice(n))):
+            choices = torch.cat([seen[:, other], past], dim=1)
+            scores = asked[:, this] @ choices.mT / self.TEMPERATURE
+            losses += [functional.cross_entropy(s, truth) for s in scores]
+        self._remember(seen[:, :n])
+        return torch.stack(losses).mean()
+
+    def _remember(self, seen: Tensor) -> None:
+        self.past = torch.cat([seen, self.past], dim=1)[:, : self.PAST]
+        self.filled += len(seen[0])
+        self.filled.clamp_(max=self.PAST)
 
     @torch.no_grad()
     def after_step(self, progress: float) -> None:
         """Let the teacher follow the student, more and more slowly."""
-        momentum = 1 - 0.01 * (1 + torch.cos(torch.tensor(progress * torch.pi)).item()) / 2 - 0.0005
+        momentum = 1 - 0.01 * (1 + math.cos(progress * math.pi)) / 2 - 0.0005
         for mine, other in zip(self.teacher.parameters(), self.student.parameters(), strict=True):
             mine.lerp_(other, 1 - momentum)
         for kept, new in zip(self.teacher.buffers(), self.student.buffers(), strict=True):
@@ -152,45 +177,26 @@ class Distillation(Objective):
 
 
 class _Projected(nn.Module):
-    """A backbone with a projection onto prototypes of unit length."""
+    """A ViT, with one projection of its class token and one of the mean of its patches."""
 
-    def __init__(self, architecture: str, prototypes: int, width: int, bottleneck: int) -> None:
+    def __init__(self, architecture: str, hidden: int = 512, width: int = 64) -> None:
         super().__init__()
-        backbone: Any = timm.create_model(architecture, dynamic_img_size=True)
-        self.backbone, d = backbone, int(backbone.num_features)
-        self.head = nn.Sequential(
-            nn.Linear(d, width), nn.GELU(), nn.Linear(width, width), nn.GELU(), nn.Linear(width, bottleneck)
+        backbone: Any = timm.create_model(architecture)
+        self.backbone, self.width, d = backbone, width, int(backbone.num_features)
+        self.heads = nn.ModuleList(
+            nn.Sequential(nn.Linear(d, hidden), nn.GELU(), nn.Linear(hidden, width)) for _ in range(2)
         )
-        self.prototypes = nn.Linear(bottleneck, prototypes, bias=False)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Embeddings `(n, d)` and similarities to the prototypes `(n, prototypes)`."""
-        embedding = self.backbone(images)
-        unit = functional.normalize(self.head(embedding).float(), dim=-1)
-        return embedding, unit @ functional.normalize(self.prototypes.weight.float(), dim=-1).T
-
-
-def _balanced(scores: Tensor, rounds: int = 3) -> Tensor:
-    """Targets that use all prototypes alike: Sinkhorn and Knopp's scaling of rows and columns."""
-    targets = (scores - scores.max()).exp()
-    for _ in range(rounds):
-        targets = targets / targets.sum(0, keepdim=True) / targets.shape[1]
-        targets = targets / targets.sum(1, keepdim=True) / targets.shape[0]
-    return targets * targets.shape[0]
-
-
-def _crowding(embeddings: Tensor) -> Tensor:
-    """How near each embedding is to its nearest neighbour, as -log of the distance (KoLeo)."""
-    unit = functional.normalize(embeddings, dim=-1)
-    near = (unit @ unit.T).fill_diagonal_(-1).argmax(1)
-    distance: Tensor = (unit - unit[near]).norm(dim=-1)
-    return -(distance + 1e-6).log().mean()
+    def forward(self, images: Tensor) -> Tensor:
+        """Both projections, of unit length, `(2, n, width)`."""
+        read = class_and_patches(self.backbone, images)
+        return functional.normalize(torch.stack([h(x).float() for h, x in zip(self.heads, read, strict=True)]), dim=-1)
 
 
 OBJECTIVES: Mapping[str, Callable[[], Objective]] = {
     "clip": Contrastive,
     "deit": lambda: Supervised("scenes_deit"),
-    "dino": lambda: Distillation("scenes_dino"),
+    "dino": lambda: Recognition("scenes_dino"),
     "swin": lambda: Supervised("scenes_swin"),
     "maxvit": lambda: Supervised("scenes_maxvit"),
 }

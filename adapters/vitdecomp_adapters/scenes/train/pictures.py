@@ -21,14 +21,12 @@ class Batch:
     Attributes:
         images: scaled to -1 .. 1. later: the same scenes at another moment, or the same pictures.
         classes: numbers into `CLASSES`. texts: tokens of the captions.
-        source: random numbers of this step, for what an objective draws.
     """
 
     images: Float[Tensor, "n 3 64 64"]
     later: Float[Tensor, "n 3 64 64"]
     classes: Int64[Tensor, "n several"]
     texts: Int64[Tensor, "n length"]
-    source: torch.Generator
 
 
 class Pictures:
@@ -57,7 +55,6 @@ class Pictures:
             as_input(self.drawn[-1][rows]).to(device),
             self.classes[rows].to(device),
             self.texts[rows].to(device),
-            torch.Generator(device).manual_seed(hash((self.seed, step))),
         )
 
 

@@ -12,14 +12,16 @@ class Recipe:
 
     Attributes:
         images: scenes in the training set. steps: of the optimizer. batch_size: scenes in a step.
-        rate: the greatest learning rate. words: the probability of a word over a picture.
-        moments: drawn of each scene, one or two. decay: of the weights. warmup: steps in which the learning rate rises.
+        rate, matrix_rate: the greatest learning rates, of AdamW and of Muon. decay: of the weights.
+        warmup: steps in which the learning rates rise. words: the probability of a word over a picture.
+        moments: drawn of each scene, one or two.
     """
 
     images: int = 60_000
-    steps: int = 1500
+    steps: int = 800
     batch_size: int = 128
     rate: float = 1e-3
+    matrix_rate: float = 5e-3
     words: float = 0.0
     moments: int = 1
     decay: float = 0.05
@@ -28,9 +30,9 @@ class Recipe:
 
 RECIPES: Mapping[str, Recipe] = {
     # A CLIP that never sees words learns nothing of them, and could not be misled by them.
-    "clip": Recipe(steps=1400, words=0.15),
+    "clip": Recipe(steps=2800, words=0.15),
     "deit": Recipe(),
-    "dino": Recipe(moments=2),
+    "dino": Recipe(steps=1300, moments=2),
     "swin": Recipe(),
-    "maxvit": Recipe(steps=1100),
+    "maxvit": Recipe(steps=700),
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import subprocess
 import time
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from vitdecomp.errors import LoadError
 from vitdecomp_adapters.scenes.train import checkpoint
 from vitdecomp_adapters.scenes.train.objectives import Objective
+from vitdecomp_adapters.scenes.train.optimizer import Optimizer
 from vitdecomp_adapters.scenes.train.pictures import Pictures
 from vitdecomp_adapters.scenes.train.recipes import Recipe
 
@@ -46,7 +46,7 @@ class Run:
 
     def __post_init__(self) -> None:
         self.objective.to(self.device).train()
-        self.optimizer = _optimizer(self.objective, self.recipe)
+        self.optimizer = Optimizer(self.objective.learned(), self.recipe)
         self.commit = commit_of_sources()  # at the start: the sources may move on while the run goes
 
     @property
@@ -66,17 +66,12 @@ class Run:
         return self.objective.model
 
     def _step(self, step: int) -> float:
-        for group in self.optimizer.param_groups:
-            group["lr"] = _rate(step, self.recipe)
         batch = self.pictures.batch(step, self.recipe.batch_size, self.device)
         with torch.autocast(self.device.type, torch.bfloat16), attention_kernel(self.device):
             loss = self.objective(batch)
         if not torch.isfinite(loss):
             raise LoadError(f"the loss of {self.name} is {loss.item()} at step {step}; lower the learning rate")
-        self.optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_([p for _, p in self.objective.learned()], 1.0)
-        self.optimizer.step()
+        self.optimizer.step(loss, step)
         self.objective.after_step(step / self.recipe.steps)
         return float(loss.detach())
 
@@ -98,24 +93,6 @@ class Run:
 def attention_kernel(device: torch.device) -> AbstractContextManager[Any]:
     """On a CPU, plain matrix products are faster than the fused attention: its backward pass is slow in bfloat16."""
     return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
-
-
-def _optimizer(objective: Objective, recipe: Recipe) -> torch.optim.AdamW:
-    """AdamW whose decay spares biases, norms and other vectors."""
-    learned = objective.learned()
-    groups = [
-        {"params": [p for _, p in learned if p.ndim > 1], "weight_decay": recipe.decay},
-        {"params": [p for _, p in learned if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=recipe.rate, betas=(0.9, 0.98))
-
-
-def _rate(step: int, recipe: Recipe) -> float:
-    """A linear start, then half a cosine down to a hundredth."""
-    if step < recipe.warmup:
-        return recipe.rate * (step + 1) / recipe.warmup
-    done = (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)
-    return recipe.rate * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
 
 
 def commit_of_sources() -> str:
