@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,12 +24,11 @@ import torch
 import typer
 from PIL import Image
 from rich.console import Console
-from rich.table import Table
+from sheets import Result, Sheet, number, write
 from torch import Tensor
 
 from vitdecomp import Component, Contributions, Decomposer, LoadedModel, LoadError, SpecError, VitdecompError
 from vitdecomp.adapter import adapters, load_model
-from vitdecomp.files import atomic, make_directory
 from vitdecomp.images import preprocessing
 from vitdecomp.random_weights import randomise
 from vitdecomp.scenes import FACTORS, SceneDataset
@@ -76,34 +75,6 @@ class World:
         masks = np.stack([s.mask for s in samples[half : half + settings.localised]])
         labels = {f: data.labels[f] for f in FACTORS}
         return cls(half, [Image.fromarray(s.image) for s in samples], masks, labels)
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """A table, for the terminal and for Markdown."""
-
-    title: str
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
-
-    def rich(self) -> Table:
-        table = Table(*self.header, title=self.title, title_justify="left", box=None)
-        for row in self.rows:
-            table.add_row(*row)
-        return table
-
-    def markdown(self) -> str:
-        lines = [self.header, ["---"] + ["---:"] * (len(self.header) - 1), *self.rows]
-        return "\n".join([f"**{self.title}**", "", *(f"| {' | '.join(line)} |" for line in lines)])
-
-
-@dataclass
-class Result:
-    """What was found of one model."""
-
-    figures: dict[str, Any]
-    sheets: list[Sheet] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
 
 
 def measure(loaded: LoadedModel, world: World, settings: Settings) -> Result:
@@ -249,10 +220,6 @@ def value_directions(x: Tensor, labels: np.ndarray, wanted: np.ndarray) -> Tenso
     return torch.stack([means.get(int(v), torch.zeros_like(x[0])) for v in wanted])
 
 
-def number(value: float) -> str:
-    return f"{round(value, 2) + 0.0:.2f}"  # never -0.00
-
-
 def names(components: Iterable[Component], scores: Mapping[Component, float]) -> str:
     return ", ".join(f"{k.name} {number(scores[k])}" for k in components)
 
@@ -275,23 +242,6 @@ def parse(option: str) -> tuple[str, Any]:
         return name, json.loads(text)
     except json.JSONDecodeError:
         return name, text
-
-
-def write(out: Path, results: Mapping[str, Result], settings: Settings) -> None:
-    make_directory(out)
-    head = (
-        f"{settings.n} scenes (split `{settings.split}`, seed {settings.seed}), half of them for choosing "
-        f"{settings.k} components a factor, half for judging."
-    )
-    text = ["# Ground truth on scenes", head]
-    for spec, result in results.items():
-        text += [f"## {spec}", *(sheet.markdown() for sheet in result.sheets), *(f"{note}." for note in result.notes)]
-    figures = {spec: {**result.figures, "notes": result.notes} for spec, result in results.items()}
-    with atomic(out / "scenes_truth.md") as partial_file:
-        partial_file.write_text("\n\n".join(text) + "\n", encoding="utf-8")
-    with atomic(out / "scenes_truth.json") as partial_file:
-        content = {"settings": vars(settings), "models": figures}
-        partial_file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def main(  # noqa: PLR0913, PLR0917 - one parameter per option
@@ -330,7 +280,11 @@ def main(  # noqa: PLR0913, PLR0917 - one parameter per option
         if not results:
             raise LoadError("no model to measure: none of the embedded ones has its weights; name one with --model")
         if out is not None:
-            write(out, results, settings)
+            head = (
+                f"{settings.n} scenes (split `{settings.split}`, seed {settings.seed}), half of them for choosing "
+                f"{settings.k} components a factor, half for judging."
+            )
+            write(out, "scenes_truth", ("Ground truth on scenes", head), vars(settings), results)
     except VitdecompError as error:
         errors.print(f"error: {error}", highlight=False, soft_wrap=True, style="red")
         raise typer.Exit(2) from error
