@@ -29,6 +29,9 @@ def register() -> None:
     """
     import open_clip
 
+    from vitdecomp_adapters.scenes import architectures
+
+    assert architectures.default_cfgs  # importing the module makes the image tower known to timm
     with TemporaryDirectory() as folder:
         path = Path(folder, f"{NAME}.json")
         path.write_text(json.dumps(config()), encoding="utf-8")

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from PIL import Image
 from safetensors import safe_open
 from vitdecomp_adapters.scenes.train import checkpoint
 from vitdecomp_adapters.scenes.train.objectives import (
@@ -18,13 +19,14 @@ from vitdecomp_adapters.scenes.train.objectives import (
     telling,
 )
 from vitdecomp_adapters.scenes.train.optimizer import Optimizer
-from vitdecomp_adapters.scenes.train.pictures import Pictures
+from vitdecomp_adapters.scenes.train.pictures import Pictures, as_input
 from vitdecomp_adapters.scenes.train.publish import publish
 from vitdecomp_adapters.scenes.train.recipes import RECIPES
 from vitdecomp_adapters.scenes.train.run import Run
 from vitdecomp_adapters.scenes.words import tokenize
 
 from vitdecomp import VitdecompError
+from vitdecomp.adapter import load_model
 from vitdecomp.scenes import SceneDataset
 
 SMALL = {"images": 48, "steps": 4, "batch_size": 16, "warmup": 2}
@@ -156,6 +158,12 @@ def test_what_a_teacher_saw_is_remembered_newest_first(pictures):
     newest = objective.past[:, :16].clone()
     objective(pictures.batch(2, 16, CPU))
     assert torch.equal(objective.past[:, 16:32], newest)
+
+
+def test_clip_learns_from_pictures_as_its_own_transform_makes_them(pictures):
+    loaded, picture = load_model("scenes:clip", pretrained=False), pictures.drawn[0][0]
+    mine = Contrastive()._scaled(as_input(picture[None]))
+    assert torch.allclose(mine[0], loaded.preprocess(Image.fromarray(picture.numpy())), atol=1e-5)
 
 
 def test_the_contrast_moves_the_image_tower_only_when_the_words_are_known(pictures):

@@ -74,7 +74,7 @@ class Contrastive(Objective):
     def forward(self, batch: Batch) -> Tensor:
         """The symmetric cross entropy between pictures and captions of a batch, and that of the captions' words."""
         visual = self.model.visual
-        whole, parts = (visual.head(x) for x in class_and_patches(visual.trunk, batch.images))
+        whole, parts = (visual.head(x) for x in class_and_patches(visual.trunk, self._scaled(batch.images)))
         held = held_words(batch.texts, self.words.out_features)
         said = telling(held)
         told = sum(_soft_cross_entropy(self.words(e).float(), said) for e in (whole, parts))
@@ -82,6 +82,14 @@ class Contrastive(Objective):
         begin, full = self.UNLOCKED
         images = images.detach().lerp(images, ((self.progress - begin) / (full - begin)).clamp(0, 1))
         return told + self._contrast(images, texts, implied(held))
+
+    def _scaled(self, images: Tensor) -> Tensor:
+        """Pictures from -1 .. 1 as open_clip's own transform of the model makes them."""
+        visual = self.model.visual
+        mean, std = (
+            torch.tensor(v, device=images.device)[:, None, None] for v in (visual.image_mean, visual.image_std)
+        )
+        return ((images + 1) / 2 - mean) / std
 
     def _contrast(self, images: Tensor, texts: Tensor, right: Tensor) -> Tensor:
         logits = self.model.logit_scale.exp() * functional.normalize(images) @ functional.normalize(texts).T

@@ -30,7 +30,7 @@ class Recipe:
 
 RECIPES: Mapping[str, Recipe] = {
     # A CLIP that never sees words learns nothing of them, and could not be misled by them.
-    "clip": Recipe(steps=2800, words=0.15),
+    "clip": Recipe(steps=2600, words=0.15),
     "deit": Recipe(),
     "dino": Recipe(steps=1300, moments=2),
     "swin": Recipe(),
