@@ -21,7 +21,7 @@ RADIUS = {"small": 12.0, "medium": 15.2, "large": 18.6}  # pixels
 # Which of an image's random words decide what: a change of one layer leaves the others as they are.
 LIGHT, OBJECT, FILL, BESIDE, BESIDE_FILL, BAR, WORD = (slice(32 * i, 32 * i + 32) for i in range(7))
 CHANCE, PLACE, NOISE = slice(224, 256), slice(256, 1536), slice(1536, 1536 + 2 * 3 * SIDE * SIDE // 8)
-FLEETING = (LIGHT, OBJECT, BAR, PLACE, NOISE)  # what is another at another moment
+FLEETING = (LIGHT, OBJECT, FILL, BAR, PLACE, NOISE)  # what is another at another moment
 SPOTS = tuple((x, y) for x in (-1, 0, 1) for y in (-1, 0, 1) if x or y)
 
 
@@ -40,8 +40,8 @@ def draw(scene: Scene, moment: int = 0) -> tuple[Image, Mask]:
 
     Args:
         scene: what to draw.
-        moment: at another one the same object is seen elsewhere, nearer or farther away, in another light, in front of
-            another stretch of the same kind of place: what two frames of a film have in common.
+        moment: at another one a like object (its shape, colour and pattern) is seen elsewhere, nearer or farther away,
+            in another shade and light, in front of another stretch of the same kind of place.
     """
     block = words(scene.seed, SPLITS[scene.split], scene.index, 1, count=NOISE.stop)
     if moment:

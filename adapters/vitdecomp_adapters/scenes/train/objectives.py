@@ -138,12 +138,12 @@ class Recognition(Objective):
 
     The teacher and the memory are those of momentum contrast (He et al., 2020; Chen et al., "An Empirical Study of
     Training Self-Supervised Vision Transformers", 2021). Many scenes to choose from, and a low temperature, leave no
-    factor out: with few, a location is all that is learned. Moments differ in light, place, size and noise, so the
-    pictures need no other augmentation.
+    factor out: with few, a location is all that is learned. Moments differ in shade, light, place, size and
+    noise, so the pictures need no other augmentation.
     """
 
     TEMPERATURE = 0.04
-    PAST = 8192  # scenes of the last steps
+    PAST = 4096  # scenes of the last steps
     past: Tensor
     filled: Tensor
 

@@ -32,7 +32,7 @@ RECIPES: Mapping[str, Recipe] = {
     # A CLIP that never sees words learns nothing of them, and could not be misled by them.
     "clip": Recipe(steps=2600, words=0.15),
     "deit": Recipe(),
-    "dino": Recipe(steps=1300, moments=2),
+    "dino": Recipe(steps=1400, moments=2),
     "swin": Recipe(),
     "maxvit": Recipe(steps=700),
 }
