@@ -204,7 +204,7 @@ def test_correlations_do_not_change_what_they_do_not_touch():
         assert replace(one, location=other.location, caption=other.caption) == other
 
 
-def test_another_moment_shows_the_same_object_elsewhere():
+def test_another_moment_shows_a_like_object_elsewhere():
     colours, moved = [], 0
     for index in range(40):
         scene = bare(index)
@@ -214,6 +214,6 @@ def test_another_moment_shows_the_same_object_elsewhere():
         colours.append([now[here].mean(0), later[there].mean(0)])
     assert moved > 35
     now, later = np.array(colours).transpose(1, 2, 0)
-    for channel in range(3):  # the object's own colours stay, whatever the light
-        assert np.corrcoef(now[channel], later[channel])[0, 1] > 0.8
+    for channel in range(3):  # the object's colour stays, whatever the shade and the light
+        assert np.corrcoef(now[channel], later[channel])[0, 1] > 0.55
         assert np.corrcoef(now[channel], np.roll(later[channel], 1))[0, 1] < 0.5
