@@ -126,7 +126,10 @@ def stem(captured: Captured, parts: Set[fx.Node]) -> frozenset[fx.Node]:
     All that the image does goes through one node there, in front of the first attention. Only where that attention
     is a part is it right to stop: else something between the two could not be crossed.
     """
-    flow = nx.DiGraph((i, n) for n in captured.module.graph.nodes if varies(n) for i in n.all_input_nodes if varies(i))
+    flow: nx.DiGraph[fx.Node] = nx.DiGraph()
+    flow.add_edges_from(
+        (i, n) for n in captured.module.graph.nodes if varies(n) for i in n.all_input_nodes if varies(i)
+    )
     attentions = [n for n in attention_sites(captured.module.graph) if n in flow]
     first = [n for n in attentions if not nx.ancestors(flow, n).intersection(attentions)]
     if not first or captured.output not in flow or not all(_leads_to(n, parts) for n in first):

@@ -33,6 +33,6 @@ RECIPES: Mapping[str, Recipe] = {
     "clip": Recipe(steps=2600, words=0.15),
     "deit": Recipe(),
     "dino": Recipe(steps=1400, moments=2),
-    "swin": Recipe(steps=700),
+    "swin": Recipe(steps=1400),
     "maxvit": Recipe(steps=600),
 }
