@@ -65,7 +65,7 @@ $(OLDEST)/.ready: pyproject.toml constraints-oldest.txt | $(UV)
 	@touch $@
 
 demo: setup ## Take the embedded models apart and write demo-out/report.html
-	$(BIN)/vitdecomp demo --random-weights --out demo-out
+	$(BIN)/vitdecomp demo --out demo-out
 
 docs: setup ## Build the documentation into site/
 	$(BIN)/mkdocs build --strict

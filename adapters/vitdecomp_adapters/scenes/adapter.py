@@ -41,7 +41,10 @@ class ScenesAdapter(Adapter):
         weights = architectures.WEIGHTS / f"{name}.safetensors"
         if pretrained and "checkpoint_path" not in options:
             if not weights.is_file():
-                raise LoadError(f"the weights of scenes:{name} are missing at {weights}; install vitdecomp again")
+                raise LoadError(
+                    f"the weights of scenes:{name} are missing at {weights}; make them with "
+                    f"`python -m vitdecomp_adapters.scenes.train {name}`, or take random ones"
+                )
             options["checkpoint_path"] = weights
         return replace(load_model(MODELS[name], pretrained=False, **options), spec=f"scenes:{name}")
 
