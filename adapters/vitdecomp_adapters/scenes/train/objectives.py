@@ -67,7 +67,8 @@ class Contrastive(Objective):
         import open_clip
 
         clip.register()
-        self.model = model = open_clip.create_model(clip.NAME, load_weights=False)
+        model: Any = open_clip.create_model(clip.NAME, load_weights=False)
+        self.model = model
         self.words = nn.Linear(int(model.text_projection.shape[1]), int(model.vocab_size))
         self.register_buffer("progress", torch.zeros(()))
 
