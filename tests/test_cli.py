@@ -236,6 +236,11 @@ def whole(run, tmp_path):
     return tmp_path / "whole", json.loads(done.stdout)
 
 
+def listening():
+    """A shell that starts tests in the background has them ignore the interruption, and what they start too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class TestExtract:
     @pytest.mark.slow
     @pytest.mark.parametrize("interruption", [signal.SIGKILL, signal.SIGINT])
@@ -248,6 +253,7 @@ class TestExtract:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=listening,  # noqa: PLW1509 - no threads here
         )
         wait_for(out / "shard-00002.safetensors")
         process.send_signal(interruption)
