@@ -148,6 +148,14 @@ def test_recognition_sees_no_labels_and_moves_the_teacher_by_the_student_alone(p
         assert torch.allclose(new - old, torch.full_like(old, 0.0105), atol=1e-5)
 
 
+def test_moments_change_places_when_the_scenes_come_again():
+    pictures = Pictures(SceneDataset(8, seed=3), moments=2)
+    for step, moments in ((0, pictures.drawn), (1, pictures.drawn[::-1])):
+        batch = pictures.batch(step, 8, CPU)
+        for seen, drawn in zip((batch.images, batch.later), moments, strict=True):
+            assert torch.equal(seen.sum((1, 2, 3)).sort()[0], as_input(drawn).sum((1, 2, 3)).sort()[0])
+
+
 def test_what_a_teacher_saw_is_remembered_newest_first(pictures):
     objective = Recognition("scenes_dino")
     for step in range(2):

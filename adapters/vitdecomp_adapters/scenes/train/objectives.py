@@ -157,18 +157,18 @@ class Recognition(Objective):
         self.register_buffer("filled", torch.zeros((), dtype=torch.long))
 
     def forward(self, batch: Batch) -> Tensor:
-        """Cross entropy between a scene and all that it might be, from either moment and by both projections."""
-        n, moments = len(batch.images), torch.cat([batch.images, batch.later])
+        """Cross entropy between a scene and all that it might be, by both projections.
+
+        The student sees one moment and the teacher the other: two directions a step would cost twice as much, and
+        each would bring less than a step of its own.
+        """
         with torch.no_grad():
-            seen = self.teacher(moments)
-        asked, past, truth = self.student(moments), self.past[:, : int(self.filled)], torch.arange(n).to(moments.device)
-        losses = []
-        for this, other in ((slice(n), slice(n, None)), (slice(n, None), slice(n))):
-            choices = torch.cat([seen[:, other], past], dim=1)
-            scores = asked[:, this] @ choices.mT / self.TEMPERATURE
-            losses += [functional.cross_entropy(s, truth) for s in scores]
-        self._remember(seen[:, :n])
-        return torch.stack(losses).mean()
+            seen = self.teacher(batch.later)
+        choices = torch.cat([seen, self.past[:, : int(self.filled)]], dim=1)
+        truth = torch.arange(len(batch.images), device=choices.device)
+        scores = self.student(batch.images) @ choices.mT / self.TEMPERATURE
+        self._remember(seen)
+        return torch.stack([functional.cross_entropy(s, truth) for s in scores]).mean()
 
     def _remember(self, seen: Tensor) -> None:
         self.past = torch.cat([seen, self.past], dim=1)[:, : self.PAST]

@@ -45,14 +45,15 @@ class Pictures:
         self.texts = tokenize(data.captions)
 
     def batch(self, step: int, size: int, device: torch.device) -> Batch:
-        """Scenes for a step; every scene comes once before any comes again."""
+        """Scenes for a step; every scene comes once before any comes again, and the moments change places then."""
         per_round = len(self.classes) // size
         turn, place = divmod(step, per_round)
         order = np.random.default_rng([self.seed, turn]).permutation(len(self.classes))
         rows = torch.from_numpy(order[place * size : (place + 1) * size])
+        this, other = (self.drawn[(turn + offset) % len(self.drawn)] for offset in range(2))
         return Batch(
-            as_input(self.drawn[0][rows]).to(device),
-            as_input(self.drawn[-1][rows]).to(device),
+            as_input(this[rows]).to(device),
+            as_input(other[rows]).to(device),
             self.classes[rows].to(device),
             self.texts[rows].to(device),
         )

@@ -31,8 +31,8 @@ class Recipe:
 RECIPES: Mapping[str, Recipe] = {
     # A CLIP that never sees words learns nothing of them, and could not be misled by them.
     "clip": Recipe(steps=2600, words=0.15),
-    "deit": Recipe(),
-    "dino": Recipe(steps=1400, moments=2),
+    "deit": Recipe(steps=1500),
+    "dino": Recipe(steps=2800, moments=2),
     "swin": Recipe(steps=1400),
-    "maxvit": Recipe(steps=600),
+    "maxvit": Recipe(steps=1000),
 }
