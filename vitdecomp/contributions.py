@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+import hashlib
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -47,6 +48,23 @@ class Contributions:
     def __len__(self) -> int:
         """Number of images."""
         return len(self.values)
+
+    @property
+    def dimension(self) -> int:
+        """Length of a contribution."""
+        return int(self.values.shape[2])
+
+    def take(self, rows: Sequence[int]) -> Contributions:
+        """The contributions of some images, in the order asked for."""
+        chosen = torch.as_tensor(rows, dtype=torch.long, device=self.values.device)
+        return replace(self, values=self.values[chosen], error=self.error[chosen.to(self.error.device)])
+
+    def fingerprint(self) -> str:
+        """A checksum of the values and the components."""
+        digest = hashlib.sha256(repr((self.components, self.values.shape, self.values.dtype)).encode())
+        for image in self.values.detach().cpu():
+            digest.update(image.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
 
     def total(self) -> Float[Tensor, "n d"]:
         """Sum over components: the representation, when no component was left out."""

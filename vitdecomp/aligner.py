@@ -1,0 +1,97 @@
+"""What an alignment plugin answers: how to take contributions into the space of another model."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from importlib.metadata import entry_points
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+from torch import Tensor
+
+from vitdecomp.component import Component
+from vitdecomp.contributions import Contributions
+from vitdecomp.registry import Registry
+
+GROUP = "vitdecomp.aligners"
+Progress = Callable[[int, int], None]
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Contributions that are taken a few images at a time: `Contributions` in memory, or a `Store` on disk."""
+
+    @property
+    def components(self) -> tuple[Component, ...]:
+        """The component axis."""
+        ...
+
+    @property
+    def dimension(self) -> int:
+        """Length of a contribution."""
+        ...
+
+    def fingerprint(self) -> str:
+        """A checksum that is the same only for the same contributions of the same images."""
+        ...
+
+    def __len__(self) -> int:
+        """Number of images."""
+        ...
+
+    def take(self, rows: Sequence[int]) -> Contributions:
+        """The contributions of some images, in the order asked for."""
+        ...
+
+
+class Aligner(ABC):
+    """Takes the contributions of a model into the space of another, such as CLIP's. See docs/how-to/aligner.md.
+
+    Whatever `fit` learns stands in attributes that end in `_`, and only there.
+    """
+
+    @abstractmethod
+    def fit(self, source: Source, target: Tensor) -> Any:
+        """Learn from contributions and from the other model's vectors of the same images, `(n, d_clip)`.
+
+        Returns:
+            Itself.
+
+        Raises:
+            InputError: they are not of the same images, or there are too few.
+        """
+
+    @abstractmethod
+    def transform(self, c: Contributions) -> Contributions:
+        """The contributions in the other model's space, `(n, component, d_clip)`.
+
+        Raises:
+            InputError: the components are not those of `fit`.
+            SpecError: not fitted yet.
+        """
+
+
+ALIGNERS: Registry[str, type[Aligner]] = Registry("aligner")
+A = TypeVar("A", bound=type[Aligner])
+
+
+def register_aligner(name: str, *, replace: bool = False) -> Callable[[A], A]:
+    """Class decorator: make an aligner known by a name, as in `vitdecomp align --method NAME`.
+
+    Raises:
+        SpecError: the name is taken and `replace` is not set.
+    """
+
+    def decorate(aligner: A) -> A:
+        ALIGNERS.add(name, aligner, replace=replace)
+        return aligner
+
+    return decorate
+
+
+def aligners() -> Registry[str, type[Aligner]]:
+    """All aligners, those of installed plugins included."""
+    for plugin in entry_points(group=GROUP):
+        if plugin.name not in ALIGNERS:
+            plugin.load()  # registers itself
+    return ALIGNERS
