@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Any, TypeVar
@@ -14,6 +14,7 @@ from vitdecomp.errors import LoadError, SpecError
 from vitdecomp.registry import Registry, did_you_mean
 
 Compute = Callable[[Any, Tensor], Tensor]
+EncodeText = Callable[[Sequence[str]], Tensor]
 GROUP = "vitdecomp.adapters"
 
 
@@ -47,6 +48,8 @@ class LoadedModel:
         outputs: the vectors that it offers, by name; `embedding` is always among them.
         input_size: shape of one image, if known.
         pretrained: whether the weights are trained ones.
+        encode_text: texts to vectors in the space of the embedding, `(n, d)`, unnormalised, by the module wherever it
+            is now; `None` where the model has no text tower, or nobody knows its tokenizer.
     """
 
     module: nn.Module
@@ -55,6 +58,7 @@ class LoadedModel:
     outputs: Mapping[str, Compute] = field(default_factory=lambda: {"embedding": call})
     input_size: tuple[int, ...] | None = None
     pretrained: bool = False
+    encode_text: EncodeText | None = None
 
     def representation(self, output: str = "embedding") -> Representation:
         """The module that computes one of the outputs.

@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from contextlib import ExitStack, contextmanager, redirect_stderr
 from io import StringIO
 
@@ -17,19 +17,25 @@ REMEDY = (
     "Use random weights (--random-weights, pretrained=False), a local checkpoint (--checkpoint PATH, "
     "checkpoint_path=...), or a filled hub cache with HF_HUB_OFFLINE=1"
 )
+TOKENIZER_REMEDY = (
+    "Fill the hub cache where there is a network and set HF_HUB_OFFLINE=1, or take a model whose tokenizer comes with "
+    "its library, such as open_clip:ViT-B-16"
+)
 UNREACHED = "the hub cannot be reached and they are not in its cache"
 
 
 @contextmanager
-def fetching(spec: str, *, local: bool = False) -> Iterator[None]:
+def fetching(spec: str, *, local: bool = False, what: str = "trained weights", remedy: str = REMEDY) -> Iterator[None]:
     """Run code of a model library that may download; when the hub does not answer, the cache is all there is.
 
     Args:
         spec: the model, for the message.
         local: whether all files are on this machine, so that the hub need not be asked.
+        what: files that the code needs, for the message.
+        remedy: how to do without the hub, for the message.
 
     Raises:
-        LoadError: whatever the library raised, as one line with the remedies.
+        LoadError: whatever the library raised, as one line with the remedy.
     """
     with ExitStack() as stack:
         stack.enter_context(quiet())
@@ -44,7 +50,7 @@ def fetching(spec: str, *, local: bool = False) -> Iterator[None]:
             raise
         except Exception as error:  # the libraries and their http clients raise anything
             reason = UNREACHED if offline and not local and _is_missing_file(error) else first_line(error)
-            raise LoadError(f"cannot get the trained weights of {spec}: {reason}. {REMEDY}") from error
+            raise LoadError(f"cannot get the {what} of {spec}: {reason}. {remedy}") from error
 
 
 @contextmanager
@@ -116,6 +122,20 @@ def local_file(path: str | os.PathLike[str]) -> str:
     if not os.path.isfile(path):  # noqa: PTH113 - the libraries want a string, and so it stays one
         raise LoadError(f"checkpoint {os.fspath(path)} is not a file")
     return os.fspath(path)
+
+
+def check_vocabulary(tokenizer: Sized, size: int) -> None:
+    """Refuse a tokenizer without its vocabulary, which transformers makes without a word where the files are missing.
+
+    Args:
+        tokenizer: with as many tokens as it has a length.
+        size: tokens that the model knows, a few of which may be there to fill up its table.
+
+    Raises:
+        FileNotFoundError: it has not even half of them.
+    """
+    if 2 * len(tokenizer) < size:
+        raise FileNotFoundError(f"found {len(tokenizer)} tokens where the model knows {size}")
 
 
 def unusable(path: str, spec: str, error: BaseException) -> LoadError:

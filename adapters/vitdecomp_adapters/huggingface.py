@@ -1,18 +1,22 @@
-"""Hugging Face transformers: vision models, and the image towers of models with two towers."""
+"""Hugging Face transformers: vision models, and both towers of CLIP and SigLIP."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from vitdecomp.adapter import Adapter, LoadedModel, register_adapter
 from vitdecomp.errors import InputError, LoadError, SpecError
-from vitdecomp_adapters.hub import fetching, first_line
+from vitdecomp_adapters.hub import TOKENIZER_REMEDY, check_vocabulary, fetching, first_line
 
 SAFE = {"trust_remote_code": False}  # no model repository's code is ever run
+SHARED_SPACE = ("clip", "siglip")  # types of models whose texts and images share a space
 
 
 def embedding(model: Any, images: Tensor) -> Tensor:
@@ -77,7 +81,7 @@ class HuggingFaceAdapter(Adapter):
         loaded = describe(module.eval(), spec, pretrained=pretrained, preprocess=processor)
         if loaded is None:
             raise SpecError(f"{spec} is a {type(module).__name__}, which takes no images")
-        return loaded
+        return replace(loaded, encode_text=text_encoder(module, where, spec))
 
     def recognise(self, module: nn.Module) -> LoadedModel | None:
         """A vision model of transformers."""
@@ -85,10 +89,10 @@ class HuggingFaceAdapter(Adapter):
             c.__name__ == "PreTrainedModel" and c.__module__.startswith("transformers.") for c in type(module).__mro__
         ):
             return None
-        spec = f"hf:{getattr(module, 'name_or_path', '')}"
-        if spec == "hf:":
-            spec = f"python:{type(module).__module__}:{type(module).__qualname__}"
-        return describe(module, spec, pretrained=False)
+        where = str(getattr(module, "name_or_path", ""))
+        spec = f"hf:{where}" if where else f"python:{type(module).__module__}:{type(module).__qualname__}"
+        loaded = describe(module, spec, pretrained=False)
+        return loaded and replace(loaded, encode_text=text_encoder(module, where, spec))
 
 
 def describe(
@@ -100,6 +104,49 @@ def describe(
     classifies = type(module).__name__.endswith("ForImageClassification")
     outputs = {"embedding": embedding, **({"logits": logits} if classifies else {})}
     return LoadedModel(module, preprocess, spec, outputs, _input_size(module.config), pretrained)
+
+
+class TextEncoder:
+    """The text tower of a CLIP or SigLIP, with the tokenizer of its repository.
+
+    Args:
+        module: the model.
+        where: repository or directory with the tokenizer.
+        spec: for messages.
+    """
+
+    def __init__(self, module: nn.Module, where: str, spec: str) -> None:
+        self.module, self.where, self.spec = module, where, spec
+
+    def __call__(self, texts: Sequence[str]) -> Float[Tensor, "n d"]:
+        """Texts to vectors in the space shared with images; their norm is left as it is.
+
+        Raises:
+            LoadError: the tokenizer cannot be had.
+        """
+        model: Any = self.module
+        length = model.config.text_config.max_position_embeddings
+        # SigLIP was trained on texts filled up to the whole length; for CLIP it makes no difference.
+        tokens = self.tokenizer(
+            list(texts), padding="max_length", truncation=True, max_length=length, return_tensors="pt"
+        )
+        return pooled(model.get_text_features(**tokens.to(model.device)))
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The repository's tokenizer; had on first use, since images do without."""
+        transformers, local = _transformers(), Path(self.where).is_dir()
+        with fetching(self.spec, local=local, what="tokenizer files", remedy=TOKENIZER_REMEDY):
+            tokenizer = transformers.AutoTokenizer.from_pretrained(self.where, **SAFE)
+            config: Any = self.module.config
+            check_vocabulary(tokenizer, config.text_config.vocab_size)
+        return tokenizer
+
+
+def text_encoder(module: Any, where: str, spec: str) -> TextEncoder | None:
+    """The text tower, or `None` if there is none or its tokenizer is nowhere."""
+    has_one = hasattr(module, "get_text_features") and module.config.model_type in SHARED_SPACE
+    return TextEncoder(module, where, spec) if where and has_one else None
 
 
 def _transformers() -> Any:

@@ -1,16 +1,19 @@
-"""open_clip: the image tower, as projected embedding or with unit norm."""
+"""open_clip: the image tower, as projected embedding or with unit norm, and the text tower."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from vitdecomp.adapter import Adapter, LoadedModel, register_adapter
 from vitdecomp.errors import SpecError
 from vitdecomp.registry import did_you_mean
-from vitdecomp_adapters.hub import fetching, first_line, local_file, quiet, unusable
+from vitdecomp_adapters.hub import TOKENIZER_REMEDY, check_vocabulary, fetching, first_line, local_file, quiet, unusable
 
 MODELS = ("CLIP", "CustomTextCLIP", "CoCa")
 TOWERS = ("VisionTransformer", "TimmModel", "ModifiedResNet")
@@ -46,6 +49,43 @@ def outputs(compute: Callable[[Any, Tensor], Tensor]) -> Mapping[str, Callable[[
     return {"embedding": compute, "normalized": with_unit_norm(compute)}
 
 
+class TextEncoder:
+    """The text tower of a model, with the tokenizer that it was trained with.
+
+    Args:
+        module: the model.
+        architecture: its name in open_clip, which tells the tokenizer.
+        spec: for messages.
+    """
+
+    def __init__(self, module: nn.Module, architecture: str, spec: str) -> None:
+        self.module, self.architecture, self.spec = module, architecture, spec
+
+    def __call__(self, texts: Sequence[str]) -> Float[Tensor, "n d"]:
+        """Texts to vectors in the space shared with images; their norm is left as it is.
+
+        Raises:
+            LoadError: the tokenizer cannot be had.
+        """
+        model: Any = self.module
+        tokens = self.tokenizer(list(texts)).to(next(model.parameters()).device)
+        vectors: Tensor = model.encode_text(tokens, normalize=False)
+        return vectors
+
+    @cached_property
+    def tokenizer(self) -> Callable[[list[str]], Tensor]:
+        """Texts to tokens; had on first use, since some tokenizers are on the hub."""
+        import open_clip
+
+        text = _text_config(self.architecture)
+        local = text is not None and "hf_tokenizer_name" not in text
+        with fetching(self.spec, local=local, what="tokenizer files", remedy=TOKENIZER_REMEDY):
+            made: Any = open_clip.get_tokenizer(self.architecture, context_length=_context_length(self.module))
+            if hasattr(made, "tokenizer"):  # one of transformers
+                check_vocabulary(made.tokenizer, _text_tower(self.module).vocab_size)
+        return made  # type: ignore[no-any-return]
+
+
 @register_adapter
 class OpenClipAdapter(Adapter):
     """Specs `open_clip:NAME/TAG`; `open_clip:NAME` has random weights."""
@@ -70,7 +110,8 @@ class OpenClipAdapter(Adapter):
                 module = _create(architecture, _as_trained(architecture, tag), options)
         else:
             module = _random(architecture, options)
-        return describe(module.eval(), spec, pretrained=bool(checkpoint) or trained)
+        loaded = describe(module.eval(), spec, pretrained=bool(checkpoint) or trained)
+        return replace(loaded, encode_text=TextEncoder(module, architecture, spec))
 
     def recognise(self, module: nn.Module) -> LoadedModel | None:
         """A CLIP, CustomTextCLIP or CoCa, or an image tower of open_clip on its own."""
@@ -145,12 +186,30 @@ def _create(architecture: str, weights: Mapping[str, Any], options: Mapping[str,
     return module
 
 
-def _random(architecture: str, options: Mapping[str, Any]) -> nn.Module:
+def _text_config(architecture: str) -> Mapping[str, Any] | None:
+    """How open_clip makes the text tower and its tokenizer; `None` where only the hub knows."""
     import open_clip
 
-    untrained = {"load_weights": False, "pretrained_image": False, "pretrained_text": False}
     config = (None if architecture.startswith(FOREIGN) else open_clip.get_model_config(architecture)) or {}
-    local = "text_cfg" in config and "hf_model_name" not in config["text_cfg"]
+    text: Mapping[str, Any] | None = config.get("text_cfg")
+    return text
+
+
+def _text_tower(module: Any) -> Any:
+    """The part that reads texts; a plain CLIP has none, and its own attributes are those of the tower."""
+    return getattr(module, "text", module)
+
+
+def _context_length(module: nn.Module) -> int | None:
+    """Tokens that the text tower takes; `None` for one of transformers, which open_clip gives fewer than that."""
+    tower = _text_tower(module)
+    return tower.context_length if hasattr(tower, "positional_embedding") else None
+
+
+def _random(architecture: str, options: Mapping[str, Any]) -> nn.Module:
+    untrained = {"load_weights": False, "pretrained_image": False, "pretrained_text": False}
+    text = _text_config(architecture)
+    local = text is not None and "hf_model_name" not in text
     # Some text towers need a configuration from the hub, even with random weights.
     with fetching(f"open_clip:{architecture}", local=local):
         return _create(architecture, untrained, options)

@@ -27,6 +27,9 @@ TEXT = {
 }
 TOKENS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
 CLIP = transformers.CLIPConfig(text_config={**TEXT, **TOKENS}, vision_config=SIZES, projection_dim=16)
+SIGLIP = transformers.SiglipConfig(
+    text_config={**TEXT, "projection_size": SIZES["hidden_size"], "max_position_embeddings": 9}, vision_config=SIZES
+)
 MODELS = {
     "vit": lambda: transformers.ViTModel(transformers.ViTConfig(**SIZES)),
     "vit without pooler": lambda: transformers.ViTModel(transformers.ViTConfig(**SIZES), add_pooling_layer=False),
@@ -34,6 +37,7 @@ MODELS = {
     "dinov2": lambda: transformers.Dinov2Model(transformers.Dinov2Config(**SIZES)),
     "siglip tower": lambda: transformers.SiglipVisionModel(transformers.SiglipVisionConfig(**SIZES)),
     "clip": lambda: transformers.CLIPModel(CLIP),
+    "siglip": lambda: transformers.SiglipModel(SIGLIP),
 }
 X = torch.randn(2, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
@@ -115,3 +119,60 @@ def test_a_model_without_images_is_refused(tmp_path):
     transformers.BertModel(transformers.BertConfig(**TEXT)).save_pretrained(tmp_path)
     with pytest.raises(vd.SpecError, match="takes no images"):
         vd.load_model(f"hf:{tmp_path}")
+
+
+WORDS = ["<pad>", "<start>", "<end>", "<unk>", "a", "red", "blue", "star", *(f"word{i}" for i in range(40))]
+TEXTS = ["a red star", "blue", "a red star and very many words of which none is known to it"]
+
+
+@pytest.fixture(params=["clip", "siglip"])
+def two_towers(request, tmp_path):
+    """A directory with a model of two towers, and a tokenizer of a few words."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    made(request.param).float().save_pretrained(tmp_path)
+    words = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    words.post_processor = processors.TemplateProcessing(
+        single="<start> $A <end>", special_tokens=[("<start>", 1), ("<end>", 2)]
+    )
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=words, pad_token="<pad>", bos_token="<start>", eos_token="<end>", unk_token="<unk>"
+    ).save_pretrained(tmp_path)
+    return tmp_path
+
+
+def test_texts_are_encoded_as_transformers_does(two_towers):
+    loaded = vd.load_model(f"hf:{two_towers}")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(two_towers)
+    length = loaded.module.config.text_config.max_position_embeddings
+    loaded.module.double()
+    with torch.no_grad():
+        tokens = tokenizer(TEXTS, padding="max_length", truncation=True, max_length=length, return_tensors="pt")
+        features = loaded.module.get_text_features(**tokens)
+        expected = getattr(features, "pooler_output", features)
+        assert torch.equal(loaded.encode_text(TEXTS), expected)
+        assert torch.allclose(loaded.encode_text(TEXTS[:1]), expected[:1])
+        assert expected.shape[1] == loaded.representation()(X).shape[1]
+
+
+def test_a_module_that_tells_where_it_comes_from_reads_texts(two_towers):
+    module = transformers.AutoModel.from_pretrained(two_towers).eval()
+    with torch.no_grad():
+        assert torch.equal(
+            HuggingFaceAdapter().recognise(module).encode_text(TEXTS),
+            vd.load_model(f"hf:{two_towers}").encode_text(TEXTS),
+        )
+
+
+@pytest.mark.parametrize("name", ["vit", "siglip tower", "clip"])
+def test_without_a_text_tower_or_a_place_there_is_no_text_encoder(name):
+    assert HuggingFaceAdapter().recognise(made(name)).encode_text is None
+
+
+@pytest.mark.parametrize("name", ["clip", "siglip"])
+def test_a_directory_without_a_tokenizer_is_one_line(name, tmp_path):
+    made(name).save_pretrained(tmp_path)
+    with pytest.raises(vd.LoadError, match="cannot get the tokenizer files of hf:") as caught:
+        vd.load_model(f"hf:{tmp_path}").encode_text(["a"])
+    assert "\n" not in str(caught.value)
