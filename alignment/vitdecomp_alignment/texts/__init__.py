@@ -1,0 +1,7 @@
+"""Pools of texts, in which the words for a direction are looked for."""
+
+from vitdecomp_alignment.texts.features import FEATURE_WORDS
+from vitdecomp_alignment.texts.pools import general_texts, read_texts
+from vitdecomp_alignment.texts.scene import scene_texts
+
+__all__ = ["FEATURE_WORDS", "general_texts", "read_texts", "scene_texts"]
