@@ -1,0 +1,153 @@
+"""ClosedForm: maps by least squares, in one pass over the contributions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vitdecomp.aligner import Progress, Source, register_aligner
+from vitdecomp.errors import InputError, SpecError
+from vitdecomp_alignment.linear import LinearAligner, check_target
+from vitdecomp_alignment.maps import LinearMaps, Span
+from vitdecomp_alignment.spans import find_spans
+from vitdecomp_alignment.sums import Sums
+
+STRENGTHS = tuple(10.0**power for power in range(-6, 3))
+MARGIN = 0.01  # how much worse than the best is still as good
+WIDEST = 24_000  # dimensions of all components together: a square matrix of these is 4.6 GB
+Self = TypeVar("Self", bound="ClosedForm")
+
+
+@register_aligner("closed-form")
+class ClosedForm(LinearAligner):
+    """The ridge solution around one orthogonal map.
+
+    First the map Q with orthonormal rows (or columns) that takes the totals nearest to the targets (orthogonal
+    Procrustes), then the maps W_i that minimise sum |sum_i c_i W_i - z|^2 + l sum_i |W_i - Q|^2, with totals and
+    targets scaled to length one. All follows from sums over images, in the components' own coordinates. If a model is
+    aligned with itself, the solution is the identity.
+
+    Args:
+        ridge: l, relative to the mean square of a coordinate; `None` chooses the best on held-out images.
+        max_rank: dimensions of a component at most; by default all that it spans.
+        validation_fraction: of the images, held out for the choice of `ridge`.
+        batch_size: images read at a time.
+        random_state: which images are held out.
+
+    Attributes:
+        ridge_: l as used.
+    """
+
+    ridge_: float
+
+    def __init__(
+        self,
+        *,
+        ridge: float | None = None,
+        max_rank: int | None = None,
+        validation_fraction: float = 0.1,
+        batch_size: int = 256,
+        random_state: int = 0,
+    ) -> None:
+        self.ridge, self.max_rank = ridge, max_rank
+        self.validation_fraction, self.batch_size = validation_fraction, batch_size
+        self.random_state = random_state
+
+    def fit(self: Self, source: Source, target: Tensor, *, progress: Progress | None = None) -> Self:
+        """Learn the maps.
+
+        Args:
+            source: contributions in memory or on disk.
+            target: the other model's vectors of the same images, `(n, d_clip)`.
+            progress: called with the images done and their number.
+
+        Raises:
+            InputError: not of the same images, too few, or components that span too many dimensions together.
+            SpecError: a negative ridge, or no fraction.
+        """
+        check_target(source, target)
+        self._check()
+        spans = _double(find_spans(source, max_rank=self.max_rank, seed=self.random_state))
+        _refuse_too_wide(spans, source.dimension)
+        sums, held_out = self._sum(source, target, spans, progress)
+        self.ridge_ = self._best(sums, held_out) if self.ridge is None else self.ridge
+        sums.merge(held_out)
+        shared = sums.procrustes()
+        prior = _prior(spans, shared)
+        weight = sums.ridge(prior, self.ridge_)
+        dtype = torch.float64 if source.take([0]).values.dtype == torch.float64 else torch.float32
+        self.maps_ = _as_maps(source, spans, shared, weight - prior, dtype)
+        self.metrics_ = {"ridge": self.ridge_, "squared_error": sums.error(weight)}
+        self.fingerprint_ = source.fingerprint()
+        return self
+
+    def _check(self) -> None:
+        if self.ridge is not None and self.ridge <= 0:
+            raise SpecError(f"ridge must be positive, not {self.ridge}")
+        if not 0 < self.validation_fraction < 1:
+            raise SpecError(f"validation_fraction must be between 0 and 1, not {self.validation_fraction}")
+
+    def _sum(
+        self, source: Source, target: Tensor, spans: Sequence[Span], progress: Progress | None
+    ) -> tuple[Sums, Sums]:
+        """The sums over the images to learn from, and over those held out."""
+        n, d, d_clip = len(source), source.dimension, target.shape[1]
+        sums, held_out = Sums(spans, d, d_clip), Sums(spans, d, d_clip)
+        chosen = np.zeros(n, dtype=bool)
+        order = np.random.default_rng([self.random_state, 1]).permutation(n)
+        chosen[order[: max(1, round(n * self.validation_fraction))]] = True
+        for rows in _batches(n, self.batch_size):
+            values, out = source.take(rows).values.cpu(), torch.from_numpy(chosen[rows.start : rows.stop])
+            goal = target[rows.start : rows.stop].cpu()
+            sums.add(values[~out], goal[~out])
+            held_out.add(values[out], goal[out])
+            if progress is not None:
+                progress(rows.stop, n)
+        return sums, held_out
+
+    def _best(self, sums: Sums, held_out: Sums) -> float:
+        """The strongest ridge that is as good as any, so that no map leaves Q for nothing."""
+        prior = _prior(sums.spans, sums.procrustes())
+        errors = {strength: held_out.error(sums.ridge(prior, strength)) for strength in STRENGTHS}
+        allowed = min(errors.values()) * (1 + MARGIN) + torch.finfo(torch.float32).eps
+        return max(strength for strength, error in errors.items() if error <= allowed)
+
+
+def _batches(n: int, size: int) -> Iterator[range]:
+    return (range(start, min(start + size, n)) for start in range(0, n, size))
+
+
+def _double(spans: Sequence[Span]) -> tuple[Span, ...]:
+    return tuple(Span(s.rows, None if s.basis is None else s.basis.double()) for s in spans)
+
+
+def _prior(spans: Sequence[Span], shared: Tensor) -> Float[Tensor, "R d_clip"]:
+    return torch.cat([span.restrict(shared).flatten(0, 1) for span in spans])
+
+
+def _as_maps(
+    source: Source, spans: Sequence[Span], shared: Tensor, correction: Tensor, dtype: torch.dtype
+) -> LinearMaps:
+    shapes = [span.restrict(shared).shape for span in spans]
+    ends = np.cumsum([k * r for k, r, _ in shapes])[:-1].tolist()
+    pieces = correction.tensor_split(ends)
+    return LinearMaps(
+        components=source.components,
+        shared=shared.to(dtype),
+        spans=tuple(Span(s.rows, None if s.basis is None else s.basis.to(dtype)) for s in spans),
+        corrections=tuple(p.reshape(shape).to(dtype) for p, shape in zip(pieces, shapes, strict=True)),
+    )
+
+
+def _refuse_too_wide(spans: Sequence[Span], d: int) -> None:
+    width = sum(len(s.rows) * (d if s.basis is None else s.basis.shape[2]) for s in spans)
+    if width > WIDEST:
+        raise InputError(
+            f"the components span {width:,} dimensions together, more than {WIDEST:,}: keep fewer of each "
+            "(max_rank=64), or fewer components (contributions.select)"
+        )

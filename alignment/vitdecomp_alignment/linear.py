@@ -1,0 +1,119 @@
+"""What all aligners of this package share: one linear map for each component."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from jaxtyping import Float
+from sklearn.base import BaseEstimator
+from torch import Tensor
+
+from vitdecomp.aligner import Aligner, Source
+from vitdecomp.component import Component
+from vitdecomp.contributions import Contributions
+from vitdecomp.errors import InputError, SpecError
+from vitdecomp_alignment import maps_file
+from vitdecomp_alignment.maps import LinearMaps
+
+Self = TypeVar("Self", bound="LinearAligner")
+
+
+class LinearAligner(BaseEstimator, Aligner):  # type: ignore[misc]
+    """Maps that are linear, one for each component, with scikit-learn's manners.
+
+    Attributes:
+        maps_: the fitted maps.
+        metrics_: how well they fit, by name.
+        fingerprint_: checksum of the contributions that they were fitted to.
+    """
+
+    maps_: LinearMaps
+    metrics_: dict[str, float]
+    fingerprint_: str
+
+    @property
+    def components_(self) -> tuple[Component, ...]:
+        """The component axis."""
+        return self._fitted().components
+
+    @property
+    def weights_(self) -> Float[Tensor, "component d d_clip"]:
+        """All maps in full; a contribution c becomes c W."""
+        return self._fitted().dense()
+
+    def transform(self, c: Contributions) -> Contributions:
+        """The contributions in the other model's space, `(n, component, d_clip)`; a bias is one component more.
+
+        Raises:
+            InputError: the components are not those of `fit`.
+            SpecError: not fitted yet.
+        """
+        return self._fitted()(c)
+
+    def score(self, source: Source, target: Tensor, batch_size: int = 256) -> float:
+        """The mean cosine between the mapped totals and the other model's vectors, from -1 to 1."""
+        maps, n = self._fitted(), len(source)
+        maps.check(source.components, source.dimension)
+        check_target(source, target)
+        found = 0.0
+        for start in range(0, n, batch_size):
+            rows = range(start, min(start + batch_size, n))
+            mapped = maps.total(source.take(rows).values)
+            found += float(torch.cosine_similarity(mapped, target[start : rows.stop].to(mapped), dim=1).sum())
+        return found / n
+
+    def settings(self) -> dict[str, Any]:
+        """The arguments in plain values; maps that were given to begin with are only said to have been given."""
+        return {k: "maps" if isinstance(v, LinearMaps) else v for k, v in self.get_params().items()}
+
+    def save(self, path: Path | str) -> None:
+        """Write the maps, the settings and the metrics to one safetensors file.
+
+        Raises:
+            OutputError: it cannot be written.
+            SpecError: not fitted yet.
+        """
+        maps_file.write(
+            Path(path),
+            maps_file.MapsFile(
+                aligner=type(self).__name__,
+                settings=self.settings(),
+                maps=self._fitted(),
+                metrics=self.metrics_,
+                fingerprint=self.fingerprint_,
+            ),
+        )
+
+    @classmethod
+    def load(cls: type[Self], path: Path | str) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: no such file, a damaged one, or one of another kind of aligner.
+        """
+        held = maps_file.read(Path(path))
+        if held.aligner != cls.__name__:
+            raise InputError(f"{path} holds a {held.aligner}, not a {cls.__name__}: use {held.aligner}.load")
+        aligner = cls(**held.settings)
+        aligner.maps_, aligner.metrics_, aligner.fingerprint_ = held.maps, dict(held.metrics), held.fingerprint
+        return aligner
+
+    def _fitted(self) -> LinearMaps:
+        if not hasattr(self, "maps_"):
+            raise SpecError(f"this {type(self).__name__} is not fitted yet: call fit(contributions, target) first")
+        return self.maps_
+
+
+def check_target(source: Source, target: Any) -> None:
+    """Raise `InputError` unless there is one finite vector for each image, and two images at least."""
+    if not isinstance(target, Tensor) or target.ndim != 2 or len(target) != len(source):
+        got = f"shape {tuple(target.shape)}" if isinstance(target, Tensor) else type(target).__name__
+        raise InputError(
+            f"the target must be a tensor (n, d_clip) with one row for each of {len(source)} images: {got}"
+        )
+    if len(source) < 2:
+        raise InputError("an alignment needs two images at least")
+    if not bool(target.isfinite().all()):
+        raise InputError("the target holds NaN or infinity")

@@ -1,0 +1,48 @@
+"""How far linear maps are from keeping lengths and angles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vitdecomp.errors import SpecError
+from vitdecomp.registry import did_you_mean
+
+Maps = Sequence[Float[Tensor, "_ _ d_clip"]]
+
+
+def excess(maps: Float[Tensor, "k r d_clip"]) -> Float[Tensor, "k s s"]:
+    """W W^T - I of each map, or W^T W - I where that is the smaller: zero when W is as orthogonal as it can be.
+
+    Beyond the smaller of its two dimensions no map can keep lengths; what is missing there is a constant.
+    """
+    gram = maps @ maps.mT if maps.shape[1] <= maps.shape[2] else maps.mT @ maps
+    return gram - torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
+
+
+def frobenius(maps: Maps) -> Tensor:
+    """The sum over components of |W^T W - I|_F: the penalty of the paper (arXiv 2406.01583, section 3.2)."""
+    return torch.stack([torch.linalg.vector_norm(excess(w), dim=(1, 2)).sum() for w in maps]).sum()
+
+
+def mean_square(maps: Maps) -> Tensor:
+    """The mean over components of d_clip mean((W^T W - I)^2): the penalty of the paper's public code."""
+    squares = torch.stack([excess(w).square().sum() / w.shape[2] for w in maps]).sum()
+    return squares / sum(len(w) for w in maps)
+
+
+PENALTIES: Mapping[str, Callable[[Maps], Tensor]] = {"frobenius": frobenius, "mean_square": mean_square}
+
+
+def penalty(name: str) -> Callable[[Maps], Tensor]:
+    """A penalty by its name.
+
+    Raises:
+        SpecError: there is none.
+    """
+    if name not in PENALTIES:
+        raise SpecError(f"no penalty {name!r}{did_you_mean(name, PENALTIES)}")
+    return PENALTIES[name]

@@ -1,0 +1,187 @@
+"""Gradient descent on linear maps: batches, validation, early stopping, checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vitdecomp.aligner import Progress, Source
+from vitdecomp_alignment.checkpoint import Checkpoint
+from vitdecomp_alignment.module import MapsModule
+
+EVALUATIONS = 10  # of the validation images in an epoch
+REMEMBERED = 5  # evaluations that a smoothed loss is the mean of
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How maps are trained.
+
+    Attributes:
+        learning_rate, weight_decay: of Adam. batch_size: images in a step. epochs: at most.
+        validation_fraction: of the images, held out; with 0 all are learned from, for all epochs.
+        patience: evaluations without a better smoothed loss after which training stops; ten are made in an epoch.
+        shuffle: take the images in another order in every epoch. seed: of that order, and of what is held out.
+    """
+
+    learning_rate: float
+    weight_decay: float
+    batch_size: int
+    epochs: int
+    validation_fraction: float
+    patience: int
+    shuffle: bool
+    seed: int
+
+
+@dataclass(slots=True)
+class State:
+    """Where a training stands, beside its parameters.
+
+    Attributes:
+        step: batches done. best: the least smoothed loss. since: evaluations since then.
+        history: a row for each evaluation: step, training, validation and smoothed loss. running: losses since then.
+    """
+
+    step: int = 0
+    best: float = float("inf")
+    since: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    running: list[float] = field(default_factory=list)
+
+
+class Training:
+    """One training run. The batches depend on the seed and the step alone, so that it can be resumed.
+
+    Args:
+        module: the maps and their loss.
+        source: contributions. target: the other model's vectors.
+        schedule: the settings.
+        checkpoint: a file to go on from, written at every evaluation.
+    """
+
+    def __init__(
+        self, module: MapsModule, source: Source, target: Tensor, schedule: Schedule, checkpoint: Checkpoint | None
+    ) -> None:
+        self.module, self.source, self.target, self.schedule = module, source, target, schedule
+        self.checkpoint, self.state = checkpoint, State()
+        self.learned, self.held_out = _split(len(source), schedule)
+        self.per_epoch = -(-len(self.learned) // schedule.batch_size)
+        self.optimizer = torch.optim.Adam(
+            module.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay
+        )
+        self.best = _copied(module)
+
+    def run(self, progress: Progress | None = None) -> None:
+        """Train until the epochs are over or nothing gets better, and leave the best maps in the module."""
+        total = self.per_epoch * self.schedule.epochs
+        every = max(1, self.per_epoch // EVALUATIONS)
+        self._restore()
+        if self.state.step == 0 and len(self.held_out):
+            self._evaluate()  # what one begins with may be the best
+        while self.state.step < total and self.state.since < self.schedule.patience:
+            self._step()
+            if self.state.step % every == 0 or self.state.step == total:
+                self._evaluate()
+            if progress is not None:
+                progress(self.state.step, total)
+        if progress is not None:
+            progress(total, total)
+        self.module.load_state_dict(self.best)
+
+    def _step(self) -> None:
+        rows = self._rows(self.state.step)
+        loss = self.module(*self._read(rows))
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        self.state.running.append(float(loss.detach()))
+        self.state.step += 1
+
+    def _rows(self, step: int) -> list[int]:
+        """The images of a step."""
+        epoch, place = divmod(step, self.per_epoch)
+        order = self.learned
+        if self.schedule.shuffle:
+            order = np.random.default_rng([self.schedule.seed, 1, epoch]).permutation(order)
+        chosen: list[int] = order[place * self.schedule.batch_size :][: self.schedule.batch_size].tolist()
+        return chosen
+
+    def _read(self, rows: Sequence[int]) -> tuple[Float[Tensor, "n component d"], Float[Tensor, "n d_clip"]]:
+        like = next(self.module.parameters())
+        return self.source.take(rows).values.to(like), self.target[torch.as_tensor(rows)].to(like)
+
+    @torch.no_grad()
+    def _evaluate(self) -> None:
+        """Judge the maps on the images held out, and keep them if the mean of the last few losses is the least."""
+        state = self.state
+        row = {"step": float(state.step)}
+        if state.running:
+            row["loss"] = float(np.mean(state.running))
+        state.running = []
+        if len(self.held_out):
+            row["validation"] = self.validation_loss()
+            last = [r["validation"] for r in state.history[-REMEMBERED + 1 :]]
+            row["smoothed"] = float(np.mean([*last, row["validation"]]))
+            state.since += 1
+        state.history.append(row)
+        if row.get("smoothed", -float("inf")) < state.best or not len(self.held_out):
+            state.best, state.since, self.best = row.get("smoothed", state.best), 0, _copied(self.module)
+        self._save()
+
+    def _save(self) -> None:
+        if self.checkpoint is None:
+            return
+        adam = self.optimizer.state_dict()["state"]
+        tensors = {
+            **{f"now.{name}": tensor for name, tensor in self.module.state_dict().items()},
+            **{f"best.{name}": tensor for name, tensor in self.best.items()},
+            **{f"adam.{i}.{key}": tensor for i, kept in adam.items() for key, tensor in kept.items()},
+        }
+        self.checkpoint.write(tensors, asdict(self.state))
+
+    def _restore(self) -> None:
+        """Go on where the checkpoint was written, if there is one."""
+        saved = None if self.checkpoint is None else self.checkpoint.read()
+        if saved is None:
+            return
+        tensors, state = saved
+        self.state = State(**state)
+        self.module.load_state_dict(_under("now.", tensors))
+        self.best = _under("best.", tensors)
+        adam: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in _under("adam.", tensors).items():
+            index, key = name.split(".")
+            adam.setdefault(int(index), {})[key] = tensor
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": adam})
+
+    @torch.no_grad()
+    def validation_loss(self) -> float:
+        """The mean of 1 - cosine over the images held out."""
+        found = 0.0
+        for rows in self._chunks(self.held_out):
+            found += float(self.module.distance(*self._read(rows)).sum())
+        return found / len(self.held_out)
+
+    def _chunks(self, rows: np.ndarray, size: int = 256) -> Iterator[list[int]]:
+        return (rows[i : i + size].tolist() for i in range(0, len(rows), size))
+
+
+def _split(n: int, schedule: Schedule) -> tuple[np.ndarray, np.ndarray]:
+    """The images to learn from and those held out, each in order."""
+    held_out = round(n * schedule.validation_fraction)
+    order = np.random.default_rng([schedule.seed, 0]).permutation(n)
+    return np.sort(order[held_out:]), np.sort(order[:held_out])
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _copied(module: nn.Module) -> Mapping[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}

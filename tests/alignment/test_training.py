@@ -1,0 +1,141 @@
+"""Training stops where the validation loss is least, and goes on after a kill as if nothing had happened."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from safetensors import safe_open
+from vitdecomp_alignment import CompAlign
+
+from vitdecomp import VitdecompError
+from vitdecomp.testing import AlignerContract
+
+SETTINGS = {"init": "random", "learning_rate": 0.01, "epochs": 6, "patience": 1000}
+
+
+class Killed(Exception):
+    pass
+
+
+def data():
+    c = AlignerContract().contributions()
+    return c, AlignerContract().target(c)
+
+
+def killed_at(step):
+    def progress(done, total):
+        if done == step:
+            raise Killed
+
+    return progress
+
+
+@pytest.mark.parametrize("settings", [{}, {"orthogonality": "hard"}, {"bias": True, "coordinates": "full"}])
+@pytest.mark.parametrize("step", [1, 23, 40])
+def test_a_training_resumes_with_the_same_result(tmp_path, settings, step):
+    c, target = data()
+    whole = CompAlign(**SETTINGS, **settings).fit(c, target)
+    file = tmp_path / "training.safetensors"
+    for at in (step, step + 7):
+        with pytest.raises(Killed):
+            CompAlign(**SETTINGS, **settings).fit(c, target, checkpoint=file, progress=killed_at(at))
+    resumed = CompAlign(**SETTINGS, **settings).fit(c, target, checkpoint=file)
+    assert torch.equal(resumed.weights_, whole.weights_)
+    assert resumed.history_ == whole.history_
+    assert resumed.metrics_ == whole.metrics_
+
+
+def test_a_finished_training_is_not_done_again(tmp_path):
+    c, target = data()
+    file = tmp_path / "training.safetensors"
+    first = CompAlign(**SETTINGS).fit(c, target, checkpoint=file)
+    steps = []
+    again = CompAlign(**SETTINGS).fit(c, target, checkpoint=file, progress=lambda done, total: steps.append(done))
+    assert len(steps) == 1
+    assert torch.equal(first.weights_, again.weights_)
+
+
+@pytest.mark.parametrize(
+    "other", [{"orthogonality": 0.5}, {"random_state": 1}, {"batch_size": 16}, {"learning_rate": 0.02}]
+)
+def test_a_checkpoint_of_another_training_is_refused(tmp_path, other):
+    c, target = data()
+    file = tmp_path / "training.safetensors"
+    CompAlign(**{**SETTINGS, "epochs": 1}).fit(c, target, checkpoint=file)
+    before = file.read_bytes()
+    with pytest.raises(VitdecompError, match="another training"):
+        CompAlign(**{**SETTINGS, "epochs": 1, **other}).fit(c, target, checkpoint=file)
+    for contributions, goal in ((c, target + 1e-3), (c.take(range(399, -1, -1)), target)):
+        with pytest.raises(VitdecompError, match="another training"):
+            CompAlign(**{**SETTINGS, "epochs": 1}).fit(contributions, goal, checkpoint=file)
+    assert file.read_bytes() == before
+
+
+def test_what_is_no_checkpoint_is_left_alone(tmp_path):
+    c, target = data()
+    file = tmp_path / "precious.safetensors"
+    file.write_text("mine")
+    with pytest.raises(VitdecompError, match="no checkpoint"):
+        CompAlign(**SETTINGS).fit(c, target, checkpoint=file)
+    assert file.read_text() == "mine"
+    with pytest.raises(VitdecompError, match="no directory"):
+        CompAlign(**SETTINGS).fit(c, target, checkpoint=tmp_path / "none" / "file")
+
+
+def test_training_stops_when_nothing_gets_better_and_keeps_the_best():
+    c, target = data()
+    target = target[torch.randperm(len(c), generator=torch.Generator().manual_seed(0))]  # nothing to be learned
+    aligner = CompAlign(init="random", learning_rate=0.05, epochs=1000, patience=15).fit(c, target)
+    history = aligner.history_
+    best = min(range(len(history)), key=lambda i: history[i]["smoothed"])
+    assert history[-1]["step"] < 1000
+    assert len(history) - 1 - best == 15
+    assert aligner.metrics_["validation_loss"] == pytest.approx(history[best]["validation"], abs=1e-6)
+
+
+def test_a_smoothed_loss_is_the_mean_of_the_last_five():
+    c, target = data()
+    history = CompAlign(**SETTINGS).fit(c, target).history_
+    for i, row in enumerate(history):
+        last = [r["validation"] for r in history[max(0, i - 4) : i + 1]]
+        assert row["smoothed"] == pytest.approx(sum(last) / len(last))
+
+
+def test_progress_is_told_step_by_step():
+    c, target = data()
+    told = []
+    CompAlign(**{**SETTINGS, "epochs": 1}).fit(c, target, progress=lambda *now: told.append(now))
+    assert told == [*((i, 12) for i in range(1, 13)), (12, 12)]
+
+
+SCRIPT = """
+import sys
+from vitdecomp.testing import AlignerContract
+from vitdecomp_alignment import CompAlign
+
+c = AlignerContract().contributions()
+CompAlign(init="random", learning_rate=1e-4, epochs=100_000, patience=10**9).fit(
+    c, AlignerContract().target(c), checkpoint=sys.argv[1]
+)
+"""
+
+
+def test_a_real_kill_leaves_a_whole_checkpoint(tmp_path):
+    file = tmp_path / "training.safetensors"
+    run = subprocess.Popen([sys.executable, "-c", SCRIPT, str(file)], env={**os.environ, "OMP_NUM_THREADS": "1"})
+    try:
+        deadline = time.monotonic() + 100
+        while not file.exists():
+            assert run.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        time.sleep(0.5)
+    finally:
+        run.send_signal(signal.SIGKILL)
+        run.wait()
+    with safe_open(file, framework="pt") as held:
+        assert all(held.get_tensor(key) is not None for key in held.keys())  # noqa: SIM118 - not a dict
