@@ -9,11 +9,13 @@ from safetensors.torch import load_file
 from timm.models.vision_transformer import VisionTransformer
 
 import vitdecomp as vd
+from vitdecomp import commands
 from vitdecomp.adapter import ADAPTERS
-from vitdecomp.commands import Extraction, extract
-from vitdecomp.extract import Loading
-from vitdecomp.manifest import Manifest, weights_checksum
+from vitdecomp.extract import Extraction
+from vitdecomp.manifest import Manifest
+from vitdecomp.origin import weights_checksum
 from vitdecomp.prepare import Request, prepare
+from vitdecomp.shards import Loading
 
 REQUEST = Request("tiny:vit", random_weights=True, device="cpu", dtype="float64")
 LOADING = Loading(batch_size=2)
@@ -46,7 +48,11 @@ def photos(tmp_path):
 
 
 def job(photos, **changes):
-    return Extraction(**{"images": photos, "out": photos.parent / "parts", "shard_size": 3, **changes})
+    return Extraction(**{"images": photos, "shard_size": 3, **changes})
+
+
+def extract(request, job, loading, progress=None):
+    return commands.extract(request, job, job.images.parent / "parts", loading=loading, progress=progress)
 
 
 def shards(out):
@@ -178,3 +184,33 @@ def test_the_checksum_sees_every_bit_and_name():
     assert weights_checksum(torch.nn.Sequential(module)) != before
     module.bias.data[2] += 1e-6
     assert weights_checksum(module) != before
+
+
+def test_a_float64_copy_has_the_checksum_of_its_model():
+    module = torch.nn.Linear(3, 3)
+    before = weights_checksum(module)
+    assert weights_checksum(module.double()) == before
+    module.bias.data[2] += 1e-6
+    assert weights_checksum(module) != before
+
+
+def test_a_picture_that_changed_without_changing_its_size_is_another_one(photos):
+    extract(REQUEST, job(photos), LOADING)
+    picture = photos / "0.png"
+    data = picture.read_bytes()
+    Image.linear_gradient("L").convert("RGB").save(picture, compress_level=9)
+    picture.write_bytes(picture.read_bytes()[: len(data)].ljust(len(data), b"\0"))
+    assert len(data) == picture.stat().st_size
+    assert data != picture.read_bytes()
+    with pytest.raises(vd.OutputError, match=r"another extraction.*digests"):
+        extract(REQUEST, job(photos), LOADING)
+
+
+def test_whole_representations_are_those_of_the_model(photos):
+    extract(REQUEST, job(photos, by="representation"), LOADING)
+    parts = shards(photos.parent / "parts")
+    ready = prepare(REQUEST)
+    x = ready.batch([Image.open(path) for path in sorted(photos.rglob("*.png"))])
+    with torch.no_grad():
+        expected = ready.loaded.representation()(x)
+    assert torch.allclose(torch.cat([part["values"] for part in parts])[:, 0], expected, atol=1e-12)

@@ -19,6 +19,7 @@ from vitdecomp.errors import (
     TraceError,
     VitdecompError,
 )
+from vitdecomp.store import Store
 from vitdecomp.tolerance import TOLERANCE
 from vitdecomp.trace.rule import data, frozen, gate, nonlinear, register_opening, register_rule
 
@@ -39,6 +40,7 @@ __all__ = [
     "OutputError",
     "Representation",
     "SpecError",
+    "Store",
     "TraceError",
     "VitdecompError",
     "data",

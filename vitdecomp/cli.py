@@ -1,79 +1,39 @@
-"""The command line: one thin function per verb. Progress goes to stderr, results to stdout."""
+"""The command line: one thin function per verb."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from functools import wraps
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
-import rich.progress
-import torch
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
 import vitdecomp
 from vitdecomp import commands
 from vitdecomp.demo import Options, run_demo
-from vitdecomp.errors import VitdecompError
-from vitdecomp.extract import Loading, Progress
-from vitdecomp.prepare import Request
-from vitdecomp.show import show_demo, show_extraction, show_report, stages
-
-F = TypeVar("F", bound=Callable[..., None])
-
-app = typer.Typer(
-    name="vitdecomp",
-    help="Split the representation of any vision transformer into an exact sum of named contributions.",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+from vitdecomp.extract import Extraction
+from vitdecomp.flags import (
+    Checkpoint,
+    Device,
+    Dtype,
+    ImageSize,
+    Json,
+    Limit,
+    Model,
+    Output,
+    Quiet,
+    RandomWeights,
+    Seed,
+    Through,
 )
+from vitdecomp.prepare import Request
+from vitdecomp.shards import Loading
+from vitdecomp.show import show_demo, show_extraction, show_report, stages
+from vitdecomp.terminal import app, progress_bar, status, stderr, stdout, verb
 
-Model = Annotated[
-    str,
-    typer.Argument(help="timm:NAME, open_clip:NAME/TAG, hf:REPO, torchvision:NAME, python:module:factory"),
-]
-Output = Annotated[str, typer.Option(help="Which vector of the model.")]
-Through = Annotated[list[str] | None, typer.Option(help="Attentions to walk through, by module path; repeatable.")]
-RandomWeights = Annotated[bool, typer.Option("--random-weights", help="Random weights instead of trained ones.")]
-Checkpoint = Annotated[Path | None, typer.Option(help="Local file with weights.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
-Dtype = Annotated[str | None, typer.Option(help="float32, float64, bfloat16 or float16; default: the model's own.")]
-Seed = Annotated[int, typer.Option(help="Seed of random weights.")]
-ImageSize = Annotated[str | None, typer.Option(help="N, HxW or CxHxW; default: what the model was made for.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="Take no more images than this.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
-
-
-def verb(function: F) -> F:
-    """Register a command whose errors are one line and exit code 2."""
-
-    @wraps(function)
-    def run(*args: Any, **kwargs: Any) -> None:
-        try:
-            function(*args, **kwargs)
-        except VitdecompError as error:
-            _fail(str(error))
-        except (MemoryError, torch.OutOfMemoryError) as error:
-            _fail(f"out of memory ({error}); try a smaller --batch-size or --device cpu")
-        except KeyboardInterrupt:
-            resumes = "; run the same command again to resume" if "resume" in kwargs else ""
-            typer.echo(f"interrupted{resumes}", err=True)
-            raise typer.Exit(130) from None
-
-    app.command()(run)
-    return function
-
-
-def _fail(message: str) -> None:
-    typer.echo(f"error: {' '.join(message.split())}", err=True)
-    raise typer.Exit(2)
+GROUP = "vitdecomp.verbs"
 
 
 def _show_version(wanted: bool) -> bool:
@@ -121,14 +81,14 @@ def inspect(  # noqa: PLR0913 - one parameter per flag
 ) -> None:
     """Trace a model and show what its representation is made of."""
     request = Request(model, random_weights, checkpoint, device, dtype, seed, image_size)
-    with _status(f"tracing {model}", quiet):
+    with status(f"tracing {model}", quiet):
         report, source = commands.inspect(
             request, images=images, limit=limit or 4, output=output, through=through, graph=graph
         )
     if as_json:
         typer.echo(json.dumps({**report.to_json(), "images": source}, indent=1))
     else:
-        show_report(_stdout(), report, source)
+        show_report(stdout(), report, source)
 
 
 @verb
@@ -137,7 +97,9 @@ def extract(  # noqa: PLR0913 - one parameter per flag
     *,
     images: Annotated[Path, typer.Option(help="Folder of images, searched with the folders in it.")],
     out: Annotated[Path, typer.Option(help="Folder for the result.")],
-    by: Annotated[str, typer.Option(help="head, module, block, token, 'head,token' or neuron.")] = "head",
+    by: Annotated[
+        str, typer.Option(help="head, module, block, token, 'head,token', neuron or representation.")
+    ] = "head",
     output: Output = "embedding",
     through: Through = None,
     random_weights: RandomWeights = False,
@@ -156,15 +118,15 @@ def extract(  # noqa: PLR0913 - one parameter per flag
     quiet: Quiet = False,
 ) -> None:
     """Write the contributions of a folder of images; run it again to go on after an interruption."""
-    job = commands.Extraction(images, out, by, output, through, shard_size, limit, resume)
+    job = Extraction(images, by, output, tuple(through) if through else None, shard_size, limit)
     request = Request(model, random_weights, checkpoint, device, dtype, seed, image_size)
     loading = Loading(batch_size, num_workers, skip_unreadable)
-    with _progress("extracting", quiet) as progress:
-        summary = commands.extract(request, job, loading, progress)
+    with progress_bar("extracting", quiet) as progress:
+        summary = commands.extract(request, job, out, resume=resume, loading=loading, progress=progress)
     if as_json:
         typer.echo(json.dumps(summary, indent=1))
     else:
-        show_extraction(_stdout(), summary)
+        show_extraction(stdout(), summary)
 
 
 @verb
@@ -179,11 +141,11 @@ def demo(
     quiet: Quiet = False,
 ) -> None:
     """Take models apart on pictures whose every factor is known, and write what was found as one page."""
-    result = run_demo(Options(model, images, seed, random_weights), out, stages(_stderr(quiet)))
+    result = run_demo(Options(model, images, seed, random_weights), out, stages(stderr(quiet)))
     if as_json:
         typer.echo(json.dumps(result.to_json(), indent=1))
     else:
-        show_demo(_stdout(), result, out)
+        show_demo(stdout(), result, out)
 
 
 @verb
@@ -199,7 +161,7 @@ def scenes(
     quiet: Quiet = False,
 ) -> None:
     """Draw small labelled pictures, the same everywhere: a folder for each class, and labels.csv."""
-    with _progress("drawing", quiet) as progress:
+    with progress_bar("drawing", quiet) as progress:
         summary = commands.write_scenes(
             out, n=n, seed=seed, split=split, subset=subset, word_probability=word_probability, progress=progress
         )
@@ -209,45 +171,10 @@ def scenes(
         typer.echo(f"{summary['pictures']} pictures in {len(summary['classes'])} classes: {out}")
 
 
-def _stdout() -> Console:
-    return Console(highlight=False, soft_wrap=False)
-
-
-def _stderr(quiet: bool) -> Console:
-    return Console(stderr=True, quiet=quiet)
-
-
-def _status(text: str, quiet: bool) -> AbstractContextManager[Any]:
-    return _stderr(quiet).status(text)
-
-
-@contextmanager
-def _progress(text: str, quiet: bool) -> Iterator[Progress]:
-    """Progress on stderr: a bar in a terminal, a line for every tenth in a log."""
-    console = _stderr(quiet)
-    if not console.is_terminal:
-        yield _tenths(console, text)
-        return
-    columns = (TextColumn(text), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with rich.progress.Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(text, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def _tenths(console: Console, text: str) -> Progress:
-    told = -1
-
-    def progress(done: int, total: int) -> None:
-        nonlocal told
-        if 10 * done // total > told:
-            told = 10 * done // total
-            console.print(f"{text} {done} of {total}")
-
-    return progress
-
-
 def main() -> None:
-    """The `vitdecomp` command."""
+    """The `vitdecomp` command. Plugins bring verbs of their own: modules that register them when they are loaded."""
+    for plugin in entry_points(group=GROUP):
+        plugin.load()
     try:
         code = app(sys.argv[1:] or ["--help"], prog_name="vitdecomp", standalone_mode=False)
     except typer.Abort:

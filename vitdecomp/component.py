@@ -49,3 +49,7 @@ class Component:
 
     def __str__(self) -> str:
         return self.name
+
+
+WHOLE = Component("representation", "embed")
+"""The representation itself, not split."""

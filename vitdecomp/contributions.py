@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vitdecomp.component import Component
 from vitdecomp.errors import InputError, SpecError
+from vitdecomp.origin import Origin
 
 Key = Callable[[Component], Hashable]
 _KEYS: dict[str, Key] = {
@@ -31,12 +32,14 @@ class Contributions:
         error: relative error of the full sum per image, |sum - representation| / |representation|, `(n,)`.
         shares: for each constant, the components that reach the place where it joins the path (the ones a
             smeared bias would be spread over); see `spread_biases`.
+        origin: the model that they come from, if it is known.
     """
 
     values: Float[Tensor, "n component d"]
     components: tuple[Component, ...]
     error: Float[Tensor, " n"]
     shares: Mapping[Component, tuple[Component, ...]] = field(default_factory=dict, repr=False)
+    origin: Origin | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         """Refuse values whose component axis does not fit the components."""

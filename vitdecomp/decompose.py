@@ -17,6 +17,7 @@ from vitdecomp.engine.exactness import locate_error
 from vitdecomp.engine.pull import pull
 from vitdecomp.engine.units import BY, By, Units, normalised, split
 from vitdecomp.errors import InexactError, InputError, SpecError
+from vitdecomp.origin import Origin
 from vitdecomp.report import Report, make_report
 from vitdecomp.tolerance import TOLERANCE, relative_error
 from vitdecomp.trace.capture import capture
@@ -77,6 +78,7 @@ class Decomposer:
         through = None if isinstance(self.through, str) else tuple(self.through)
         if isinstance(self.through, str) and self.through != "auto":
             raise SpecError(f"through={self.through!r}: give 'auto' or a collection of module paths")
+        self._origin = Origin.of(loaded.module, loaded.spec, self.output)
         self._module, self._image_shape = module, tuple(images.shape[1:])
         self._paths = find_paths(capture(module, images), through)
         self._views: dict[Any, tuple[LinearPaths, Units]] = {}
@@ -167,7 +169,7 @@ class Decomposer:
             values.append(part)
             errors.append(error)
         n = len(images)
-        return Contributions(torch.cat(values)[:n], units.components, torch.cat(errors)[:n], units.shares)
+        return Contributions(torch.cat(values)[:n], units.components, torch.cat(errors)[:n], units.shares, self._origin)
 
     def _tolerance(self, dtype: torch.dtype) -> float:
         return TOLERANCE[dtype] if self.tolerance is None else self.tolerance

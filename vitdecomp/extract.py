@@ -1,173 +1,202 @@
-"""Contributions of a folder of images on disk: `manifest.json` beside `shard-00000.safetensors`, ...
-
-Each file is written whole or not at all, and the manifest lists a shard only when it is there, so that a run
-which is killed at any instant goes on where it stopped.
-"""
+"""From a folder of images to a store of what a model makes of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors.torch import save
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
+from vitdecomp.component import WHOLE
+from vitdecomp.contributions import Contributions
 from vitdecomp.decompose import Decomposer
-from vitdecomp.errors import InputError
-from vitdecomp.files import atomic, make_directory
-from vitdecomp.images import Preprocess, as_tensor, open_image
-from vitdecomp.manifest import Manifest, Shard
-from vitdecomp.prepare import Ready
+from vitdecomp.engine.units import BY, By
+from vitdecomp.errors import InputError, OutputError, SpecError
+from vitdecomp.files import sha256
+from vitdecomp.images import describe, find_images, open_image
+from vitdecomp.manifest import Manifest
+from vitdecomp.origin import Origin
+from vitdecomp.prepare import Ready, Request, prepare
+from vitdecomp.registry import did_you_mean
+from vitdecomp.shards import Loading, Progress, Split, write_shards
+from vitdecomp.store import Store
 
-Progress = Callable[[int, int], None]
+REPRESENTATION = "representation"
 
 
 @dataclass(frozen=True, slots=True)
-class Loading:
-    """How images are read.
+class Extraction:
+    """What to extract from which images.
 
     Attributes:
-        batch_size: images that are decomposed together.
-        workers: processes that read images; 0 reads them in this one.
-        skip_unreadable: leave out what cannot be read, and say so in the manifest, instead of stopping.
+        images: a folder, searched with the folders in it.
+        by: the components: as for `Decomposer`, two of them joined by a comma, or `representation`, which is not
+            split at all.
+        output, through: as for `Decomposer`.
+        shard_size: images in one file.
+        limit: take no more images than this.
     """
 
-    batch_size: int = 32
-    workers: int = 0
-    skip_unreadable: bool = False
+    images: Path
+    by: str = "head"
+    output: str = "embedding"
+    through: tuple[str, ...] | None = None
+    shard_size: int = 128
+    limit: int | None = None
 
 
 def extract(
-    dec: Decomposer,
-    manifest: Manifest,
+    request: Request,
+    job: Extraction,
     out: Path,
     *,
-    ready: Ready,
+    resume: bool = True,
     loading: Loading | None = None,
     progress: Progress | None = None,
 ) -> Manifest:
-    """Write the contributions of all images that the manifest lists and that are not done yet.
-
-    A shard holds `values` `(n, component, d)`, `error` `(n,)` and `rows` `(n,)`, places in the manifest.
-
-    Returns:
-        The manifest with all shards.
+    """Write the contributions of a folder of images, or what is missing of them.
 
     Raises:
-        InputError: an image cannot be read; its shard is not written.
-        InexactError: a sum misses its representation.
-        OutputError: a file cannot be written.
+        OutputError: the output folder cannot be written, or holds something else.
+        InputError: no images, or one that cannot be read.
+        SpecError: no such model or split.
     """
-    make_directory(out)
-    manifest = manifest.verified(out)
-    manifest.write(out)
+    parse_by(job.by)
+    earlier = Manifest.read(out)
+    if earlier is not None and not resume:
+        raise OutputError(f"{out} holds an extraction already: leave out --no-resume, or give another folder")
     loading = loading or Loading()
-    done = sum(shard.images for shard in manifest.done)
-    nothing = _nothing(dec)
-    for index, batches in _by_shard(manifest, ready.preprocess, loading):
-        pieces = [nothing]
-        skipped: list[int] = []
-        for batch in batches:
-            skipped += _refuse_unreadable(batch, loading)
-            if batch.pixels is not None:
-                pieces.append(_decompose(dec, batch, batch.pixels.to(ready.device, ready.dtype)))
-            done += len(batch.rows) + len(batch.unreadable)
-            if progress is not None:
-                progress(done, len(manifest.images))
-        manifest = manifest.with_shard(_write_shard(out, index, pieces, skipped))
-        manifest.write(out)
-    return manifest
+    ready, split, manifest = _plan(request, job, loading)
+    return write_shards(split, manifest.resumed(earlier), out, ready=ready, loading=loading, progress=progress)
 
 
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    """Images that were read: their rows and pixels, and what could not be read, with the reason."""
+def cached(
+    request: Request,
+    job: Extraction,
+    cache: Path,
+    *,
+    loading: Loading | None = None,
+    progress: Progress | None = None,
+) -> Store:
+    """The same in a folder of a cache, whose name is a checksum of all that decides the result.
 
-    rows: tuple[int, ...]
-    pixels: Tensor | None
-    unreadable: tuple[tuple[int, str], ...]
+    It is that of the weights, the preprocessing, the settings, the images' names and contents, and the version of
+    vitdecomp, so that nothing old can be taken for it. What is there already is not computed again.
 
-
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    """Contributions of one batch."""
-
-    rows: tuple[int, ...]
-    values: Tensor
-    error: Tensor
-
-
-class _Images(Dataset[tuple[int, Tensor | str]]):
-    """Row of the manifest -> preprocessed image, or the reason why there is none."""
-
-    def __init__(self, root: Path, names: tuple[str, ...], preprocess: Preprocess) -> None:
-        self.root, self.names, self.preprocess = root, names, preprocess
-
-    def __getitem__(self, row: int) -> tuple[int, Tensor | str]:
-        try:
-            image = open_image(self.root / self.names[row])
-        except InputError as error:
-            return row, str(error)
-        return row, as_tensor(self.preprocess, image)
-
-    def __len__(self) -> int:
-        return len(self.names)
+    Raises:
+        OutputError: the cache cannot be written.
+        InputError: no images, or one that cannot be read.
+        SpecError: no such model or split.
+    """
+    parse_by(job.by)
+    loading = loading or Loading()
+    ready, split, manifest = _plan(request, job, loading)
+    out = cache / f"{job.by.replace(',', '-')}-{_key(manifest)}"
+    manifest = manifest.resumed(Manifest.read(out))
+    write_shards(split, manifest, out, ready=ready, loading=loading, progress=progress)
+    return Store(out)
 
 
-def _collate(items: list[tuple[int, Tensor | str]]) -> _Batch:
-    good = [(row, x) for row, x in items if isinstance(x, Tensor)]
-    bad = tuple((row, x) for row, x in items if isinstance(x, str))
-    pixels = torch.stack([x for _, x in good]) if good else None
-    return _Batch(tuple(row for row, _ in good), pixels, bad)
+def parse_by(text: str) -> By | None:
+    """`"head"`, or `("head", "token")` of `"head,token"`; `None` of `"representation"`.
+
+    Raises:
+        SpecError: nothing of the kind.
+    """
+    known: dict[str, Any] = {key if isinstance(key, str) else ",".join(key): key for key in BY}
+    known[REPRESENTATION] = None
+    if text not in known:
+        raise SpecError(f"cannot split by {text!r}{did_you_mean(text, list(known))}")
+    by: By | None = known[text]
+    return by
 
 
-def _by_shard(manifest: Manifest, preprocess: Preprocess, loading: Loading) -> Iterator[tuple[int, Iterator[_Batch]]]:
-    """The batches of every shard that is missing. One loader for all keeps its workers busy across shards."""
-    shards = [(index, rows) for index, rows in manifest.planned() if index not in {s.index for s in manifest.done}]
-    size = loading.batch_size
-    plan = [list(rows[i : i + size]) for _, rows in shards for i in range(0, len(rows), size)]
-    loader: DataLoader[tuple[int, Tensor | str]] = DataLoader(
-        _Images(Path(manifest.root), manifest.images, preprocess),
-        batch_sampler=plan,
-        num_workers=loading.workers,
-        collate_fn=_collate,
-        generator=torch.Generator(),  # the workers' seeds must not come out of the global random state
+def fitted(dec: Decomposer, batch: Tensor, request: Request) -> Decomposer:
+    """Fit, and say how to give the image size of a model that does not tell its own."""
+    try:
+        return dec.fit(batch)
+    except InputError as error:
+        if request.image_size is None and getattr(dec.model, "input_size", None) is None:
+            raise InputError(f"{error} (--image-size gives the size that the model takes)") from error
+        raise
+
+
+class _Whole:
+    """Images to representations, as one component."""
+
+    def __init__(self, ready: Ready, output: str) -> None:
+        self.origin = Origin.of(ready.loaded.module, ready.loaded.spec, output)
+        self.module = ready.loaded.representation(output)
+
+    def __call__(self, images: Tensor) -> Contributions:
+        with torch.no_grad():
+            vectors = self.module(images)
+        if vectors.ndim != 2 or not bool(vectors.isfinite().all()):
+            raise InputError(f"{self.origin.model} must return a finite vector per image, not {tuple(vectors.shape)}")
+        error = torch.zeros(len(vectors), dtype=torch.float64)
+        return Contributions(vectors[:, None], (WHOLE,), error, origin=self.origin)
+
+
+def _plan(request: Request, job: Extraction, loading: Loading) -> tuple[Ready, Split, Manifest]:
+    """The model, what it does to images, and what is to be written."""
+    files = find_images(job.images, job.limit)
+    root = job.images if job.images.is_dir() else job.images.parent
+    ready = prepare(request)
+    split, first = _split(ready, job, _first_readable(files, loading), request)
+    origin = Origin.of(ready.loaded.module, ready.loaded.spec, job.output) if first.origin is None else first.origin
+    manifest = Manifest(
+        model=origin.model,
+        weights=origin.weights,
+        preprocessing=describe(ready.preprocess),
+        output=job.output,
+        by=job.by,
+        through=job.through,
+        dtype=str(first.values.dtype).removeprefix("torch."),
+        dimension=first.dimension,
+        components=first.components,
+        root=str(root.absolute()),
+        images=tuple(file.relative_to(root).as_posix() for file in files),
+        digests=_digests(files),
+        shard_size=job.shard_size,
     )
-    batches = iter(loader)
-    for index, rows in shards:
-        yield index, (next(batches) for _ in range(0, len(rows), size))
+    return ready, split, manifest
 
 
-def _refuse_unreadable(batch: _Batch, loading: Loading) -> list[int]:
-    if batch.unreadable and not loading.skip_unreadable:
-        raise InputError(f"{batch.unreadable[0][1]} (--skip-unreadable leaves such files out)")
-    return [row for row, _ in batch.unreadable]
+def _split(ready: Ready, job: Extraction, image: Any, request: Request) -> tuple[Split, Contributions]:
+    """What takes images apart, and what it gives for one of them."""
+    by, batch = parse_by(job.by), ready.batch([image])
+    if by is None:
+        whole = _Whole(ready, job.output)
+        return whole, whole(batch)
+    dec = fitted(Decomposer(ready.loaded, by=by, output=job.output, through=job.through or "auto"), batch, request)
+    return dec.transform, dec.transform(batch)
 
 
-def _decompose(dec: Decomposer, batch: _Batch, pixels: Tensor) -> _Piece:
-    c = dec.transform(pixels)
-    return _Piece(batch.rows, c.values.cpu(), c.error.cpu())
+def _first_readable(files: Sequence[Path], loading: Loading) -> Any:
+    for file in files:
+        try:
+            return open_image(file)
+        except InputError:
+            if not loading.skip_unreadable:
+                raise
+    raise InputError(f"none of {len(files)} images can be read")
 
 
-def _nothing(dec: Decomposer) -> _Piece:
-    """The contributions of no image, so that a shard whose files were all skipped has its tensors too."""
-    shape, dtype = (0, len(dec.components_), dec.report_.dimension), getattr(torch, dec.report_.dtype)
-    return _Piece((), torch.zeros(shape, dtype=dtype), torch.zeros(0, dtype=torch.float64))
+def _digests(files: Sequence[Path]) -> tuple[str, ...]:
+    """Checksums of files, many at a time: the work is done outside the interpreter's lock."""
+    try:
+        with ThreadPoolExecutor() as pool:
+            return tuple(pool.map(sha256, files))
+    except OSError as error:
+        raise InputError(f"cannot read image {error.filename}: {error.strerror}") from error
 
 
-def _write_shard(out: Path, index: int, pieces: list[_Piece], skipped: list[int]) -> Shard:
-    name = f"shard-{index:05d}.safetensors"
-    rows = tuple(row for piece in pieces for row in piece.rows)
-    error = torch.cat([piece.error for piece in pieces])
-    tensors = {
-        "values": torch.cat([piece.values for piece in pieces]),
-        "error": error,
-        "rows": torch.tensor(rows, dtype=torch.int64),
-    }
-    with atomic(out / name) as partial:
-        partial.write_bytes(save(tensors))  # save_file would make a file that its owner alone can read
-    worst = float(error.max()) if rows else 0.0
-    return Shard.of(out / name, index=index, rows=len(rows), skipped=tuple(skipped), error=worst)
+def _key(manifest: Manifest) -> str:
+    settled = f"{version('vitdecomp')} {manifest.settled()}"
+    return hashlib.sha256(settled.encode()).hexdigest()[:32]

@@ -1,23 +1,20 @@
-"""What a folder of extracted contributions holds, as JSON; see `vitdecomp.extract`."""
+"""What a folder of extracted contributions holds, as JSON; see `vitdecomp.shards`."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
-
 from vitdecomp.component import Component
 from vitdecomp.errors import OutputError
 from vitdecomp.files import PARTIAL, atomic, check_directory, sha256
+from vitdecomp.origin import Origin
 
 NAME = "manifest.json"
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +58,7 @@ class Manifest:
         components: the component axis.
         root: folder of the images, which may move.
         images: their paths in it.
-        image_bytes: their sizes.
+        digests: checksums of their files.
         shard_size: how many go into one shard.
         schema: version of this format.
         done: the finished shards.
@@ -78,10 +75,19 @@ class Manifest:
     components: tuple[Component, ...]
     root: str
     images: tuple[str, ...]
-    image_bytes: tuple[int, ...]
+    digests: tuple[str, ...]
     shard_size: int
     schema: int = SCHEMA
     done: tuple[Shard, ...] = ()
+
+    @property
+    def origin(self) -> Origin:
+        """Where the representations come from."""
+        return Origin(self.model, self.weights, self.output)
+
+    def settled(self) -> str:
+        """All that is settled from the beginning, but for the place of the images, as JSON."""
+        return json.dumps({k: v for k, v in asdict(self).items() if k not in ("root", "done")})
 
     @property
     def complete(self) -> bool:
@@ -143,17 +149,6 @@ class Manifest:
                 f"the output folder holds another extraction ({', '.join(different)} differ): use another"
             )
         return replace(self, done=earlier.done)
-
-
-def weights_checksum(module: nn.Module) -> str:
-    """A checksum of all parameters and buffers, with their names, shapes and dtypes."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        if not isinstance(tensor, torch.Tensor):
-            continue
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype};".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _differ(a: Manifest, b: Manifest, field: str) -> bool:

@@ -1,4 +1,4 @@
-"""Contributions on disk, read a few images at a time; `vitdecomp.extract` writes them."""
+"""Contributions on disk, read a few images at a time; `vitdecomp extract` writes them."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Store:
             shard = int(np.searchsorted(self._starts, row, side="right")) - 1
             at = row - int(self._starts[shard])
             values[place], error[place] = (self._files[shard].get_slice(key)[at] for key in ("values", "error"))
-        return Contributions(values, self.components, error)
+        return Contributions(values, self.components, error, origin=self.manifest.origin)
 
     def batches(self, size: int) -> Iterator[Contributions]:
         """All contributions in order, some images at a time."""

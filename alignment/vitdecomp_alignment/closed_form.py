@@ -83,7 +83,7 @@ class ClosedForm(LinearAligner):
         dtype = torch.float64 if source.take([0]).values.dtype == torch.float64 else torch.float32
         self.maps_ = _as_maps(source, spans, shared, weight - prior, dtype)
         self.metrics_ = {"ridge": self.ridge_, "squared_error": sums.error(weight)}
-        self.fingerprint_ = source.fingerprint()
+        self.fingerprint_, self.origin_ = source.fingerprint(), source.take([0]).origin
         return self
 
     def _check(self) -> None:

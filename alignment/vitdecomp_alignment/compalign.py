@@ -109,7 +109,7 @@ class CompAlign(LinearAligner):
         training = Training(module, source, target, self._schedule(), saved)
         training.run(progress)
         self.maps_, self.history_, self.fingerprint_ = module.maps(), training.state.history, fingerprint
-        self.metrics_ = self._measured(training)
+        self.metrics_, self.origin_ = self._measured(training), source.take([0]).origin
         return self
 
     def _start(self, source: Source, target: Tensor) -> LinearMaps:

@@ -14,6 +14,7 @@ from vitdecomp.aligner import Aligner, Source
 from vitdecomp.component import Component
 from vitdecomp.contributions import Contributions
 from vitdecomp.errors import InputError, SpecError
+from vitdecomp.origin import Origin
 from vitdecomp_alignment import maps_file
 from vitdecomp_alignment.maps import LinearMaps
 
@@ -27,11 +28,15 @@ class LinearAligner(BaseEstimator, Aligner):  # type: ignore[misc]
         maps_: the fitted maps.
         metrics_: how well they fit, by name.
         fingerprint_: checksum of the contributions that they were fitted to.
+        origin_: the model of these contributions, if it is known.
+        target_: a name for the space that they are taken to, for whoever reads the file; set it before `save`.
     """
 
     maps_: LinearMaps
     metrics_: dict[str, float]
     fingerprint_: str
+    origin_: Origin | None = None
+    target_: str | None = None
 
     @property
     def components_(self) -> tuple[Component, ...]:
@@ -47,16 +52,21 @@ class LinearAligner(BaseEstimator, Aligner):  # type: ignore[misc]
         """The contributions in the other model's space, `(n, component, d_clip)`; a bias is one component more.
 
         Raises:
-            InputError: the components are not those of `fit`.
+            InputError: they are of another model or of other components than those of `fit`.
             SpecError: not fitted yet.
         """
-        return self._fitted()(c)
+        maps = self._fitted()
+        if self.origin_ is not None:
+            self.origin_.check(c.origin, "the maps are for")
+        return maps(c)
 
     def score(self, source: Source, target: Tensor, batch_size: int = 256) -> float:
         """The mean cosine between the mapped totals and the other model's vectors, from -1 to 1."""
         maps, n = self._fitted(), len(source)
         maps.check(source.components, source.dimension)
         check_target(source, target)
+        if self.origin_ is not None:
+            self.origin_.check(source.take([0]).origin, "the maps are for")
         found = 0.0
         for start in range(0, n, batch_size):
             rows = range(start, min(start + batch_size, n))
@@ -83,6 +93,8 @@ class LinearAligner(BaseEstimator, Aligner):  # type: ignore[misc]
                 maps=self._fitted(),
                 metrics=self.metrics_,
                 fingerprint=self.fingerprint_,
+                origin=self.origin_,
+                target=self.target_,
             ),
         )
 
@@ -96,8 +108,12 @@ class LinearAligner(BaseEstimator, Aligner):  # type: ignore[misc]
         held = maps_file.read(Path(path))
         if held.aligner != cls.__name__:
             raise InputError(f"{path} holds a {held.aligner}, not a {cls.__name__}: use {held.aligner}.load")
-        aligner = cls(**held.settings)
+        try:
+            aligner = cls(**held.settings)
+        except TypeError as error:
+            raise InputError(f"{path} holds maps that do not fit together: {error}") from error
         aligner.maps_, aligner.metrics_, aligner.fingerprint_ = held.maps, dict(held.metrics), held.fingerprint
+        aligner.origin_, aligner.target_ = held.origin, held.target
         return aligner
 
     def _fitted(self) -> LinearMaps:

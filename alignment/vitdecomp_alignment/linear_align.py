@@ -10,13 +10,12 @@ from typing import TypeVar
 from torch import Tensor
 
 from vitdecomp.aligner import Progress, Source, register_aligner
-from vitdecomp.component import Component
+from vitdecomp.component import WHOLE, Component
 from vitdecomp.contributions import Contributions
 from vitdecomp_alignment.compalign import CompAlign
 from vitdecomp_alignment.linear import LinearAligner
 from vitdecomp_alignment.maps import LinearMaps
 
-WHOLE = (Component("representation", "embed"),)
 Self = TypeVar("Self", bound="LinearAlign")
 
 
@@ -66,6 +65,7 @@ class LinearAlign(LinearAligner):
         shared = one.weights_[0]
         self.maps_ = LinearMaps(source.components, shared, bias=one.maps_.bias)
         self.history_, self.metrics_, self.fingerprint_ = one.history_, one.metrics_, source.fingerprint()
+        self.origin_ = one.origin_
         return self
 
 
@@ -78,7 +78,7 @@ class Summed:
     @property
     def components(self) -> tuple[Component, ...]:
         """The one component."""
-        return WHOLE
+        return (WHOLE,)
 
     @property
     def dimension(self) -> int:
@@ -96,4 +96,4 @@ class Summed:
     def take(self, rows: Sequence[int]) -> Contributions:
         """The representations of some images."""
         c = self.source.take(rows)
-        return replace(c, values=c.values.sum(1, keepdim=True), components=WHOLE, shares={})
+        return replace(c, values=c.values.sum(1, keepdim=True), components=(WHOLE,), shares={})

@@ -15,6 +15,7 @@ from torch import Tensor
 from vitdecomp.component import Component
 from vitdecomp.errors import InputError
 from vitdecomp.files import atomic, check_file
+from vitdecomp.origin import Origin
 from vitdecomp_alignment.maps import LinearMaps, Span
 
 SCHEMA = 1
@@ -28,6 +29,7 @@ class MapsFile:
     Attributes:
         aligner: the class that made the maps. settings: its arguments.
         maps: the maps. metrics: how well they fit. fingerprint: of the contributions that they were fitted to.
+        origin: the model of these contributions, if it is known. target: what they were taken to.
     """
 
     aligner: str
@@ -35,6 +37,8 @@ class MapsFile:
     maps: LinearMaps
     metrics: Mapping[str, float]
     fingerprint: str
+    origin: Origin | None = None
+    target: str | None = None
 
 
 def write(path: Path, content: MapsFile) -> None:
@@ -56,6 +60,8 @@ def write(path: Path, content: MapsFile) -> None:
         "components": [asdict(c) for c in maps.components],
         "metrics": dict(content.metrics),
         "fingerprint": content.fingerprint,
+        "origin": None if content.origin is None else asdict(content.origin),
+        "target": content.target,
     }
     data = save({k: t.detach().cpu().contiguous() for k, t in tensors.items()}, {FORMAT: json.dumps(header)})
     with atomic(path) as partial:
@@ -95,8 +101,23 @@ def _content(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> MapsFi
         corrections=tuple(tensors[f"{i}.correction"] for i in groups),
         bias=tensors.get("bias"),
     )
+    _check_names(maps, tensors)
     _check_shapes(maps)
-    return MapsFile(header["aligner"], header["settings"], maps, header["metrics"], header["fingerprint"])
+    _check_numbers(maps)
+    origin = None if header["origin"] is None else Origin(**header["origin"])
+    return MapsFile(
+        header["aligner"], header["settings"], maps, header["metrics"], header["fingerprint"], origin, header["target"]
+    )
+
+
+def _check_names(maps: LinearMaps, tensors: Mapping[str, Tensor]) -> None:
+    """Raise `ValueError` for a name that occurs twice, or a tensor that nothing asks for."""
+    if len({c.name for c in maps.components}) != len(maps.components):
+        raise ValueError("two components with one name")
+    spans = {f"{i}.{part}" for i in range(len(maps.spans)) for part in ("rows", "basis", "correction")}
+    unknown = sorted(tensors.keys() - spans - {"shared", "bias"})
+    if unknown:
+        raise ValueError(f"tensors that belong to nothing: {', '.join(unknown)}")
 
 
 def _check_shapes(maps: LinearMaps) -> None:
@@ -113,5 +134,13 @@ def _check_shapes(maps: LinearMaps) -> None:
             raise ValueError(f"a correction of shape {tuple(correction.shape)} instead of {(k, r, d_clip)}")
     if maps.bias is not None and tuple(maps.bias.shape) != (d_clip,):
         raise ValueError(f"a bias of shape {tuple(maps.bias.shape)} instead of {(d_clip,)}")
-    if not all(t.is_floating_point() and bool(t.isfinite().all()) for t in (maps.shared, *maps.corrections)):
-        raise ValueError("maps that are not finite numbers")
+
+
+def _check_numbers(maps: LinearMaps) -> None:
+    """Raise `ValueError` unless all numbers are finite ones of one dtype."""
+    optional = (maps.bias, *(span.basis for span in maps.spans))
+    numbers = (maps.shared, *maps.corrections, *(t for t in optional if t is not None))
+    if not all(t.is_floating_point() and t.dtype == maps.shared.dtype for t in numbers):
+        raise ValueError(f"maps of {', '.join(sorted({str(t.dtype) for t in numbers}))}")
+    if not all(bool(t.isfinite().all()) for t in numbers):
+        raise ValueError("maps with NaN or infinity")

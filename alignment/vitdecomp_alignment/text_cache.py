@@ -16,7 +16,7 @@ from torch import Tensor
 from vitdecomp.adapter import LoadedModel
 from vitdecomp.files import atomic, make_directory
 from vitdecomp.images import describe
-from vitdecomp.manifest import weights_checksum
+from vitdecomp.origin import weights_checksum
 
 SCHEMA = 1  # part of every key: another recipe for the vectors needs another number
 

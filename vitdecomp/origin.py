@@ -1,0 +1,55 @@
+"""Which model's vectors contributions are parts of, told by the weights and not by a name alone."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from vitdecomp.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a representation comes from.
+
+    Attributes:
+        model: the spec of the model.
+        weights: their checksum.
+        output: which vector of the model.
+    """
+
+    model: str
+    weights: str
+    output: str = "embedding"
+
+    @classmethod
+    def of(cls, module: nn.Module, spec: str, output: str = "embedding") -> Origin:
+        """That of a loaded model."""
+        return cls(spec, weights_checksum(module), output)
+
+    def check(self, other: Origin | None, what: str) -> None:
+        """Raise `InputError` if something is known to come from elsewhere; `what` begins the message."""
+        if other is None or (other.weights, other.output) == (self.weights, self.output):
+            return
+        same = " with other weights" if (other.model, other.output) == (self.model, self.output) else ""
+        raise InputError(f"{what} {self.model} ({self.output}), not {other.model} ({other.output}){same}")
+
+
+def weights_checksum(module: nn.Module) -> str:
+    """A checksum of all parameters and buffers, with their names and shapes.
+
+    A float64 copy of a float32 model has the same: it is the same model.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        if not isinstance(tensor, Tensor):
+            continue
+        exact = tensor.detach().cpu()
+        if exact.is_floating_point():
+            exact = exact.float()
+        digest.update(f"{name} {tuple(tensor.shape)};".encode())
+        digest.update(exact.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
