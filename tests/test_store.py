@@ -161,14 +161,16 @@ def test_a_shard_of_another_place_is_refused(store):
 def test_what_is_cached_is_not_computed_again(photos, tmp_path):
     seen = []
     job = Extraction(photos)
-    first = cached(REQUEST, job, tmp_path / "cache", progress=lambda done, total: seen.append(done))
+    first = cached(prepare(REQUEST), job, tmp_path / "cache", progress=lambda done, total: seen.append(done))
     assert seen
     seen.clear()
-    again = cached(REQUEST, job, tmp_path / "cache", progress=lambda done, total: seen.append(done))
+    again = cached(prepare(REQUEST), job, tmp_path / "cache", progress=lambda done, total: seen.append(done))
     assert not seen
     assert again.folder == first.folder
     photos.rename(photos.parent / "moved")
-    moved = cached(REQUEST, Extraction(photos.parent / "moved"), tmp_path / "cache", progress=lambda *_: seen.append(0))
+    moved = cached(
+        prepare(REQUEST), Extraction(photos.parent / "moved"), tmp_path / "cache", progress=lambda *_: seen.append(0)
+    )
     assert not seen
     assert moved.paths[0].is_file()
 
@@ -185,22 +187,22 @@ def test_what_is_cached_is_not_computed_again(photos, tmp_path):
     ids=str,
 )
 def test_nothing_else_is_taken_for_it(photos, tmp_path, request_, job):
-    first = cached(REQUEST, Extraction(photos), tmp_path / "cache")
-    assert cached(request_, Extraction(photos, **job), tmp_path / "cache").folder != first.folder
+    first = cached(prepare(REQUEST), Extraction(photos), tmp_path / "cache")
+    assert cached(prepare(request_), Extraction(photos, **job), tmp_path / "cache").folder != first.folder
 
 
 def test_another_picture_under_the_same_name_is_not_taken_for_it(photos, tmp_path):
-    first = cached(REQUEST, Extraction(photos), tmp_path / "cache")
+    first = cached(prepare(REQUEST), Extraction(photos), tmp_path / "cache")
     Image.open(photos / "3.png").rotate(90).save(photos / "3.png")
-    second = cached(REQUEST, Extraction(photos), tmp_path / "cache")
+    second = cached(prepare(REQUEST), Extraction(photos), tmp_path / "cache")
     assert second.folder != first.folder
     assert not torch.equal(second.take([3]).values, first.take([3]).values)
     assert torch.equal(second.take([2]).values, first.take([2]).values)
 
 
 def test_a_cache_that_was_cut_off_is_completed(photos, tmp_path):
-    first = cached(REQUEST, Extraction(photos, shard_size=3), tmp_path / "cache")
+    first = cached(prepare(REQUEST), Extraction(photos, shard_size=3), tmp_path / "cache")
     whole = first.take(range(7)).values
     (first.folder / "shard-00001.safetensors").write_bytes(b"half")
-    again = cached(REQUEST, Extraction(photos, shard_size=3), tmp_path / "cache")
+    again = cached(prepare(REQUEST), Extraction(photos, shard_size=3), tmp_path / "cache")
     assert torch.equal(again.take(range(7)).values, whole)

@@ -38,6 +38,19 @@ class Representation(nn.Module):
 
 
 @dataclass(frozen=True, slots=True)
+class Classifier:
+    """The linear layer that a model ends in, on the embedding.
+
+    Attributes:
+        names: of the classes.
+        layer: embeddings to logits; its rows are the classes' vectors.
+    """
+
+    names: tuple[str, ...]
+    layer: nn.Linear
+
+
+@dataclass(frozen=True, slots=True)
 class LoadedModel:
     """A model with what is needed to use it.
 
@@ -50,6 +63,7 @@ class LoadedModel:
         pretrained: whether the weights are trained ones.
         encode_text: texts to vectors in the space of the embedding, `(n, d)`, unnormalised, by the module wherever it
             is now; `None` where the model has no text tower, or nobody knows its tokenizer.
+        classifier: what reads classes from the embedding; `None` where there is none, or it is no linear layer.
     """
 
     module: nn.Module
@@ -59,6 +73,7 @@ class LoadedModel:
     input_size: tuple[int, ...] | None = None
     pretrained: bool = False
     encode_text: EncodeText | None = None
+    classifier: Classifier | None = None
 
     def representation(self, output: str = "embedding") -> Representation:
         """The module that computes one of the outputs.

@@ -15,6 +15,7 @@ from vitdecomp import commands
 from vitdecomp.demo import Options, run_demo
 from vitdecomp.extract import Extraction
 from vitdecomp.flags import (
+    BatchSize,
     Checkpoint,
     Device,
     Dtype,
@@ -22,10 +23,12 @@ from vitdecomp.flags import (
     Json,
     Limit,
     Model,
+    NumWorkers,
     Output,
     Quiet,
     RandomWeights,
     Seed,
+    SkipUnreadable,
     Through,
 )
 from vitdecomp.prepare import Request
@@ -108,11 +111,11 @@ def extract(  # noqa: PLR0913 - one parameter per flag
     dtype: Dtype = None,
     seed: Seed = 0,
     image_size: ImageSize = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images that are decomposed together.")] = 32,
+    batch_size: BatchSize = 32,
     shard_size: Annotated[int, typer.Option(min=1, help="Images in one file.")] = 128,
-    num_workers: Annotated[int, typer.Option(min=0, help="Processes that read images.")] = 0,
+    num_workers: NumWorkers = 0,
     limit: Limit = None,
-    skip_unreadable: Annotated[bool, typer.Option("--skip-unreadable", help="Leave out broken images.")] = False,
+    skip_unreadable: SkipUnreadable = False,
     resume: Annotated[bool, typer.Option("--resume/--no-resume", help="Go on with what is there.")] = True,
     as_json: Json = False,
     quiet: Quiet = False,

@@ -71,13 +71,14 @@ def extract(
     earlier = Manifest.read(out)
     if earlier is not None and not resume:
         raise OutputError(f"{out} holds an extraction already: leave out --no-resume, or give another folder")
-    loading = loading or Loading()
-    ready, split, manifest = _plan(request, job, loading)
+    find_images(job.images, job.limit)  # before a model is loaded for nothing
+    ready, loading = prepare(request), loading or Loading()
+    split, manifest = _plan(ready, job, loading)
     return write_shards(split, manifest.resumed(earlier), out, ready=ready, loading=loading, progress=progress)
 
 
 def cached(
-    request: Request,
+    ready: Ready,
     job: Extraction,
     cache: Path,
     *,
@@ -96,7 +97,7 @@ def cached(
     """
     parse_by(job.by)
     loading = loading or Loading()
-    ready, split, manifest = _plan(request, job, loading)
+    split, manifest = _plan(ready, job, loading)
     out = cache / f"{job.by.replace(',', '-')}-{_key(manifest)}"
     manifest = manifest.resumed(Manifest.read(out))
     write_shards(split, manifest, out, ready=ready, loading=loading, progress=progress)
@@ -143,12 +144,11 @@ class _Whole:
         return Contributions(vectors[:, None], (WHOLE,), error, origin=self.origin)
 
 
-def _plan(request: Request, job: Extraction, loading: Loading) -> tuple[Ready, Split, Manifest]:
-    """The model, what it does to images, and what is to be written."""
+def _plan(ready: Ready, job: Extraction, loading: Loading) -> tuple[Split, Manifest]:
+    """What a model does to images, and what is to be written."""
     files = find_images(job.images, job.limit)
     root = job.images if job.images.is_dir() else job.images.parent
-    ready = prepare(request)
-    split, first = _split(ready, job, _first_readable(files, loading), request)
+    split, first = _split(ready, job, _first_readable(files, loading))
     origin = Origin.of(ready.loaded.module, ready.loaded.spec, job.output) if first.origin is None else first.origin
     manifest = Manifest(
         model=origin.model,
@@ -165,16 +165,18 @@ def _plan(request: Request, job: Extraction, loading: Loading) -> tuple[Ready, S
         digests=_digests(files),
         shard_size=job.shard_size,
     )
-    return ready, split, manifest
+    return split, manifest
 
 
-def _split(ready: Ready, job: Extraction, image: Any, request: Request) -> tuple[Split, Contributions]:
+def _split(ready: Ready, job: Extraction, image: Any) -> tuple[Split, Contributions]:
     """What takes images apart, and what it gives for one of them."""
     by, batch = parse_by(job.by), ready.batch([image])
     if by is None:
         whole = _Whole(ready, job.output)
         return whole, whole(batch)
-    dec = fitted(Decomposer(ready.loaded, by=by, output=job.output, through=job.through or "auto"), batch, request)
+    dec = fitted(
+        Decomposer(ready.loaded, by=by, output=job.output, through=job.through or "auto"), batch, ready.request
+    )
     return dec.transform, dec.transform(batch)
 
 

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from platformdirs import user_cache_path
+
 from vitdecomp.errors import OutputError
 
 PARTIAL = ".partial"  # suffix of a file that is being written
@@ -32,6 +34,12 @@ def atomic(path: Path) -> Iterator[Path]:
     finally:
         if partial.exists():
             partial.unlink()
+
+
+def cache_directory() -> Path:
+    """Where what can be computed again is kept: `VITDECOMP_CACHE`, or the system's place for caches."""
+    chosen = os.environ.get("VITDECOMP_CACHE")
+    return Path(chosen) if chosen else user_cache_path("vitdecomp")
 
 
 def check_directory(path: Path) -> None:

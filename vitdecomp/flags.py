@@ -22,3 +22,7 @@ ImageSize = Annotated[str | None, typer.Option(help="N, HxW or CxHxW; default: w
 Limit = Annotated[int | None, typer.Option(min=1, help="Take no more images than this.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Images that are computed together.")]
+NumWorkers = Annotated[int, typer.Option(min=0, help="Processes that read images.")]
+SkipUnreadable = Annotated[bool, typer.Option("--skip-unreadable", help="Leave out broken images.")]
+Cache = Annotated[Path | None, typer.Option(help="Folder for what can be computed again.")]

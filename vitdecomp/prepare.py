@@ -47,9 +47,11 @@ class Ready:
     """A model that can be run.
 
     Attributes:
-        loaded: the model. preprocess: a photograph to a tensor. device, dtype: of the model's images.
+        request: what was asked for. loaded: the model. preprocess: a photograph to a tensor.
+        device, dtype: of the model's images.
     """
 
+    request: Request
     loaded: LoadedModel
     preprocess: Preprocess
     device: torch.device
@@ -85,7 +87,7 @@ def prepare(request: Request) -> Ready:
         randomise(loaded.module, request.seed)
     module = loaded.module.to(device=device, dtype=DTYPES.get(request.dtype or ""))
     dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
-    return Ready(replace(loaded, module=module), preprocessing(loaded, size), device, dtype)
+    return Ready(request, replace(loaded, module=module), preprocessing(loaded, size), device, dtype)
 
 
 def _device(name: str) -> torch.device:

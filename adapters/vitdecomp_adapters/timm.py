@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from vitdecomp.adapter import Adapter, LoadedModel, call, register_adapter
+from vitdecomp.adapter import Adapter, Classifier, LoadedModel, call, register_adapter
 from vitdecomp.errors import SpecError
 from vitdecomp.registry import did_you_mean
 from vitdecomp_adapters.hub import fetching, first_line, local_file, quiet, unusable
@@ -78,7 +78,22 @@ def describe(module: nn.Module, spec: str, *, pretrained: bool) -> LoadedModel:
     if size is not None:
         config["input_size"] = (config["input_size"][0], *size)
     preprocess = library.create_transform(**config, is_training=False)
-    return LoadedModel(module, preprocess, spec, OUTPUTS, tuple(config["input_size"]), pretrained)
+    shape, classifier = tuple(config["input_size"]), _classifier(module)
+    return LoadedModel(module, preprocess, spec, OUTPUTS, shape, pretrained, classifier=classifier)
+
+
+def _classifier(module: Any) -> Classifier | None:
+    """The last layer, with the names that timm has for the classes of its data set."""
+    from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
+
+    layer = module.get_classifier() if hasattr(module, "get_classifier") else None
+    if not isinstance(layer, nn.Linear):
+        return None
+    subset = infer_imagenet_subset(module)
+    names = tuple(ImageNetInfo(subset).label_descriptions()) if subset else ()
+    if len(names) != layer.out_features:
+        names = tuple(f"class {i}" for i in range(layer.out_features))
+    return Classifier(names, layer)
 
 
 def _built_size(module: nn.Module) -> tuple[int, int] | None:

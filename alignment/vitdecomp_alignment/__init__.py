@@ -5,6 +5,6 @@ from vitdecomp_alignment.closed_form import ClosedForm
 from vitdecomp_alignment.compalign import CompAlign
 from vitdecomp_alignment.linear_align import LinearAlign
 from vitdecomp_alignment.maps import LinearMaps
-from vitdecomp_alignment.textspan import text_span
+from vitdecomp_alignment.textspan import TextSpan
 
-__all__ = ["ClipSpace", "ClosedForm", "CompAlign", "LinearAlign", "LinearMaps", "text_span"]
+__all__ = ["ClipSpace", "ClosedForm", "CompAlign", "LinearAlign", "LinearMaps", "TextSpan"]

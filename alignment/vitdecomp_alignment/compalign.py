@@ -18,7 +18,7 @@ from vitdecomp_alignment.closed_form import ClosedForm
 from vitdecomp_alignment.linear import LinearAligner, check_target
 from vitdecomp_alignment.maps import LinearMaps, Span
 from vitdecomp_alignment.module import MapsModule
-from vitdecomp_alignment.penalty import excess, penalty
+from vitdecomp_alignment.penalty import deviation, penalty
 from vitdecomp_alignment.spans import find_spans, whole_space
 from vitdecomp_alignment.training import Schedule, Training
 
@@ -48,8 +48,8 @@ class CompAlign(LinearAligner):
         random_state: of all that is random.
 
     Attributes:
-        history_: for each evaluation the step, the training loss since the one before, the validation loss and its
-            mean over the last five.
+        history_: for each evaluation the step, the training loss since the one before, the distance and the loss on
+            the images held out, and the mean of the latter over the last five.
     """
 
     history_: list[dict[str, float]]
@@ -148,11 +148,12 @@ class CompAlign(LinearAligner):
         )
 
     def _measured(self, training: Training) -> dict[str, float]:
-        maps = training.module.maps().within()
-        count = sum(len(w) for w in maps)
-        deviation = sum(float(torch.linalg.vector_norm(excess(w), dim=(1, 2)).sum()) for w in maps) / count
-        held_out = {"validation_loss": training.validation_loss()} if len(training.held_out) else {}
-        return {"steps": float(training.state.step), "orthogonality": deviation, **held_out}
+        held_out = {"validation_distance": training.distance()} if len(training.held_out) else {}
+        return {
+            "steps": float(training.state.step),
+            "orthogonality": deviation(training.module.maps().within()),
+            **held_out,
+        }
 
     def _identity(self, fingerprint: str, target: Tensor) -> str:
         """What tells this training from any other."""

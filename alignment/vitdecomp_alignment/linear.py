@@ -29,14 +29,14 @@ class LinearAligner(BaseEstimator, Aligner):  # type: ignore[misc]
         metrics_: how well they fit, by name.
         fingerprint_: checksum of the contributions that they were fitted to.
         origin_: the model of these contributions, if it is known.
-        target_: a name for the space that they are taken to, for whoever reads the file; set it before `save`.
+        target_: the model whose space they are taken to, if it is known; set it before `save`.
     """
 
     maps_: LinearMaps
     metrics_: dict[str, float]
     fingerprint_: str
     origin_: Origin | None = None
-    target_: str | None = None
+    target_: Origin | None = None
 
     @property
     def components_(self) -> tuple[Component, ...]:

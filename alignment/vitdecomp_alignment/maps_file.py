@@ -29,7 +29,7 @@ class MapsFile:
     Attributes:
         aligner: the class that made the maps. settings: its arguments.
         maps: the maps. metrics: how well they fit. fingerprint: of the contributions that they were fitted to.
-        origin: the model of these contributions, if it is known. target: what they were taken to.
+        origin: the model of these contributions, if it is known. target: and that whose space they are taken to.
     """
 
     aligner: str
@@ -38,7 +38,7 @@ class MapsFile:
     metrics: Mapping[str, float]
     fingerprint: str
     origin: Origin | None = None
-    target: str | None = None
+    target: Origin | None = None
 
 
 def write(path: Path, content: MapsFile) -> None:
@@ -61,7 +61,7 @@ def write(path: Path, content: MapsFile) -> None:
         "metrics": dict(content.metrics),
         "fingerprint": content.fingerprint,
         "origin": None if content.origin is None else asdict(content.origin),
-        "target": content.target,
+        "target": None if content.target is None else asdict(content.target),
     }
     data = save({k: t.detach().cpu().contiguous() for k, t in tensors.items()}, {FORMAT: json.dumps(header)})
     with atomic(path) as partial:
@@ -104,9 +104,9 @@ def _content(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> MapsFi
     _check_names(maps, tensors)
     _check_shapes(maps)
     _check_numbers(maps)
-    origin = None if header["origin"] is None else Origin(**header["origin"])
+    origin, target = (None if header[key] is None else Origin(**header[key]) for key in ("origin", "target"))
     return MapsFile(
-        header["aligner"], header["settings"], maps, header["metrics"], header["fingerprint"], origin, header["target"]
+        header["aligner"], header["settings"], maps, header["metrics"], header["fingerprint"], origin, target
     )
 
 

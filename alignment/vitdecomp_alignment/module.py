@@ -65,8 +65,13 @@ class MapsModule(nn.Module):
 
     def forward(self, values: Float[Tensor, "n component d"], target: Float[Tensor, "n d_clip"]) -> Float[Tensor, ""]:
         """The loss of a batch."""
-        loss = self.distance(values, target).mean()
-        return loss + self.orthogonality * self.penalty(self.weights) if self.orthogonality else loss
+        return self.distance(values, target).mean() + self.penalised()
+
+    def penalised(self) -> Float[Tensor, ""]:
+        """The part of the loss that no image has a say in: the penalty with its weight."""
+        if not self.orthogonality:
+            return self.weights[0].new_zeros(())
+        return self.orthogonality * self.penalty(self.weights)
 
 
 class _Weight(nn.Module):

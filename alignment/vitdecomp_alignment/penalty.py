@@ -34,6 +34,22 @@ def mean_square(maps: Maps) -> Tensor:
     return squares / sum(len(w) for w in maps)
 
 
+def deviation(maps: Maps) -> float:
+    """The mean over components of min_k |W^T W / k - I|_F / sqrt(rank), between 0 and 1.
+
+    0 where angles are kept and all lengths are changed alike, which is what keeps their order (arXiv 2406.01583,
+    theorem 1); 1 - 1/rank at the root where all but one direction are lost.
+    """
+    parts = []
+    for w in maps:
+        gram = excess(w.detach().double())
+        gram = gram + torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
+        strength = torch.linalg.eigvalsh(gram).clamp(min=0)
+        along = strength.sum(1).square() / strength.square().sum(1).clamp(min=torch.finfo(gram.dtype).tiny)
+        parts.append((1 - along / gram.shape[1]).clamp(min=0).sqrt())
+    return float(torch.cat(parts).mean())
+
+
 PENALTIES: Mapping[str, Callable[[Maps], Tensor]] = {"frobenius": frobenius, "mean_square": mean_square}
 
 

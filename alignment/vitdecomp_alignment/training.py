@@ -125,7 +125,8 @@ class Training:
             row["loss"] = float(np.mean(state.running))
         state.running = []
         if len(self.held_out):
-            row["validation"] = self.validation_loss()
+            row["distance"] = self.distance()
+            row["validation"] = row["distance"] + float(self.module.penalised())
             last = [r["validation"] for r in state.history[-REMEMBERED + 1 :]]
             row["smoothed"] = float(np.mean([*last, row["validation"]]))
             state.since += 1
@@ -161,7 +162,7 @@ class Training:
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": adam})
 
     @torch.no_grad()
-    def validation_loss(self) -> float:
+    def distance(self) -> float:
         """The mean of 1 - cosine over the images held out."""
         found = 0.0
         for rows in self._chunks(self.held_out):

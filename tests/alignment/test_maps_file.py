@@ -74,7 +74,7 @@ def retold(path, **tensors):
 
 
 def test_a_round_trip_is_bit_for_bit(fitted, tmp_path):
-    fitted.target_ = "open_clip:ViT-B-16"
+    fitted.target_ = Origin("open_clip:ViT-B-16", "def")
     fitted.save(tmp_path / "a.safetensors")
     read = type(fitted).load(tmp_path / "a.safetensors")
     c = contributions(seed=1)
@@ -82,7 +82,7 @@ def test_a_round_trip_is_bit_for_bit(fitted, tmp_path):
     assert torch.equal(read.weights_, fitted.weights_)
     assert read.get_params() == fitted.get_params()
     assert (read.metrics_, read.fingerprint_, read.origin_) == (fitted.metrics_, fitted.fingerprint_, ORIGIN)
-    assert read.target_ == "open_clip:ViT-B-16"
+    assert read.target_ == Origin("open_clip:ViT-B-16", "def")
     read.save(tmp_path / "b.safetensors")
     assert (tmp_path / "b.safetensors").read_bytes() == (tmp_path / "a.safetensors").read_bytes()
 
@@ -96,7 +96,7 @@ def test_the_header_tells_what_the_maps_are_for(path):
     assert told["origin"] == {"model": "timm:vit", "weights": "abc", "output": "embedding"}
     assert [c["name"] for c in told["components"]] == ["b.attn.head.0", "b.mlp"]
     assert told["fingerprint"] == contributions().fingerprint()
-    assert told["metrics"]["validation_loss"] < 1
+    assert told["metrics"]["validation_distance"] < 1
 
 
 @pytest.mark.parametrize(

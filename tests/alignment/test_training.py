@@ -94,7 +94,7 @@ def test_training_stops_when_nothing_gets_better_and_keeps_the_best():
     best = min(range(len(history)), key=lambda i: history[i]["smoothed"])
     assert history[-1]["step"] < 1000
     assert len(history) - 1 - best == 15
-    assert aligner.metrics_["validation_loss"] == pytest.approx(history[best]["validation"], abs=1e-6)
+    assert aligner.metrics_["validation_distance"] == pytest.approx(history[best]["distance"], abs=1e-6)
 
 
 def test_a_smoothed_loss_is_the_mean_of_the_last_five():

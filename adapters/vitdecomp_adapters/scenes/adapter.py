@@ -46,8 +46,18 @@ class ScenesAdapter(Adapter):
                     f"`python -m vitdecomp_adapters.scenes.train {name}`, or take random ones"
                 )
             options["checkpoint_path"] = weights
-        return replace(load_model(MODELS[name], pretrained=False, **options), spec=f"scenes:{name}")
+        return _named(load_model(MODELS[name], pretrained=False, **options), f"scenes:{name}")
 
     def names(self, pattern: str = "*") -> list[str]:
         """The models whose names match."""
         return [name for name in MODELS if fnmatchcase(name, pattern)]
+
+
+def _named(loaded: LoadedModel, spec: str) -> LoadedModel:
+    """The model by its short name, with the names of the classes that it learned."""
+    from vitdecomp_adapters.scenes.classes import CLASSES
+
+    known = loaded.classifier
+    if known is not None and known.layer.out_features == len(CLASSES):
+        return replace(loaded, spec=spec, classifier=replace(known, names=CLASSES))
+    return replace(loaded, spec=spec)

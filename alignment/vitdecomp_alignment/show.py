@@ -1,0 +1,105 @@
+"""Alignments and descriptions set out for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from vitdecomp_alignment.alignments import Judged
+from vitdecomp_alignment.judge import Spread, summarised
+from vitdecomp_alignment.span_sizes import SpanSize
+
+# Figure of a judgement -> heading, and how it is written.
+COLUMNS: Mapping[str, tuple[str, str]] = {
+    "distance": ("distance", "{:.4f}"),
+    "exact": ("match", "{:.1%}"),
+    "approximate": ("near match", "{:.1%}"),
+    "orthogonality": ("|WᵀW-kI|", "{:.3f}"),
+    "identity": ("moved", "{:.2%}"),
+    "shuffled": ("shuffled", "{:.4f}"),
+    "seconds": ("seconds", "{:.1f}"),
+}
+SEEN = 1e-9  # a spread below this is rounding
+Rows = Sequence[Mapping[str, Any]]
+
+
+def show_alignment(console: Console, summary: Mapping[str, Any], tables: Sequence[Judged]) -> None:
+    """Print what was fitted, and the report if there is one."""
+    console.print(
+        f"{summary['aligner']} of {summary['components']} components of {summary['model']} "
+        f"({summary['dimension']} to {summary['clip_dimension']} dimensions) to {summary['clip']}, "
+        f"fitted to {summary['images']:,} images"
+    )
+    for name, value in summary["metrics"].items():
+        console.print(f"  {name.replace('_', ' '):16} {value:.4g}")
+    console.print(f"wrote {summary['out']}")
+    for table in tables:
+        console.print()
+        console.print(_judged(table))
+        console.print(_chance(table))
+
+
+def _judged(judged: Judged) -> Table:
+    figures = summarised(judged.rows)
+    known = [key for key in COLUMNS if key in next(iter(figures.values()))]
+    seeds = len({row.seed for row in judged.rows})
+    table = Table(
+        title=f"{judged.model} to {judged.clip}: {judged.images:,} images, {seeds} seed{'s' * (seeds > 1)}",
+        title_justify="left",
+        padding=(0, 0),
+    )
+    table.add_column("aligner", no_wrap=True)
+    for key in known:
+        table.add_column(COLUMNS[key][0], justify="right")
+    for method, row in figures.items():
+        table.add_row(method, *(_written(row[key], COLUMNS[key][1]) for key in known))
+    return table
+
+
+def _written(spread: Spread, form: str) -> str:
+    mean = form.format(spread.mean)
+    return f"{mean} ±{form.format(spread.deviation).rstrip('%')}" if spread.deviation > SEEN else mean
+
+
+def _chance(judged: Judged) -> str:
+    """What the figures would be if nothing were known."""
+    row = next(iter(summarised(judged.rows).values()))
+    told = [f"distance of one vector for all images {row['constant'].mean:.4f}"]
+    if "exact" in row:
+        told.append(f"match {row['exact_chance'].mean:.1%}, near match {row['approximate_chance'].mean:.1%}")
+    return f"by chance: {'; '.join(told)}"
+
+
+def show_descriptions(console: Console, found: Mapping[str, Any], rows: Rows, effects: Sequence[SpanSize]) -> None:
+    """Print the texts of every component, and what more texts and larger pools would explain."""
+    title = f"{found['model']} in words of {found['clip']}: {found['images']:,} images, {found['pool']:,} texts"
+    table = Table(title=title, title_justify="left")
+    for heading, right in (("component", False), ("share", True), ("explained", True), ("texts", False)):
+        table.add_column(heading, justify="right" if right else "left", no_wrap=right)
+    for row in rows:
+        words = ", ".join(f"{text['text']} ({text['explained']:.0%})" for text in row["texts"])
+        table.add_row(row["component"], f"{row['share']:.1%}", f"{row['explained']:.0%}", words)
+    console.print(table)
+    if effects:
+        console.print(_effects(effects))
+
+
+def _effects(effects: Sequence[SpanSize]) -> Table:
+    table = Table(title="Share of the variance explained, by texts in the pool and in the basis", title_justify="left")
+    sizes = list(dict.fromkeys(row.m for row in effects))
+    table.add_column("pool", justify="right")
+    for m in sizes:
+        table.add_column(f"m = {m}", justify="right")
+    for pool in dict.fromkeys(row.pool for row in effects):
+        cells = {row.m: Spread(row.weighted, row.weighted_spread) for row in effects if row.pool == pool}
+        table.add_row(f"{pool:,}", *(_written(cells[m], "{:.1%}") for m in sizes))
+    return table
+
+
+def descriptions_json(found: Mapping[str, Any], rows: Rows, effects: Sequence[SpanSize]) -> dict[str, Any]:
+    """The same as plain values."""
+    return {**found, "components": list(rows), "sizes": [asdict(row) for row in effects]}
