@@ -96,6 +96,9 @@ def in_words(request: Request, wording: Wording, cache: Path, *, loading: Loadin
     find_images(images, wording.limit)  # before a model is loaded for nothing
     with stage(f"contributions of {request.model}") as progress:
         subject = prepare(request)
+        if aligner is not None and aligner.origin_ is not None:
+            given = Origin.of(subject.loaded.module, subject.loaded.spec, aligner.origin_.output)
+            aligner.origin_.check(given, "the maps are for")
         space = _space(subject, aligner, wording, request.device, cache)
         job = Extraction(images, wording.by, limit=wording.limit)
         store = cached(subject, job, cache, loading=loading, progress=progress)
