@@ -28,7 +28,7 @@ Stage = Callable[[str], AbstractContextManager[None]]
 SCHEMA = 1
 CLAIM = "Every representation below is an exact sum of named parts."
 RANDOM = "The weights are random: the sums are exact, but all other figures mean nothing."
-MODELS = ("scenes:deit", "scenes:clip", "scenes:swin", "scenes:maxvit")  # the featured one first
+MODELS = ("scenes:deit", "scenes:clip", "scenes:dino", "scenes:swin", "scenes:maxvit")  # the featured one first
 FEATURED, OTHERS, FOREIGN = 1600, 800, 400  # pictures for the featured model, the others, and a user's
 PACKAGES = ("vitdecomp", "torch", "timm", "open_clip_torch", "numpy")
 
