@@ -103,10 +103,11 @@ def make_aligner(method: str, seed: int) -> LinearAligner:
     name = method.replace("_", "-")
     if name not in known:
         raise SpecError(f"no aligner {method!r}{did_you_mean(name, list(known))}")
-    aligner: Any = known[name]
+    aligner = known[name]
     if not issubclass(aligner, LinearAligner):
         raise SpecError(f"{method} is no linear aligner: use it in Python")
-    made: LinearAligner = aligner(random_state=seed)
+    made = aligner()
+    made.set_params(random_state=seed)
     return made
 
 
