@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,24 +11,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vitdecomp.aligner import aligners
+from vitdecomp.aligner import Source
 from vitdecomp.contributions import Contributions
-from vitdecomp.errors import InputError, SpecError
-from vitdecomp.extract import Extraction, cached
-from vitdecomp.files import make_directory
-from vitdecomp.images import find_images
-from vitdecomp.origin import Origin
-from vitdecomp.prepare import Ready, Request, prepare
-from vitdecomp.scenes import SceneDataset
+from vitdecomp.errors import InputError
+from vitdecomp.prepare import Request
 from vitdecomp.shards import Loading, Progress
-from vitdecomp_alignment import maps_file
-from vitdecomp_alignment.clip_space import ClipSpace
-from vitdecomp_alignment.linear import LinearAligner
+from vitdecomp_alignment.in_clip import Reading, Stage, in_clip
 from vitdecomp_alignment.texts import FEATURE_WORDS, general_texts, read_texts, scene_texts
 from vitdecomp_alignment.textspan import TextSpan
-
-Stage = Callable[[str], AbstractContextManager[Progress]]
-WORLD = 512  # pictures of the embedded world, where no others are given
 
 
 def _feature_texts() -> tuple[str, ...]:
@@ -65,21 +53,14 @@ class Wording:
     """What to describe, with which words.
 
     Attributes:
-        images: a folder; pictures of the embedded world by default.
-        maps: what `vitdecomp align` wrote; not needed for a model with texts of its own.
-        clip: the model whose texts are used; by default that of the maps.
+        reading: which contributions.
         texts: the name of a pool, or a file; by default `scene` for the embedded world and else `general`.
         components: names or patterns of those that are meant; all by default.
-        by: as for `Extraction`. limit: take no more images than this.
     """
 
-    images: Path | None = None
-    maps: Path | None = None
-    clip: str | None = None
+    reading: Reading
     texts: str | None = None
     components: tuple[str, ...] = ()
-    by: str = "head"
-    limit: int | None = 1000
 
 
 def in_words(request: Request, wording: Wording, cache: Path, *, loading: Loading, stage: Stage) -> Worded:
@@ -90,20 +71,11 @@ def in_words(request: Request, wording: Wording, cache: Path, *, loading: Loadin
         SpecError: no such model or pool, or a model without texts and no maps.
         OutputError: the cache cannot be written.
     """
-    aligner = None if wording.maps is None else load_aligner(wording.maps)
-    labels = pool(wording.texts or ("general" if wording.images else "scene"))
-    images = wording.images or world_images(cache)
-    find_images(images, wording.limit)  # before a model is loaded for nothing
-    with stage(f"contributions of {request.model}") as progress:
-        subject = prepare(request)
-        if aligner is not None and aligner.origin_ is not None:
-            given = Origin.of(subject.loaded.module, subject.loaded.spec, aligner.origin_.output)
-            aligner.origin_.check(given, "the maps are for")
-        space = _space(subject, aligner, wording, request.device, cache)
-        job = Extraction(images, wording.by, limit=wording.limit)
-        store = cached(subject, job, cache, loading=loading, progress=progress)
-    parts = (_aligned(batch, aligner, wording.components) for batch in store.batches(64))
-    c = _joined(list(parts))
+    labels = pool(wording.texts or ("general" if wording.reading.images else "scene"))
+    found = in_clip(request, wording.reading, cache, loading=loading, stage=stage)
+    source, space = found.source, found.space
+    parts = [_some(source, rows, wording.components) for rows in _batches(len(source), 64)]
+    c = _joined(parts)
     with stage(f"{len(labels):,} texts in {space.spec}"):
         texts = space.encode_text(labels).cpu()
     spread = c.values.double().var(0).sum(1)
@@ -128,21 +100,6 @@ def described(worded: Worded, m: int, rank: int | None, progress: Progress | Non
     ]
 
 
-def load_aligner(path: Path) -> LinearAligner:
-    """The aligner in a file, of whatever kind.
-
-    Raises:
-        InputError: there is none, or of a kind that nobody knows.
-    """
-    name = maps_file.read(path).aligner
-    known = aligners()
-    for kind in (known[key] for key in known):
-        if kind.__name__ == name and issubclass(kind, LinearAligner):
-            loaded: LinearAligner = kind.load(path)
-            return loaded
-    raise InputError(f"{path} holds a {name}, which no installed package brings")
-
-
 def pool(name: str) -> tuple[str, ...]:
     """The texts of a pool by its name, or of a file.
 
@@ -156,43 +113,13 @@ def pool(name: str) -> tuple[str, ...]:
     return read_texts(Path(name))
 
 
-def world_images(cache: Path) -> Path:
-    """A folder of pictures of the embedded world, drawn once, whole or not at all.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    folder = cache / f"scenes-{WORLD}"
-    if not folder.is_dir():
-        make_directory(cache)
-        with tempfile.TemporaryDirectory(dir=cache) as place:
-            SceneDataset(WORLD, 0, "test").write(Path(place) / "scenes")
-            (Path(place) / "scenes").replace(folder)
-    return folder
+def _batches(n: int, size: int) -> Iterator[range]:
+    return (range(start, min(start + size, n)) for start in range(0, n, size))
 
 
-def _space(subject: Ready, aligner: LinearAligner | None, wording: Wording, device: str, cache: Path) -> ClipSpace:
-    """Where the texts are: the model's own space, or that of its maps."""
-    if aligner is None:
-        if subject.loaded.encode_text is None:
-            raise SpecError(
-                f"{subject.loaded.spec} has no texts of its own: give --maps, made with "
-                f"`vitdecomp align {subject.loaded.spec} --clip CLIP --images DIR --out FILE`"
-            )
-        return ClipSpace(subject.loaded, cache=cache / "texts")
-    known = aligner.target_
-    spec = wording.clip or (known.model if known else None)
-    if spec is None:
-        raise SpecError("the maps do not say which CLIP they lead to: give --clip")
-    space = ClipSpace(spec, device=device, cache=cache / "texts")
-    if known is not None:
-        known.check(Origin.of(space.loaded.module, space.spec, known.output), "the maps lead to")
-    return space
-
-
-def _aligned(c: Contributions, aligner: LinearAligner | None, components: tuple[str, ...]) -> Contributions:
-    mapped = c if aligner is None else aligner.transform(c)
-    return mapped.select(components) if components else mapped
+def _some(source: Source, rows: Sequence[int], components: tuple[str, ...]) -> Contributions:
+    c = source.take(rows)
+    return c.select(components) if components else c
 
 
 def _joined(parts: list[Contributions]) -> Contributions:

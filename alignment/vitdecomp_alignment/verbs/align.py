@@ -1,4 +1,4 @@
-"""Verbs of the command line: align, describe."""
+"""`vitdecomp align`: fit maps into CLIP's space."""
 
 from __future__ import annotations
 
@@ -33,10 +33,7 @@ from vitdecomp.prepare import Request
 from vitdecomp.shards import Loading
 from vitdecomp.terminal import progress_bar, stdout, verb
 from vitdecomp_alignment import alignments, show
-from vitdecomp_alignment.descriptions import Wording, described, in_words
-from vitdecomp_alignment.span_sizes import span_sizes
-
-By = Annotated[str, typer.Option(help="head, module or block.")]
+from vitdecomp_alignment.verbs.flags import By
 
 
 @verb
@@ -83,46 +80,3 @@ def align(  # noqa: PLR0913 - one parameter per flag
         typer.echo(json.dumps({**summary, "report": [table.to_json() for table in tables]}, indent=1))
     else:
         show.show_alignment(stdout(), summary, tables)
-
-
-@verb
-def describe(  # noqa: PLR0913 - one parameter per flag
-    model: Model,
-    *,
-    maps: Annotated[Path | None, typer.Option(help="What `align` wrote; not for a CLIP.")] = None,
-    clip: Annotated[str | None, typer.Option(help="The CLIP of the maps, by another spec.")] = None,
-    images: Annotated[Path | None, typer.Option(help="Folder of images; default: the embedded world.")] = None,
-    texts: Annotated[str | None, typer.Option(help="general, scene, features, or a file.")] = None,
-    components: Annotated[list[str] | None, typer.Option(help="Name or pattern; repeatable.")] = None,
-    m: Annotated[int, typer.Option("--m", min=1, help="Texts for each component.")] = 5,
-    rank: Annotated[int | None, typer.Option(min=1, help="Project the texts onto so many directions.")] = None,
-    sizes: Annotated[bool, typer.Option("--sizes", help="Show what more texts and larger pools explain.")] = False,
-    by: By = "head",
-    random_weights: RandomWeights = False,
-    checkpoint: Checkpoint = None,
-    device: Device = "auto",
-    dtype: Dtype = None,
-    seed: Seed = 0,
-    image_size: ImageSize = None,
-    batch_size: BatchSize = 32,
-    num_workers: NumWorkers = 0,
-    limit: Limit = 1000,
-    skip_unreadable: SkipUnreadable = False,
-    cache: Cache = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Name every component of a model by the texts along which its contributions vary most."""
-    request = Request(model, random_weights, checkpoint, device, dtype, seed, image_size)
-    wording = Wording(images, maps, clip, texts, tuple(components or ()), by, limit)
-    loading = Loading(batch_size, num_workers, skip_unreadable)
-    stage = partial(progress_bar, quiet=quiet)
-    worded = in_words(request, wording, cache or cache_directory(), loading=loading, stage=stage)
-    with stage("choosing texts") as progress:
-        rows = described(worded, m, rank, progress)
-        effects = span_sizes(worded.c, worded.texts, rank=rank, random_state=seed) if sizes else []
-    found = {"model": model, "clip": worded.clip, "images": len(worded.c), "pool": len(worded.labels)}
-    if as_json:
-        typer.echo(json.dumps(show.descriptions_json(found, rows, effects), indent=1))
-    else:
-        show.show_descriptions(stdout(), found, rows, effects)

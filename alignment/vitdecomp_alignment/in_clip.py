@@ -1,0 +1,136 @@
+"""A model's contributions to a folder of images in the space of a CLIP, where texts can be compared with them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from vitdecomp.aligned import Aligned
+from vitdecomp.aligner import Source, aligners
+from vitdecomp.errors import InputError, SpecError
+from vitdecomp.extract import Extraction, cached
+from vitdecomp.files import make_directory
+from vitdecomp.images import find_images
+from vitdecomp.origin import Origin
+from vitdecomp.prepare import Ready, Request, prepare
+from vitdecomp.scenes import SceneDataset
+from vitdecomp.shards import Loading, Progress
+from vitdecomp.store import Store
+from vitdecomp_alignment import maps_file
+from vitdecomp_alignment.clip_space import ClipSpace
+from vitdecomp_alignment.linear import LinearAligner
+
+Stage = Callable[[str], AbstractContextManager[Progress]]
+WORLD = 512  # pictures of the embedded world, where no others are given
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Which contributions are meant, and how they come into CLIP's space.
+
+    Attributes:
+        images: a folder; pictures of the embedded world by default.
+        maps: what `vitdecomp align` wrote; not needed for a model with texts of its own.
+        clip: the model whose texts are used; by default that of the maps.
+        by: as for `Extraction`. limit: take no more images than this.
+    """
+
+    images: Path | None = None
+    maps: Path | None = None
+    clip: str | None = None
+    by: str = "head"
+    limit: int | None = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class InClip:
+    """Contributions, the maps that take them to CLIP, and CLIP.
+
+    Attributes:
+        subject: the model. store: its contributions in its own space.
+        aligner: maps into the space, if it is not the model's own. space: where the texts are.
+    """
+
+    subject: Ready
+    store: Store
+    aligner: LinearAligner | None
+    space: ClipSpace
+
+    @property
+    def source(self) -> Source:
+        """The contributions in the space."""
+        return self.store if self.aligner is None else Aligned(self.store, self.aligner)
+
+
+def in_clip(request: Request, reading: Reading, cache: Path, *, loading: Loading, stage: Stage) -> InClip:
+    """Take images apart, or read from the cache what was made of them.
+
+    Raises:
+        InputError: no images or maps, or maps of another model.
+        SpecError: no such model, or a model without texts and no maps.
+        OutputError: the cache cannot be written.
+    """
+    aligner = None if reading.maps is None else load_aligner(reading.maps)
+    images = reading.images or world_images(cache)
+    find_images(images, reading.limit)  # before a model is loaded for nothing
+    with stage(f"contributions of {request.model}") as progress:
+        subject = prepare(request)
+        if aligner is not None and aligner.origin_ is not None:
+            given = Origin.of(subject.loaded.module, subject.loaded.spec, aligner.origin_.output)
+            aligner.origin_.check(given, "the maps are for")
+        space = _space(subject, aligner, reading, request.device, cache)
+        job = Extraction(images, reading.by, limit=reading.limit)
+        store = cached(subject, job, cache, loading=loading, progress=progress)
+    return InClip(subject, store, aligner, space)
+
+
+def load_aligner(path: Path) -> LinearAligner:
+    """The aligner in a file, of whatever kind.
+
+    Raises:
+        InputError: there is none, or of a kind that nobody knows.
+    """
+    name = maps_file.read(path).aligner
+    known = aligners()
+    for kind in (known[key] for key in known):
+        if kind.__name__ == name and issubclass(kind, LinearAligner):
+            loaded: LinearAligner = kind.load(path)
+            return loaded
+    raise InputError(f"{path} holds a {name}, which no installed package brings")
+
+
+def world_images(cache: Path) -> Path:
+    """A folder of pictures of the embedded world, drawn once, whole or not at all.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    folder = cache / f"scenes-{WORLD}"
+    if not folder.is_dir():
+        make_directory(cache)
+        with tempfile.TemporaryDirectory(dir=cache) as place:
+            SceneDataset(WORLD, 0, "test").write(Path(place) / "scenes")
+            (Path(place) / "scenes").replace(folder)
+    return folder
+
+
+def _space(subject: Ready, aligner: LinearAligner | None, reading: Reading, device: str, cache: Path) -> ClipSpace:
+    """Where the texts are: the model's own space, or that of its maps."""
+    if aligner is None:
+        if subject.loaded.encode_text is None:
+            raise SpecError(
+                f"{subject.loaded.spec} has no texts of its own: give --maps, made with "
+                f"`vitdecomp align {subject.loaded.spec} --clip CLIP --images DIR --out FILE`"
+            )
+        return ClipSpace(subject.loaded, cache=cache / "texts")
+    known = aligner.target_
+    spec = reading.clip or (known.model if known else None)
+    if spec is None:
+        raise SpecError("the maps do not say which CLIP they lead to: give --clip")
+    space = ClipSpace(spec, device=device, cache=cache / "texts")
+    if known is not None:
+        known.check(Origin.of(space.loaded.module, space.spec, known.output), "the maps lead to")
+    return space

@@ -1,0 +1,6 @@
+"""The verbs that this package adds to the command line, one in a file; loading it registers them."""
+
+from vitdecomp_alignment.verbs.align import align
+from vitdecomp_alignment.verbs.describe import describe
+
+__all__ = ["align", "describe"]
