@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from vitdecomp import Component, Contributions, InputError, SpecError
+from vitdecomp.source import Columns
 
 PARTS = (
     Component("embed", "embed"),
@@ -86,3 +87,16 @@ def test_spread_biases_creates_an_embedding_for_what_joins_first(contributions: 
 def test_values_must_fit_the_components() -> None:
     with pytest.raises(InputError, match=r"values of shape \(n, 6, d\)"):
         Contributions(torch.zeros(2, 5, 3), PARTS, torch.zeros(2))
+
+
+def test_columns_are_contributions_component_by_component(contributions: Contributions) -> None:
+    c = contributions
+    for i, component in enumerate(c.components):
+        assert c.basis(component) is None
+        assert torch.equal(c.coefficients(component, range(1, 3)), c.values[1:3, i])
+    assert isinstance(c, Columns)
+
+
+def test_an_unknown_column_is_refused(contributions: Contributions) -> None:
+    with pytest.raises(SpecError, match="there is no component other; names look like"):
+        contributions.coefficients(Component("other", "mlp"), range(1))

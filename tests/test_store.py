@@ -10,11 +10,11 @@ from timm.models.vision_transformer import VisionTransformer
 
 import vitdecomp as vd
 from vitdecomp.adapter import ADAPTERS
-from vitdecomp.aligner import Source
 from vitdecomp.extract import Extraction, cached, extract
 from vitdecomp.origin import Origin
 from vitdecomp.prepare import Request, prepare
 from vitdecomp.shards import Loading
+from vitdecomp.source import Source
 from vitdecomp.store import Store
 
 REQUEST = Request("small:vit", random_weights=True, device="cpu", dtype="float64")

@@ -6,9 +6,10 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from vitdecomp.aligner import Aligner, Source
+from vitdecomp.aligner import Aligner
 from vitdecomp.component import Component
 from vitdecomp.contributions import Contributions
+from vitdecomp.source import Source
 
 
 @dataclass(frozen=True, slots=True)

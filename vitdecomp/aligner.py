@@ -3,45 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib.metadata import entry_points
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, TypeVar
 
 from torch import Tensor
 
-from vitdecomp.component import Component
 from vitdecomp.contributions import Contributions
 from vitdecomp.registry import Registry
+from vitdecomp.source import Source
 
 GROUP = "vitdecomp.aligners"
-Progress = Callable[[int, int], None]
-
-
-@runtime_checkable
-class Source(Protocol):
-    """Contributions that are taken a few images at a time: `Contributions` in memory, or a `Store` on disk."""
-
-    @property
-    def components(self) -> tuple[Component, ...]:
-        """The component axis."""
-        ...
-
-    @property
-    def dimension(self) -> int:
-        """Length of a contribution."""
-        ...
-
-    def fingerprint(self) -> str:
-        """A checksum that is the same only for the same contributions of the same images."""
-        ...
-
-    def __len__(self) -> int:
-        """Number of images."""
-        ...
-
-    def take(self, rows: Sequence[int]) -> Contributions:
-        """The contributions of some images, in the order asked for."""
-        ...
 
 
 class Aligner(ABC):

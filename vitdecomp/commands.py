@@ -14,10 +14,11 @@ from vitdecomp.extract import Extraction, fitted
 from vitdecomp.extract import extract as write_contributions
 from vitdecomp.graph_file import check_graph_file, write_graph
 from vitdecomp.prepare import Request, prepare
+from vitdecomp.progress import Progress
 from vitdecomp.registry import did_you_mean
 from vitdecomp.report import Report
 from vitdecomp.scenes import SceneDataset
-from vitdecomp.shards import Loading, Progress
+from vitdecomp.shards import Loading
 
 
 def list_models(pattern: str = "*") -> list[str]:

@@ -57,6 +57,14 @@ class Contributions:
         """Length of a contribution."""
         return int(self.values.shape[2])
 
+    def basis(self, component: Component) -> None:
+        """No coordinates of its own: a component's coefficients are its contributions."""
+        self._place(component)
+
+    def coefficients(self, component: Component, rows: range) -> Float[Tensor, "n d"]:
+        """A component's contributions to consecutive images."""
+        return self.values[rows.start : rows.stop, self._place(component)]
+
     def take(self, rows: Sequence[int]) -> Contributions:
         """The contributions of some images, in the order asked for."""
         chosen = torch.as_tensor(rows, dtype=torch.long, device=self.values.device)
@@ -133,6 +141,14 @@ class Contributions:
         kept = [c for c in everyone if not self.shares.get(c)]
         values = torch.einsum("ncd,ck->nkd", self.values, spread[:, [row[c] for c in kept]])
         return replace(self, values=values, components=tuple(kept), shares={})
+
+    def _place(self, component: Component) -> int:
+        try:
+            return self.components.index(component)
+        except ValueError:
+            raise SpecError(
+                f"there is no component {component}; names look like {_examples(self.components)}"
+            ) from None
 
 
 def _merge(name: str, members: tuple[Component, ...]) -> Component:

@@ -23,8 +23,9 @@ from vitdecomp.images import describe, find_images, open_image
 from vitdecomp.manifest import Manifest
 from vitdecomp.origin import Origin
 from vitdecomp.prepare import Ready, Request, prepare
+from vitdecomp.progress import Progress
 from vitdecomp.registry import did_you_mean
-from vitdecomp.shards import Loading, Progress, Split, write_shards
+from vitdecomp.shards import Loading, Split, write_shards
 from vitdecomp.store import Store
 
 REPRESENTATION = "representation"

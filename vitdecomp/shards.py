@@ -21,8 +21,8 @@ from vitdecomp.files import atomic, make_directory
 from vitdecomp.images import Preprocess, as_tensor, open_image
 from vitdecomp.manifest import Manifest, Shard
 from vitdecomp.prepare import Ready
+from vitdecomp.progress import Progress
 
-Progress = Callable[[int, int], None]
 Split = Callable[[Tensor], Contributions]
 
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
 from vitdecomp.errors import VitdecompError
-from vitdecomp.shards import Progress
+from vitdecomp.progress import Progress
 
 F = TypeVar("F", bound=Callable[..., None])
 

@@ -19,8 +19,9 @@ from vitdecomp.files import check_file
 from vitdecomp.images import find_images
 from vitdecomp.origin import Origin
 from vitdecomp.prepare import Ready, Request, prepare
+from vitdecomp.progress import Progress
 from vitdecomp.registry import did_you_mean
-from vitdecomp.shards import Loading, Progress
+from vitdecomp.shards import Loading
 from vitdecomp.store import Store
 from vitdecomp_alignment.clip_space import ClipSpace
 from vitdecomp_alignment.judge import Judgement, judge, summarised

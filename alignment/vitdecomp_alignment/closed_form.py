@@ -10,8 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vitdecomp.aligner import Progress, Source, register_aligner
+from vitdecomp.aligner import register_aligner
 from vitdecomp.errors import InputError, SpecError
+from vitdecomp.progress import Progress
+from vitdecomp.source import Source
 from vitdecomp_alignment.linear import LinearAligner, check_target
 from vitdecomp_alignment.maps import LinearMaps, Span
 from vitdecomp_alignment.spans import find_spans

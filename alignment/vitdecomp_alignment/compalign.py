@@ -10,9 +10,11 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from vitdecomp.aligner import Progress, Source, register_aligner
+from vitdecomp.aligner import register_aligner
 from vitdecomp.errors import SpecError
+from vitdecomp.progress import Progress
 from vitdecomp.registry import did_you_mean
+from vitdecomp.source import Source
 from vitdecomp_alignment.checkpoint import Checkpoint
 from vitdecomp_alignment.closed_form import ClosedForm
 from vitdecomp_alignment.linear import LinearAligner, check_target

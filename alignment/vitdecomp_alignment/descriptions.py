@@ -11,11 +11,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vitdecomp.aligner import Source
 from vitdecomp.contributions import Contributions
 from vitdecomp.errors import InputError
 from vitdecomp.prepare import Request
-from vitdecomp.shards import Loading, Progress
+from vitdecomp.progress import Progress
+from vitdecomp.shards import Loading
+from vitdecomp.source import Source
 from vitdecomp_alignment.in_clip import Reading, Stage, in_clip
 from vitdecomp_alignment.texts import FEATURE_WORDS, general_texts, read_texts, scene_texts
 from vitdecomp_alignment.textspan import TextSpan

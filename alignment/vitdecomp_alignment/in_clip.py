@@ -9,15 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vitdecomp.aligned import Aligned
-from vitdecomp.aligner import Source, aligners
+from vitdecomp.aligner import aligners
 from vitdecomp.errors import InputError, SpecError
 from vitdecomp.extract import Extraction, cached
 from vitdecomp.files import make_directory
 from vitdecomp.images import find_images
 from vitdecomp.origin import Origin
 from vitdecomp.prepare import Ready, Request, prepare
+from vitdecomp.progress import Progress
 from vitdecomp.scenes import SceneDataset
-from vitdecomp.shards import Loading, Progress
+from vitdecomp.shards import Loading
+from vitdecomp.source import Source
 from vitdecomp.store import Store
 from vitdecomp_alignment import maps_file
 from vitdecomp_alignment.clip_space import ClipSpace

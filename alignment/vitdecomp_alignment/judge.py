@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, normalize
 
-from vitdecomp.aligner import Progress, Source
 from vitdecomp.contributions import Contributions
 from vitdecomp.errors import SpecError
+from vitdecomp.progress import Progress
+from vitdecomp.source import Source
 from vitdecomp_alignment.closed_form import ClosedForm
 from vitdecomp_alignment.compalign import CompAlign
 from vitdecomp_alignment.linear import LinearAligner, check_target

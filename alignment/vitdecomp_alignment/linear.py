@@ -10,11 +10,12 @@ from jaxtyping import Float
 from sklearn.base import BaseEstimator
 from torch import Tensor
 
-from vitdecomp.aligner import Aligner, Source
+from vitdecomp.aligner import Aligner
 from vitdecomp.component import Component
 from vitdecomp.contributions import Contributions
 from vitdecomp.errors import InputError, SpecError
 from vitdecomp.origin import Origin
+from vitdecomp.source import Source
 from vitdecomp_alignment import maps_file
 from vitdecomp_alignment.maps import LinearMaps
 

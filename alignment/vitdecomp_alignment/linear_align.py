@@ -9,9 +9,11 @@ from typing import TypeVar
 
 from torch import Tensor
 
-from vitdecomp.aligner import Progress, Source, register_aligner
+from vitdecomp.aligner import register_aligner
 from vitdecomp.component import WHOLE, Component
 from vitdecomp.contributions import Contributions
+from vitdecomp.progress import Progress
+from vitdecomp.source import Source
 from vitdecomp_alignment.compalign import CompAlign
 from vitdecomp_alignment.linear import LinearAligner
 from vitdecomp_alignment.maps import LinearMaps

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vitdecomp.aligner import Source
 from vitdecomp.component import Component
 from vitdecomp.contributions import Contributions
+from vitdecomp.source import Source
 
 
 @dataclass(frozen=True, slots=True)

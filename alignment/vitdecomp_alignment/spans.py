@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vitdecomp.aligner import Source
 from vitdecomp.contributions import Contributions
+from vitdecomp.source import Source
 from vitdecomp_alignment.maps import Span
 
 # A direction weaker than this, relative to the strongest, is rounding.

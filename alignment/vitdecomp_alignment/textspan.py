@@ -11,10 +11,10 @@ from jaxtyping import Float
 from sklearn.base import BaseEstimator
 from torch import Tensor
 
-from vitdecomp.aligner import Progress
 from vitdecomp.component import Component
 from vitdecomp.contributions import Contributions
 from vitdecomp.errors import InputError, SpecError
+from vitdecomp.progress import Progress
 from vitdecomp_alignment.greedy import Span, Variation, choose, double
 
 Self = TypeVar("Self", bound="TextSpan")

@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vitdecomp.aligner import Progress, Source
+from vitdecomp.progress import Progress
+from vitdecomp.source import Source
 from vitdecomp_alignment.checkpoint import Checkpoint
 from vitdecomp_alignment.module import MapsModule
 
