@@ -138,13 +138,14 @@ def demo(
     out: Annotated[Path | None, typer.Option(help="Folder for report.html, summary.json and paths.graphml.")] = None,
     model: Annotated[str | None, typer.Option(help="A spec; default: the embedded models.")] = None,
     images: Annotated[Path | None, typer.Option(help="A folder; default: the embedded world.")] = None,
+    clip: Annotated[str | None, typer.Option(help="Whose texts name components; default: scenes:clip.")] = None,
     random_weights: RandomWeights = False,
     seed: Seed = 0,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Take models apart on pictures whose every factor is known, and write what was found as one page."""
-    result = run_demo(Options(model, images, seed, random_weights), out, stages(stderr(quiet)))
+    result = run_demo(Options(model, images, seed, random_weights, clip), out, stages(stderr(quiet)))
     if as_json:
         typer.echo(json.dumps(result.to_json(), indent=1))
     else:

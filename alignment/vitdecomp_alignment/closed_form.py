@@ -19,8 +19,7 @@ from vitdecomp_alignment.maps import LinearMaps, Span
 from vitdecomp_alignment.spans import find_spans
 from vitdecomp_alignment.sums import Sums
 
-STRENGTHS = tuple(10.0**power for power in range(-6, 3))
-MARGIN = 0.01  # how much worse than the best is still as good
+STRENGTHS = (1e-6, 1e-4, 1e-2, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 WIDEST = 24_000  # dimensions of all components together: a square matrix of these is 4.6 GB
 Self = TypeVar("Self", bound="ClosedForm")
 
@@ -35,7 +34,10 @@ class ClosedForm(LinearAligner):
     aligned with itself, the solution is the identity.
 
     Args:
-        ridge: l, relative to the mean square of a coordinate; `None` chooses the best on held-out images.
+        ridge: l, relative to the mean square of a coordinate; `None` chooses it on held-out images.
+        keep: how much of what maps of their own gain over Q alone has to be kept when l is chosen; of all that do,
+            the strongest is taken. Near 1 the totals come nearest to the targets; at 2/3, components keep more of
+            the geometry that all share, and their names are truer (docs/alignment.md).
         max_rank: dimensions of a component at most; by default all that it spans.
         validation_fraction: of the images, held out for the choice of `ridge`.
         batch_size: images read at a time.
@@ -51,12 +53,13 @@ class ClosedForm(LinearAligner):
         self,
         *,
         ridge: float | None = None,
+        keep: float = 0.95,
         max_rank: int | None = None,
         validation_fraction: float = 0.1,
         batch_size: int = 256,
         random_state: int = 0,
     ) -> None:
-        self.ridge, self.max_rank = ridge, max_rank
+        self.ridge, self.keep, self.max_rank = ridge, keep, max_rank
         self.validation_fraction, self.batch_size = validation_fraction, batch_size
         self.random_state = random_state
 
@@ -70,7 +73,7 @@ class ClosedForm(LinearAligner):
 
         Raises:
             InputError: not of the same images, too few, or components that span too many dimensions together.
-            SpecError: a negative ridge, or no fraction.
+            SpecError: a ridge that is not positive, or no fraction.
         """
         check_target(source, target)
         self._check()
@@ -91,6 +94,8 @@ class ClosedForm(LinearAligner):
     def _check(self) -> None:
         if self.ridge is not None and self.ridge <= 0:
             raise SpecError(f"ridge must be positive, not {self.ridge}")
+        if not 0 <= self.keep <= 1:
+            raise SpecError(f"keep must be between 0 and 1, not {self.keep}")
         if not 0 < self.validation_fraction < 1:
             raise SpecError(f"validation_fraction must be between 0 and 1, not {self.validation_fraction}")
 
@@ -113,10 +118,11 @@ class ClosedForm(LinearAligner):
         return sums, held_out
 
     def _best(self, sums: Sums, held_out: Sums) -> float:
-        """The strongest ridge that is as good as any, so that no map leaves Q for nothing."""
+        """The strongest ridge that keeps enough of the gain, so that no map leaves Q for nothing."""
         prior = _prior(sums.spans, sums.procrustes())
         errors = {strength: held_out.error(sums.ridge(prior, strength)) for strength in STRENGTHS}
-        allowed = min(errors.values()) * (1 + MARGIN) + torch.finfo(torch.float32).eps
+        best, shared = min(errors.values()), held_out.error(prior)
+        allowed = best + (1 - self.keep) * max(shared - best, 0.0) + torch.finfo(torch.float32).eps
         return max(strength for strength, error in errors.items() if error <= allowed)
 
 

@@ -16,7 +16,7 @@ from vitdecomp.demo.context import Context, Options
 from vitdecomp.demo.figure import Number
 from vitdecomp.demo.page import render
 from vitdecomp.demo.section import Section
-from vitdecomp.demo.story import STEPS
+from vitdecomp.demo.story import story
 from vitdecomp.demo.subject import decompose
 from vitdecomp.demo.world import World, folder_world, scenes_world
 from vitdecomp.files import atomic, check_directory, make_directory
@@ -29,7 +29,7 @@ SCHEMA = 1
 CLAIM = "Every representation below is an exact sum of named parts."
 RANDOM = "The weights are random: the sums are exact, but all other figures mean nothing."
 MODELS = ("scenes:deit", "scenes:clip", "scenes:dino", "scenes:swin", "scenes:maxvit")  # the featured one first
-FEATURED, OTHERS, FOREIGN = 1600, 800, 400  # pictures for the featured model, the others, and a user's
+FEATURED, OTHERS, FOREIGN = 1600, 640, 400  # pictures for the featured model, the others, and a user's
 PACKAGES = ("vitdecomp", "torch", "timm", "open_clip_torch", "numpy")
 
 
@@ -116,7 +116,7 @@ def run_demo(options: Options, out: Path | None = None, stage: Stage = lambda _:
         world = _world(options)
     context = Context(options, world, tuple(_subjects(options, world, stage)))
     sections, left_out = {}, {}
-    for step in STEPS:
+    for step in story():
         why = step.obstacle(context)
         if why:
             left_out[step.name] = why

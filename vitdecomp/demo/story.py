@@ -1,9 +1,10 @@
-"""The steps of the demo in their order; another step is a file in `steps` and a row in the table."""
+"""The steps of the demo in their order; another step is a file in `steps` and a row in the table, or a plugin's."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 
 from vitdecomp.demo.context import Context
 from vitdecomp.demo.section import Section
@@ -14,6 +15,7 @@ from vitdecomp.demo.steps.knowledge import knowledge
 from vitdecomp.demo.steps.retrieval import retrieval
 from vitdecomp.demo.steps.world import world
 
+GROUP = "vitdecomp.demo"
 Need = Callable[[Context], str]
 
 
@@ -39,12 +41,14 @@ class Step:
     Attributes:
         name: in the summary, and the anchor on the page. doing: what is said while it runs.
         run: makes the section. needs: each gives the reason why the step has to be left out, or nothing.
+        after: the step that a plugin's step follows.
     """
 
     name: str
     doing: str
     run: Callable[[Context], Section]
     needs: tuple[Need, ...] = ()
+    after: str = ""
 
     def obstacle(self, context: Context) -> str:
         """Why the step has to be left out; nothing if it can run."""
@@ -59,3 +63,13 @@ STEPS = (
     Step("causal", "ablation of components", causal, (labels,)),
     Step("heatmaps", "heatmaps", heatmaps, (labels, masks, grid)),
 )
+
+
+def story() -> tuple[Step, ...]:
+    """All steps in their order, those that plugins bring included."""
+    steps = list(STEPS)
+    for plugin in entry_points(group=GROUP):
+        step: Step = plugin.load()
+        names = [known.name for known in steps]
+        steps.insert(names.index(step.after) + 1 if step.after in names else len(steps), step)
+    return tuple(steps)

@@ -23,6 +23,7 @@ from vitdecomp.truth import Knowledge, choose, component_decodability
 BATCH = 32  # pictures that are decomposed together
 ROOM = 2**29  # bytes that one model's contributions may take
 CHOSEN = 6  # components that stand for a factor
+REMOVED = 24  # components that are taken away: fewer leave enough copies of most factors in the rest
 
 Labels = Mapping[str, Int64[np.ndarray, "n"]]
 
@@ -73,8 +74,12 @@ class Subject:
     @cached_property
     def chosen(self) -> Mapping[str, tuple[Component, ...]]:
         """The components that stand for each factor."""
+        return self.best(CHOSEN)
+
+    def best(self, most: int) -> Mapping[str, tuple[Component, ...]]:
+        """The components that know each factor before all others, half of the computed ones at most."""
         computed = sum(not c.is_constant for c in self.contributions.components)
-        return choose(self.knowledge, min(CHOSEN, computed))
+        return choose(self.knowledge, min(most, max(1, computed // 2)))
 
     @cached_property
     def tokens(self) -> int:

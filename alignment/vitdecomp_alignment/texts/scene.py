@@ -32,12 +32,26 @@ def scene_texts() -> tuple[str, ...]:
     return tuple(dict.fromkeys(with_articles(text) for texts in (_alone(), _together()) for text in texts))
 
 
+def scene_features() -> dict[str, dict[str, tuple[str, ...]]]:
+    """The texts for every value of every factor, by factor and value; one that goes without a word has none."""
+    return {factor: {value: _said(factor, value) for value in values} for factor, values in FACTORS.items()}
+
+
 def _alone() -> Iterator[str]:
     """Every synonym of every value, in every template of its factor."""
-    for factor, values in FACTORS.items():
-        for (phrases, templates), value in product(ALONE[factor], values):
-            spoken = filter(None, phrases[value])  # a plain thing may go without a word for it
-            yield from (template.format(phrase) for phrase, template in product(spoken, templates))
+    for values in scene_features().values():
+        for texts in values.values():
+            yield from texts
+
+
+def _said(factor: str, value: str) -> tuple[str, ...]:
+    """Each text once; a plain thing may go without a word for it."""
+    texts = (
+        with_articles(template.format(phrase))
+        for phrases, templates in ALONE[factor]
+        for phrase, template in product(filter(None, phrases[value]), templates)
+    )
+    return tuple(dict.fromkeys(texts))
 
 
 def _together() -> Iterator[str]:

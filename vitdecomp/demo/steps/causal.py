@@ -7,7 +7,7 @@ import numpy as np
 from vitdecomp.demo.context import Context
 from vitdecomp.demo.figure import Number, Sentence
 from vitdecomp.demo.section import Row, Section, Table
-from vitdecomp.demo.subject import Subject
+from vitdecomp.demo.subject import REMOVED, Subject
 from vitdecomp.truth import Causal, causal_matrix
 
 
@@ -18,10 +18,11 @@ def causal(context: Context) -> Section:
     return Section(
         title="Taking a factor away",
         finding=Sentence(
-            "Without its own {k} components a factor of {model} loses {drop} of its decodability of {before}; the "
-            "other factors lose {others}, and as many components at random cost {control}.",
+            "Without its own {k} components, out of {n}, a factor of {model} loses {drop} of its decodability of "
+            "{before}; the other factors lose {others}, and as many components at random cost {control}.",
             {
                 "k": Number(_taken(context.featured), "count"),
+                "n": Number(len(context.featured.contributions.components), "count"),
                 "model": context.featured.name,
                 **_means(own),
             },
@@ -43,11 +44,11 @@ def causal(context: Context) -> Section:
 
 def _measure(subject: Subject, seed: int) -> Causal:
     c, labels = subject.part(1)
-    return causal_matrix(c, labels, subject.chosen, seed=seed)
+    return causal_matrix(c, labels, subject.best(REMOVED), seed=seed)
 
 
 def _taken(subject: Subject) -> int:
-    return len(next(iter(subject.chosen.values())))
+    return len(next(iter(subject.best(REMOVED).values())))
 
 
 def _others(found: Causal) -> float:
