@@ -54,7 +54,7 @@ def test_elements_are_balanced_and_identifiers_unique(reader):
     assert len(found) == len(set(found))
     assert len(reader.all("h1")) == 1
     targets = {a["href"].removeprefix("#") for a in reader.all("a") if a["href"].startswith("#")}
-    assert targets == {"world", "decompose", "knowledge", "retrieval", "causal", "heatmaps"} <= set(found)
+    assert targets == {"world", "decompose", "knowledge", "words", "retrieval", "causal", "heatmaps"} <= set(found)
 
 
 def test_nothing_is_fetched(reader, page):

@@ -30,7 +30,7 @@ def classes(folder):
 
 def test_folders_are_classes(folder, classes):
     assert set(classes.sections) == {"world", "decompose", "knowledge", "retrieval", "causal"}
-    assert list(classes.left_out) == ["heatmaps"]
+    assert list(classes.left_out) == ["words", "heatmaps"]
     assert classes.context.featured.knowledge.factors == ("class",)
     assert "<h1>" in classes.to_html()
     assert classes.to_json()["models"] == ["scenes:deit"]
@@ -47,10 +47,12 @@ def test_without_labels_the_report_says_what_is_left_out(tmp_path):
     SceneDataset(1)[0][0].save(tmp_path / "one.png")
     demo = run_demo(Options("scenes:deit", tmp_path, random_weights=True))
     assert set(demo.sections) == {"world", "decompose"}
-    note = next(note for note in demo.notes if note.startswith("Left out"))
-    assert "knowledge, retrieval, causal, heatmaps" in note
+    notes = [note for note in demo.notes if note.startswith("Left out")]
+    assert ["(words)" in note for note in notes] == [False, True]
+    assert "knowledge, retrieval, causal, heatmaps" in notes[0]
+    assert "--clip" in notes[1]
     page = demo.to_html()
-    assert note in page
+    assert notes[0] in page
     assert RANDOM in page
 
 

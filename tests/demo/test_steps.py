@@ -6,7 +6,7 @@ import torch
 
 import vitdecomp as vd
 from vitdecomp.demo.steps.heatmaps import FACTORS, GRID, maps_of
-from vitdecomp.demo.story import STEPS
+from vitdecomp.demo.story import story
 from vitdecomp.prepare import Request, prepare
 from vitdecomp.scenes import FACTORS as FACTORS_OF_SCENES
 from vitdecomp.scenes import SceneDataset
@@ -34,7 +34,7 @@ def table(section, title):
 
 
 def test_the_steps_are_those_of_the_table(summary):
-    assert list(summary["sections"]) == [step.name for step in STEPS]
+    assert list(summary["sections"]) == [step.name for step in story()]
     assert summary["left_out"] == {}
 
 
