@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -20,16 +19,13 @@ from vitdecomp.demo.subject import Subject
 from vitdecomp.files import cache_directory
 from vitdecomp_alignment.clip_space import ClipSpace
 from vitdecomp_alignment.closed_form import ClosedForm
-from vitdecomp_alignment.texts import general_texts, scene_features
+from vitdecomp_alignment.naming import Agreement, FactorWords, Labels, agreement, read
+from vitdecomp_alignment.texts import general_texts
 from vitdecomp_alignment.textspan import TextSpan
-from vitdecomp_alignment.zero_shot import ZeroShot
 
 TOLD = 3  # texts for a component
 KEPT = 2 / 3  # of the closeness to CLIP; more makes names less true
-UNDERSTOOD = 0.5  # how often CLIP itself must be right by words
-KNOWN = 0.3  # a factor's score, from which on a component is said to know it
 SIZE_OF_POOL = 800  # of general texts, where nothing is known of the pictures
-Labels = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,23 +48,23 @@ def words(context: Context) -> Section:
     """Align every model with CLIP on the even pictures, and name its components on the odd ones."""
     space = speaker(context)
     seen = space.encode_image(list(context.world.pictures)).cpu()
-    readers = _readers(space, seen, context.world.labels)
-    pool = _pool(tuple(readers))
-    vectors = space.encode_text(tuple(pool)).cpu()
+    about = FactorWords.of(space, seen, context.world.labels)
+    readers, pool = about.readers, tuple(about.factor_of) or _general()
+    vectors = about.vectors if readers else space.encode_text(pool).cpu()
     place = {id(picture): i for i, picture in enumerate(context.world.pictures)}
     told = []
     for subject in context.subjects:
         own = seen[[place[id(picture)] for picture in subject.world.pictures]]
-        told.append(_spoken(subject, own, space, vectors, tuple(pool)))
+        told.append(_spoken(subject, own, space, vectors, pool))
     first = told[0]
-    agreement = {s.subject.name: _agreement(s, pool) for s in told} if readers else {}
-    read = {s.subject.name: _read(s.c.total(), s.labels, readers) for s in told}
+    true = {s.subject.name: agreement(s.span, s.subject.knowledge, about.factor_of) for s in told} if readers else {}
+    right = {s.subject.name: read(s.c.total(), s.labels, readers) for s in told}
     return Section(
         title="Its parts in words",
-        finding=_finding(first, space, agreement, read),
+        finding=_finding(first, space, true, right),
         blocks=(
-            *((_zero_shot(told, read, _read(first.whole, first.labels, readers), space),) if readers else ()),
-            *((_truth(agreement),) if readers else ()),
+            *((_zero_shot(told, right, read(first.whole, first.labels, readers), space),) if readers else ()),
+            *((_truth(true),) if readers else ()),
             *(_labels(s, folded=s is not first) for s in told),
         ),
         how=Sentence(
@@ -79,7 +75,7 @@ def words(context: Context) -> Section:
             {"clip": space.spec, "pool": Number(len(pool), "count")},
         ),
         repeat=context.options.command,
-        key=_key(first, agreement, read),
+        key=_key(first, true, right),
     )
 
 
@@ -100,26 +96,10 @@ def speaker(context: Context) -> ClipSpace:
     return ClipSpace(same[0] if same else spec, device="cpu", pretrained=not random, cache=cache_directory() / "texts")
 
 
-def _readers(space: ClipSpace, seen: Tensor, labels: Labels) -> dict[str, ZeroShot]:
-    """Classifiers by words, of those factors whose words CLIP itself understands."""
-    readers = {f: _reader(space, values) for f, values in scene_features().items() if f in labels}
-    right = _read(seen, labels, readers)
-    return {f: reader for f, reader in readers.items() if right[f] >= UNDERSTOOD} or readers
-
-
-def _reader(space: ClipSpace, values: Mapping[str, tuple[str, ...]]) -> ZeroShot:
-    """A classifier by the mean over the texts of each value."""
-    means = torch.stack([space.encode_text(texts).cpu().mean(0) for texts in values.values()])
-    return ZeroShot(tuple(values), torch.nn.functional.normalize(means, dim=1))
-
-
-def _pool(factors: Sequence[str]) -> dict[str, str]:
-    """Texts, and the factor that each speaks of; general ones where nothing is known of the pictures."""
-    if factors:
-        known = scene_features()
-        return {text: f for f in factors for texts in known[f].values() for text in texts}
+def _general() -> tuple[str, ...]:
+    """Texts where nothing is known of the pictures."""
     everything = general_texts()
-    return dict.fromkeys(everything[:: max(1, len(everything) // SIZE_OF_POOL)], "")
+    return everything[:: max(1, len(everything) // SIZE_OF_POOL)]
 
 
 def _spoken(subject: Subject, seen: Tensor, space: ClipSpace, vectors: Tensor, labels: tuple[str, ...]) -> Spoken:
@@ -129,48 +109,13 @@ def _spoken(subject: Subject, seen: Tensor, space: ClipSpace, vectors: Tensor, l
     return Spoken(subject, mapped, seen[1::2], TextSpan(m=TOLD).fit(mapped, vectors, labels), truth)
 
 
-def _read(vectors: Tensor, labels: Labels, readers: Mapping[str, ZeroShot]) -> dict[str, float]:
-    """How often the nearest text is true, by factor."""
-    return {f: float((reader.predict(vectors).numpy() == labels[f]).mean()) for f, reader in readers.items()}
-
-
-@dataclass(frozen=True, slots=True)
-class Agreement:
-    """Whether the first text of a component speaks of the factor that is best read from it.
-
-    Attributes:
-        components: how many know a factor. rate: of them, those whose text speaks of it. chance: if texts were dealt
-            out to components at random.
-    """
-
-    components: int
-    rate: float
-    chance: float
-
-
-def _agreement(spoken: Spoken, factor_of: Mapping[str, str]) -> Agreement:
-    known, first = spoken.subject.knowledge, spoken.span.labels_ or ()
-    said = {c: factor_of[texts[0]] for c, texts in zip(spoken.span.components_, first, strict=True) if texts}
-    pairs = []
-    factors = [f for f in known.factors if f in factor_of.values()]
-    scores = np.stack([known.of(factor) for factor in factors], axis=1)
-    for component, row in zip(known.components, scores, strict=True):
-        if component in said and row.max() >= KNOWN:
-            pairs.append((said[component], factors[int(row.argmax())]))
-    if not pairs:
-        return Agreement(0, float("nan"), float("nan"))
-    told, true = (np.array(column) for column in zip(*pairs, strict=True))
-    chance = sum(float((told == f).mean() * (true == f).mean()) for f in factors)
-    return Agreement(len(pairs), float((told == true).mean()), chance)
-
-
 def _finding(
-    first: Spoken, space: ClipSpace, agreement: Mapping[str, Agreement], read: Mapping[str, Mapping[str, float]]
+    first: Spoken, space: ClipSpace, true: Mapping[str, Agreement], right: Mapping[str, Mapping[str, float]]
 ) -> Sentence:
     model = first.subject.name
-    if not agreement:
+    if not true:
         return Sentence("The components of {model} in the words of {clip}.", {"model": model, "clip": space.spec})
-    found = agreement[model]
+    found = true[model]
     return Sentence(
         "In the words of {clip}, which {model} has never seen, its representation is read right {read} of the time; "
         "the first text of a component speaks of the factor that it knows best for {rate} of {n} components, against "
@@ -178,7 +123,7 @@ def _finding(
         {
             "clip": space.spec,
             "model": model,
-            "read": Number(float(np.mean(list(read[model].values()))), "percent"),
+            "read": Number(float(np.mean(list(right[model].values()))), "percent"),
             "rate": Number(found.rate, "percent"),
             "n": Number(found.components, "count"),
             "chance": Number(found.chance, "percent"),
@@ -186,23 +131,21 @@ def _finding(
     )
 
 
-def _key(
-    first: Spoken, agreement: Mapping[str, Agreement], read: Mapping[str, Mapping[str, float]]
-) -> dict[str, Number]:
-    if not agreement:
+def _key(first: Spoken, true: Mapping[str, Agreement], right: Mapping[str, Mapping[str, float]]) -> dict[str, Number]:
+    if not true:
         return {}
     model = first.subject.name
     return {
-        "zero-shot by words": Number(float(np.mean(list(read[model].values()))), "percent"),
-        "components named rightly": Number(agreement[model].rate, "percent"),
+        "zero-shot by words": Number(float(np.mean(list(right[model].values()))), "percent"),
+        "components named rightly": Number(true[model].rate, "percent"),
     }
 
 
 def _zero_shot(
-    told: list[Spoken], read: Mapping[str, Mapping[str, float]], own: Mapping[str, float], space: ClipSpace
+    told: list[Spoken], right: Mapping[str, Mapping[str, float]], own: Mapping[str, float], space: ClipSpace
 ) -> Table:
     rows = [
-        Row(s.subject.name, tuple(Number(x, "percent") for x in read[s.subject.name].values()))
+        Row(s.subject.name, tuple(Number(x, "percent") for x in right[s.subject.name].values()))
         for s in told
         if s.subject.name != space.spec
     ]
@@ -210,10 +153,10 @@ def _zero_shot(
     return Table("Read by words alone", "model", tuple(own), tuple(rows), (0.0, 1.0))
 
 
-def _truth(agreement: Mapping[str, Agreement]) -> Table:
+def _truth(true: Mapping[str, Agreement]) -> Table:
     rows = [
         Row(name, (Number(found.components, "count"), Number(found.rate, "percent"), Number(found.chance, "percent")))
-        for name, found in agreement.items()
+        for name, found in true.items()
     ]
     columns = ("components that know a factor", "named by this factor", "by chance")
     return Table("Whether the words are true", "model", columns, tuple(rows))
