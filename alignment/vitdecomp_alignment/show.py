@@ -18,7 +18,7 @@ COLUMNS: Mapping[str, tuple[str, str]] = {
     "distance": ("distance", "{:.4f}"),
     "exact": ("match", "{:.1%}"),
     "approximate": ("near match", "{:.1%}"),
-    "orthogonality": ("|WᵀW-kI|", "{:.3f}"),
+    "orthogonality": ("‖WᵀW − kI‖", "{:.3f}"),
     "identity": ("moved", "{:.2%}"),
     "shuffled": ("shuffled", "{:.4f}"),
     "seconds": ("seconds", "{:.1f}"),

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from vitdecomp.adapter import ADAPTERS
+from vitdecomp.aligner import ALIGNERS
 from vitdecomp.testing import AdapterContract
 
 PAGES = Path(__file__).parents[2] / "docs" / "how-to"
@@ -50,6 +51,15 @@ def test_the_adapter_of_the_page_keeps_the_contract(run_page):
             getattr(classes[0](), name)()
     finally:
         ADAPTERS.remove("glimpse")
+
+
+def test_the_aligner_of_the_page_keeps_the_contract(run_page):
+    try:
+        contract = run_page("aligner").TestRotation()
+        for name in [n for n in dir(contract) if n.startswith("test_")]:
+            getattr(contract, name)()
+    finally:
+        ALIGNERS.remove("rotation")
 
 
 def test_a_new_timm_backbone(run_page, capsys):
