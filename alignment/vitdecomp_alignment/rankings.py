@@ -17,6 +17,7 @@ from vitdecomp.errors import InputError, SpecError
 from vitdecomp.extract import REPRESENTATION, Extraction, cached
 from vitdecomp.prepare import Request, prepare
 from vitdecomp.score import FeatureScorer, Quality, quality
+from vitdecomp.score.choice import check_way
 from vitdecomp.shards import Loading
 from vitdecomp_alignment.feature_words import Asked, asked
 from vitdecomp_alignment.in_clip import InClip, Reading, Stage, in_clip, world_images
@@ -98,6 +99,8 @@ def rank(request: Request, asking: Asking, cache: Path, *, loading: Loading, sta
         SpecError: no such model, feature or setting, or a model without texts and no maps.
         OutputError: the cache cannot be written.
     """
+    asking.scorer.check()
+    check_way(asking.by)
     features = asked(asking.features, "photographs" if asking.reading.images else "scenes")
     found = in_clip(request, asking.reading, cache, loading=loading, stage=stage)
     with stage(f"texts in {found.space.spec}"):

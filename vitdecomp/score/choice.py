@@ -11,6 +11,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from vitdecomp.score.agreement import Agreement, cross_validated
+from vitdecomp.score.directions import check_choice
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,11 @@ def margins(scores: Float64[np.ndarray, "feature component"]) -> Float64[np.ndar
     own = np.arange(len(scores))[:, None] == first
     found: Float64[np.ndarray, "feature component"] = scores - np.where(own, second, best)
     return found
+
+
+def check_way(by: str) -> None:
+    """Raise `SpecError` for a way of choosing that nobody knows."""
+    check_choice("by", by, WAYS)
 
 
 WAYS: Mapping[str, Callable[[Choice, int, int | None], list[int]]] = MappingProxyType(

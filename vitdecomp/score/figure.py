@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vitdecomp.component import Component
 from vitdecomp.errors import OutputError
 from vitdecomp.files import atomic, check_file
 from vitdecomp.score.scorer import FeatureScorer
@@ -20,12 +22,12 @@ LABELLED = 250  # names on the axis at most
 RESOLUTION = 150  # pixels an inch
 
 
-def heat_map(scorer: FeatureScorer, k: int | None = 8) -> Figure:
-    """A figure of all scores, with a mark on the k components of each feature; constants are left out.
+def heat_map(scorer: FeatureScorer, marked: Mapping[str, Sequence[Component]] | None = None) -> Figure:
+    """A figure of all scores; constants are left out.
 
     Args:
         scorer: fitted.
-        k: how many are marked, or fewer if there are not so many; `None` for none.
+        marked: components of some features that get a dot, such as those that `top` chose.
 
     Raises:
         SpecError: not fitted yet.
@@ -45,10 +47,10 @@ def heat_map(scorer: FeatureScorer, k: int | None = 8) -> Figure:
     step = -(-len(names) // LABELLED) or 1
     axes.set_xticks(range(0, len(names), step), labels=names[::step], rotation=90, fontsize=6)
     axes.set_yticks(range(len(scorer.features_)), labels=scorer.features_)
-    for row, feature in enumerate(scorer.features_):
-        chosen = scorer.top(feature, min(k, len(names))) if k and names else ()
-        places = [names.index(component.name) for component in chosen]
-        axes.plot(places, [row] * len(places), linestyle="", marker="o", markersize=2.5, color="black")
+    for feature, components in (marked or {}).items():
+        places = [names.index(component.name) for component in components]
+        rows = [scorer.features_.index(feature)] * len(places)
+        axes.plot(places, rows, linestyle="", marker="o", markersize=2.5, color="black")
     figure.colorbar(image, ax=axes, label="score", pad=0.01)
     return figure
 

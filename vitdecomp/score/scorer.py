@@ -16,13 +16,12 @@ from vitdecomp.progress import Progress
 from vitdecomp.registry import did_you_mean
 from vitdecomp.score.bootstrap import Bootstrap
 from vitdecomp.score.chance import against_chance
-from vitdecomp.score.choice import WAYS, Choice, margins
+from vitdecomp.score.choice import WAYS, Choice, check_way, margins
 from vitdecomp.score.directions import CENTRES, Directions, check_choice, check_texts
 from vitdecomp.score.measures import MEASURES, NORMALIZATIONS, Score
 from vitdecomp.score.reading import read
 from vitdecomp.source import Source
 
-STILL = 1e-6  # of the size of a contribution: the spread of one that does not vary but for rounding
 Self = TypeVar("Self", bound="FeatureScorer")
 
 
@@ -104,8 +103,10 @@ class FeatureScorer(BaseEstimator):  # type: ignore[misc]
             InputError: texts that do not fit, fewer than two images, or NaN.
             SpecError: a setting that means nothing.
         """
-        self._check()
-        check_texts(texts if controls is None else {**texts, "controls": controls}, source.dimension)
+        self.check()
+        check_texts(texts, source.dimension)
+        if controls is not None:
+            check_texts({"controls": controls}, source.dimension)
         directions = Directions.of(texts, controls, self.centre)
         bases = tuple(directions.bases().values())
         sizes = [len(rows) for rows in bases]
@@ -118,7 +119,7 @@ class FeatureScorer(BaseEstimator):  # type: ignore[misc]
             seed=self.random_state,
             progress=progress,
         )
-        varying = found.everything.varies(STILL).numpy() & [not c.is_constant for c in source.components]
+        varying = found.everything.varies().numpy() & [not c.is_constant for c in source.components]
         score = Score(self.measure, NORMALIZATIONS[self.normalization](len(source)), varying)
         self.features_, self.components_ = tuple(texts), source.components
         self.scores_, outside = (
@@ -136,6 +137,16 @@ class FeatureScorer(BaseEstimator):  # type: ignore[misc]
         able = tuple(np.flatnonzero(varying).tolist())
         self.choice_ = Choice(self.scores_, outside, found.sample, bases, able)
         return self
+
+    def check(self) -> None:
+        """Raise `SpecError` for a setting that means nothing."""
+        for noun, known in (("centre", CENTRES), ("measure", MEASURES), ("normalization", NORMALIZATIONS)):
+            check_choice(noun, getattr(self, noun), known)
+        for noun, least in (("bootstrap", 0), ("shuffles", 0), ("sample", 1), ("batch_size", 1)):
+            if getattr(self, noun) < least:
+                raise SpecError(f"{noun} must be {least} or more, not {getattr(self, noun)}")
+        if not 0 < self.confidence < 1:
+            raise SpecError(f"confidence must be between 0 and 1, not {self.confidence}")
 
     @property
     def margins_(self) -> Float64[np.ndarray, "feature component"]:
@@ -173,7 +184,7 @@ class FeatureScorer(BaseEstimator):  # type: ignore[misc]
             InputError: k is not between 1 and the number of components that vary.
         """
         place = self._place(feature)
-        check_choice("by", by, WAYS)
+        check_way(by)
         able = len(self.choice_.able)
         if k != "auto" and not 1 <= k <= able:
             raise InputError(
@@ -199,12 +210,3 @@ class FeatureScorer(BaseEstimator):  # type: ignore[misc]
         if not hasattr(self, "choice_"):
             raise SpecError("this FeatureScorer is not fitted yet: call fit(contributions, texts) first")
         return self.choice_
-
-    def _check(self) -> None:
-        for noun, known in (("centre", CENTRES), ("measure", MEASURES), ("normalization", NORMALIZATIONS)):
-            check_choice(noun, getattr(self, noun), known)
-        for noun, least in (("bootstrap", 0), ("shuffles", 0), ("sample", 1), ("batch_size", 1)):
-            if getattr(self, noun) < least:
-                raise SpecError(f"{noun} must be {least} or more, not {getattr(self, noun)}")
-        if not 0 < self.confidence < 1:
-            raise SpecError(f"confidence must be between 0 and 1, not {self.confidence}")

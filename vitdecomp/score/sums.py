@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 from torch import Tensor
+
+STILL = 1e-6  # of the size of contributions: what varies less does so by rounding
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +67,16 @@ class Sums:
         self.n = n
 
     def along(self, rows: Float64[Tensor, "k r"]) -> Moments:
-        """The moments of projections on some directions; the components' cross moments add up to the total's."""
-        cross, own = (torch.einsum("ir,crs,is->ci", rows, m, rows) for m in (self.cross, self.own))
-        return Moments(cross, own, cross.sum(0))
+        """The moments of projections on some directions; the components' cross moments add up to the total's.
 
-    def varies(self, least: float) -> Tensor:
-        """Which components' spread is more than rounding against the size of their mean, `(component,)`."""
+        Where a component's own is but rounding against its spread in all directions, it is 0.
+        """
+        cross, own = (torch.einsum("ir,crs,is->ci", rows, m, rows) for m in (self.cross, self.own))
+        least = STILL**2 * self.own.diagonal(dim1=1, dim2=2).sum(1, keepdim=True)
+        return Moments(cross, own.where(own > least, 0), cross.sum(0))
+
+    def varies(self) -> Bool[Tensor, " component"]:
+        """Which components' spread is more than rounding against the size of their mean."""
         spread = self.own.diagonal(dim1=1, dim2=2).sum(1) / max(self.n, 1)
-        found: Tensor = spread > least**2 * (spread + self.mean.square().sum(1))
+        found: Tensor = spread > STILL**2 * (spread + self.mean.square().sum(1))
         return found

@@ -79,7 +79,7 @@ def rank(  # noqa: PLR0913 - one parameter per flag
     stage = partial(progress_bar, quiet=quiet)
     ranked = rankings.rank(request, asking, cache or cache_directory(), loading=loading, stage=stage)
     if figure is not None:
-        write_figure(heat_map(ranked.scorer), figure)
+        write_figure(heat_map(ranked.scorer, ranked.chosen), figure)
     if as_json:
         typer.echo(json.dumps(ranked.to_json(), indent=1))
     else:
