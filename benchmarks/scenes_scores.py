@@ -1,6 +1,7 @@
 """How well scores by texts choose components, where the truth is known: `python benchmarks/scenes_scores.py`.
 
-Maps to scenes:clip, scores and choices are made from one half of the scenes, and judged by the labels of the other.
+Maps to scenes:clip are fitted to all scenes, by its vectors of them and without labels. Scores and choices are made
+from one half of the scenes, and judged by the labels of the other.
 """
 
 from __future__ import annotations
@@ -73,12 +74,12 @@ def main() -> None:
     pictures = [Image.fromarray(picture) for picture in data.arrays(range(options.n))]
     space = ClipSpace(CLIP)
     words = {name: space.encode_text(texts).cpu() for name, texts in scene_features().items()}
-    target = space.encode_image(pictures[: options.n // 2]).cpu()
+    target = space.encode_image(pictures).cpu()
     heads = [*words, "mean P@10", "whole", "Spearman", "own drop", "others' drop", "random drop"]
     for spec in options.models:
         c = taken_apart(spec, pictures)
         if spec != CLIP:
-            c = ClosedForm().fit(c.take(range(len(target))), target).transform(c)
+            c = ClosedForm().fit(c, target).transform(c)
         print(f"\n{spec}\n\n| chosen by | k | {' | '.join(heads)} |\n|{'---|' * (len(heads) + 2)}")
         measure(c, words, data.labels)
 

@@ -46,7 +46,7 @@ def heat_map(scorer: FeatureScorer, marked: Mapping[str, Sequence[Component]] | 
     image = axes.imshow(scores, aspect="auto", cmap="RdBu_r", vmin=-size, vmax=size, interpolation="nearest")
     step = -(-len(names) // LABELLED) or 1
     axes.set_xticks(range(0, len(names), step), labels=names[::step], rotation=90, fontsize=6)
-    axes.set_yticks(range(len(scorer.features_)), labels=scorer.features_)
+    axes.set_yticks(range(len(scorer.features_)), labels=scorer.features_, parse_math=False)
     for feature, components in (marked or {}).items():
         places = [names.index(component.name) for component in components]
         rows = [scorer.features_.index(feature)] * len(places)
