@@ -407,9 +407,9 @@ def test_scikit_learn_manners() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"centre": "features"}, "centre must be one of none, feature, pool, not 'features'; did you mean feature"),
+        ({"centre": "features"}, "centre cannot be 'features'; did you mean feature"),
         ({"measure": "means"}, "did you mean mean"),
-        ({"normalization": "paper"}, "normalization must be one of consistent, published"),
+        ({"normalization": "paper"}, "normalization cannot be 'paper'; there are: consistent, published"),
         ({"bootstrap": -1}, "bootstrap must be 0 or more"),
         ({"batch_size": 0}, "batch_size must be 1 or more"),
         ({"confidence": 1.0}, "confidence must be between 0 and 1"),
@@ -452,7 +452,7 @@ def test_questions_that_have_no_answer(scorer: vd.FeatureScorer) -> None:
     for k in (0, 9, -1):
         with pytest.raises(InputError, match=rf"k = {k} components of 'shape', but there are 8 that vary"):
             scorer.top("shape", k)
-    with pytest.raises(SpecError, match="by must be one of margin, agreement"):
+    with pytest.raises(SpecError, match="by cannot be 'margins'; did you mean margin"):
         scorer.top("shape", 2, by="margins")
     with pytest.raises(SpecError, match="not fitted yet"):
         vd.FeatureScorer().top("shape")

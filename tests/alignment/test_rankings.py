@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -218,18 +219,22 @@ def test_rank_a_clip_by_words_of_ones_own(place):
     assert alone.stdout.count("visual.trunk.") == 1
 
 
+def _untold(text):
+    return nullcontext(lambda done, total: None)
+
+
 @pytest.mark.parametrize(
     ("asking", "message"),
     [
-        ({"by": "margins"}, "by must be one of margin, agreement"),
-        ({"scorer": vd.FeatureScorer(centre="all")}, "centre must be one of none, feature, pool"),
+        ({"by": "margins"}, "by cannot be 'margins'; did you mean margin"),
+        ({"scorer": vd.FeatureScorer(centre="all")}, "centre cannot be 'all'; there are: none, feature, pool"),
         ({"features": ("locaton",)}, "did you mean location"),
     ],
 )
 def test_settings_are_looked_at_before_anything_is_computed(tmp_path, asking, message):
     whole = Asking(**{"reading": Reading(tmp_path / "none"), "scorer": vd.FeatureScorer(), **asking})
     with pytest.raises(SpecError, match=message):
-        rank(Request("scenes:none"), whole, tmp_path, loading=Loading(), stage=None)
+        rank(Request("scenes:none"), whole, tmp_path, loading=Loading(), stage=_untold)
 
 
 @pytest.mark.parametrize(
@@ -238,7 +243,7 @@ def test_settings_are_looked_at_before_anything_is_computed(tmp_path, asking, me
         (("scenes:clip", "--features", "locaton"), "no feature 'locaton'; did you mean location"),
         (("scenes:clip", "--k", "many"), "--k must be a positive number or auto, not 'many'"),
         (("scenes:clip", "--k", "99"), "k = 99 components of 'color', but there are 54 that vary"),
-        (("scenes:clip", "--choose", "margins"), "by must be one of margin, agreement"),
+        (("scenes:clip", "--choose", "margins"), "by cannot be 'margins'; did you mean margin"),
         (("scenes:clip", "--figure", "nowhere/scores.png"), "there is no directory nowhere"),
         (("scenes:deit",), "has no texts of its own: give --maps"),
     ],

@@ -100,7 +100,7 @@ class Directions:
 def check_choice(noun: str, name: str, known: Mapping[str, object]) -> None:
     """Raise `SpecError` for a name that is not in a table."""
     if name not in known:
-        raise SpecError(f"{noun} must be one of {', '.join(known)}, not {name!r}{did_you_mean(str(name), known)}")
+        raise SpecError(f"{noun} cannot be {name!r}{did_you_mean(str(name), known)}")
 
 
 def check_texts(texts: Any, d: int) -> None:
