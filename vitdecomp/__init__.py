@@ -19,6 +19,7 @@ from vitdecomp.errors import (
     TraceError,
     VitdecompError,
 )
+from vitdecomp.score import FeatureScorer
 from vitdecomp.store import Store
 from vitdecomp.tolerance import TOLERANCE
 from vitdecomp.trace.rule import data, frozen, gate, nonlinear, register_opening, register_rule
@@ -32,6 +33,7 @@ __all__ = [
     "Contributions",
     "CoverageError",
     "Decomposer",
+    "FeatureScorer",
     "InexactError",
     "InputError",
     "LoadError",

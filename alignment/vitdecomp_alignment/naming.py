@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 
 from vitdecomp.truth import Knowledge
 from vitdecomp_alignment.clip_space import ClipSpace
-from vitdecomp_alignment.texts import scene_features
+from vitdecomp_alignment.texts import scene_values
 from vitdecomp_alignment.textspan import TextSpan
 from vitdecomp_alignment.zero_shot import ZeroShot
 
@@ -44,7 +44,7 @@ class FactorWords:
             seen: CLIP's own vectors of scenes.
             labels: their factors.
         """
-        every = {f: values for f, values in scene_features().items() if f in labels}
+        every = {f: values for f, values in scene_values().items() if f in labels}
         readers = {f: _reader(space, list(values.items())) for f, values in every.items()}
         right = read(seen, labels, readers)
         readers = {f: reader for f, reader in readers.items() if right[f] >= UNDERSTOOD} or readers

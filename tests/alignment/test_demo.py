@@ -6,7 +6,7 @@ import pytest
 import torch
 from vitdecomp_alignment import ClipSpace, ClosedForm
 from vitdecomp_alignment.demo import KEPT, few, no_texts, words
-from vitdecomp_alignment.texts import scene_features
+from vitdecomp_alignment.texts import scene_values
 
 from vitdecomp.demo.context import Context, Options
 from vitdecomp.demo.story import story
@@ -50,7 +50,7 @@ def test_another_model_is_read_in_words_that_it_never_saw(context, section):
     space, subject = ClipSpace("scenes:clip", device="cpu"), context.featured
     seen = space.encode_image(list(context.world.pictures))
     totals = ClosedForm(keep=KEPT).fit(subject.part(0)[0], seen[::2]).transform(subject.part(1)[0]).total()
-    means = torch.stack([space.encode_text(texts).mean(0) for texts in scene_features()["colour"].values()])
+    means = torch.stack([space.encode_text(texts).mean(0) for texts in scene_values()["colour"].values()])
     nearest = (totals @ (means / means.norm(dim=1, keepdim=True)).T).argmax(1).numpy()
     assert read["colour"] == pytest.approx((nearest == context.world.labels["colour"][1::2]).mean(), abs=0.01)
 

@@ -23,6 +23,7 @@ ALONE: Mapping[str, tuple[tuple[Phrases, tuple[str, ...]], ...]] = MappingProxyT
         "position": ((SPOTS, ("something {}",)),),
     }
 )
+TOLD = ("shape", "colour", "pattern", "location", "size")  # no model of that world learned positions well
 TOGETHER = "a {size} {pattern} {colour} {shape} {location} {position}"
 _UNSAID = MappingProxyType(dict.fromkeys(FACTORS, "") | {"shape": "thing"})
 
@@ -32,14 +33,20 @@ def scene_texts() -> tuple[str, ...]:
     return tuple(dict.fromkeys(with_articles(text) for texts in (_alone(), _together()) for text in texts))
 
 
-def scene_features() -> dict[str, dict[str, tuple[str, ...]]]:
+def scene_values() -> dict[str, dict[str, tuple[str, ...]]]:
     """The texts for every value of every factor, by factor and value; one that goes without a word has none."""
     return {factor: {value: _said(factor, value) for value in values} for factor, values in FACTORS.items()}
 
 
+def scene_features() -> dict[str, tuple[str, ...]]:
+    """The first text for every value of each factor that CLIP learns to see, as features to score."""
+    every = scene_values()
+    return {factor: tuple(texts[0] for texts in every[factor].values()) for factor in TOLD}
+
+
 def _alone() -> Iterator[str]:
     """Every synonym of every value, in every template of its factor."""
-    for values in scene_features().values():
+    for values in scene_values().values():
         for texts in values.values():
             yield from texts
 
