@@ -19,6 +19,7 @@ from vitdecomp.errors import (
     TraceError,
     VitdecompError,
 )
+from vitdecomp.retrieval import Query, Retriever, Scope
 from vitdecomp.store import Store
 from vitdecomp.tolerance import TOLERANCE
 from vitdecomp.trace.rule import data, frozen, gate, nonlinear, register_opening, register_rule
@@ -38,7 +39,10 @@ __all__ = [
     "LoadedModel",
     "NoRuleError",
     "OutputError",
+    "Query",
     "Representation",
+    "Retriever",
+    "Scope",
     "SpecError",
     "Store",
     "TraceError",
