@@ -354,7 +354,7 @@ def test_pictures_are_taken_apart_by_the_model(tiny_vit, tmp_path):
     assert retriever.search(image=pictures[4], components="*.attn.*", k=1)[0].row == 4
     pictures[5].save(tmp_path / "asked.png")
     assert retriever.search(image=tmp_path / "asked.png", k=1)[0].row == 5
-    assert retriever.search(image=[pictures[4], 5], combine="best", k=2)[1].row == 5
+    assert {hit.row for hit in retriever.search(image=[pictures[4], 5], combine="best", k=2)} == {4, 5}
     with pytest.raises(vd.InputError, match="cannot read image"):
         retriever.search(image=tmp_path / "none.png", k=1)
 

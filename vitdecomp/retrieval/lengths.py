@@ -15,7 +15,7 @@ from torch import Tensor
 from vitdecomp.errors import InputError
 from vitdecomp.files import atomic, make_directory
 from vitdecomp.progress import Progress
-from vitdecomp.retrieval.view import View, blocks
+from vitdecomp.retrieval.view import View, blocks, project
 from vitdecomp.source import Columns
 
 SUFFIX = ".lengths.safetensors"
@@ -57,13 +57,12 @@ class Lengths:
             for i, m in enumerate(view.maps)
         )
         offset = torch.zeros_like(view.constant) if center else view.constant
-        factors = view.maps if bool(offset.any()) else view.factors()
+        thin = not bool(offset.any())
+        factors = view.factors() if thin else view.maps
         values = torch.empty(n, dtype=view.dtype)
         for rows in blocks(n, block):
-            features = offset if factors is view.maps else offset.new_zeros(factors[0].shape[1:])
-            for component, mean, factor in zip(view.components, means, factors, strict=True):
-                features = features + (source.coefficients(component, rows).to(view.dtype) - mean) @ factor
-            values[rows.start : rows.stop] = features.norm(dim=-1)
+            features = project(view, source, rows, means, factors)
+            values[rows.start : rows.stop] = (features if thin else features + offset).norm(dim=1)
             if progress is not None:
                 progress(rows.stop, n)
         _check(values, source, view)
@@ -115,7 +114,7 @@ def _mean(source: Columns, view: View, place: int, block: int) -> Tensor:
     """A component's mean coefficients, summed in float64."""
     total, n = torch.zeros(len(view.maps[place]), dtype=torch.float64), len(source)
     for rows in blocks(n, block):
-        total += source.coefficients(view.components[place], rows).to(view.dtype).sum(0).double()
+        total += source.coefficients(view.components[place], rows).sum(0, dtype=torch.float64)
     return (total / n).to(view.dtype)
 
 

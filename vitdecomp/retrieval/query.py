@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -71,7 +71,7 @@ class Query:
     @property
     def images(self) -> tuple[Reference, ...]:
         """The images, one or many."""
-        several = (self.image,) if isinstance(self.image, KINDS) else tuple(self.image)
+        several: tuple[Any, ...] = (self.image,) if isinstance(self.image, KINDS) else tuple(self.image)
         strange = [type(image).__name__ for image in several if not isinstance(image, KINDS)]
         if strange:
             raise InputError(f"a reference is a row, a file, a PIL image or contributions, not {strange[0]}")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -42,7 +44,7 @@ class Retriever:
         texts: vectors of each feature's texts in the space, `(text, d)`, for `subspace` and to centre texts.
         encode_text: gives texts vectors in the space: a function, or an object with such a method.
         decompose: PIL images to the model's contributions, for references that are not in the source.
-        top: how many components a feature has.
+        top: how many components a feature has, if there are so many; `"auto"` leaves it to the scorer.
         center: take the mean over the source off the features, and the mean of the known texts off texts.
         subspace: `"whole"`, or `"texts"`: compare along those directions only in which a feature's texts differ, and
             not along those of features that are left out.
@@ -67,7 +69,7 @@ class Retriever:
         texts: Mapping[str, Float[Tensor, "_ d"]] | None = None,
         encode_text: EncodeText | TextEncoder | None = None,
         decompose: Decompose | None = None,
-        top: int = 12,
+        top: int | Literal["auto"] = 12,
         center: bool = True,
         subspace: str = "whole",
         paths: Sequence[Path | str] | None = None,
@@ -76,7 +78,7 @@ class Retriever:
     ) -> None:
         if subspace not in SUBSPACES:
             raise SpecError(f"no subspace {subspace!r}{did_you_mean(subspace, SUBSPACES)}")
-        if top < 1 or block < 1:
+        if (top != "auto" and top < 1) or block < 1:
             raise SpecError(f"top = {top} and block = {block} must be positive")
         self.source, self.center, self.block = source, center, block
         self.space = Space(source, aligner)
@@ -86,6 +88,7 @@ class Retriever:
         self._paths = None if paths is None else tuple(map(Path, paths))
         if self._paths is not None and len(self._paths) != len(source):
             raise InputError(f"{len(self._paths)} paths for {len(source)} images")
+        self._sights: dict[Scope, Sight] = {}
         self._kept = Keeper(source, center, _place(source) if cache is None else Path(cache), block)
 
     def search(  # noqa: PLR0913 - one for each way to ask
@@ -169,29 +172,38 @@ class Retriever:
         Raises:
             As `search` does.
         """
-        components = self.chooser.components(scope)
-        view = View.of(self.space, components, self.chooser.directions(scope))
-        text_mean = self.chooser.center(scope) if self.center else None
-        return Sight(
-            self.space,
-            view,
-            self._kept.of(view, progress),
-            components,
-            text_mean=text_mean,
-            encode_text=self.encode_text,
-            decompose=self.decompose,
-        )
+        if scope not in self._sights:
+            components = self.chooser.components(scope)
+            view = View.of(self.space, components, self.chooser.directions(scope))
+            self._sights[scope] = Sight(
+                self.space,
+                view,
+                self._kept.of(view, progress),
+                components,
+                text_mean=self.chooser.center(scope) if self.center else None,
+                encode_text=self.encode_text,
+                decompose=self.decompose,
+            )
+        return self._sights[scope]
 
     def path(self, row: int) -> Path | None:
         """The file of an image, if that is known."""
+        return None if self._files is None else Path(self._files[row])
+
+    @cached_property
+    def _files(self) -> Sequence[Path] | None:
         if self._paths is not None:
-            return self._paths[row]
-        return Path(self.source.paths[row]) if isinstance(self.source, Pathed) else None
+            return self._paths
+        return self.source.paths if isinstance(self.source, Pathed) else None
+
+    @cached_property
+    def _names(self) -> Sequence[str] | None:
+        return self.source.ids if isinstance(self.source, Named) else None
 
     def _hit(self, row: int, score: float) -> Hit:
         path = self.path(row)
-        name = self.source.ids[row] if isinstance(self.source, Named) else str(row if path is None else path)
-        return Hit(row, str(name), path, score)
+        known = (None if self._names is None else self._names[row], path, row)
+        return Hit(row, str(next(name for name in known if name is not None)), path, score)
 
 
 def _several(names: str | Sequence[str]) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -28,8 +28,8 @@ class Ranking(Protocol):
         """The names of the features."""
         ...
 
-    def top(self, feature: str, k: int) -> Sequence[Component]:
-        """The k components that stand for a feature most."""
+    def top(self, feature: str, k: int | Literal["auto"]) -> Sequence[Component]:
+        """The k components that stand for a feature most, or as many as do."""
         ...
 
 
@@ -66,7 +66,7 @@ class Chooser:
     space: Space
     scorer: Ranking | None
     texts: Mapping[str, Float[Tensor, "_ d"]]
-    top: int
+    top: int | Literal["auto"]
     subspace: str
 
     def components(self, scope: Scope) -> tuple[Component, ...]:
@@ -117,7 +117,8 @@ class Chooser:
         known = list(self.scorer.features_)
         if feature not in known:
             raise SpecError(f"no feature {feature!r}{did_you_mean(feature, known)}")
-        found = set(self.scorer.top(feature, min(self.top, len(self.space.source.components))))
+        able = sum(not c.is_constant for c in self.space.components)
+        found = set(self.scorer.top(feature, "auto" if self.top == "auto" else min(self.top, able)))
         unknown = found - set(self.space.components)
         if unknown:
             raise InputError(f"the scorer is of another model: it names {min(unknown)}, which is not here")

@@ -20,7 +20,7 @@ from vitdecomp.images import open_image
 from vitdecomp.retrieval.lengths import Lengths
 from vitdecomp.retrieval.query import Decompose, EncodeText, Query, Reference
 from vitdecomp.retrieval.space import Space
-from vitdecomp.retrieval.view import View
+from vitdecomp.retrieval.view import View, project
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,19 +63,14 @@ class Sight:
 
     def scores(self, pulled: Pulled, rows: range) -> Float[Tensor, "query block"]:
         """Cosines of consecutive images' features with directions; 0 for an image without a feature."""
-        found = pulled.offset[:, None]
-        for component, mean, part in zip(self.view.components, self.lengths.means, pulled.parts, strict=True):
-            found = found + ((self.space.source.coefficients(component, rows).to(mean) - mean) @ part).T
+        found = project(self.view, self.space.source, rows, self.lengths.means, pulled.parts) + pulled.offset
         tiny = torch.finfo(found.dtype).tiny
-        cosines: Tensor = found / self.lengths.values[rows.start : rows.stop].clamp(min=tiny)
-        return cosines
+        return found.T.contiguous() / self.lengths.values[rows.start : rows.stop].clamp(min=tiny)
 
     def features(self, rows: range) -> Float[Tensor, "n m"]:
         """The features of consecutive images, written out, with the mean taken off."""
-        found = self.lengths.offset.expand(len(rows), -1)
-        for component, mean, m in zip(self.view.components, self.lengths.means, self.view.maps, strict=True):
-            found = found + (self.space.source.coefficients(component, rows).to(mean) - mean) @ m
-        return found
+        found = project(self.view, self.space.source, rows, self.lengths.means, self.view.maps)
+        return found + self.lengths.offset
 
     def _units(self, query: Query) -> Float[Tensor, "reference m"]:
         found = [self._reference(image) for image in query.images]

@@ -14,6 +14,8 @@ from vitdecomp.component import Component
 from vitdecomp.retrieval.space import Space
 from vitdecomp.source import Columns
 
+CHUNK = 2**15  # numbers that are converted together; torch begins to divide work among threads only above
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class View:
@@ -83,6 +85,29 @@ class View:
         for tensor in (*self.maps, self.constant):
             digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
+
+
+def project(
+    view: View,
+    source: Columns,
+    rows: range,
+    means: Sequence[Float[Tensor, " _"]],
+    onto: Sequence[Float[Tensor, "_ q"]],
+) -> Float[Tensor, "n q"]:
+    """sum_i (a_i - mean_i) P_i of consecutive images, for a matrix P_i of every component.
+
+    Coefficients are converted a few rows at a time in one place that stays in the processor's cache: what a search
+    takes is mostly the time for new memory, otherwise.
+    """
+    found = torch.zeros(len(rows), onto[0].shape[1], dtype=view.dtype)
+    for component, mean, matrix in zip(view.components, means, onto, strict=True):
+        coefficients = source.coefficients(component, rows)
+        size = max(1, min(CHUNK // max(1, len(mean)), len(rows)))
+        place = torch.empty(size, len(mean), dtype=view.dtype)
+        for some in blocks(len(rows), size):
+            own = place[: len(some)].copy_(coefficients[some.start : some.stop]).sub_(mean)
+            found[some.start : some.stop].addmm_(own, matrix)
+    return found
 
 
 def precision(source: Columns) -> torch.dtype:
