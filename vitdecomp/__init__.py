@@ -20,6 +20,7 @@ from vitdecomp.errors import (
     VitdecompError,
 )
 from vitdecomp.retrieval import Query, Retriever, Scope
+from vitdecomp.score import FeatureScorer
 from vitdecomp.store import Store
 from vitdecomp.tolerance import TOLERANCE
 from vitdecomp.trace.rule import data, frozen, gate, nonlinear, register_opening, register_rule
@@ -33,6 +34,7 @@ __all__ = [
     "Contributions",
     "CoverageError",
     "Decomposer",
+    "FeatureScorer",
     "InexactError",
     "InputError",
     "LoadError",

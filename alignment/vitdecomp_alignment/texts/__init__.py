@@ -3,5 +3,6 @@
 from vitdecomp_alignment.texts.features import FEATURE_WORDS
 from vitdecomp_alignment.texts.pools import general_texts, read_texts
 from vitdecomp_alignment.texts.scene import scene_texts
+from vitdecomp_alignment.texts.scene_features import scene_features
 
-__all__ = ["FEATURE_WORDS", "general_texts", "read_texts", "scene_texts"]
+__all__ = ["FEATURE_WORDS", "general_texts", "read_texts", "scene_features", "scene_texts"]

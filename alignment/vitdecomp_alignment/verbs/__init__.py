@@ -2,5 +2,6 @@
 
 from vitdecomp_alignment.verbs.align import align
 from vitdecomp_alignment.verbs.describe import describe
+from vitdecomp_alignment.verbs.rank import rank
 
-__all__ = ["align", "describe"]
+__all__ = ["align", "describe", "rank"]
