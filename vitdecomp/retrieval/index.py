@@ -18,7 +18,7 @@ from vitdecomp.retrieval.scope import Scope
 from vitdecomp.retrieval.sight import Sight
 from vitdecomp.retrieval.view import blocks
 
-PROBES = 16  # cells of an inverted file that a query looks into
+PROBES = 64  # cells of an inverted file that a query looks into
 
 
 @dataclass(frozen=True, slots=True, eq=False)

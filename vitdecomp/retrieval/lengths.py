@@ -114,7 +114,7 @@ def _mean(source: Columns, view: View, place: int, block: int) -> Tensor:
     """A component's mean coefficients, summed in float64."""
     total, n = torch.zeros(len(view.maps[place]), dtype=torch.float64), len(source)
     for rows in blocks(n, block):
-        total += source.coefficients(view.components[place], rows).sum(0, dtype=torch.float64)
+        total += source.coefficients(view.components[place], rows).sum(0, dtype=view.dtype).double()
     return (total / n).to(view.dtype)
 
 
