@@ -41,7 +41,7 @@ class Space:
         own = len(self.source.components)
         object.__setattr__(self, "components", seen.components)
         object.__setattr__(self, "dimension", seen.dimension)
-        added = {c: seen.values[0, i] for i, c in enumerate(seen.components) if i >= own}
+        added = {c: seen.values[0, i].cpu() for i, c in enumerate(seen.components) if i >= own}
         object.__setattr__(self, "_added", added)
 
     def seen(self, c: Contributions) -> Contributions:
@@ -60,7 +60,7 @@ class Space:
         """
         basis = self.source.basis(component)
         if self.aligner is not None:
-            return self.aligner.restricted(component, basis)
+            return self.aligner.restricted(component, basis).cpu()
         return torch.eye(self.dimension) if basis is None else basis.T
 
     def named(self, patterns: str | Sequence[str]) -> tuple[Component, ...]:
