@@ -1,6 +1,7 @@
 """`vitdecomp search` as its users run it."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -26,7 +27,8 @@ def place(tmp_path_factory):
 
 def run(place, *words, code=0):
     command = [str(Path(sys.executable).with_name("vitdecomp")), "search", *words, "--cache", "cache"]
-    done = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False, timeout=300)
+    wide = {**os.environ, "COLUMNS": "300"}  # no path is broken into lines
+    done = subprocess.run(command, cwd=place, env=wide, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     return done
@@ -56,7 +58,8 @@ def test_a_text_finds_what_it_says_and_writes_a_page(place):
 def test_a_picture_finds_itself_and_writes_a_picture(place):
     words = (*IN_SCENES, "--image", "scenes/007.png", "--without", "colour", "--k", "3", "--out", "sheet.png")
     lines = run(place, *words).stdout.splitlines()
-    assert "scenes/007.png; without colour" in " ".join(lines)
+    assert lines[0].startswith("80 images by ")
+    assert "like scenes/007.png; without colour" in " ".join(lines[:2])
     assert next(line for line in lines if "1.000" in line).rstrip(" │").endswith("007.png")
     with Image.open(place / "sheet.png") as sheet:
         assert sheet.size[0] > 800
