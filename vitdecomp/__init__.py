@@ -19,6 +19,7 @@ from vitdecomp.errors import (
     TraceError,
     VitdecompError,
 )
+from vitdecomp.retrieval import Query, Retriever, Scope
 from vitdecomp.score import FeatureScorer
 from vitdecomp.store import Store
 from vitdecomp.tolerance import TOLERANCE
@@ -40,7 +41,10 @@ __all__ = [
     "LoadedModel",
     "NoRuleError",
     "OutputError",
+    "Query",
     "Representation",
+    "Retriever",
+    "Scope",
     "SpecError",
     "Store",
     "TraceError",

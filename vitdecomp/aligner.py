@@ -7,9 +7,12 @@ from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
+from jaxtyping import Float
 from torch import Tensor
 
+from vitdecomp.component import Component
 from vitdecomp.contributions import Contributions
+from vitdecomp.errors import SpecError
 from vitdecomp.registry import Registry
 from vitdecomp.source import Source
 
@@ -41,6 +44,20 @@ class Aligner(ABC):
             InputError: the components are not those of `fit`.
             SpecError: not fitted yet.
         """
+
+    def restricted(self, component: Component, basis: Float[Tensor, "d r"] | None = None) -> Float[Tensor, "r d_clip"]:
+        """The map W of one component as its own coordinates a see it: B^T W takes them where W takes c = a B^T.
+
+        Retrieval needs it, to pull a query back instead of mapping every image. An aligner that is not linear has none.
+
+        Args:
+            component: one of those of `fit`.
+            basis: orthonormal columns B that span its contributions; `None` gives W itself.
+
+        Raises:
+            SpecError: the aligner is not linear, not fitted yet, or was not fitted to the component.
+        """
+        raise SpecError(f"{type(self).__name__} has no linear map of {component}: its images cannot be searched")
 
 
 ALIGNERS: Registry[str, type[Aligner]] = Registry("aligner")

@@ -61,6 +61,14 @@ class LinearAligner(BaseEstimator, Aligner):  # type: ignore[misc]
             self.origin_.check(c.origin, "the maps are for")
         return maps(c)
 
+    def restricted(self, component: Component, basis: Float[Tensor, "d r"] | None = None) -> Float[Tensor, "r d_clip"]:
+        """The map of one component, or what a subspace sees of it; no other map is built.
+
+        Raises:
+            SpecError: not fitted yet, or not to this component.
+        """
+        return self._fitted().restricted(component, basis)
+
     def score(self, source: Source, target: Tensor, batch_size: int = 256) -> float:
         """The mean cosine between the mapped totals and the other model's vectors, from -1 to 1."""
         maps, n = self._fitted(), len(source)

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from vitdecomp.component import CONSTANT_KIND, Component
 from vitdecomp.contributions import Contributions
-from vitdecomp.errors import InputError
+from vitdecomp.errors import InputError, SpecError
+from vitdecomp.registry import did_you_mean
 
 BIAS = Component("bias.alignment", CONSTANT_KIND)
 
@@ -72,6 +73,24 @@ class LinearMaps:
     def within(self) -> tuple[Float[Tensor, "_ _ d_clip"], ...]:
         """The maps in the components' own coordinates: all that their contributions can see of them."""
         return tuple(s.restrict(self.shared) + c for s, c in zip(self.spans, self.corrections, strict=True))
+
+    def restricted(self, component: Component, basis: Float[Tensor, "d r"] | None = None) -> Float[Tensor, "r d_clip"]:
+        """The map of one component, `(d, d_clip)`, or of the columns of a basis: B^T W.
+
+        Raises:
+            SpecError: no such component.
+        """
+        if component not in self.components:
+            names = [c.name for c in self.components]
+            raise SpecError(f"there is no map of {component}{did_you_mean(component.name, names)}")
+        place = self.components.index(component)
+        start = None if basis is None else basis.to(self.shared)
+        found = self.shared if start is None else start.T @ self.shared
+        for span, correction in zip(self.spans, self.corrections, strict=True):
+            for i in torch.nonzero(span.rows == place)[:, 0].tolist():
+                own = correction[i] if span.basis is None else span.basis[i] @ correction[i]
+                found = found + (own if start is None else start.T @ own)
+        return found
 
     def total(self, values: Float[Tensor, "n component d"]) -> Float[Tensor, "n d_clip"]:
         """The sum of the mapped contributions, without each of them."""

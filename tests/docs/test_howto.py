@@ -62,6 +62,12 @@ def test_the_aligner_of_the_page_keeps_the_contract(run_page):
         ALIGNERS.remove("rotation")
 
 
+def test_the_searches_of_the_page_find_what_they_say(run_page, capsys):
+    module = run_page("search")
+    assert capsys.readouterr().out.count("forest") == 3
+    assert (module.alike[0].row, len(module.many), module.rows.tolist()[0][0]) == (7, 5, 7)
+
+
 def test_a_new_timm_backbone(run_page, capsys):
     module = run_page("timm-backbone")
     assert "coverage: 6 of 6" in capsys.readouterr().out

@@ -3,5 +3,6 @@
 from vitdecomp_alignment.verbs.align import align
 from vitdecomp_alignment.verbs.describe import describe
 from vitdecomp_alignment.verbs.rank import rank
+from vitdecomp_alignment.verbs.search import search
 
-__all__ = ["align", "describe", "rank"]
+__all__ = ["align", "describe", "rank", "search"]

@@ -1,0 +1,111 @@
+"""`vitdecomp search`: find images that are like a text or like other images, in everything or in one feature."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from vitdecomp.files import cache_directory
+from vitdecomp.flags import (
+    BatchSize,
+    Cache,
+    Checkpoint,
+    Device,
+    Dtype,
+    ImageSize,
+    Json,
+    Limit,
+    Model,
+    NumWorkers,
+    Quiet,
+    RandomWeights,
+    Seed,
+    SkipUnreadable,
+)
+from vitdecomp.prepare import Request
+from vitdecomp.retrieval import Query, Scope
+from vitdecomp.retrieval.sheet import Sheet, check_sheet, write_sheet
+from vitdecomp.shards import Loading
+from vitdecomp.terminal import progress_bar, stdout, verb
+from vitdecomp_alignment import searches
+from vitdecomp_alignment.in_clip import Reading
+from vitdecomp_alignment.rankings import count
+from vitdecomp_alignment.verbs.flags import By, Clip, Images, Maps
+
+Names = list[str]
+
+
+@verb
+def search(  # noqa: PLR0913 - one parameter per flag
+    model: Model,
+    *,
+    text: Annotated[Names | None, typer.Option(help="What images should be like; repeatable.")] = None,
+    image: Annotated[list[Path] | None, typer.Option(help="A file that they should be like; repeatable.")] = None,
+    negative: Annotated[str | None, typer.Option(help="A text that they should not be like.")] = None,
+    combine: Annotated[str, typer.Option(help="Several references: mean, or best for the nearest one.")] = "mean",
+    feature: Annotated[str | None, typer.Option(help="What they should share, such as location.")] = None,
+    components: Annotated[Names | None, typer.Option(help="Name or pattern instead; repeatable.")] = None,
+    without: Annotated[Names | None, typer.Option(help="Feature that does not count; repeatable.")] = None,
+    features: Annotated[
+        Names | None,
+        typer.Option(help="Words: NAME=WORD,WORD, FILE.json, or photographs or scenes for a set; repeatable."),
+    ] = None,
+    top: Annotated[str, typer.Option(help="Components of a feature: a number, or auto.")] = "12",
+    subspace: Annotated[str, typer.Option(help="texts: compare where a feature's words differ; or whole.")] = "texts",
+    center: Annotated[bool, typer.Option("--center/--no-center", help="Take off the mean of all images.")] = True,
+    k: Annotated[int, typer.Option("--k", min=1, help="Images to find.")] = 10,
+    out: Annotated[Path | None, typer.Option(help="Write a sheet: FILE.html or FILE.png.")] = None,
+    maps: Maps = None,
+    clip: Clip = None,
+    images: Images = None,
+    by: By = "head",
+    random_weights: RandomWeights = False,
+    checkpoint: Checkpoint = None,
+    device: Device = "auto",
+    dtype: Dtype = None,
+    seed: Seed = 0,
+    image_size: ImageSize = None,
+    batch_size: BatchSize = 32,
+    num_workers: NumWorkers = 0,
+    limit: Limit = None,
+    skip_unreadable: SkipUnreadable = False,
+    cache: Cache = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Find the images that are like a text or like other images, in everything or in one feature."""
+    if out is not None:
+        check_sheet(out)
+    request = Request(model, random_weights, checkpoint, device, dtype, seed, image_size)
+    searching = searches.Searching(
+        Reading(images, maps, clip, by, limit),
+        Query(text=tuple(text or ()), image=tuple(image or ()), negative=negative, combine=combine),
+        Scope(feature, tuple(components or ()), tuple(without or ())),
+        tuple(features or ()),
+        count(top),
+        subspace,
+        center,
+        k,
+    )
+    loading, stage = Loading(batch_size, num_workers, skip_unreadable), partial(progress_bar, quiet=quiet)
+    found = searches.search(request, searching, cache or cache_directory(), loading=loading, stage=stage)
+    if out is not None:
+        write_sheet(Sheet(found.title, found.asked, found.references(), found.hits), out)
+    if as_json:
+        typer.echo(json.dumps(found.to_json(), indent=1))
+    else:
+        stdout().print(_table(found))
+
+
+def _table(found: searches.Searched) -> Table:
+    table = Table(title=f"{found.title}: {found.asked}", title_justify="left")
+    for heading, right in (("score", True), ("row", True), ("image", False)):
+        table.add_column(heading, justify="right" if right else "left", no_wrap=right)
+    for hit in found.hits:
+        table.add_row(f"{hit.score:.3f}", str(hit.row), str(hit.path))
+    return table

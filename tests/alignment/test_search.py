@@ -1,0 +1,94 @@
+"""`vitdecomp search` as its users run it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from vitdecomp.scenes import SceneDataset
+
+pytestmark = pytest.mark.xdist_group("alignment-cli")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Pictures in one folder, their truth, and a cache that all of these commands share."""
+    place = tmp_path_factory.mktemp("search")
+    data = SceneDataset(80, 3, "test")
+    (place / "scenes").mkdir()
+    for i in range(len(data)):
+        Image.fromarray(data.sample(i).image).save(place / "scenes" / f"{i:03}.png")
+    return place
+
+
+def run(place, *words, code=0):
+    command = [str(Path(sys.executable).with_name("vitdecomp")), "search", *words, "--cache", "cache"]
+    wide = {**os.environ, "COLUMNS": "300"}  # no path is broken into lines
+    done = subprocess.run(command, cwd=place, env=wide, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+IN_SCENES = ("scenes:clip", "--images", "scenes", "--features", "scenes")
+
+
+def test_a_text_finds_what_it_says_and_writes_a_page(place):
+    words = (*IN_SCENES, "--text", "something in a forest", "--feature", "location", "--k", "5")
+    told = json.loads(run(place, *words, "--out", "sheet.html", "--json").stdout)
+    assert (told["model"], told["images"], told["feature"], len(told["components"])) == (
+        "scenes:clip",
+        80,
+        "location",
+        12,
+    )
+    truth = SceneDataset(80, 3, "test")
+    found = [truth.scene(int(Path(hit["path"]).stem)).values["location"] for hit in told["hits"]]
+    assert found.count("forest") >= 4
+    page = (place / "sheet.html").read_text()
+    assert page.count("data:image/jpeg;base64,") == 5
+    assert "something in a forest" in page
+    assert "http" not in page
+
+
+def test_a_picture_finds_itself_and_writes_a_picture(place):
+    words = (*IN_SCENES, "--image", "scenes/007.png", "--without", "colour", "--k", "3", "--out", "sheet.png")
+    lines = run(place, *words).stdout.splitlines()
+    assert lines[0].startswith("80 images by ")
+    assert "like scenes/007.png; without colour" in " ".join(lines[:2])
+    assert next(line for line in lines if "1.000" in line).rstrip(" │").endswith("007.png")
+    with Image.open(place / "sheet.png") as sheet:
+        assert sheet.size[0] > 800
+
+
+def test_a_choice_of_components(place):
+    words = ("--image", "scenes/007.png", "--image", "scenes/008.png", "--combine", "best", "--k", "2")
+    told = json.loads(run(place, *IN_SCENES, *words, "--components", "blocks.[45].attn.*", "--json").stdout)
+    assert {name.rsplit(".", 2)[0] for name in told["components"]} == {"blocks.4.attn", "blocks.5.attn"}
+    assert {Path(hit["path"]).name for hit in told["hits"]} == {"007.png", "008.png"}
+
+
+REFUSED = {
+    "feature": (("--text", "sea", "--feature", "locaton"), "no feature 'locaton'; did you mean location?"),
+    "sheet": (("--text", "sea", "--out", "sheet.pdf"), "as .html or .png, not as sheet.pdf"),
+    "image": (("--image", "none.png"), "cannot read image none.png"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_bad_input_is_one_line(place, case):
+    words, message = REFUSED[case]
+    done = run(place, *IN_SCENES, *words, code=2)
+    assert done.stdout == ""
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: ")
+    assert message in last
+
+
+def test_a_model_without_texts_needs_maps(place):
+    done = run(place, "scenes:deit", "--images", "scenes", "--text", "sea", code=2)
+    assert "has no texts of its own: give --maps" in done.stderr

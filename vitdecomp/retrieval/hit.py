@@ -1,0 +1,62 @@
+"""What a search finds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """An image that was found.
+
+    Attributes:
+        row: its place in the source. id: its name there. path: its file, if that is known.
+        score: cosine with what was looked for, -1 .. 1.
+    """
+
+    row: int
+    id: str
+    path: Path | None
+    score: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "row": self.row,
+            "id": self.id,
+            "path": None if self.path is None else str(self.path),
+            "score": self.score,
+        }
+
+
+@runtime_checkable
+class Pathed(Protocol):
+    """A source that knows the files of its images."""
+
+    @property
+    def paths(self) -> Sequence[Path]:
+        """The file of every row."""
+        ...
+
+
+@runtime_checkable
+class Named(Protocol):
+    """A source that knows the names of its images."""
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """The name of every row."""
+        ...
+
+
+@runtime_checkable
+class Placed(Protocol):
+    """A source that lies on disk."""
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies."""
+        ...

@@ -1,0 +1,231 @@
+"""Retriever: the images that are like a text or like other images, in all that they show or in one feature."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from vitdecomp.aligner import Aligner
+from vitdecomp.contributions import Contributions
+from vitdecomp.errors import InputError, OutputError, SpecError
+from vitdecomp.files import check_directory
+from vitdecomp.progress import Progress
+from vitdecomp.registry import did_you_mean
+from vitdecomp.retrieval.hit import Hit, Named, Pathed, Placed
+from vitdecomp.retrieval.lengths import Keeper
+from vitdecomp.retrieval.nearest import Nearest
+from vitdecomp.retrieval.query import Decompose, EncodeText, Query, Reference, TextEncoder
+from vitdecomp.retrieval.scope import SUBSPACES, Chooser, Ranking, Scope
+from vitdecomp.retrieval.sight import Sight
+from vitdecomp.retrieval.space import Space
+from vitdecomp.retrieval.view import View, blocks
+from vitdecomp.source import Columns
+
+BLOCK = 2**15  # images read at a time: 8 MiB of one head's coefficients
+
+
+class Retriever:
+    """Searches images by the contributions of some components, exactly and without writing these out.
+
+    A query is pulled back through each component's map into the component's own coordinates:
+    <q, sum_i W_i^T B_i a_i> = sum_i <B_i^T W_i q, a_i>. See docs/mathematics.md.
+
+    Args:
+        source: contributions, read by columns: in memory or on disk.
+        aligner: a linear one, for cosines in CLIP's space; by default they are taken in the model's own.
+        scorer: knows which components stand for a feature, such as a fitted `FeatureScorer`.
+        texts: vectors of each feature's texts in the space, `(text, d)`, for `subspace` and to centre texts.
+        encode_text: gives texts vectors in the space: a function, or an object with such a method.
+        decompose: PIL images to the model's contributions, for references that are not in the source.
+        top: how many components a feature has, if there are so many; `"auto"` leaves it to the scorer.
+        center: take the mean over the source off the features, and the mean of the known texts off texts.
+        subspace: `"whole"`, or `"texts"`: compare along those directions only in which a feature's texts differ, and
+            not along those of features that are left out.
+        paths: the images' files, if the source does not know them.
+        cache: folder where lengths are kept; by default beside a source on disk, if that can be written to.
+        block: images read at a time.
+
+    Raises:
+        SpecError: a setting that means nothing.
+        InputError: no images, or an aligner of another model.
+
+    References:
+        Retrieval by the components of a feature: Balasubramanian et al., arXiv 2406.01583.
+    """
+
+    def __init__(  # noqa: PLR0913 - one for each setting
+        self,
+        source: Columns,
+        *,
+        aligner: Aligner | None = None,
+        scorer: Ranking | None = None,
+        texts: Mapping[str, Float[Tensor, "_ d"]] | None = None,
+        encode_text: EncodeText | TextEncoder | None = None,
+        decompose: Decompose | None = None,
+        top: int | Literal["auto"] = 12,
+        center: bool = True,
+        subspace: str = "whole",
+        paths: Sequence[Path | str] | None = None,
+        cache: Path | str | None = None,
+        block: int = BLOCK,
+    ) -> None:
+        if subspace not in SUBSPACES:
+            raise SpecError(f"no subspace {subspace!r}{did_you_mean(subspace, SUBSPACES)}")
+        if (top != "auto" and top < 1) or block < 1:
+            raise SpecError(f"top = {top} and block = {block} must be positive")
+        self.source, self.center, self.block = source, center, block
+        self.space = Space(source, aligner)
+        self.chooser = Chooser(self.space, scorer, _checked(texts or {}, self.space.dimension), top, subspace)
+        self.encode_text = encode_text.encode_text if isinstance(encode_text, TextEncoder) else encode_text
+        self.decompose = decompose
+        self._paths = None if paths is None else tuple(map(Path, paths))
+        if self._paths is not None and len(self._paths) != len(source):
+            raise InputError(f"{len(self._paths)} paths for {len(source)} images")
+        self._sights: dict[Scope, Sight] = {}
+        self._kept = Keeper(source, center, _place(source) if cache is None else Path(cache), block)
+
+    def search(  # noqa: PLR0913 - one for each way to ask
+        self,
+        *,
+        text: str | Sequence[str] = (),
+        image: Reference | Sequence[Reference] = (),
+        vector: Float[Tensor, "... d"] | None = None,
+        negative: Query | str | None = None,
+        weight: float = 1.0,
+        combine: str = "mean",
+        feature: str | None = None,
+        components: str | Sequence[str] = (),
+        without: str | Sequence[str] = (),
+        k: int = 10,
+        progress: Progress | None = None,
+    ) -> tuple[Hit, ...]:
+        """The k images that are most like one query, the best first; equals in the order of their rows.
+
+        Args:
+            text: one, or several.
+            image: a row of the source, a file, a PIL image or contributions; or several of them.
+            vector: features of images in the space.
+            negative: what hits should not be like: a text, or a `Query`.
+            weight: of the negative.
+            combine: `mean` or `best`, as for `Query`.
+            feature: what images should share.
+            components: names or patterns, instead of those of the feature.
+            without: features whose components are left out.
+            k: how many images.
+            progress: called while the lengths of a new choice of components are computed.
+
+        Raises:
+            SpecError: no such feature or component, nothing to look for, or no encoder for it.
+            InputError: a vector of another length, NaN, an image that cannot be read, or k images that are not there.
+        """
+        query = Query(text, image, vector, negative, weight, combine)
+        scope = Scope(feature, _several(components), _several(without))
+        return self.search_many([query], scope, k=k, progress=progress)[0]
+
+    def search_many(
+        self, queries: Sequence[Query], scope: Scope | None = None, *, k: int = 10, progress: Progress | None = None
+    ) -> tuple[tuple[Hit, ...], ...]:
+        """The same for several queries, in one pass over the images.
+
+        Raises:
+            As `search` does.
+        """
+        scores, rows = self.nearest(queries, scope, k=k, progress=progress)
+        return tuple(
+            tuple(self._hit(row, score) for row, score in zip(*found, strict=True))
+            for found in zip(rows.tolist(), scores.tolist(), strict=True)
+        )
+
+    def nearest(
+        self, queries: Sequence[Query], scope: Scope | None = None, *, k: int = 10, progress: Progress | None = None
+    ) -> tuple[Float[Tensor, "query k"], Int64[Tensor, "query k"]]:
+        """Scores and rows of the k best images for each query, `(query, k)`.
+
+        Raises:
+            As `search` does.
+        """
+        n = len(self.source)
+        if not 1 <= k <= n:
+            raise InputError(f"k = {k}, but there are {n} images")
+        sight = self.sight(scope or Scope(), progress)
+        asked = [sight.directions(query) for query in queries]
+        best = Nearest(len(asked), k, sight.view.dtype)
+        if asked:
+            ends = np.cumsum([len(one) for one in asked]).tolist()
+            parts = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+            pulled = sight.pulled(torch.cat(asked))
+            for rows in blocks(n, self.block):
+                scores = sight.scores(pulled, rows)
+                best.add(torch.stack([scores[part].amax(0) for part in parts]), rows.start)
+        return best.scores, best.rows
+
+    def sight(self, scope: Scope, progress: Progress | None = None) -> Sight:
+        """What a scope sees of the images, ready for any number of queries.
+
+        Raises:
+            As `search` does.
+        """
+        if scope not in self._sights:
+            components = self.chooser.components(scope)
+            view = View.of(self.space, components, self.chooser.directions(scope))
+            self._sights[scope] = Sight(
+                self.space,
+                view,
+                self._kept.of(view, progress),
+                components,
+                text_mean=self.chooser.center(scope) if self.center else None,
+                encode_text=self.encode_text,
+                decompose=self.decompose,
+            )
+        return self._sights[scope]
+
+    def path(self, row: int) -> Path | None:
+        """The file of an image, if that is known."""
+        return None if self._files is None else Path(self._files[row])
+
+    @cached_property
+    def _files(self) -> Sequence[Path] | None:
+        if self._paths is not None:
+            return self._paths
+        return self.source.paths if isinstance(self.source, Pathed) else None
+
+    @cached_property
+    def _names(self) -> Sequence[str] | None:
+        return self.source.ids if isinstance(self.source, Named) else None
+
+    def _hit(self, row: int, score: float) -> Hit:
+        path = self.path(row)
+        known = (None if self._names is None else self._names[row], path, row)
+        return Hit(row, str(next(name for name in known if name is not None)), path, score)
+
+
+def _several(names: str | Sequence[str]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _checked(texts: Mapping[str, Tensor], d: int) -> Mapping[str, Tensor]:
+    for feature, vectors in texts.items():
+        if vectors.ndim != 2 or vectors.shape[1] != d or not len(vectors):
+            raise InputError(f"texts of {feature!r} must be vectors (text, {d}), not {tuple(vectors.shape)}")
+        if not bool(vectors.isfinite().all()):
+            raise InputError(f"texts of {feature!r} hold NaN or infinity")
+    return texts
+
+
+def _place(source: Columns) -> Path | None:
+    """A folder beside a source on disk, if one can be made there."""
+    if isinstance(source, Contributions) or not isinstance(source, Placed):
+        return None
+    place = source.folder.with_name(f"{source.folder.name}.retrieval")
+    try:
+        check_directory(place)
+    except OutputError:
+        return None
+    return place
