@@ -26,7 +26,7 @@ from sheets import Result, Sheet, number, write
 from torch import Tensor
 from vitdecomp_alignment import ClipSpace, ClosedForm
 from vitdecomp_alignment.texts.grammar import with_articles
-from vitdecomp_alignment.texts.scene_features import scene_features
+from vitdecomp_alignment.texts import scene_features
 
 from vitdecomp import Contributions, Decomposer, FeatureScorer, LoadedModel, Query, Retriever, Scope, VitdecompError
 from vitdecomp.adapter import adapters, load_model
