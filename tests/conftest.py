@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 from helpers import randomised
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-torch.set_num_threads(1)  # one thread for each worker: two would fight for two cores
+# One thread for each worker, and for each command that it runs: more would fight for two cores.
+torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture

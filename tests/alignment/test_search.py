@@ -67,8 +67,11 @@ def test_a_picture_finds_itself_and_writes_a_picture(place):
 
 def test_a_choice_of_components(place):
     words = ("--image", "scenes/007.png", "--image", "scenes/008.png", "--combine", "best", "--k", "2")
-    told = json.loads(run(place, *IN_SCENES, *words, "--components", "blocks.[45].attn.*", "--json").stdout)
-    assert {name.rsplit(".", 2)[0] for name in told["components"]} == {"blocks.4.attn", "blocks.5.attn"}
+    told = json.loads(run(place, *IN_SCENES, *words, "--components", "*.blocks.[45].attn.*", "--json").stdout)
+    assert {name.rsplit(".", 1)[0] for name in told["components"]} == {
+        "visual.trunk.blocks.4.attn.head",
+        "visual.trunk.blocks.5.attn.head",
+    }
     assert {Path(hit["path"]).name for hit in told["hits"]} == {"007.png", "008.png"}
 
 
