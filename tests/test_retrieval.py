@@ -371,12 +371,12 @@ REFUSED = {
     "unknown without": (lambda r: r.search(image=0, without="color"), vd.SpecError, "did you mean colour"),
     "unknown component": (
         lambda r: r.search(image=0, components="b.attn.haed.*"),
-        vd.InputError,
+        vd.SpecError,
         "did you mean b.attn",
     ),
     "one pattern of two": (
         lambda r: r.search(image=0, components=["b.*", "x"]),
-        vd.InputError,
+        vd.SpecError,
         "no component matches 'x'",
     ),
     "nothing left": (lambda r: r.search(image=0, components="b.mlp", without="colour"), vd.InputError, "is left"),

@@ -59,7 +59,7 @@ def test_a_picture_finds_itself_and_writes_a_picture(place):
     words = (*IN_SCENES, "--image", "scenes/007.png", "--without", "colour", "--k", "3", "--out", "sheet.png")
     lines = run(place, *words).stdout.splitlines()
     assert lines[0].startswith("80 images by ")
-    assert "like scenes/007.png; without colour" in " ".join(lines[:2])
+    assert lines[0].endswith("like scenes/007.png; without colour")
     assert next(line for line in lines if "1.000" in line).rstrip(" │").endswith("007.png")
     with Image.open(place / "sheet.png") as sheet:
         assert sheet.size[0] > 800
@@ -68,10 +68,8 @@ def test_a_picture_finds_itself_and_writes_a_picture(place):
 def test_a_choice_of_components(place):
     words = ("--image", "scenes/007.png", "--image", "scenes/008.png", "--combine", "best", "--k", "2")
     told = json.loads(run(place, *IN_SCENES, *words, "--components", "*.blocks.[45].attn.*", "--json").stdout)
-    assert {name.rsplit(".", 1)[0] for name in told["components"]} == {
-        "visual.trunk.blocks.4.attn.head",
-        "visual.trunk.blocks.5.attn.head",
-    }
+    assert {name.split(".")[3] for name in told["components"]} == {"4", "5"}
+    assert len(told["components"]) == 16
     assert {Path(hit["path"]).name for hit in told["hits"]} == {"007.png", "008.png"}
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from vitdecomp.aligner import Aligner
 from vitdecomp.component import Component
 from vitdecomp.contributions import Contributions
-from vitdecomp.errors import InputError
+from vitdecomp.errors import InputError, SpecError
 from vitdecomp.registry import did_you_mean
 from vitdecomp.source import Columns
 
@@ -67,11 +67,12 @@ class Space:
         """The components that match one of some patterns, in their order.
 
         Raises:
-            InputError: a pattern that none matches.
+            SpecError: a pattern that none matches.
         """
         wanted = (patterns,) if isinstance(patterns, str) else tuple(patterns)
         names = [c.name for c in self.components]
         for pattern in wanted or ("",):
             if not any(c.matches(pattern) for c in self.components):
-                raise InputError(f"no component matches {pattern!r}{did_you_mean(pattern, names)}")
+                near = did_you_mean(pattern, names) or f"; names look like {', '.join(names[:3])}"
+                raise SpecError(f"no component matches {pattern!r}{near}")
         return tuple(c for c in self.components if c.matches(wanted))

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from vitdecomp.files import cache_directory
 from vitdecomp.flags import (
@@ -99,13 +100,15 @@ def search(  # noqa: PLR0913 - one parameter per flag
     if as_json:
         typer.echo(json.dumps(found.to_json(), indent=1))
     else:
-        stdout().print(_table(found))
+        console = stdout()
+        console.print(f"{found.title}: {found.asked}", markup=False)
+        console.print(_table(found))
 
 
 def _table(found: searches.Searched) -> Table:
-    table = Table(title=f"{found.title}: {found.asked}", title_justify="left")
+    table = Table()
     for heading, right in (("score", True), ("row", True), ("image", False)):
         table.add_column(heading, justify="right" if right else "left", no_wrap=right)
     for hit in found.hits:
-        table.add_row(f"{hit.score:.3f}", str(hit.row), str(hit.path))
+        table.add_row(f"{hit.score:.3f}", str(hit.row), Text(str(hit.path)))
     return table
