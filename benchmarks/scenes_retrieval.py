@@ -25,8 +25,8 @@ from scenes_truth import contributions
 from sheets import Result, Sheet, number, write
 from torch import Tensor
 from vitdecomp_alignment import ClipSpace, ClosedForm
-from vitdecomp_alignment.texts.grammar import with_articles
 from vitdecomp_alignment.texts import scene_features
+from vitdecomp_alignment.texts.grammar import with_articles
 
 from vitdecomp import Contributions, Decomposer, FeatureScorer, LoadedModel, Query, Retriever, Scope, VitdecompError
 from vitdecomp.adapter import adapters, load_model
