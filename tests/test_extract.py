@@ -7,15 +7,15 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 from timm.models.vision_transformer import VisionTransformer
+from vitdecomp.manifest import Manifest
 
 import vitdecomp as vd
 from vitdecomp import commands
 from vitdecomp.adapter import ADAPTERS
 from vitdecomp.extract import Extraction
-from vitdecomp.manifest import Manifest
+from vitdecomp.loading import Loading
 from vitdecomp.origin import weights_checksum
 from vitdecomp.prepare import Request, prepare
-from vitdecomp.shards import Loading
 
 REQUEST = Request("tiny:vit", random_weights=True, device="cpu", dtype="float64")
 LOADING = Loading(batch_size=2)
