@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float
 
-from vitdecomp.errors import InputError
+from vitdecomp.errors import InexactError, InputError
 
 FORMATS = ("float16", "float32", "float64")
 TOP = 256.0  # what the largest coefficient of the first images is scaled to; float16 ends at 65504
@@ -145,6 +145,7 @@ def fitting(encoding: Encoding, values: Float[np.ndarray, "n d"], precision: str
 
     Raises:
         InputError: contributions that are not finite.
+        InexactError: no encoding that carries on the earlier one keeps the promise.
     """
     _check_finite(values)
     kept = PRECISIONS[precision]
@@ -163,7 +164,11 @@ def _formats(encoding: Encoding) -> list[Encoding]:
 
 
 def _first_that_holds(candidates: list[Encoding], values: Float[np.ndarray, "n d"], precision: Precision) -> Encoding:
-    return next((c for c in candidates if c.holds(c.code(values), precision)), candidates[-1])
+    for candidate in candidates:
+        if candidate.holds(candidate.code(values), precision):
+            return candidate
+    lost = float(candidates[-1].code(values).loss.max())
+    raise InexactError(f"contributions cannot be written to within {precision.promise:.0e}, but to {lost:.0e}")
 
 
 def _check_finite(values: Float[np.ndarray, "n d"]) -> None:
