@@ -124,6 +124,15 @@ def test_images_of_another_folder_are_added(photos):
     assert all(path.is_file() for path in done.store.paths)
 
 
+def test_a_table_may_name_absolute_paths(photos, tmp_path):
+    names = [photos / "1.png", photos / "inner" / "3.png"]
+    (tmp_path / "list.csv").write_text("\n".join(["path", *map(str, names)]) + "\n")
+    for added in (2, 0):
+        done = write(REQUEST, job(tmp_path / "list.csv"), tmp_path / "s.lance", loading=LOADING)
+        assert done.added == added
+        assert list(done.store.paths) == names
+
+
 def test_an_interrupted_run_goes_on_where_it_stopped(photos):
     once = write(REQUEST, job(photos, chunk_size=2), photos.parent / "once.lance", loading=LOADING).store
 

@@ -198,7 +198,8 @@ def _grown(encoding: Encoding, values: Float[np.ndarray, "n d"], precision: Prec
 
 def _unit(values: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
     """Rows of length 1, so that a faint image counts as much as a strong one; zeros stay."""
-    return values / np.linalg.norm(values, axis=1, keepdims=True).clip(TINY)
+    unit: Float[np.ndarray, "n d"] = values / np.linalg.norm(values, axis=1, keepdims=True).clip(TINY)
+    return unit
 
 
 def _directions(rows: Float[np.ndarray, "n d"], tolerance: float) -> Float[np.ndarray, "d r"]:

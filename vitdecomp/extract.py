@@ -272,8 +272,9 @@ class _Run:
                     "use another store"
                 )
         for index in there[:1]:
-            path, root = known[ids[index].id][1], str(self.pictures.root)
-            writer.moved(path.removesuffix(f"/{ids[index].id}"), root)
+            path, end = known[ids[index].id][1], f"/{ids[index].id}"
+            if path.endswith(end):  # not one that a table names by its absolute path
+                writer.moved(path.removesuffix(end), str(self.pictures.root))
 
 
 def _header(ready: Ready, job: Extraction, first: Contributions) -> Header:
