@@ -1,6 +1,5 @@
 """The command as its users run it: what it prints where, and how it refuses."""
 
-import filecmp
 import json
 import os
 import shutil
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import networkx as nx
 import pytest
+import torch
 from PIL import Image
 
 import vitdecomp
@@ -209,13 +209,13 @@ def arguments(out, *more):
         out,
         "--batch-size",
         2,
-        "--shard-size",
+        "--chunk-size",
         1,
         *more,
     )
 
 
-MANY = 240
+MANY = 80
 
 
 def many_photos(source, target):
@@ -236,9 +236,13 @@ def whole(run, tmp_path):
     return tmp_path / "whole", json.loads(done.stdout)
 
 
-def listening():
-    """A shell that starts tests in the background has them ignore the interruption, and what they start too."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+LISTENING = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.argv[0] = "vitdecomp"
+from vitdecomp.cli import main
+main()
+"""  # a shell that starts tests in the background has them ignore the interruption, and what they start too
 
 
 class TestExtract:
@@ -246,43 +250,56 @@ class TestExtract:
     @pytest.mark.parametrize("interruption", [signal.SIGKILL, signal.SIGINT])
     def test_after_an_interruption_the_result_is_the_same(self, place, run, tmp_path, interruption):
         photos = many_photos(place / "photos", tmp_path / "photos")  # so many that the signal comes in time
-        out, last = tmp_path / "parts", f"shard-{MANY - 1:05d}.safetensors"
+        out = tmp_path / "parts.lance"
         process = subprocess.Popen(
-            command(*arguments(out, "--images", photos)),
+            [sys.executable, "-c", LISTENING, *map(str, arguments(out, "--images", photos))],
             cwd=place,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            preexec_fn=listening,  # noqa: PLW1509 - no threads here
         )
-        wait_for(out / "shard-00002.safetensors")
+        wait_for(out / "images.lance" / "_versions", 4)
         process.send_signal(interruption)
-        _, stderr = process.communicate(timeout=120)
+        _, stderr = process.communicate(timeout=240)
         if interruption == signal.SIGINT:
             assert process.returncode == 130
             assert stderr.splitlines()[-1] == "interrupted; run the same command again to resume"
-        assert not (out / last).exists()
-        for folder in (out, tmp_path / "undisturbed"):
+        with pytest.raises(vitdecomp.InputError, match="is not finished"):
+            vitdecomp.Store(out)
+        for folder in (out, tmp_path / "undisturbed.lance"):
             done = run(*arguments(folder, "--images", photos, "--quiet"))
             assert done.returncode == 0
             assert done.stderr == ""
-        assert_same(tmp_path / "undisturbed", out)
+        one, other = vitdecomp.Store(tmp_path / "undisturbed.lance"), vitdecomp.Store(out)
+        assert one.ids == other.ids
+        assert len(one) == MANY
+        assert one.fingerprint() == other.fingerprint()
+        assert torch.equal(one.take(range(MANY)).values, other.take(range(MANY)).values)
 
     def test_the_summary_says_what_was_written_and_nothing_is_overwritten(self, run, whole):
         out, summary = whole
-        assert summary["images"] == summary["shards"] == 8
+        assert summary["images"] == summary["added"] == 8
         assert summary["error"] < 1e-5
         before = files(out)
         assert_refused(run(*arguments(out, "--output", "logits")), "another extraction", "output")
         assert_refused(run(*arguments(out, "--no-resume")), "--no-resume")
         assert files(out) == before
 
-    @pytest.mark.slow
-    def test_other_processes_may_read_the_images(self, place):
-        done = launch(place, *arguments(place / "by_workers", "--num-workers", 1, "--quiet"))
+    def test_threads_may_read_the_images(self, run, whole, tmp_path):
+        done = run(*arguments(tmp_path / "by_threads", "--num-workers", 2, "--quiet"))
         assert done.returncode == 0, done.stderr
         assert done.stderr == ""
-        assert len(list((place / "by_workers").glob("*.safetensors"))) == 8
+        assert vitdecomp.Store(tmp_path / "by_threads").fingerprint() == vitdecomp.Store(whole[0]).fingerprint()
+
+    def test_a_table_of_paths_is_read(self, place, run, tmp_path):
+        (place / "photos.csv").write_text("image,label,time\nphotos/1.png,cat,dawn\nphotos/inner/6.png,dog,\n")
+        done = run("extract", "python:own:tiny", "--images", "photos.csv", "--out", tmp_path / "s.lance", "--quiet")
+        assert done.returncode == 0, done.stderr
+        (place / "photos.csv").unlink()
+        store = vitdecomp.Store(tmp_path / "s.lance")
+        assert store.ids == ("photos/1.png", "photos/inner/6.png")
+        assert store.labels == ("cat", "dog")
+        assert store.groups == ({"time": "dawn"}, {"time": ""})
 
     @pytest.mark.parametrize(
         ("flags", "words"),
@@ -291,6 +308,8 @@ class TestExtract:
             ("--images photos --out own.py", ("own.py is not a directory",)),
             ("--images photos --out photos", ("not empty",)),
             ("--images photos --out new --by heads", ("did you mean head",)),
+            ("--images photos --out new --precision float8", ("no precision 'float8'", "did you mean")),
+            ("--images own.py --out new", ("cannot read image", "own.py")),
             ("--images photos --out new --batch-size 0", ("--batch-size",)),
             ("--images photos", ("--out",)),
         ],
@@ -308,14 +327,9 @@ def files(place: Path):
     return {p: p.stat().st_mtime_ns for p in place.rglob("*") if p.is_file() and p.suffix != ".pyc"}
 
 
-def wait_for(path: Path, seconds=120):
+def wait_for(folder: Path, n: int, seconds=240):
+    """Wait until a folder has so many files."""
     end = time.monotonic() + seconds
-    while not path.exists():
-        assert time.monotonic() < end, f"{path} did not come"
+    while len(list(folder.glob("*"))) < n:
+        assert time.monotonic() < end, f"{folder} did not come"
         time.sleep(0.002)
-
-
-def assert_same(a: Path, b: Path):
-    names = sorted(p.name for p in a.iterdir())
-    assert names == sorted(p.name for p in b.iterdir())
-    assert filecmp.cmpfiles(a, b, names, shallow=False) == (names, [], [])

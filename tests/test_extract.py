@@ -1,21 +1,20 @@
-"""Extraction to shards: what they hold, and what happens when something is wrong."""
-
-import json
+"""Extraction to a store: what it holds, and what happens when something is wrong."""
 
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
 from timm.models.vision_transformer import VisionTransformer
 
 import vitdecomp as vd
 from vitdecomp import commands
 from vitdecomp.adapter import ADAPTERS
 from vitdecomp.extract import Extraction
-from vitdecomp.manifest import Manifest
+from vitdecomp.extract import extract as write
+from vitdecomp.loading import Loading
+from vitdecomp.lock import LOCK
 from vitdecomp.origin import weights_checksum
 from vitdecomp.prepare import Request, prepare
-from vitdecomp.shards import Loading
+from vitdecomp.writer import StoreWriter
 
 REQUEST = Request("tiny:vit", random_weights=True, device="cpu", dtype="float64")
 LOADING = Loading(batch_size=2)
@@ -48,70 +47,108 @@ def photos(tmp_path):
 
 
 def job(photos, **changes):
-    return Extraction(**{"images": photos, "shard_size": 3, **changes})
+    return Extraction(**{"images": photos, "chunk_size": 3, "precision": "float64", **changes})
 
 
 def extract(request, job, loading, progress=None):
-    return commands.extract(request, job, job.images.parent / "parts", loading=loading, progress=progress)
+    return commands.extract(request, job, str(place(job.images)), loading=loading, progress=progress)
 
 
-def shards(out):
-    return [load_file(path) for path in sorted(out.glob("*.safetensors"))]
+def place(photos):
+    return photos.parent / "parts.lance"
+
+
+def stored(photos):
+    return vd.Store(place(photos))
+
+
+def files(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != LOCK}
 
 
 @pytest.mark.parametrize("by", ["head", "block", "head,token"])
-def test_shards_hold_what_the_decomposer_gives(photos, by):
+def test_a_store_holds_what_the_decomposer_gives(photos, by):
     extract(REQUEST, job(photos, by=by), LOADING)
-    manifest = Manifest.read(photos.parent / "parts")
-    parts = shards(photos.parent / "parts")
-    assert [len(part["rows"]) for part in parts] == [3, 2]
-    assert torch.cat([part["rows"] for part in parts]).tolist() == list(range(5))
+    store = stored(photos)
+    assert store.ids == ("0.png", "1.png", "2.png", "inner/3.png", "inner/4.png")
     ready = prepare(REQUEST)
-    batch = ready.batch([Image.open(photos / name) for name in manifest.images])
+    batch = ready.batch([Image.open(photos / name) for name in store.ids])
     cut = tuple(by.split(",")) if "," in by else by
     c = vd.Decomposer(ready.loaded, by=cut).fit(batch[:1]).transform(batch)
-    assert manifest.components == c.components
-    assert torch.allclose(torch.cat([part["values"] for part in parts]), c.values, rtol=1e-10, atol=1e-12)
-    assert torch.cat([part["error"] for part in parts]).shape == (5,)
+    found = store.take(range(5))
+    assert found.components == c.components
+    assert torch.allclose(found.values, c.values, rtol=1e-10, atol=1e-12)
+    assert found.error.shape == (5,)
 
 
-def test_the_manifest_tells_all(photos):
+def test_the_header_tells_all(photos):
     summary = extract(REQUEST, job(photos), LOADING)
-    written = json.loads((photos.parent / "parts" / "manifest.json").read_text())
-    assert written["model"] == "tiny:vit"
-    assert written["weights"] == weights_checksum(prepare(REQUEST).loaded.module)
-    assert written["preprocessing"] == "PlainPreprocess(size=(3, 16, 16))"
-    assert written["images"] == ["0.png", "1.png", "2.png", "inner/3.png", "inner/4.png"]
-    assert written["components"][0]["kind"] == "attn"
-    assert [shard["file"] for shard in written["done"]] == [
-        "shard-00000.safetensors",
-        "shard-00001.safetensors",
-    ]
-    assert summary["images"] == 5
-    assert Manifest.read(photos.parent / "parts").complete
-
-
-def test_a_damaged_shard_is_made_again(photos):
-    out = photos.parent / "parts"
-    extract(REQUEST, job(photos), LOADING)
-    whole = {path.name: path.read_bytes() for path in out.iterdir()}
-    (out / "shard-00001.safetensors").write_bytes(b"damaged")
-    (out / "shard-00000.safetensors.partial").write_bytes(b"left by a killed run")
-    seen = []
-    extract(REQUEST, job(photos), LOADING, lambda done, total: seen.append((done, total)))
-    assert {path.name: path.read_bytes() for path in out.iterdir()} == whole
-    assert seen == [(5, 5)]
+    header = stored(photos).header
+    assert header.model == "tiny:vit"
+    assert header.weights == weights_checksum(prepare(REQUEST).loaded.module)
+    assert header.preprocessing == "PlainPreprocess(size=(3, 16, 16))"
+    assert (header.by, header.output, header.dtype, header.precision) == ("head", "embedding", "float64", "float64")
+    assert header.components[0].kind == "attn"
+    assert (summary["images"], summary["added"], summary["skipped"]) == (5, 5, [])
+    assert summary["loss"] <= 1e-12
 
 
 def test_nothing_is_done_twice(photos):
     extract(REQUEST, job(photos), LOADING)
-    seen = []
-    extract(REQUEST, job(photos), LOADING, lambda done, total: seen.append(done))
+    before, seen = files(place(photos)), []
+    summary = extract(REQUEST, job(photos), LOADING, lambda done, total: seen.append(done))
     assert seen == []
+    assert (summary["images"], summary["added"]) == (5, 0)
+    assert files(place(photos)) == before
 
 
-def test_limit_takes_the_first_images(photos):
-    assert extract(REQUEST, job(photos, limit=2), LOADING)["images"] == 2
+def test_limit_takes_the_first_images_and_the_rest_can_be_added(photos):
+    assert extract(REQUEST, job(photos, limit=3), LOADING)["images"] == 3
+    summary = extract(REQUEST, job(photos), LOADING)
+    assert (summary["images"], summary["added"]) == (5, 2)
+    later = stored(photos)
+    done = write(REQUEST, job(photos), photos.parent / "once.lance", loading=LOADING)
+    assert done.store.ids == later.ids
+    assert done.store.fingerprint() == later.fingerprint()
+    assert torch.equal(done.store.take(range(5)).values, later.take(range(5)).values)
+
+
+def test_images_of_another_folder_are_added(photos):
+    extract(REQUEST, job(photos), LOADING)
+    other = photos.parent / "more"
+    other.mkdir()
+    Image.radial_gradient("L").convert("RGB").save(other / "new.png")
+    done = write(REQUEST, job(other), place(photos), loading=LOADING)
+    assert done.added == 1
+    assert done.store.ids[-1] == "new.png"
+    assert all(path.is_file() for path in done.store.paths)
+
+
+def test_a_table_may_name_absolute_paths(photos, tmp_path):
+    names = [photos / "1.png", photos / "inner" / "3.png"]
+    (tmp_path / "list.csv").write_text("\n".join(["path", *map(str, names)]) + "\n")
+    for added in (2, 0):
+        done = write(REQUEST, job(tmp_path / "list.csv"), tmp_path / "s.lance", loading=LOADING)
+        assert done.added == added
+        assert list(done.store.paths) == names
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(photos):
+    once = write(REQUEST, job(photos, chunk_size=2), photos.parent / "once.lance", loading=LOADING).store
+
+    def interrupt(done, total):
+        if done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        extract(REQUEST, job(photos, chunk_size=2), LOADING, interrupt)
+    with pytest.raises(vd.InputError, match="is not finished"):
+        stored(photos)
+    seen = []
+    extract(REQUEST, job(photos, chunk_size=2), LOADING, lambda done, total: seen.append((done, total)))
+    assert seen == [(5, 5)]
+    assert stored(photos).fingerprint() == once.fingerprint()
+    assert torch.equal(stored(photos).take(range(5)).values, once.take(range(5)).values)
 
 
 @pytest.mark.parametrize(
@@ -121,15 +158,13 @@ def test_limit_takes_the_first_images(photos):
         ({"request": {"seed": 1}}, "weights"),
         ({"request": {"dtype": "float32"}}, "dtype"),
         ({"job": {"by": "block"}}, "by"),
-        ({"job": {"limit": 4}}, "images"),
-        ({"job": {"shard_size": 2}}, "shard_size"),
+        ({"job": {"precision": "float16"}}, "precision"),
     ],
     ids=str,
 )
 def test_another_extraction_is_refused(photos, change, word):
-    out = photos.parent / "parts"
     extract(REQUEST, job(photos), LOADING)
-    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    before = files(place(photos))
     request = Request(
         **{
             **{"model": "tiny:vit", "random_weights": True, "device": "cpu", "dtype": "float64"},
@@ -138,25 +173,29 @@ def test_another_extraction_is_refused(photos, change, word):
     )
     with pytest.raises(vd.OutputError, match=f"another extraction.*{word}"):
         extract(request, job(photos, **change.get("job", {})), LOADING)
-    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert files(place(photos)) == before
 
 
-def test_an_unreadable_image_is_named_and_its_shard_not_written(photos):
+def test_an_unreadable_image_is_named_and_what_is_written_with_it_is_not(photos):
     (photos / "inner" / "4.png").write_bytes(b"broken")
     with pytest.raises(vd.InputError, match=r"cannot read image .*4\.png.*--skip-unreadable"):
         extract(REQUEST, job(photos), LOADING)
-    assert [path.name for path in (photos.parent / "parts").glob("*.safetensors")] == ["shard-00000.safetensors"]
+    assert list(StoreWriter(str(place(photos))).known()) == ["0.png", "1.png", "2.png"]
 
 
-def test_unreadable_images_can_be_left_out(photos):
+def test_unreadable_images_can_be_left_out_and_are_tried_again(photos):
+    good = (photos / "0.png").read_bytes()
     for name in ("0.png", "inner/3.png", "inner/4.png"):
-        (photos / name).write_bytes(b"broken")
-    summary = extract(REQUEST, job(photos), Loading(batch_size=2, skip_unreadable=True))
+        (photos / name).write_bytes(good[: len(good) // 2] if name == "0.png" else b"broken")
+    skip = Loading(batch_size=2, skip_unreadable=True)
+    summary = extract(REQUEST, job(photos), skip)
     assert summary["skipped"] == ["0.png", "inner/3.png", "inner/4.png"]
     assert summary["images"] == 2
-    parts = shards(photos.parent / "parts")
-    assert [part["rows"].tolist() for part in parts] == [[1, 2], []]
-    assert parts[1]["values"].shape == (0, *parts[0]["values"].shape[1:])
+    assert stored(photos).ids == ("1.png", "2.png")
+    (photos / "0.png").write_bytes(good)
+    again = extract(REQUEST, job(photos), skip)
+    assert (again["skipped"], again["added"]) == (["inner/3.png", "inner/4.png"], 1)
+    assert stored(photos).ids == ("1.png", "2.png", "0.png")
 
 
 def test_if_no_image_can_be_read_nothing_is_written(photos):
@@ -164,17 +203,7 @@ def test_if_no_image_can_be_read_nothing_is_written(photos):
         path.write_bytes(b"broken")
     with pytest.raises(vd.InputError, match="none of 5 images"):
         extract(REQUEST, job(photos), Loading(skip_unreadable=True))
-    assert not (photos.parent / "parts").exists()
-
-
-@pytest.mark.parametrize("content", ["{}", "no json", '{"schema": 99}', "[]"])
-def test_a_foreign_manifest_is_not_overwritten(photos, content):
-    out = photos.parent / "parts"
-    out.mkdir()
-    (out / "manifest.json").write_text(content)
-    with pytest.raises(vd.OutputError, match="is not a manifest"):
-        extract(REQUEST, job(photos), LOADING)
-    assert (out / "manifest.json").read_text() == content
+    assert not place(photos).exists()
 
 
 def test_the_checksum_sees_every_bit_and_name():
@@ -202,15 +231,15 @@ def test_a_picture_that_changed_without_changing_its_size_is_another_one(photos)
     picture.write_bytes(picture.read_bytes()[: len(data)].ljust(len(data), b"\0"))
     assert len(data) == picture.stat().st_size
     assert data != picture.read_bytes()
-    with pytest.raises(vd.OutputError, match=r"another extraction.*digests"):
+    with pytest.raises(vd.OutputError, match=r"another picture as 0\.png"):
         extract(REQUEST, job(photos), LOADING)
 
 
 def test_whole_representations_are_those_of_the_model(photos):
     extract(REQUEST, job(photos, by="representation"), LOADING)
-    parts = shards(photos.parent / "parts")
+    found = stored(photos).take(range(5)).values
     ready = prepare(REQUEST)
     x = ready.batch([Image.open(path) for path in sorted(photos.rglob("*.png"))])
     with torch.no_grad():
         expected = ready.loaded.representation()(x)
-    assert torch.allclose(torch.cat([part["values"] for part in parts])[:, 0], expected, atol=1e-12)
+    assert torch.allclose(found[:, 0], expected, atol=1e-12)

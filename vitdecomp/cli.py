@@ -31,8 +31,8 @@ from vitdecomp.flags import (
     SkipUnreadable,
     Through,
 )
+from vitdecomp.loading import Loading
 from vitdecomp.prepare import Request
-from vitdecomp.shards import Loading
 from vitdecomp.show import show_demo, show_extraction, show_report, stages
 from vitdecomp.terminal import app, progress_bar, status, stderr, stdout, verb
 
@@ -98,8 +98,8 @@ def inspect(  # noqa: PLR0913 - one parameter per flag
 def extract(  # noqa: PLR0913 - one parameter per flag
     model: Model,
     *,
-    images: Annotated[Path, typer.Option(help="Folder of images, searched with the folders in it.")],
-    out: Annotated[Path, typer.Option(help="Folder for the result.")],
+    images: Annotated[Path, typer.Option(help="Folder, CSV with paths, webdataset, or Hugging Face data set on disk.")],
+    out: Annotated[str, typer.Option(help="Store, such as store.lance or s3://bucket/store.lance.")],
     by: Annotated[
         str, typer.Option(help="head, module, block, token, 'head,token', neuron or representation.")
     ] = "head",
@@ -112,7 +112,8 @@ def extract(  # noqa: PLR0913 - one parameter per flag
     seed: Seed = 0,
     image_size: ImageSize = None,
     batch_size: BatchSize = 32,
-    shard_size: Annotated[int, typer.Option(min=1, help="Images in one file.")] = 128,
+    chunk_size: Annotated[int, typer.Option(min=1, help="Images that are written together.")] = 256,
+    precision: Annotated[str, typer.Option(help="float16, float32 or float64, of what is written.")] = "float16",
     num_workers: NumWorkers = 0,
     limit: Limit = None,
     skip_unreadable: SkipUnreadable = False,
@@ -120,8 +121,8 @@ def extract(  # noqa: PLR0913 - one parameter per flag
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write the contributions of a folder of images; run it again to go on after an interruption."""
-    job = Extraction(images, by, output, tuple(through) if through else None, shard_size, limit)
+    """Write the contributions of images to a store; run it again to go on, or to add more images."""
+    job = Extraction(images, by, output, tuple(through) if through else None, chunk_size, limit, precision)
     request = Request(model, random_weights, checkpoint, device, dtype, seed, image_size)
     loading = Loading(batch_size, num_workers, skip_unreadable)
     with progress_bar("extracting", quiet) as progress:

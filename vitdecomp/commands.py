@@ -13,12 +13,12 @@ from vitdecomp.errors import SpecError
 from vitdecomp.extract import Extraction, fitted
 from vitdecomp.extract import extract as write_contributions
 from vitdecomp.graph_file import check_graph_file, write_graph
+from vitdecomp.loading import Loading
 from vitdecomp.prepare import Request, prepare
 from vitdecomp.progress import Progress
 from vitdecomp.registry import did_you_mean
 from vitdecomp.report import Report
 from vitdecomp.scenes import SceneDataset
-from vitdecomp.shards import Loading
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -66,32 +66,36 @@ def inspect(
 def extract(
     request: Request,
     job: Extraction,
-    out: Path,
+    out: Path | str,
     *,
     resume: bool = True,
     loading: Loading | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Write the contributions of a folder of images, or what is missing of them.
+    """Write the contributions of a data set of pictures, or of those that are not there yet.
 
     Returns:
         A summary in plain values.
 
     Raises:
-        OutputError: the output folder cannot be written, or holds something else.
+        OutputError: the place cannot be written, or holds something else.
         InputError: no images, or one that cannot be read.
     """
-    manifest = write_contributions(request, job, out, resume=resume, loading=loading, progress=progress)
+    done = write_contributions(request, job, out, resume=resume, loading=loading, progress=progress)
+    store = done.store
     return {
         "out": str(out),
-        "model": manifest.model,
-        "images": sum(shard.rows for shard in manifest.done),
-        "skipped": [manifest.images[row] for shard in manifest.done for row in shard.skipped],
-        "components": len(manifest.components),
-        "dimension": manifest.dimension,
-        "dtype": manifest.dtype,
-        "shards": len(manifest.done),
-        "error": max(shard.error for shard in manifest.done),
+        "model": store.origin.model,
+        "images": len(store),
+        "added": done.added,
+        "skipped": list(done.skipped),
+        "components": len(store.components),
+        "dimension": store.dimension,
+        "dtype": store.header.dtype,
+        "precision": store.header.precision,
+        "bytes_per_image": store.bytes_per_image,
+        "error": float(store.error().max()),
+        "loss": max(store.losses().values()),
     }
 
 

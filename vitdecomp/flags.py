@@ -23,6 +23,8 @@ Limit = Annotated[int | None, typer.Option(min=1, help="Take no more images than
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Images that are computed together.")]
-NumWorkers = Annotated[int, typer.Option(min=0, help="Processes that read images.")]
-SkipUnreadable = Annotated[bool, typer.Option("--skip-unreadable", help="Leave out broken images.")]
+NumWorkers = Annotated[int, typer.Option(min=0, help="Threads that read images.")]
+SkipUnreadable = Annotated[
+    bool, typer.Option("--skip-unreadable/--strict", help="Leave out broken images and list them, or stop there.")
+]
 Cache = Annotated[Path | None, typer.Option(help="Folder for what can be computed again.")]

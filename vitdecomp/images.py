@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from jaxtyping import Float
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from vitdecomp.adapter import LoadedModel
@@ -44,10 +45,24 @@ def open_image(path: Path) -> Image.Image:
         InputError: the file is not a readable image; the message names it.
     """
     try:
-        with Image.open(path) as image:
+        return decode(path.read_bytes(), str(path))
+    except OSError as error:
+        raise InputError(f"cannot read image {path}: {error.strerror or error}") from error
+
+
+def decode(data: bytes, name: str) -> Image.Image:
+    """A photograph in RGB, of the content of its file.
+
+    Raises:
+        InputError: it is not a readable image; the message names it.
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as image:
             return image.convert("RGB")
+    except UnidentifiedImageError:
+        raise InputError(f"cannot read image {name}: the file is {'empty' if not data else 'no image'}") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"cannot read image {path}: {str(error).splitlines()[0]}") from error
+        raise InputError(f"cannot read image {name}: {str(error).splitlines()[0]}") from error
 
 
 def sample_photographs() -> list[Image.Image]:

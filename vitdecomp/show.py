@@ -169,12 +169,13 @@ def show_extraction(console: Console, summary: Mapping[str, Any]) -> None:
     table.add_column(style=DIM)
     table.add_column()
     table.add_row("written to", str(summary["out"]))
-    table.add_row("images", str(summary["images"]))
+    table.add_row("images", f"{summary['images']}, {summary['added']} of them new")
     if summary["skipped"]:
         table.add_row("skipped", ", ".join(summary["skipped"]))
     table.add_row("components", f"{summary['components']}, {summary['dimension']} dimensions, {summary['dtype']}")
-    table.add_row("shards", str(summary["shards"]))
+    table.add_row("written as", f"{summary['precision']}, {summary['bytes_per_image']:,} bytes an image")
     table.add_row("largest error", f"{summary['error']:.1e} of the representation")
+    table.add_row("largest loss", f"{summary['loss']:.1e} of a contribution, by writing it")
     console.print(table)
 
 

@@ -1,68 +1,167 @@
-"""Contributions on disk, read a few images at a time; `vitdecomp extract` writes them."""
+"""Contributions on disk, read a few images or a few components at a time; `vitdecomp extract` writes them."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
-from safetensors import SafetensorError, safe_open
+from jaxtyping import Float
+from torch import Tensor
 
+from vitdecomp.bases import Bases
+from vitdecomp.columns import BASES, HEADER, IMAGES, VECTORS, generations, lists, numbers, vectors_column, vectors_field
 from vitdecomp.component import Component
 from vitdecomp.contributions import Contributions
-from vitdecomp.errors import InputError
-from vitdecomp.manifest import Manifest, Shard
+from vitdecomp.errors import InputError, OutputError, SpecError
+from vitdecomp.header import SCHEMA, Header
+from vitdecomp.lock import locked
+from vitdecomp.origin import Origin
+from vitdecomp.registry import did_you_mean
+from vitdecomp.tables import Table
+
+AT_ONCE = 16384  # rows whose losses are looked at together
+KEPT = 2**29  # bytes of columns that are kept in memory when single rows are asked for
 
 
 class Store:
-    """The contributions of a folder of images, in the order of the images.
+    """The contributions of images, in the order in which they were written; a source that is read by columns too.
 
-    Nothing but the rows that are asked for is read into memory.
+    Nothing but the rows and columns that are asked for is read, except that a store of less than half a gigabyte
+    is kept in memory from the first time that scattered rows are asked for.
 
     Args:
-        folder: what `vitdecomp extract` wrote.
+        place: what `vitdecomp extract` wrote: a folder, or a URI such as `s3://bucket/store.lance`.
+        options: of the object store, as Lance takes them (`storage_options`).
 
     Raises:
-        InputError: there is no extraction, or an unfinished or damaged one.
+        InputError: there is no store, or an unfinished or damaged one.
     """
 
-    def __init__(self, folder: Path | str) -> None:
-        self.folder = Path(folder)
-        manifest = Manifest.read(self.folder) if self.folder.is_dir() else None
-        if manifest is None:
-            raise InputError(f"there are no contributions in {self.folder}: make them with `vitdecomp extract`")
-        if not manifest.complete:
-            raise InputError(f"the extraction in {self.folder} is not finished: run the same command again")
-        self.manifest = manifest
-        self._files = [_open(self.folder, shard) for shard in manifest.done]
-        self._starts = np.cumsum([0, *(shard.rows for shard in manifest.done)])
-        self.rows = tuple(int(row) for file in self._files for row in file.get_tensor("rows"))
+    def __init__(self, place: Path | str, options: Mapping[str, str] | None = None) -> None:
+        self.uri = str(place).rstrip("/")
+        self._images = Table(f"{self.uri}/{IMAGES}", options)
+        self._table = Table(f"{self.uri}/{BASES}", options)
+        if not self._images.open():
+            raise InputError(f"there are no contributions in {self.uri}: make them with `vitdecomp extract`")
+        self.header = _header(self._images, self.uri)
+        if self._images.config.get("complete") != "true":
+            raise InputError(f"the extraction in {self.uri} is not finished: run the same command again")
+        damage = self._images.damage() or (self._table.damage() if self._table.open() else f"{BASES} is missing")
+        if damage:
+            raise InputError(f"{self.uri} is damaged ({damage}): delete it and run the same `vitdecomp extract` again")
+        self._bases = Bases(self._table, self.header, self._images.schema.names)
+        self._places = {component: i for i, component in enumerate(self.components)}
+        self._dtype: torch.dtype = getattr(torch, self.header.dtype)
+        self._kept: list[Float[np.ndarray, "n r"]] | None = None
 
     @property
     def components(self) -> tuple[Component, ...]:
         """The component axis."""
-        return self.manifest.components
+        return self.header.components
 
     @property
     def dimension(self) -> int:
         """Length of a contribution."""
-        return self.manifest.dimension
+        return self.header.dimension
 
     @property
-    def paths(self) -> tuple[Path, ...]:
-        """The images, one for each row."""
-        return tuple(Path(self.manifest.root, self.manifest.images[row]) for row in self.rows)
+    def origin(self) -> Origin:
+        """Which model's vectors these are parts of."""
+        return self.header.origin
 
-    def fingerprint(self) -> str:
-        """A checksum of the files."""
-        return hashlib.sha256(" ".join(shard.sha256 for shard in self.manifest.done).encode()).hexdigest()
+    @cached_property
+    def ids(self) -> tuple[str, ...]:
+        """Names of the images, unique in the store."""
+        return tuple(self._column("id"))
+
+    @cached_property
+    def paths(self) -> tuple[Path, ...]:
+        """The images' files, where they were last seen."""
+        roots: dict[str, str] = json.loads(self._images.config.get("roots", "{}"))
+        return tuple(Path(_moved(path, id_, roots)) for path, id_ in zip(self._column("path"), self.ids, strict=True))
+
+    @cached_property
+    def labels(self) -> tuple[str | None, ...]:
+        """Classes of the images, where they are known."""
+        return tuple(self._column("label"))
+
+    @cached_property
+    def groups(self) -> tuple[dict[str, str], ...]:
+        """What else their data set says of the images."""
+        return tuple(json.loads(text) if text else {} for text in self._column("groups"))
+
+    @property
+    def vectors_of(self) -> tuple[str, ...]:
+        """Names of the other models whose vectors of the images are kept."""
+        return tuple(self._vectors())
 
     def __len__(self) -> int:
         """Number of images."""
-        return len(self.rows)
+        return len(self._images)
+
+    def fingerprint(self) -> str:
+        """A checksum of the images' files and of the contributions that were computed, and how they are kept."""
+        digest = hashlib.sha256(repr((self.components, self.header.dtype, self.header.precision)).encode())
+        for batch in self._images.batches(["digest", "checksum"]):
+            digest.update(" ".join(f"{a} {b}" for a, b in zip(*batch.to_pydict().values(), strict=True)).encode())
+        return digest.hexdigest()
+
+    def error(self, rows: range | None = None) -> Float[Tensor, " n"]:
+        """Relative error of the sum of each image's contributions when they were computed."""
+        return torch.from_numpy(self._images.rows(["error"], rows)["error"].to_numpy().copy())
+
+    def loss(self, rows: range | None = None) -> Float[Tensor, "n component"]:
+        """|read - contribution| / |contribution|, as measured when they were written."""
+        table = self._images.rows(["loss"], rows)
+        return torch.from_numpy(numbers(table["loss"], len(self.components)).copy())
+
+    def losses(self) -> dict[Component, float]:
+        """The largest loss of each component."""
+        worst = torch.zeros(len(self.components))
+        for start in range(0, len(self), AT_ONCE):
+            worst = torch.maximum(worst, self.loss(range(start, min(start + AT_ONCE, len(self)))).amax(0))
+        return dict(zip(self.components, worst.tolist(), strict=True))
+
+    @property
+    def bytes_per_image(self) -> int:
+        """What the columns of the components take for an image."""
+        return self._bases.bytes_per_row()
+
+    def embedding(self, rows: range | None = None) -> Float[Tensor, "n d"]:
+        """The representations themselves."""
+        table = self._images.rows(["embedding"], rows)
+        return torch.from_numpy(numbers(table["embedding"], self.dimension).copy())
+
+    def basis(self, component: Component) -> Float[Tensor, "d r"] | None:
+        """Orthonormal columns that span a component's contributions; `None` where the coefficients are these.
+
+        Raises:
+            SpecError: there is no such component.
+        """
+        basis = self._bases[self._place(component)].basis
+        return None if basis is None else torch.from_numpy(basis).clone()
+
+    def coefficients(self, component: Component, rows: range) -> Float[Tensor, "n r"]:
+        """A component's coefficients for consecutive images; nothing else is read.
+
+        Raises:
+            SpecError: there is no such component.
+            InputError: there are not so many images.
+        """
+        self._check(rows)
+        index = self._place(component)
+        encoding, column = self._bases[index], self._bases.column(index)
+        if column is None:
+            return torch.from_numpy(encoding.coefficients(encoding.held(len(rows))))
+        stored = numbers(self._images.rows([column], rows)[column], encoding.width)
+        return torch.from_numpy(encoding.coefficients(stored))
 
     def take(self, rows: Sequence[int]) -> Contributions:
         """The contributions of some images, in the order asked for.
@@ -70,31 +169,118 @@ class Store:
         Raises:
             InputError: there are not so many images.
         """
-        if len(rows) and not 0 <= min(rows) <= max(rows) < len(self):
-            raise InputError(f"rows {min(rows)} to {max(rows)} asked for, of {len(self)} in {self.folder}")
-        shape = (len(rows), len(self.components), self.dimension)
-        values = torch.empty(shape, dtype=getattr(torch, self.manifest.dtype))
-        error = torch.empty(len(rows), dtype=torch.float64)
-        for place, row in enumerate(rows):
-            shard = int(np.searchsorted(self._starts, row, side="right")) - 1
-            at = row - int(self._starts[shard])
-            values[place], error[place] = (self._files[shard].get_slice(key)[at] for key in ("values", "error"))
-        return Contributions(values, self.components, error, origin=self.manifest.origin)
+        self._check(rows)
+        n, wide = len(rows), torch.promote_types(self._dtype, torch.float32)
+        values = torch.empty((n, len(self.components), self.dimension), dtype=self._dtype)
+        for index, stored in enumerate(self._stored(rows)):
+            encoding = self._bases[index]
+            found = torch.from_numpy(encoding.coefficients(stored)).to(wide)
+            basis = None if encoding.basis is None else torch.from_numpy(encoding.basis).to(wide)
+            values[:, index] = found if basis is None else found @ basis.T
+        return Contributions(values, self.components, self._errors[list(rows)], origin=self.origin)
 
     def batches(self, size: int) -> Iterator[Contributions]:
         """All contributions in order, some images at a time."""
         for start in range(0, len(self), size):
             yield self.take(range(start, min(start + size, len(self))))
 
+    def vectors(self, name: str) -> tuple[Float[Tensor, "n d_clip"], Origin | None]:
+        """Another model's vectors of all images, and where they come from.
 
-def _open(folder: Path, shard: Shard) -> Any:
-    """An open file with the tensors that it should hold."""
-    path = folder / shard.file
+        Raises:
+            SpecError: there are none of that name.
+            InputError: some images, which were added later, have none.
+        """
+        known = self._vectors()
+        if name not in known:
+            raise SpecError(f"{self.uri} has no vectors {name!r}{did_you_mean(name, list(known))}")
+        field = self._images.schema.field(known[name])
+        column = self._images.rows([field.name])[field.name]
+        if column.null_count:
+            raise InputError(
+                f"{column.null_count} of {len(self)} images in {self.uri} have no vector of {name}: add them"
+            )
+        told = json.loads(field.metadata[b"origin"])
+        found = torch.from_numpy(numbers(column, field.type.list_size).copy())
+        return found, None if told is None else Origin(**told)
+
+    def add_vectors(self, name: str, vectors: Float[Tensor, "n d_clip"], origin: Origin | None = None) -> None:
+        """Keep another model's vectors of all images beside them, instead of those of the same name.
+
+        Raises:
+            InputError: not one finite vector for each image.
+            OutputError: they cannot be written.
+        """
+        if len(vectors) != len(self) or not bool(vectors.isfinite().all()):
+            raise InputError(f"{len(vectors)} vectors for {len(self)} images: give a finite one for each")
+        numbered, known = generations(self._images.schema.names, VECTORS), self._vectors()
+        index, generation = max(numbered, default=-1) + 1, 0
+        if name in known:
+            index = next(i for i, g in numbered.items() if vectors_column(i, g) == known[name])
+            generation = numbered[index] + 1
+        field = vectors_field(name, index, generation, vectors.shape[1], origin)
+        column = lists(vectors.detach().float().cpu().numpy())
+        with locked(self.uri):
+            if not self._images.open() or len(self._images) != len(vectors):
+                raise OutputError(f"{self.uri} was changed meanwhile: open it again")
+            schema = pa.schema([field])
+            self._images.add_columns(schema, [pa.RecordBatch.from_arrays([column], schema=schema)])
+            if name in known:
+                self._images.drop_columns([known[name]])
+
+    def _vectors(self) -> dict[str, str]:
+        """Columns with vectors, by the name of the model."""
+        schema = self._images.schema
+        columns = [vectors_column(i, g) for i, g in generations(schema.names, VECTORS).items()]
+        return {schema.field(column).metadata[b"vectors"].decode(): column for column in columns}
+
+    @cached_property
+    def _errors(self) -> Float[Tensor, " n"]:
+        return self.error()
+
+    def _column(self, name: str) -> list[Any]:
+        values: list[Any] = self._images.rows([name])[name].to_pylist()
+        return values
+
+    def _stored(self, rows: Sequence[int]) -> Iterator[Float[np.ndarray, "n r"]]:
+        """What is stored of each component for some images."""
+        consecutive = isinstance(rows, range) and rows.step == 1
+        if not consecutive and self._kept is None and self._bases.bytes_per_row() * len(self) <= KEPT:
+            self._kept = list(self._read(range(len(self))))
+        if self._kept is not None:
+            places = slice(rows[0], rows[-1] + 1) if consecutive and len(rows) else list(rows)
+            yield from (kept[places] for kept in self._kept)
+        else:
+            yield from self._read(rows)
+
+    def _read(self, rows: Sequence[int]) -> Iterator[Float[np.ndarray, "n r"]]:
+        columns = [self._bases.column(index) for index in range(len(self.components))]
+        moving = [column for column in columns if column is not None]
+        table = self._images.rows(moving, rows) if moving else {}
+        self._bases.all()
+        for index, column in enumerate(columns):
+            encoding = self._bases[index]
+            yield encoding.held(len(rows)) if column is None else numbers(table[column], encoding.width)
+
+    def _place(self, component: Component) -> int:
+        if component not in self._places:
+            names = [known.name for known in self.components]
+            raise SpecError(f"there is no component {component} in {self.uri}{did_you_mean(str(component), names)}")
+        return self._places[component]
+
+    def _check(self, rows: Sequence[int]) -> None:
+        if len(rows) and not 0 <= min(rows) <= max(rows) < len(self):
+            raise InputError(f"rows {min(rows)} to {max(rows)} asked for, of {len(self)} in {self.uri}")
+
+
+def _header(images: Table, uri: str) -> Header:
     try:
-        file: Any = safe_open(path, framework="pt")
-        shapes = [file.get_slice(key).get_shape()[0] for key in ("values", "error", "rows")]
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{path} is damaged ({error}): run the same `vitdecomp extract` again") from error
-    if set(shapes) != {shard.rows}:
-        raise InputError(f"{path} holds {shapes[0]} images instead of {shard.rows}: run `vitdecomp extract` again")
-    return file
+        return Header.from_json(images.schema.metadata[HEADER].decode())
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{uri} is not a store of vitdecomp (schema {SCHEMA})") from error
+
+
+def _moved(path: str, id_: str, roots: Mapping[str, str]) -> str:
+    """Where an image is now."""
+    root = path.removesuffix(f"/{id_}")
+    return f"{roots[root]}/{id_}" if root in roots else path

@@ -13,15 +13,15 @@ import torch
 from torch import Tensor
 
 from vitdecomp.aligner import aligners
+from vitdecomp.datasets import open_pictures
 from vitdecomp.errors import InputError, SpecError
 from vitdecomp.extract import REPRESENTATION, Extraction, cached
 from vitdecomp.files import check_file
-from vitdecomp.images import find_images
+from vitdecomp.loading import Loading
 from vitdecomp.origin import Origin
 from vitdecomp.prepare import Ready, Request, prepare
 from vitdecomp.progress import Progress
 from vitdecomp.registry import did_you_mean
-from vitdecomp.shards import Loading
 from vitdecomp.store import Store
 from vitdecomp_alignment.clip_space import ClipSpace
 from vitdecomp_alignment.judge import Judgement, judge, summarised
@@ -80,7 +80,7 @@ def gather(subject: Request, clip: Request, job: Extraction, cache: Path, *, loa
         OutputError: the cache cannot be written.
         SpecError, LoadError: no such model, or its weights cannot be had.
     """
-    find_images(job.images, job.limit)  # before a model is loaded for nothing
+    open_pictures(job.images)  # before a model is loaded for nothing
     with stage(f"contributions of {subject.model}") as progress:
         ready = prepare(subject)
         store = cached(ready, job, cache, loading=loading, progress=progress)
@@ -88,10 +88,10 @@ def gather(subject: Request, clip: Request, job: Extraction, cache: Path, *, loa
         seer = prepare(clip)
         seen = Extraction(job.images, REPRESENTATION, limit=job.limit)
         vectors = cached(seer, seen, cache, loading=loading, progress=progress)
-    if vectors.rows != store.rows:
+    if vectors.ids != store.ids:
         raise InputError(f"{subject.model} and {clip.model} could not read the same images: leave out the broken ones")
     target = torch.cat([batch.total() for batch in vectors.batches(256)])
-    return Pairs(ready, seer, store, target, vectors.manifest.origin)
+    return Pairs(ready, seer, store, target, vectors.origin)
 
 
 def make_aligner(method: str, seed: int) -> LinearAligner:
@@ -150,7 +150,7 @@ def summary(pairs: Pairs, aligner: LinearAligner, out: Path) -> dict[str, Any]:
     """What was made, in plain values."""
     return {
         "out": str(out),
-        "model": pairs.store.manifest.model,
+        "model": pairs.store.origin.model,
         "clip": pairs.target_origin.model,
         "aligner": type(aligner).__name__,
         "images": len(pairs.store),
@@ -180,8 +180,8 @@ def _own_words(clip: Ready, labels: tuple[str, ...], cache: Path) -> Vocabulary:
 
 
 def _judged(pairs: Pairs, words: Vocabulary | None, seeds: int, stage: Stage) -> Judged:
-    same = pairs.store.manifest.origin == pairs.target_origin
-    model, clip = pairs.store.manifest.model, pairs.target_origin.model
+    same = pairs.store.origin == pairs.target_origin
+    model, clip = pairs.store.origin.model, pairs.target_origin.model
     with stage(f"judging aligners of {model}") as progress:
         rows = judge(pairs.store, pairs.target, words=words, same_space=same, seeds=range(seeds), progress=progress)
     return Judged(model, clip, len(pairs.store), tuple(rows))

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from vitdecomp.contributions import Contributions
 from vitdecomp.errors import InputError
+from vitdecomp.loading import Loading
 from vitdecomp.prepare import Request
 from vitdecomp.progress import Progress
-from vitdecomp.shards import Loading
 from vitdecomp.source import Source
 from vitdecomp_alignment.in_clip import Reading, Stage, in_clip
 from vitdecomp_alignment.texts import FEATURE_WORDS, general_texts, read_texts, scene_texts

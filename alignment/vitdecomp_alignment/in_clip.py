@@ -10,15 +10,15 @@ from pathlib import Path
 
 from vitdecomp.aligned import Aligned
 from vitdecomp.aligner import aligners
+from vitdecomp.datasets import open_pictures
 from vitdecomp.errors import InputError, SpecError
 from vitdecomp.extract import Extraction, cached
 from vitdecomp.files import make_directory
-from vitdecomp.images import find_images
+from vitdecomp.loading import Loading
 from vitdecomp.origin import Origin
 from vitdecomp.prepare import Ready, Request, prepare
 from vitdecomp.progress import Progress
 from vitdecomp.scenes import SceneDataset
-from vitdecomp.shards import Loading
 from vitdecomp.source import Source
 from vitdecomp.store import Store
 from vitdecomp_alignment import maps_file
@@ -77,7 +77,7 @@ def in_clip(request: Request, reading: Reading, cache: Path, *, loading: Loading
     """
     aligner = None if reading.maps is None else load_aligner(reading.maps)
     images = reading.images or world_images(cache)
-    find_images(images, reading.limit)  # before a model is loaded for nothing
+    open_pictures(images)  # before a model is loaded for nothing
     with stage(f"contributions of {request.model}") as progress:
         subject = prepare(request)
         if aligner is not None and aligner.origin_ is not None:

@@ -15,10 +15,10 @@ from torch import Tensor
 from vitdecomp.component import Component
 from vitdecomp.errors import InputError, SpecError
 from vitdecomp.extract import REPRESENTATION, Extraction, cached
+from vitdecomp.loading import Loading
 from vitdecomp.prepare import Request, prepare
 from vitdecomp.score import FeatureScorer, Quality, quality
 from vitdecomp.score.choice import check_way
-from vitdecomp.shards import Loading
 from vitdecomp_alignment.feature_words import Asked, asked
 from vitdecomp_alignment.in_clip import InClip, Reading, Stage, in_clip, world_images
 
@@ -134,7 +134,7 @@ def _vectors(found: InClip, request: Request, reading: Reading, cache: Path, loa
         seen = Extraction(reading.images or world_images(cache), REPRESENTATION, limit=reading.limit)
         seer = prepare(Request(found.space.spec, device=request.device))
         vectors = cached(seer, seen, cache, loading=loading, progress=progress)
-    if vectors.rows != found.store.rows:
+    if vectors.ids != found.store.ids:
         raise InputError(
             f"{request.model} and {found.space.spec} could not read the same images: leave out the broken ones"
         )

@@ -16,12 +16,12 @@ from vitdecomp.decompose import Decomposer
 from vitdecomp.errors import SpecError
 from vitdecomp.extract import fitted, parse_by
 from vitdecomp.images import open_image
+from vitdecomp.loading import Loading
 from vitdecomp.prepare import Ready, Request
 from vitdecomp.registry import did_you_mean
 from vitdecomp.retrieval import Hit, Query, Retriever, Scope
 from vitdecomp.retrieval.scope import SUBSPACES
 from vitdecomp.score import FeatureScorer
-from vitdecomp.shards import Loading
 from vitdecomp.source import Columns, Source
 from vitdecomp_alignment.feature_words import asked
 from vitdecomp_alignment.in_clip import InClip, Reading, Stage, in_clip

@@ -20,9 +20,9 @@ from vitdecomp_alignment.texts import FEATURE_WORDS, scene_features
 import vitdecomp as vd
 from vitdecomp.aligned import Aligned
 from vitdecomp.errors import InputError, SpecError
+from vitdecomp.loading import Loading
 from vitdecomp.prepare import Request, prepare
 from vitdecomp.scenes import FACTORS, SceneDataset
-from vitdecomp.shards import Loading
 from vitdecomp.truth import causal_matrix, component_decodability, feature_precision
 
 pytestmark = pytest.mark.xdist_group("rankings")

@@ -29,8 +29,8 @@ from vitdecomp.flags import (
     SkipUnreadable,
     Through,
 )
+from vitdecomp.loading import Loading
 from vitdecomp.prepare import Request
-from vitdecomp.shards import Loading
 from vitdecomp.terminal import progress_bar, stdout, verb
 from vitdecomp_alignment import alignments, show
 from vitdecomp_alignment.verbs.flags import By

@@ -25,8 +25,8 @@ from vitdecomp.flags import (
     Seed,
     SkipUnreadable,
 )
+from vitdecomp.loading import Loading
 from vitdecomp.prepare import Request
-from vitdecomp.shards import Loading
 from vitdecomp.terminal import progress_bar, stdout, verb
 from vitdecomp_alignment import show
 from vitdecomp_alignment.descriptions import Wording, described, in_words

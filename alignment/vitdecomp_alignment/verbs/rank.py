@@ -26,9 +26,9 @@ from vitdecomp.flags import (
     Seed,
     SkipUnreadable,
 )
+from vitdecomp.loading import Loading
 from vitdecomp.prepare import Request
 from vitdecomp.score import FeatureScorer, check_figure_file, heat_map, write_figure
-from vitdecomp.shards import Loading
 from vitdecomp.terminal import progress_bar, stdout, verb
 from vitdecomp_alignment import rankings
 from vitdecomp_alignment.in_clip import Reading

@@ -28,10 +28,10 @@ from vitdecomp.flags import (
     Seed,
     SkipUnreadable,
 )
+from vitdecomp.loading import Loading
 from vitdecomp.prepare import Request
 from vitdecomp.retrieval import Query, Scope
 from vitdecomp.retrieval.sheet import Sheet, check_sheet, write_sheet
-from vitdecomp.shards import Loading
 from vitdecomp.terminal import progress_bar, stdout, verb
 from vitdecomp_alignment import searches
 from vitdecomp_alignment.in_clip import Reading

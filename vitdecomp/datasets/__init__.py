@@ -1,0 +1,33 @@
+"""Data sets of pictures on disk: folders, tables of paths, Hugging Face data sets, webdataset shards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from vitdecomp.datasets.folder import Folder
+from vitdecomp.datasets.huggingface import HuggingFace
+from vitdecomp.datasets.listing import Listing
+from vitdecomp.datasets.picture import Picture, Pictures
+from vitdecomp.datasets.webdataset import WebDataset
+from vitdecomp.errors import InputError
+
+__all__ = ["KINDS", "Picture", "Pictures", "open_pictures"]
+
+KINDS: Mapping[str, type[Folder | HuggingFace | Listing | WebDataset]] = {
+    "table": Listing,
+    "hugging face": HuggingFace,
+    "webdataset": WebDataset,
+    "folder": Folder,  # takes what no other does
+}
+
+
+def open_pictures(place: Path) -> Pictures:
+    """The data set at a place, of whatever kind it is.
+
+    Raises:
+        InputError: there is nothing, nothing with pictures, or something that cannot be read.
+    """
+    if not place.exists():
+        raise InputError(f"there is no file or folder {place}")
+    return next(kind for kind in KINDS.values() if kind.recognises(place))(place)

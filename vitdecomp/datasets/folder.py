@@ -1,0 +1,34 @@
+"""A folder of image files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vitdecomp.datasets.picture import Picture
+from vitdecomp.images import find_images
+
+
+class Folder:
+    """A folder, searched with the folders in it, or a single file.
+
+    The folders below are classes if every picture is in one, as for torchvision's `ImageFolder`.
+
+    Raises:
+        InputError: there is no image.
+    """
+
+    def __init__(self, place: Path) -> None:
+        files = find_images(place)
+        self.root = (place if place.is_dir() else place.parent).absolute()
+        inner = [file.absolute().relative_to(self.root) for file in files]
+        classes = place.is_dir() and all(len(path.parts) > 1 for path in inner)
+        self.pictures = tuple(Picture(path.as_posix(), path.parts[0] if classes else None) for path in inner)
+
+    @classmethod
+    def recognises(cls, place: Path) -> bool:
+        """Any place."""
+        return place.exists()
+
+    def read(self, index: int) -> bytes:
+        """The file of a picture."""
+        return (self.root / self.pictures[index].id).read_bytes()

@@ -1,0 +1,104 @@
+"""Shards in the format of webdataset: tar files, in which the files of one sample share a name."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from vitdecomp.datasets.picture import Picture
+from vitdecomp.errors import InputError
+from vitdecomp.images import SUFFIXES
+
+LABELS = ("cls", "label", "txt")  # the first that a sample has
+GROUPS = "json"
+
+
+class WebDataset:
+    """A tar file, or a folder of tar files; a sample's `.cls` is its label, and its `.json` its groups.
+
+    Raises:
+        InputError: a shard that is damaged or compressed, or no image.
+    """
+
+    def __init__(self, place: Path) -> None:
+        shards = [place] if place.is_file() else sorted(place.glob("*.tar"))
+        self.root = (place.parent if place.is_file() else place).absolute()
+        found = [sample for shard in shards for sample in _samples(shard)]
+        self.pictures = tuple(sample.picture() for sample in found)
+        self._spans = tuple((sample.shard, *sample.spans[sample.image]) for sample in found)
+        if not found:
+            raise InputError(f"no images in {place}: looked for {', '.join(sorted(SUFFIXES))} in {len(shards)} shards")
+
+    @classmethod
+    def recognises(cls, place: Path) -> bool:
+        """A tar file, or a folder that holds some and no images."""
+        if place.is_file():
+            return place.suffix == ".tar"
+        return any(place.glob("*.tar")) and not any(path.suffix.lower() in SUFFIXES for path in place.iterdir())
+
+    def read(self, index: int) -> bytes:
+        """The file of a picture, straight from its place in the shard."""
+        return _bytes(*self._spans[index])
+
+
+@dataclass(slots=True)
+class _Sample:
+    """Where the files of a sample are in a shard."""
+
+    shard: Path
+    key: str
+    spans: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    @property
+    def image(self) -> str:
+        """The ending of its image; empty if it has none."""
+        return next((ending for ending in self.spans if f".{ending.rpartition('.')[2].lower()}" in SUFFIXES), "")
+
+    def picture(self) -> Picture:
+        """What is known of it."""
+        name = f"{self.shard.name}/{self.key}.{self.image}"
+        label = next((self._text(ending) for ending in LABELS if ending in self.spans), None)
+        return Picture(name, label, self._groups())
+
+    def _groups(self) -> dict[str, str]:
+        if GROUPS not in self.spans:
+            return {}
+        try:
+            told = json.loads(self._text(GROUPS))
+        except ValueError as error:
+            raise InputError(f"{self.shard}: {self.key}.{GROUPS} is not JSON") from error
+        return {key: str(value) for key, value in told.items()} if isinstance(told, dict) else {}
+
+    def _text(self, ending: str) -> str:
+        return _bytes(self.shard, *self.spans[ending]).decode("utf-8", "replace").strip()
+
+
+def _samples(shard: Path) -> Iterator[_Sample]:
+    """The samples of a shard that have an image, in its order."""
+    samples: dict[str, _Sample] = {}
+    try:
+        with tarfile.open(shard, "r:") as tar:
+            for member in tar:
+                if member.isfile():
+                    path = PurePosixPath(member.name)
+                    key, _, ending = path.name.partition(".")
+                    name = (path.parent / key).as_posix()
+                    sample = samples.setdefault(name, _Sample(shard, name))
+                    sample.spans[ending] = (member.offset_data, member.size)
+    except (OSError, tarfile.TarError) as error:
+        raise InputError(f"cannot read shard {shard}: {error}") from error
+    size = shard.stat().st_size
+    for sample in samples.values():
+        if any(start + length > size for start, length in sample.spans.values()):
+            raise InputError(f"cannot read shard {shard}: it is cut off")
+        if sample.image:
+            yield sample
+
+
+def _bytes(shard: Path, start: int, length: int) -> bytes:
+    with shard.open("rb") as file:
+        file.seek(start)
+        return file.read(length)

@@ -1,0 +1,88 @@
+"""What a store holds, settled before its first row is written."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from vitdecomp.component import Component
+from vitdecomp.encoding import PRECISIONS
+from vitdecomp.errors import OutputError, SpecError
+from vitdecomp.origin import Origin
+from vitdecomp.registry import did_you_mean
+
+SCHEMA = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """Which contributions of which model.
+
+    Attributes:
+        model: the spec.
+        weights: checksum of the parameters and buffers.
+        preprocessing: a description of it.
+        output, by, through, dtype: as for `Decomposer`.
+        precision: of what is read back, a key of `PRECISIONS`.
+        dimension: length of the representation.
+        components: the component axis.
+        schema: version of this format.
+    """
+
+    model: str
+    weights: str
+    preprocessing: str
+    output: str
+    by: str
+    through: tuple[str, ...] | None
+    dtype: str
+    precision: str
+    dimension: int
+    components: tuple[Component, ...]
+    schema: int = SCHEMA
+
+    @property
+    def origin(self) -> Origin:
+        """Where the representations come from."""
+        return Origin(self.model, self.weights, self.output)
+
+    def to_json(self) -> str:
+        """All of it as JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Header:
+        """What `to_json` wrote.
+
+        Raises:
+            ValueError: it is something else, or of another schema.
+        """
+        try:
+            return _parsed(json.loads(text))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(text[:80]) from error
+
+    def check(self, earlier: Header, place: str) -> None:
+        """Raise `OutputError`, which says in what they differ, unless rows of both may stand in one store."""
+        different = [f.name for f in fields(self) if _differ(self, earlier, f.name)]
+        if different:
+            raise OutputError(f"{place} holds another extraction ({', '.join(different)} differ): use another")
+
+
+def check_precision(name: str) -> None:
+    """Raise `SpecError` unless there is such a precision."""
+    if name not in PRECISIONS:
+        raise SpecError(f"no precision {name!r}{did_you_mean(name, list(PRECISIONS))}")
+
+
+def _parsed(data: dict[str, Any]) -> Header:
+    if data["schema"] != SCHEMA:
+        raise ValueError(f"schema {data['schema']}")
+    plain: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+    plain["components"] = tuple(Component(**c) for c in data["components"])
+    return Header(**plain)
+
+
+def _differ(a: Header, b: Header, field: str) -> bool:
+    return bool(getattr(a, field) != getattr(b, field))

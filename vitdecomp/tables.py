@@ -1,0 +1,217 @@
+"""Lance data sets: all that the package knows of the library, and its errors in one line.
+
+A commit is whole or not at all, so that a process may be killed at any instant. Lance runs threads of its own: a
+process that has used it must not fork.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from vitdecomp.errors import InputError, OutputError, VitdecompError
+
+FORMAT: Literal["2.1"] = "2.1"  # of Lance's files
+FRAGMENT = 32768  # rows of one file, when small ones are merged
+REASONS = {"No space left": "the disk is full", "os error 28": "the disk is full", "Permission denied": "no permission"}
+
+
+def local_path(uri: str) -> Path | None:
+    """The path that a URI means on this machine, or `None` if it is elsewhere."""
+    scheme, found, rest = uri.partition("://")
+    if not found:
+        return Path(uri)
+    return Path(rest) if scheme in ("file", "file-object-store") else None
+
+
+class Table:
+    """One Lance data set.
+
+    Args:
+        uri: a path, or a URI such as `s3://bucket/name.lance`.
+        options: of the object store, as Lance takes them.
+    """
+
+    def __init__(self, uri: str, options: Mapping[str, str] | None = None) -> None:
+        self.uri, self.options = uri, dict(options) if options else None
+        self._data: Any = None
+
+    def open(self) -> bool:
+        """Look at the latest version; `False` if there is none.
+
+        Raises:
+            InputError: it is damaged, or cannot be reached.
+        """
+        import lance
+
+        with reading(self.uri):
+            try:
+                self._data = lance.dataset(self.uri, storage_options=self.options)
+            except (ValueError, OSError) as error:
+                if "not found" not in str(error).lower():
+                    raise
+                self._data = None
+        return self._data is not None
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return 0 if self._data is None else int(self._data.count_rows())
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Columns, with their metadata."""
+        return self._data.schema
+
+    @property
+    def config(self) -> dict[str, str]:
+        """What `set` was given."""
+        return dict(self._data.config())
+
+    def rows(self, columns: Sequence[str], rows: range | Sequence[int] | None = None) -> pa.Table:
+        """Some columns of some rows, or of all; consecutive rows are read fastest.
+
+        Raises:
+            InputError: they cannot be read.
+        """
+        with reading(self.uri):
+            if rows is None:
+                return self._data.to_table(columns=list(columns))
+            if isinstance(rows, range) and rows.step == 1:
+                return self._data.to_table(columns=list(columns), offset=rows.start, limit=len(rows))
+            return self._data.take(list(rows), columns=list(columns))
+
+    def batches(self, columns: Sequence[str], size: int = 1024) -> Iterator[pa.RecordBatch]:
+        """Some columns of all rows, some at a time, in a handle of its own: one that is written to cannot be read.
+
+        Raises:
+            InputError: they cannot be read.
+        """
+        import lance
+
+        with reading(self.uri):
+            data = lance.dataset(self.uri, storage_options=self.options)
+            yield from data.to_batches(columns=list(columns), batch_size=size, scan_in_order=True)
+
+    def replace(self, table: pa.Table) -> None:
+        """Write the first rows, whatever was there.
+
+        Raises:
+            OutputError: they cannot be written.
+        """
+        self._write(table, "overwrite" if self.open() else "create")
+
+    def append(self, table: pa.Table) -> None:
+        """Write more rows; columns that they lack are empty there.
+
+        Raises:
+            OutputError: they cannot be written.
+        """
+        self._write(table, "append")
+
+    def add_columns(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+        """Write more columns, for all rows in order.
+
+        Raises:
+            OutputError: they cannot be written.
+        """
+        with writing(self.uri):
+            self._data.add_columns(pa.RecordBatchReader.from_batches(schema, batches))
+
+    def drop_columns(self, names: Sequence[str]) -> None:
+        """Forget columns.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        with writing(self.uri):
+            self._data.drop_columns(list(names))
+
+    def set(self, **config: str) -> None:
+        """Keep a few words beside the rows.
+
+        Raises:
+            OutputError: they cannot be written.
+        """
+        with writing(self.uri):
+            self._data.update_config(config)
+
+    def tidy(self, *, alone: bool) -> None:
+        """Merge small files, and delete what no row needs any more.
+
+        Args:
+            alone: nobody else writes, so that what a killed process left can go too.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        with writing(self.uri):
+            self._data.optimize.compact_files(target_rows_per_fragment=FRAGMENT)
+            self._data.cleanup_old_versions(
+                older_than=timedelta(0), delete_unverified=alone, error_if_tagged_old_versions=False
+            )
+
+    def damage(self) -> str | None:
+        """What is wrong with the files, as far as their sizes tell; `None` if nothing is, or elsewhere."""
+        root = local_path(self.uri)
+        if root is None:
+            return None
+        for fragment in self._data.get_fragments():
+            for file in fragment.metadata.files:
+                path, size = root / "data" / file.path, file.file_size_bytes
+                if not path.is_file() or (size and path.stat().st_size != size):
+                    return f"{path} is {'cut off' if path.is_file() else 'missing'}"
+        return None
+
+    def _write(self, table: pa.Table, mode: str) -> None:
+        import lance
+
+        with writing(self.uri):
+            self._data = lance.write_dataset(
+                table, self.uri, mode=mode, data_storage_version=FORMAT, storage_options=self.options
+            )
+
+
+@contextmanager
+def reading(uri: str) -> Iterator[None]:
+    """Lance's errors as one of ours."""
+    try:
+        yield
+    except VitdecompError:
+        raise
+    except Exception as error:
+        raise InputError(f"cannot read {uri}: {_reason(error)}") from error
+    except BaseException as error:
+        raise _panic(error, InputError, f"cannot read {uri}") from error
+
+
+@contextmanager
+def writing(uri: str) -> Iterator[None]:
+    """Lance's errors as one of ours."""
+    try:
+        yield
+    except VitdecompError:
+        raise
+    except Exception as error:
+        raise OutputError(f"cannot write {uri}: {_reason(error)}") from error
+    except BaseException as error:
+        raise _panic(error, OutputError, f"cannot write {uri}") from error
+
+
+def _panic(error: BaseException, kind: type[VitdecompError], text: str) -> BaseException:
+    """Lance's panics, which are no `Exception`; an interruption stays what it is."""
+    return kind(f"{text}: {_reason(error)}") if type(error).__name__ == "PanicException" else error
+
+
+def _reason(error: BaseException) -> str:
+    """What Lance says, without the lines of its own sources."""
+    said = str(error)
+    for mark, reason in REASONS.items():
+        if mark in said:
+            return reason
+    return re.sub(r",? ?/\S+\.rs:\d+(:\d+)?", "", " ".join(said.split()))[:300] or type(error).__name__
