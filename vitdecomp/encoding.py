@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -206,7 +207,8 @@ def _directions(rows: Float[np.ndarray, "n d"], tolerance: float) -> Float[np.nd
     """Orthonormal columns that span all rows up to a rest of this length, as few as pivoting finds."""
     import scipy.linalg
 
-    q, r, _ = scipy.linalg.qr(rows.T, mode="economic", pivoting=True)
+    factors: Any = scipy.linalg.qr(rows.T, mode="economic", pivoting=True)
+    q, r, _ = factors
     rest = np.sqrt(np.cumsum(r[::-1] ** 2, axis=0)[::-1])  # (k, n): what the first k columns leave of each row
     rank = int((rest.max(axis=1, initial=0.0) > tolerance / 2).sum())
     directions: Float[np.ndarray, "d r"] = q[:, :rank]
