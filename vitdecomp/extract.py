@@ -42,6 +42,7 @@ class Extraction:
         output, through: as for `Decomposer`.
         shard_size: images in one file.
         limit: take no more images than this.
+        names: only these files of the folder, in this order.
     """
 
     images: Path
@@ -50,6 +51,17 @@ class Extraction:
     through: tuple[str, ...] | None = None
     shard_size: int = 128
     limit: int | None = None
+    names: tuple[str, ...] | None = None
+
+    def files(self) -> list[Path]:
+        """The images that are meant.
+
+        Raises:
+            InputError: there are none.
+        """
+        if self.names is None:
+            return find_images(self.images, self.limit)
+        return [self.images / name for name in self.names[: self.limit]]
 
 
 def extract(
@@ -72,7 +84,7 @@ def extract(
     earlier = Manifest.read(out)
     if earlier is not None and not resume:
         raise OutputError(f"{out} holds an extraction already: leave out --no-resume, or give another folder")
-    find_images(job.images, job.limit)  # before a model is loaded for nothing
+    job.files()  # before a model is loaded for nothing
     ready, loading = prepare(request), loading or Loading()
     split, manifest = _plan(ready, job, loading)
     return write_shards(split, manifest.resumed(earlier), out, ready=ready, loading=loading, progress=progress)
@@ -147,7 +159,7 @@ class _Whole:
 
 def _plan(ready: Ready, job: Extraction, loading: Loading) -> tuple[Split, Manifest]:
     """What a model does to images, and what is to be written."""
-    files = find_images(job.images, job.limit)
+    files = job.files()
     root = job.images if job.images.is_dir() else job.images.parent
     split, first = _split(ready, job, _first_readable(files, loading))
     origin = Origin.of(ready.loaded.module, ready.loaded.spec, job.output) if first.origin is None else first.origin

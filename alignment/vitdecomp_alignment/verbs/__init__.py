@@ -1,7 +1,8 @@
 """The verbs that this package adds to the command line, one in a file; loading it registers them."""
 
 from vitdecomp_alignment.verbs.align import align
+from vitdecomp_alignment.verbs.debias import debias
 from vitdecomp_alignment.verbs.describe import describe
 from vitdecomp_alignment.verbs.rank import rank
 
-__all__ = ["align", "describe", "rank"]
+__all__ = ["align", "debias", "describe", "rank"]
