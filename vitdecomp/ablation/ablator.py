@@ -106,31 +106,35 @@ class Ablator(BaseEstimator):  # type: ignore[misc]
             InputError: contributions of another model, components or dimension; missing labels.
             SpecError: not fitted yet.
         """
-        removed, place = self._removed(c, labels, rows)
+        own, stand_in, place = self._both(c, labels, rows)
         values = c.values.clone()
-        values[:, place] -= removed
+        values[:, place] = stand_in if self.bases_ is None else own - self._seen(own - stand_in)
         return replace(c, values=values)
 
     def removed(
         self, c: Contributions, labels: Labels | None = None, *, rows: Sequence[int] | None = None
     ) -> Float[Tensor, "n k d"]:
         """What is taken from each of `components_`, (c - m) P; arguments and errors as for `transform`."""
-        return self._removed(c, labels, rows)[0]
+        own, stand_in, _ = self._both(c, labels, rows)
+        return self._seen(own - stand_in)
 
-    def _removed(
+    def _both(
         self, c: Contributions, labels: Labels | None, rows: Sequence[int] | None
-    ) -> tuple[Float[Tensor, "n k d"], list[int]]:
+    ) -> tuple[Tensor, Tensor, list[int]]:
+        """The components' contributions, what takes their place, and where they stand."""
         place = self._check(c)
         known = None if labels is None else as_labels(labels, len(c))
         numbers = range(len(c)) if rows is None else rows
         if len(numbers) != len(c):
             raise InputError(f"rows: {len(numbers)} numbers for {len(c)} images")
-        stand_in = self.replacement_(numbers, known).to(c.values)
-        difference = c.values[:, place] - stand_in
-        if self.bases_ is not None:
-            bases = self.bases_.to(difference)
-            difference = torch.einsum("nkr,kdr->nkd", torch.einsum("nkd,kdr->nkr", difference, bases), bases)
-        return difference, place
+        return c.values[:, place], self.replacement_(numbers, known).to(c.values), place
+
+    def _seen(self, vectors: Float[Tensor, "n k d"]) -> Float[Tensor, "n k d"]:
+        """What the directions see; everything, without directions."""
+        if self.bases_ is None:
+            return vectors
+        bases = self.bases_.to(vectors)
+        return torch.einsum("nkr,kdr->nkd", torch.einsum("nkd,kdr->nkr", vectors, bases), bases)
 
     def _check(self, c: Contributions) -> list[int]:
         """Where the components stand in the contributions."""

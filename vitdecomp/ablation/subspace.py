@@ -30,7 +30,7 @@ class Maps(Protocol):
 
 
 def find_bases(
-    directions: Float[Tensor, "t d"], components: tuple[Component, ...], dimension: int, aligner: object = None
+    directions: Float[Tensor, "t _"], components: tuple[Component, ...], dimension: int, aligner: object = None
 ) -> Float[Tensor, "k d r"]:
     """Orthonormal columns that span, for each component, what the directions see of its contributions.
 
