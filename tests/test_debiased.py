@@ -12,7 +12,7 @@ import vitdecomp as vd
 from vitdecomp.ablation import LinearHead
 from vitdecomp.testing import untouched
 
-SOME = ["blocks.0.attn.head.1", "blocks.2.attn.head.*", "blocks.1.mlp", "embed"]
+SOME = ["blocks.0.attn.head.1", "blocks.2.attn.head.*", "blocks.1.mlp"]
 
 
 def linear_head(d: int, seed: int = 0) -> LinearHead:
