@@ -7,6 +7,7 @@ from types import TracebackType
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.utils import skip_init
 
 from vitdecomp.ablation import Ablator, LinearHead
 from vitdecomp.decompose import Decomposer
@@ -115,7 +116,7 @@ def _as_layer(head: Head, like: Tensor) -> nn.Module:
     if head is None:
         return nn.Identity()
     d, classes = head.weight.shape[1], head.weight.shape[0]
-    layer = nn.Linear(d, classes, bias=True).to(like).requires_grad_(False)
+    layer = skip_init(nn.Linear, d, classes).to(like).requires_grad_(False)  # no draw from the global random state
     layer.weight.copy_(head.weight.detach())
     bias: Tensor | None = head.bias
     layer.bias.copy_(layer.bias.new_zeros(classes) if bias is None else bias.detach())

@@ -29,6 +29,7 @@ from vitdecomp.source import Source
 
 Count = int | Literal["auto"]
 CONSTANT = ("zero", "mean", "resample")
+ELSEWHERE = 3  # draws of random directions
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,7 @@ def debias(
     ranking: Sequence[Component],
     plan: Plan,
     *,
+    pool: Source | None = None,
     cue: Float64[np.ndarray, "n t"] | None = None,
     others: Mapping[str, Sequence[Component]] | None = None,
     head: LinearHead | None = None,
@@ -125,6 +127,7 @@ def debias(
         test: what all accuracies are of.
         ranking: the components that carry the cue most come first; constants are passed over.
         plan: how.
+        pool: images without labels that the replacement learns from; by default those of `train`.
         cue: what the cue's texts see of the training images, for `k="auto"`.
         others: further rankings to compare with, such as one of another feature.
         head: a classifier that is there already; by default one is fitted to each seed's share.
@@ -136,9 +139,7 @@ def debias(
     ranked = [component for component in ranking if not component.is_constant]
     if plan.k != "auto" and not 1 <= plan.k <= len(ranked):
         raise InputError(f"k = {plan.k}, but there are {len(ranked)} components: give 1 to {len(ranked)}, or auto")
-    ablator = Ablator(ranked, value=plan.value, directions=plan.directions, aligner=plan.aligner, random_state=0).fit(
-        train.source
-    )
+    ablators = _ablators(ranked, plan, train.source if pool is None else pool)
     runs = []
     for seed in range(plan.seeds):
         rows = np.arange(len(train.labels)) if head is not None else _drawn(train.labels, plan.share, seed)
@@ -146,8 +147,8 @@ def debias(
         labels = train.labels[rows]
         k = plan.k
         if k == "auto":
-            k = _auto(mine, labels, ablator, ranked, plan, None if cue is None else cue[rows], head, seed)
-        trial = _Trial(mine, labels, test, ablator, plan, head)
+            k = _auto(mine, labels, ablators[0], ranked, plan, None if cue is None else cue[rows], head, seed)
+        trial = _Trial(mine, labels, test, ablators, plan, head)
         runs.append(trial.run(seed, ranked, k, others or {}))
         if progress is not None:
             progress(seed + 1, plan.seeds)
@@ -161,23 +162,27 @@ class _Trial:
     train: Source
     labels: Int64[np.ndarray, " n"]
     test: Labelled
-    ablator: Ablator
+    ablators: tuple[Ablator, ...]
     plan: Plan
     given: LinearHead | None
 
     def run(self, seed: int, ranked: Sequence[Component], k: int, others: Mapping[str, Sequence[Component]]) -> Run:
         head = self._fit(totals(self.train)) if self.given is None else self.given
-        found = Effects.joined(list(effects(self.test.source, self.ablator, head)))
+        found, *elsewhere = (Effects.joined(list(effects(self.test.source, one, head))) for one in self.ablators)
+
+        def judged(logits: Tensor) -> GroupAccuracy:
+            return GroupAccuracy.of(logits, self.test.labels, self.test.groups)
 
         def without(components: Sequence[Component]) -> GroupAccuracy:
-            logits = self._refitted(components) if self.plan.refit else found.without(components)
-            return GroupAccuracy.of(logits, self.test.labels, self.test.groups)
+            return judged(self._refitted(components) if self.plan.refit else found.without(components))
 
         source = np.random.default_rng([seed, 1])
         drawn = [source.choice(len(ranked), k, replace=False).tolist() for _ in range(self.plan.draws)]
         controls = {"random": tuple(without([ranked[i] for i in places]) for places in drawn)}
         for name, ranking in others.items():
             controls[name] = (without([c for c in ranking if not c.is_constant][:k]),)
+        if elsewhere:
+            controls["random directions"] = tuple(judged(one.without(ranked[:k])) for one in elsewhere)
         return Run(seed, tuple(ranked[:k]), without([]), without(ranked[:k]), controls)
 
     def _fit(self, representations: Tensor) -> LinearHead:
@@ -187,8 +192,8 @@ class _Trial:
 
     def _refitted(self, components: Sequence[Component]) -> Tensor:
         """Logits of a head that never saw what is taken away."""
-        head = self._fit(_cleaned(self.train, self.ablator, components))
-        return head(_cleaned(self.test.source, self.ablator, components))
+        head = self._fit(_cleaned(self.train, self.ablators[0], components))
+        return head(_cleaned(self.test.source, self.ablators[0], components))
 
 
 def _auto(
