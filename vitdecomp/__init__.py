@@ -4,9 +4,11 @@ A model is traced, every linear path from its components to the representation i
 becomes an exact sum of named contributions.
 """
 
+from vitdecomp.ablation import Ablator
 from vitdecomp.adapter import Adapter, LoadedModel, Representation, load_model, register_adapter
 from vitdecomp.component import Component
 from vitdecomp.contributions import Contributions
+from vitdecomp.debiased import Debiased, debiased
 from vitdecomp.decompose import Decomposer
 from vitdecomp.errors import (
     CoverageError,
@@ -29,10 +31,12 @@ __version__ = "0.1.0"
 
 __all__ = [
     "TOLERANCE",
+    "Ablator",
     "Adapter",
     "Component",
     "Contributions",
     "CoverageError",
+    "Debiased",
     "Decomposer",
     "FeatureScorer",
     "InexactError",
@@ -50,6 +54,7 @@ __all__ = [
     "TraceError",
     "VitdecompError",
     "data",
+    "debiased",
     "frozen",
     "gate",
     "load_model",

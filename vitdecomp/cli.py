@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated
@@ -11,11 +12,14 @@ from typing import Annotated
 import typer
 
 import vitdecomp
-from vitdecomp import commands
+from vitdecomp import ablations, commands
+from vitdecomp.ablation import Steps, draw_curves
 from vitdecomp.demo import Options, run_demo
 from vitdecomp.extract import Extraction
+from vitdecomp.files import cache_directory
 from vitdecomp.flags import (
     BatchSize,
+    Cache,
     Checkpoint,
     Device,
     Dtype,
@@ -33,7 +37,8 @@ from vitdecomp.flags import (
 )
 from vitdecomp.loading import Loading
 from vitdecomp.prepare import Request
-from vitdecomp.show import show_demo, show_extraction, show_report, stages
+from vitdecomp.score import check_figure_file, write_figure
+from vitdecomp.show import show_curves, show_demo, show_extraction, show_report, stages
 from vitdecomp.terminal import app, progress_bar, status, stderr, stdout, verb
 
 GROUP = "vitdecomp.verbs"
@@ -151,6 +156,48 @@ def demo(
         typer.echo(json.dumps(result.to_json(), indent=1))
     else:
         show_demo(stdout(), result, out)
+
+
+@verb
+def ablate(  # noqa: PLR0913 - one parameter per flag
+    models: Annotated[list[str], typer.Argument(help="One or more specs.")],
+    *,
+    images: Annotated[Path | None, typer.Option(help="A folder for each class, or a CSV; default: scenes.")] = None,
+    unit: Annotated[str, typer.Option(help="What goes in one step: layer or component.")] = "layer",
+    order: Annotated[
+        list[str] | None, typer.Option(help="last, first, score or random; repeatable; default: all.")
+    ] = None,
+    value: Annotated[str, typer.Option(help="What replaces it: mean, zero or resample.")] = "mean",
+    own_head: Annotated[bool, typer.Option("--own-head", help="The model's own classifier.")] = False,
+    draws: Annotated[int, typer.Option(min=1, help="Random orders.")] = 5,
+    figure: Annotated[Path | None, typer.Option(help="Write the curves to FILE.png.")] = None,
+    random_weights: RandomWeights = False,
+    device: Device = "auto",
+    dtype: Dtype = None,
+    seed: Seed = 0,
+    image_size: ImageSize = None,
+    batch_size: BatchSize = 32,
+    num_workers: NumWorkers = 0,
+    limit: Limit = None,
+    cache: Cache = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Take layers or components away one after another, and see what a classifier still knows."""
+    if figure is not None:
+        check_figure_file(figure)
+    steps = Steps(unit, tuple(order or Steps().orders), value, draws, seed)
+    job = ablations.Curves(images, own_head, limit, steps)
+    loading, stage = Loading(batch_size, num_workers), partial(progress_bar, quiet=quiet)
+    requests = [Request(model, random_weights, None, device, dtype, seed, image_size) for model in models]
+    kept = cache or cache_directory()
+    found = [ablations.ablate(request, job, kept, loading=loading, stage=stage) for request in requests]
+    if figure is not None:
+        write_figure(draw_curves({one["model"]: one["curves"] for one in found}, unit), figure)
+    if as_json:
+        typer.echo(json.dumps([ablations.to_json(one) for one in found], indent=1))
+    else:
+        show_curves(stdout(), found)
 
 
 @verb

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -14,10 +14,12 @@ from vitdecomp.adapter import LoadedModel, as_loaded
 from vitdecomp.component import Component
 from vitdecomp.contributions import Contributions
 from vitdecomp.engine.exactness import locate_error
+from vitdecomp.engine.partial import Partial
 from vitdecomp.engine.pull import pull
 from vitdecomp.engine.units import BY, By, Units, normalised, split
 from vitdecomp.errors import InexactError, InputError, SpecError
 from vitdecomp.origin import Origin
+from vitdecomp.registry import did_you_mean
 from vitdecomp.report import Report, make_report
 from vitdecomp.tolerance import TOLERANCE, relative_error
 from vitdecomp.trace.capture import capture
@@ -40,6 +42,7 @@ class Decomposer:
     Attributes:
         components_: the components, in the order of the contributions' axis.
         report_: exactness, coverage, gates opened, operations, and the graph of linear paths.
+        origin_: the model, by the checksum of its weights.
 
     References:
         RepDecompose, arXiv 2406.01583; docs/mathematics.md.
@@ -47,6 +50,7 @@ class Decomposer:
 
     components_: tuple[Component, ...]
     report_: Report
+    origin_: Origin
 
     def __init__(
         self,
@@ -78,7 +82,7 @@ class Decomposer:
         through = None if isinstance(self.through, str) else tuple(self.through)
         if isinstance(self.through, str) and self.through != "auto":
             raise SpecError(f"through={self.through!r}: give 'auto' or a collection of module paths")
-        self._origin = Origin.of(loaded.module, loaded.spec, self.output)
+        self.origin_ = Origin.of(loaded.module, loaded.spec, self.output)
         self._module, self._image_shape = module, tuple(images.shape[1:])
         self._paths = find_paths(capture(module, images), through)
         self._views: dict[Any, tuple[LinearPaths, Units]] = {}
@@ -108,7 +112,9 @@ class Decomposer:
     def represent(self, images: Float[Tensor, "n *image"]) -> Float[Tensor, "n d"]:
         """The representation itself, from the captured graph."""
         self._check(images)
-        return torch.cat([self._paths.recorder(chunk)[0] for chunk in self._chunks(images)])[: len(images)]
+        return torch.cat([self._paths.recorder(chunk)[0] for chunk in self._paths.captured.chunks(images)])[
+            : len(images)
+        ]
 
     def attribute(
         self, images: Float[Tensor, "n *image"], directions: Tensor, by: By | None = None
@@ -132,7 +138,7 @@ class Decomposer:
         paths, units = self._view(self.by if by is None else by)
         results = []
         done = 0
-        for chunk in self._chunks(images):
+        for chunk in self._paths.captured.chunks(images):
             representation, recorded = paths.recorder(chunk)
             q = _directions(directions, representation, done, len(images)).to(representation)
             done += len(chunk)
@@ -144,6 +150,22 @@ class Decomposer:
     def components_of(self, by: By) -> tuple[Component, ...]:
         """The components along the third axis of `attribute(..., by=by)`."""
         return self._view(by)[1].rows
+
+    def only(self, components: Collection[Component]) -> Partial:
+        """A module that computes the representation and the contributions of some components, and no others.
+
+        It has copies of the weights; the model stays as it is.
+
+        Raises:
+            SpecError: no such component, or not fitted yet.
+        """
+        paths, units = self._view(self.by)
+        unknown = [c.name for c in components if c not in units.components]
+        if unknown:
+            raise SpecError(
+                f"no component {unknown[0]!r}{did_you_mean(unknown[0], [c.name for c in units.components])}"
+            )
+        return Partial(paths, units, components)
 
     def _view(self, by: By) -> tuple[LinearPaths, Units]:
         by = normalised(by)
@@ -157,7 +179,7 @@ class Decomposer:
     def _decompose(self, images: Tensor, by: By) -> Contributions:
         paths, units = self._view(by)
         values, errors = [], []
-        for chunk in self._chunks(images):
+        for chunk in self._paths.captured.chunks(images):
             representation, recorded = paths.recorder(chunk)
             if not bool(representation.isfinite().all()):
                 raise InputError(f"the model returns NaN or infinity for these images, in {representation.dtype}")
@@ -169,7 +191,7 @@ class Decomposer:
             values.append(part)
             errors.append(error)
         n = len(images)
-        return Contributions(torch.cat(values)[:n], units.components, torch.cat(errors)[:n], units.shares, self._origin)
+        return Contributions(torch.cat(values)[:n], units.components, torch.cat(errors)[:n], units.shares, self.origin_)
 
     def _tolerance(self, dtype: torch.dtype) -> float:
         return TOLERANCE[dtype] if self.tolerance is None else self.tolerance
@@ -181,14 +203,6 @@ class Decomposer:
             f"contributions miss the representation by {worst:.1e} (allowed {allowed:.0e}): {where}. "
             "Use float64, or pass a larger tolerance= if that is good enough"
         )
-
-    def _chunks(self, images: Tensor) -> Iterable[Tensor]:
-        """The whole batch, or pieces of the only size that the graph holds for, filled up with the last image."""
-        batch = self._paths.captured.batch
-        if batch is None:
-            return [images]
-        padded = torch.cat([images, images[-1:].expand(-len(images) % batch, *images.shape[1:])])
-        return [padded[i : i + batch] for i in range(0, len(padded), batch)]
 
     def _check(self, images: Tensor) -> None:
         if not hasattr(self, "_paths"):

@@ -43,7 +43,7 @@ class Extraction:
     """What to extract from which images.
 
     Attributes:
-        images: a data set of pictures: see `vitdecomp.datasets`.
+        images: a data set of pictures, or where it is: see `vitdecomp.datasets`.
         by: the components: as for `Decomposer`, two of them joined by a comma, or `representation`, which is not
             split at all.
         output, through: as for `Decomposer`.
@@ -52,7 +52,7 @@ class Extraction:
         precision: of what is written, a key of `vitdecomp.encoding.PRECISIONS`.
     """
 
-    images: Path
+    images: Path | Pictures
     by: str = "head"
     output: str = "embedding"
     through: tuple[str, ...] | None = None
@@ -112,9 +112,9 @@ def cached(
 ) -> Store:
     """The same in a folder of a cache, whose name is a checksum of all that decides the result.
 
-    It is that of the weights, the preprocessing, the settings, the images' names and contents, and the version of
-    vitdecomp, so that nothing old can be taken for it. What is there already is not computed again, and what is damaged
-    is. The precision is that of the model, float32 at least, whatever the job says.
+    It is that of the weights, the preprocessing, the settings, the images' names, labels and contents, and the version
+    of vitdecomp, so that nothing old can be taken for it. What is there already is not computed again, and what is
+    damaged is. The precision is that of the model, float32 at least, whatever the job says.
 
     Raises:
         OutputError: the cache cannot be written.
@@ -189,7 +189,8 @@ class _Run:
 
     def key(self) -> str:
         """A checksum of all that decides the result."""
-        names = [self.pictures.pictures[i].id for i in self.wanted]
+        known = (self.pictures.pictures[i] for i in self.wanted)
+        names = [(picture.id, picture.label, sorted(picture.groups.items())) for picture in known]
         self._digests = dict(zip(self.wanted, digests(self.pictures, self.wanted), strict=True))
         told = [version("vitdecomp"), self.header.to_json(), names, list(self._digests.values())]
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]

@@ -21,6 +21,7 @@ from vitdecomp.report import OpenedGate, Report
 from vitdecomp.trace.coverage import UNREACHED
 
 GOOD, BAD, DIM = "bold green", "bold red", "dim"
+SHOWN_STEPS = 12  # columns of a curve at most
 
 
 def show_report(console: Console, report: Report, source: str) -> None:
@@ -206,3 +207,22 @@ def stages(console: Console) -> Stage:
         console.print(f"{text:<28} {time.perf_counter() - began:6.1f} s", highlight=False)
 
     return stage
+
+
+def show_curves(console: Console, models: Sequence[Mapping[str, Any]]) -> None:
+    """Print ablation curves: a table for each model, a row for each order."""
+    for found in models:
+        images, unit = found["images"], found["unit"]
+        title = (
+            f"{found['model']}: accuracy of a {found['head']} head on {images['test']:,} images of "
+            f"{len(found['classes'])} classes, {unit}s replaced by {found['value']}"
+        )
+        table = Table(title=title, title_justify="left")
+        steps = len(found["curves"][0].accuracy)
+        shown = sorted({round(i * (steps - 1) / (min(steps, SHOWN_STEPS) - 1)) for i in range(min(steps, SHOWN_STEPS))})
+        table.add_column("order")
+        for step in shown:
+            table.add_column(f"-{step}" if step else "whole", justify="right")
+        for curve in found["curves"]:
+            table.add_row(curve.order, *(f"{curve.accuracy[step]:.1%}" for step in shown))
+        console.print(table)

@@ -22,12 +22,14 @@ KINDS: Mapping[str, type[Folder | HuggingFace | Listing | WebDataset]] = {
 }
 
 
-def open_pictures(place: Path) -> Pictures:
-    """The data set at a place, of whatever kind it is.
+def open_pictures(place: Path | Pictures) -> Pictures:
+    """The data set at a place, of whatever kind it is; one that is open already is itself.
 
     Raises:
         InputError: there is nothing, nothing with pictures, or something that cannot be read.
     """
+    if not isinstance(place, Path):
+        return place
     if not place.exists():
         raise InputError(f"there is no file or folder {place}")
     return next(kind for kind in KINDS.values() if kind.recognises(place))(place)

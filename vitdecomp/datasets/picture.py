@@ -27,11 +27,6 @@ class Picture:
 class Pictures(Protocol):
     """A data set of pictures on disk, in a fixed order."""
 
-    @classmethod
-    def recognises(cls, place: Path) -> bool:
-        """Whether there is a data set of this kind."""
-        ...
-
     @property
     def root(self) -> Path:
         """What comes before an id in a path."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, TypeAlias, cast
@@ -125,40 +125,45 @@ class Units:
         owners = [self.components[cut.rows[h * cut.cells]] for h in range(cut.heads)]
         return [_row(owner) for owner in owners] if self._kept(cut) else owners
 
-    def pushed(self, recorded: Mapping[Gate, Any], images: int, like: Tensor) -> Tensor:
-        """Contributions of all components, `(n, component, d)`."""
+    def pushed(
+        self, recorded: Mapping[Gate, Any], images: int, like: Tensor, only: Collection[int] | None = None
+    ) -> Tensor:
+        """Contributions of all components, `(n, component, d)`; with `only`, of those places, zeros elsewhere."""
         values = like.new_zeros((images, len(self.components), like.shape[1]))
-        for jobs in self._batches(images, like.element_size()):
+        for jobs in self._batches(images, like.element_size(), only):
             tangents = {
                 cut.part.leaf: self._tangents(cut, recorded[self.paths.graph.leaves[cut.part.leaf].value], images, some)
                 for cut, some in jobs
             }
             results = push(self.paths.graph, recorded, tangents)
             for cut, some in jobs:
-                rows = torch.tensor(cut.rows, device=values.device)[some.start : some.stop]
+                rows = torch.tensor([cut.rows[unit] for unit in some], device=values.device)
                 values.index_add_(1, rows, results[cut.part.leaf].transpose(0, 1).to(values.dtype))
         return values
 
-    def _tangents(self, cut: Cut, value: Tensor, images: int, some: range) -> Tensor:
+    def _tangents(self, cut: Cut, value: Tensor, images: int, some: Sequence[int]) -> Tensor:
         """Copies of a leaf's value, each zero but in one unit, `(unit, *shape)`."""
         if cut.count == 1:
             return value[None]
         canonical = cut.part.layout.canonical(value, images)
-        masks = torch.eye(cut.count, dtype=value.dtype, device=value.device)[some.start : some.stop]
+        masks = torch.eye(cut.count, dtype=value.dtype, device=value.device)[list(some)]
         if cut.axis == CHANNELS:
             shape = (len(some), 1, canonical.shape[HEADS], 1, canonical.shape[CHANNELS])
         else:
             shape = (len(some), 1, cut.heads, cut.cells, 1)
         return cut.part.layout.native(canonical * masks.reshape(shape), images)
 
-    def _batches(self, images: int, itemsize: int) -> Iterator[list[tuple[Cut, range]]]:
+    def _batches(
+        self, images: int, itemsize: int, only: Collection[int] | None
+    ) -> Iterator[list[tuple[Cut, Sequence[int]]]]:
         """Which units are pushed together, so that no value on the way grows beyond `PUSHED_BYTES`."""
-        batch: list[tuple[Cut, range]] = []
+        batch: list[tuple[Cut, Sequence[int]]] = []
         room = 0.0
         for cut in self.cuts:
             most = max(1, PUSHED_BYTES // (self._widest[cut.part.leaf] * images * itemsize))
-            for low in range(0, cut.count, most):
-                some = range(low, min(low + most, cut.count))
+            wanted = [unit for unit in range(cut.count) if only is None or cut.rows[unit] in only]
+            for low in range(0, len(wanted), most):
+                some = wanted[low : low + most]
                 needed = len(some) / most
                 if batch and (room + needed > 1 or batch[-1][0] is cut):
                     yield batch

@@ -41,6 +41,14 @@ class Captured:
     front_end: str
     batch: int | None
 
+    def chunks(self, images: Tensor) -> list[Tensor]:
+        """The whole batch, or pieces of the only size that the graph holds for, filled up with the last image."""
+        size = self.batch
+        if size is None:
+            return [images]
+        padded = torch.cat([images, images[-1:].expand(-len(images) % size, *images.shape[1:])])
+        return [padded[i : i + size] for i in range(0, len(padded), size)]
+
 
 def capture(module: nn.Module, images: Tensor) -> Captured:
     """Capture the graph of a module that maps `(n, ...)` images to `(n, d)` vectors.

@@ -1,0 +1,39 @@
+"""Cue removal set out for a terminal."""
+
+from __future__ import annotations
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from vitdecomp_alignment.debiasing import Removal
+
+SHOWN = 10  # components that are named
+
+
+def show_removal(console: Console, found: Removal) -> None:
+    """Print accuracies of groups before and after, the controls, and what was taken away."""
+    runs = found.runs
+    names = found.test.group_names
+    counts = sorted({len(run.components) for run in runs})
+    title = (
+        f"{found.model} without {'/'.join(map(str, counts))} components, in words of {found.clip}: "
+        f"{len(found.train):,} training and {len(found.test):,} test images, {len(runs)} seed{'s' * (len(runs) > 1)}"
+    )
+    table = Table(title=title, title_justify="left")
+    for heading in ("representation", "worst group", "average", *names):
+        table.add_column(heading, justify="left" if heading == "representation" else "right")
+    for row in found.rows():
+        own = {"before": "before", "after": "after"}.get(row["representation"])
+        groups = [
+            f"{np.mean([getattr(run, own).groups[g] for run in runs]):.1%}" if own else "" for g in range(len(names))
+        ]
+        label = row["representation"] if own else f"as many: {row['representation']}"
+        table.add_row(
+            label, *(f"{mean:.1%} ±{deviation:.1%}" for mean, deviation in (row["worst"], row["average"])), *groups
+        )
+    console.print(table)
+    first = runs[0].components
+    told = ", ".join(f"{c.name} ({found.scores[c]:+.2f})" for c in first[:SHOWN])
+    more = f", and {len(first) - SHOWN} more" if len(first) > SHOWN else ""
+    console.print(f"taken away, with spurious minus core score: {told}{more}")

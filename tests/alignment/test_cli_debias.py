@@ -1,0 +1,65 @@
+"""`vitdecomp debias` as its users run it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vitdecomp.scenes import SceneDataset
+
+WORDS = ("--spurious", "water,snow,forest,sand", "--core", "circle,heart,star,square")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("debias")
+    for split, n in (("train", 60), ("test", 24)):
+        SceneDataset(n, 0, split, "waterbirds").write(folder / "scenes" / split)
+    return folder
+
+
+def run(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "vitdecomp", "debias", *arguments, "--cache", str(place / "cache"), "--quiet"]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("model", ["scenes:clip", "scenes:deit"])
+def test_the_experiment(place, model):
+    settings = ("--data", str(place / "scenes"), "--clip", "scenes:clip", "--k", "5", "--seeds", "2", "--subspace")
+    ran = run(place, model, *WORDS, *settings, "--json")
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(ran.stdout)
+    assert found["images"] == {"train": 60, "test": 24}
+    assert len(found["components"]) == 5
+    scores = [row["score"] for row in found["components"]]
+    assert scores == sorted(scores, reverse=True)
+    assert [row["representation"] for row in found["summary"]] == [
+        "before",
+        "after",
+        "random",
+        "core words",
+        "random directions",
+    ]
+    assert len(found["runs"]) == 2
+    assert len(found["runs"][0]["before"]["groups"]) == 4
+
+
+def test_mistakes_are_one_line(place):
+    data = ("--data", str(place / "scenes"))
+    cases = {
+        ("scenes:deit", *WORDS, *data): "give --clip, or --maps",
+        ("scenes:clip", "--spurious", ",", "--core", "star", *data): "--spurious needs words",
+        ("scenes:clip", *WORDS, *data, "--k", "ten"): "positive number or auto",
+        ("scenes:clip", *WORDS, *data, "--k", "900"): "k = 900, but there are",
+        ("scenes:clip", *WORDS, "--data", str(place / "scenes" / "train" / "labels.csv")): "no column 'image'",
+    }
+    for arguments, message in cases.items():
+        ran = run(place, *arguments)
+        assert ran.returncode == 2, ran.stderr
+        assert message in ran.stderr
+        assert "Traceback" not in ran.stderr
+        assert len(ran.stderr.strip().splitlines()) == 1

@@ -1,0 +1,49 @@
+"""`vitdecomp ablate` as its users run it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from PIL import Image
+
+from vitdecomp.scenes import SceneDataset
+
+
+def run(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "vitdecomp", "ablate", *arguments, "--cache", str(tmp_path / "cache"), "--quiet"]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_curves_of_two_models_as_json_and_as_a_figure(tmp_path):
+    SceneDataset(24, 0, "test", "waterbirds").write(tmp_path / "scenes")
+    figure = tmp_path / "curves.png"
+    ran = run(
+        tmp_path, "scenes:deit", "scenes:clip", "--images", str(tmp_path / "scenes"), "--figure", str(figure),
+        "--draws", "2", "--json",
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    models = json.loads(ran.stdout)
+    assert [found["model"] for found in models] == ["scenes:deit", "scenes:clip"]
+    for found in models:
+        assert [curve["order"] for curve in found["curves"]] == ["last", "first", "score", "random"]
+        assert all(len(curve["accuracy"]) == len(curve["units"]) + 1 for curve in found["curves"])
+        assert found["images"] == {"train": 12, "test": 12}
+    with Image.open(figure) as drawn:
+        assert drawn.size[0] > 1000
+
+
+def test_mistakes_are_one_line(tmp_path):
+    cases = {
+        ("scenes:deit", "--order", "lats"): "did you mean last",
+        ("scenes:deit", "--figure", str(tmp_path / "curves.gif")): "must end in .png",
+        ("scenes:deit", "--images", str(tmp_path / "none")): "there is no file or folder",
+    }
+    for arguments, message in cases.items():
+        ran = run(tmp_path, *arguments)
+        assert ran.returncode == 2
+        assert message in ran.stderr
+        assert "Traceback" not in ran.stderr
+        assert len(ran.stderr.strip().splitlines()) == 1
