@@ -17,10 +17,11 @@ from vitdecomp.source import Source
 from vitdecomp_alignment.linear import LinearAligner, check_target
 from vitdecomp_alignment.maps import LinearMaps, Span
 from vitdecomp_alignment.spans import find_spans
-from vitdecomp_alignment.sums import Sums
+from vitdecomp_alignment.sums import Moments, Rows, Sums, width
 
-STRENGTHS = (1e-6, 1e-4, 1e-2, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
-WIDEST = 24_000  # dimensions of all components together: a square matrix of these is 4.6 GB
+STRENGTHS = (1000.0, 300.0, 100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 1e-2, 1e-4, 1e-6)
+TINY = torch.finfo(torch.float32).eps
+MOST = 24_000**2  # numbers in a matrix: 4.6 GB
 Self = TypeVar("Self", bound="ClosedForm")
 
 
@@ -30,8 +31,9 @@ class ClosedForm(LinearAligner):
 
     First the map Q with orthonormal rows (or columns) that takes the totals nearest to the targets (orthogonal
     Procrustes), then the maps W_i that minimise sum |sum_i c_i W_i - z|^2 + l sum_i |W_i - Q|^2, with totals and
-    targets scaled to length one. All follows from sums over images, in the components' own coordinates. If a model is
-    aligned with itself, the solution is the identity.
+    targets scaled to length one. All follows from sums over images, in the components' own coordinates (or from the
+    images' coordinates, if they are fewer than dimensions). If a model is aligned with itself, the solution is the
+    identity.
 
     Args:
         ridge: l, relative to the mean square of a coordinate; `None` chooses it on held-out images.
@@ -78,13 +80,13 @@ class ClosedForm(LinearAligner):
         check_target(source, target)
         self._check()
         spans = _double(find_spans(source, max_rank=self.max_rank, seed=self.random_state))
-        _refuse_too_wide(spans, source.dimension)
+        _refuse_too_wide(width(spans, source.dimension), len(source))
         sums, held_out = self._sum(source, target, spans, progress)
         self.ridge_ = self._best(sums, held_out) if self.ridge is None else self.ridge
         sums.merge(held_out)
         shared = sums.procrustes()
         prior = _prior(spans, shared)
-        weight = sums.ridge(prior, self.ridge_)
+        (weight,) = sums.ridges(prior, [self.ridge_])
         dtype = torch.float64 if source.take([0]).values.dtype == torch.float64 else torch.float32
         self.maps_ = _as_maps(source, spans, shared, weight - prior, dtype)
         self.metrics_ = {"ridge": self.ridge_, "squared_error": sums.error(weight)}
@@ -101,10 +103,11 @@ class ClosedForm(LinearAligner):
 
     def _sum(
         self, source: Source, target: Tensor, spans: Sequence[Span], progress: Progress | None
-    ) -> tuple[Sums, Sums]:
+    ) -> tuple[Moments, Moments]:
         """The sums over the images to learn from, and over those held out."""
         n, d, d_clip = len(source), source.dimension, target.shape[1]
-        sums, held_out = Sums(spans, d, d_clip), Sums(spans, d, d_clip)
+        kind = Rows if n < width(spans, d) else Sums
+        sums, held_out = kind(spans, d, d_clip), kind(spans, d, d_clip)
         chosen = np.zeros(n, dtype=bool)
         order = np.random.default_rng([self.random_state, 1]).permutation(n)
         chosen[order[: max(1, round(n * self.validation_fraction))]] = True
@@ -117,12 +120,19 @@ class ClosedForm(LinearAligner):
                 progress(rows.stop, n)
         return sums, held_out
 
-    def _best(self, sums: Sums, held_out: Sums) -> float:
-        """The strongest ridge that keeps enough of the gain, so that no map leaves Q for nothing."""
+    def _best(self, sums: Moments, held_out: Moments) -> float:
+        """The strongest ridge that keeps enough of the gain, so that no map leaves Q for nothing.
+
+        From the strongest on the error falls, and then rises: what comes after that is not tried.
+        """
         prior = _prior(sums.spans, sums.procrustes())
-        errors = {strength: held_out.error(sums.ridge(prior, strength)) for strength in STRENGTHS}
+        errors: dict[float, float] = {}
+        for strength, weight in zip(STRENGTHS, sums.ridges(prior, STRENGTHS), strict=True):
+            errors[strength] = held_out.error(weight)
+            if errors[strength] > min(errors.values()) + TINY:
+                break
         best, shared = min(errors.values()), held_out.error(prior)
-        allowed = best + (1 - self.keep) * max(shared - best, 0.0) + torch.finfo(torch.float32).eps
+        allowed = best + (1 - self.keep) * max(shared - best, 0.0) + TINY
         return max(strength for strength, error in errors.items() if error <= allowed)
 
 
@@ -152,10 +162,9 @@ def _as_maps(
     )
 
 
-def _refuse_too_wide(spans: Sequence[Span], d: int) -> None:
-    width = sum(len(s.rows) * (d if s.basis is None else s.basis.shape[2]) for s in spans)
-    if width > WIDEST:
+def _refuse_too_wide(wide: int, n: int) -> None:
+    if wide * min(wide, n) > MOST:
         raise InputError(
-            f"the components span {width:,} dimensions together, more than {WIDEST:,}: keep fewer of each "
+            f"the components span {wide:,} dimensions together, too many for the memory: keep fewer of each "
             "(max_rank=64), or fewer components (contributions.select)"
         )

@@ -1,8 +1,10 @@
-"""Sums over images from which least-squares maps follow: made in one pass, and no larger for more images."""
+"""What least-squares maps follow from, gathered in one pass over images: sums, or the images if they are few."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float
@@ -10,11 +12,13 @@ from torch import Tensor
 
 from vitdecomp_alignment.maps import Span
 
+Self = TypeVar("Self", bound="Moments")
 
-class Sums:
-    """x^T x, x^T t, s^T t and the sum of |t|^2, in float64.
 
-    x are the components' coordinates side by side, s their sum in the representation's space, t the target.
+class Moments(ABC):
+    """Sums over images, in float64; x are the components' coordinates side by side, s their sum, t the target.
+
+    Every image counts alike: it is scaled so that s and t have length one.
 
     Args:
         spans: whose coordinates.
@@ -22,39 +26,30 @@ class Sums:
         d_clip: of the target.
 
     Attributes:
-        inner: `(R, R)`. cross: `(R, d_clip)`. whole: `(d, d_clip)`. square: of the targets. n: images so far.
+        width: of x, R. whole: s^T t, `(d, d_clip)`. square: the sum of |t|^2. n: images so far.
     """
 
     def __init__(self, spans: Sequence[Span], d: int, d_clip: int) -> None:
-        self.spans = spans
-        width = sum(len(s.rows) * (d if s.basis is None else s.basis.shape[2]) for s in spans)
-        self.inner = torch.zeros(width, width, dtype=torch.float64)
-        self.cross = torch.zeros(width, d_clip, dtype=torch.float64)
+        self.spans, self.width = spans, width(spans, d)
         self.whole = torch.zeros(d, d_clip, dtype=torch.float64)
         self.square, self.n = 0.0, 0
 
     def add(self, values: Float[Tensor, "n component d"], target: Float[Tensor, "n d_clip"]) -> None:
-        """Take a batch in. Every image counts alike: it is scaled so that its total and its target have length one."""
+        """Take a batch in."""
         values, target = values.double(), torch.nn.functional.normalize(target.double(), dim=1)
-        lengths = values.sum(1).norm(dim=1).clamp(min=torch.finfo(torch.float32).tiny)
-        values = values / lengths[:, None, None]
-        x = torch.cat([span.coordinates(values).flatten(1) for span in self.spans], dim=1)
-        self.inner.addmm_(x.T, x)
-        self.cross.addmm_(x.T, target)
-        self.whole.addmm_(values.sum(1).T, target)
+        total = values.sum(1)
+        lengths = total.norm(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
+        x = torch.cat([span.coordinates(values).flatten(1) for span in self.spans], dim=1) / lengths
+        self.whole.addmm_((total / lengths).T, target)
         self.square += float(target.square().sum())
         self.n += len(values)
+        self._add(x, target)
 
-    def merge(self, other: Sums) -> None:
+    def merge(self: Self, other: Self) -> None:
         """Take in what another has seen."""
-        for mine, more in ((self.inner, other.inner), (self.cross, other.cross), (self.whole, other.whole)):
-            mine.add_(more)
+        self.whole += other.whole
         self.square, self.n = self.square + other.square, self.n + other.n
-
-    def error(self, weight: Float[Tensor, "R d_clip"]) -> float:
-        """The mean of |x W - t|^2 over the images; 2 (1 - cos) where |x W| = 1."""
-        explained = (weight * (self.inner @ weight - 2 * self.cross)).sum()
-        return (float(explained) + self.square) / self.n
+        self._merge(other)
 
     def procrustes(self) -> Float[Tensor, "d d_clip"]:
         """The map with orthonormal rows or columns that takes totals nearest to the targets (Schönemann, 1966)."""
@@ -62,10 +57,96 @@ class Sums:
         nearest: Tensor = u @ vh
         return nearest
 
-    def ridge(self, towards: Float[Tensor, "R d_clip"], strength: float) -> Float[Tensor, "R d_clip"]:
-        """argmin of |x W - t|^2 + l |W - towards|^2, with l = strength times the mean diagonal of x^T x."""
-        penalised = self.inner.clone()
-        penalised.diagonal().add_(strength * float(self.inner.diagonal().mean()))
-        missing = self.cross - self.inner @ towards
-        solved: Tensor = torch.cholesky_solve(missing, torch.linalg.cholesky(penalised))
-        return towards + solved
+    @abstractmethod
+    def error(self, weight: Float[Tensor, "R d_clip"]) -> float:
+        """The mean of |x W - t|^2 over the images; 2 (1 - cos) where |x W| = 1."""
+
+    @abstractmethod
+    def ridges(
+        self, towards: Float[Tensor, "R d_clip"], strengths: Iterable[float]
+    ) -> Iterator[Float[Tensor, "R d_clip"]]:
+        """argmin of |x W - t|^2 + l |W - towards|^2, with l = strength times the mean diagonal of x^T x, for each."""
+
+    @abstractmethod
+    def _add(self, x: Float[Tensor, "n R"], target: Float[Tensor, "n d_clip"]) -> None: ...
+
+    @abstractmethod
+    def _merge(self: Self, other: Self) -> None: ...
+
+
+class Sums(Moments):
+    """x^T x and x^T t, `(R, R)` and `(R, d_clip)`: no larger for more images."""
+
+    def __init__(self, spans: Sequence[Span], d: int, d_clip: int) -> None:
+        super().__init__(spans, d, d_clip)
+        self.inner = torch.zeros(self.width, self.width, dtype=torch.float64)
+        self.cross = torch.zeros(self.width, d_clip, dtype=torch.float64)
+
+    def error(self, weight: Float[Tensor, "R d_clip"]) -> float:
+        """From |x W|^2 - 2 <x W, t> + |t|^2."""
+        explained = (weight * (self.inner @ weight - 2 * self.cross)).sum()
+        return (float(explained) + self.square) / self.n
+
+    def ridges(
+        self, towards: Float[Tensor, "R d_clip"], strengths: Iterable[float]
+    ) -> Iterator[Float[Tensor, "R d_clip"]]:
+        """The normal equations."""
+        rest, scale = self.cross - self.inner @ towards, float(self.inner.diagonal().mean())
+        for strength in strengths:
+            yield towards + _solve(self.inner, strength * scale, rest)
+
+    def _add(self, x: Float[Tensor, "n R"], target: Float[Tensor, "n d_clip"]) -> None:
+        self.inner.addmm_(x.T, x)
+        self.cross.addmm_(x.T, target)
+
+    def _merge(self, other: Sums) -> None:
+        self.inner += other.inner
+        self.cross += other.cross
+
+
+class Rows(Moments):
+    """x and t themselves: smaller than their sums, and faster to solve with, for fewer than R images."""
+
+    def __init__(self, spans: Sequence[Span], d: int, d_clip: int) -> None:
+        super().__init__(spans, d, d_clip)
+        self._parts: list[tuple[Tensor, Tensor]] = []
+
+    def both(self) -> tuple[Float[Tensor, "n R"], Float[Tensor, "n d_clip"]]:
+        """x and t of all images so far."""
+        if len(self._parts) > 1:
+            xs, targets = zip(*self._parts, strict=True)
+            self._parts = [(torch.cat(xs), torch.cat(targets))]
+        return self._parts[0]
+
+    def error(self, weight: Float[Tensor, "R d_clip"]) -> float:
+        """As it is defined."""
+        x, target = self.both()
+        return float((x @ weight - target).square().sum()) / self.n
+
+    def ridges(
+        self, towards: Float[Tensor, "R d_clip"], strengths: Iterable[float]
+    ) -> Iterator[Float[Tensor, "R d_clip"]]:
+        """The dual form: W - towards is x^T times the solution of (x x^T + l) y = t - x towards."""
+        x, target = self.both()
+        gram, rest = x @ x.T, target - x @ towards
+        scale = float(gram.diagonal().sum()) / self.width
+        for strength in strengths:
+            yield towards + x.T @ _solve(gram, strength * scale, rest)
+
+    def _add(self, x: Float[Tensor, "n R"], target: Float[Tensor, "n d_clip"]) -> None:
+        self._parts.append((x, target))
+
+    def _merge(self, other: Rows) -> None:
+        self._add(*other.both())
+
+
+def width(spans: Sequence[Span], d: int) -> int:
+    """Coordinates of all components together."""
+    return sum(len(span.rows) * (d if span.basis is None else span.basis.shape[2]) for span in spans)
+
+
+def _solve(square: Float[Tensor, "m m"], penalty: float, right: Float[Tensor, "m d_clip"]) -> Float[Tensor, "m d_clip"]:
+    penalised = square.clone()
+    penalised.diagonal().add_(penalty)
+    solved: Tensor = torch.cholesky_solve(right, torch.linalg.cholesky(penalised))
+    return solved

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -33,9 +34,11 @@ def aligned(place):
 ALIGN = ("--clip", "scenes:clip", "--images", "scenes", "--cache", "cache")
 
 
+COMMAND = str(Path(sys.executable).with_name("vitdecomp"))
+
+
 def run(place, *words, code=0):
-    command = [str(Path(sys.executable).with_name("vitdecomp")), *words]
-    done = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run([COMMAND, *words], cwd=place, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     return done
@@ -81,6 +84,24 @@ def test_nothing_is_computed_twice(place, aligned):
     assert "contributions of" not in done.stderr
     assert "vectors of" not in done.stderr
     assert (place / "again.safetensors").read_bytes() == (place / "maps.safetensors").read_bytes()
+
+
+def test_a_killed_training_goes_on_where_it_was(place, aligned):
+    out, training = place / "killed.safetensors", place / "killed.safetensors.training"
+    words = ("align", "scenes:deit", *ALIGN, "--out", out.name, "--json")
+    begun = subprocess.Popen([COMMAND, *words], cwd=place, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 200
+    while not training.exists() and begun.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.001)
+    begun.kill()
+    begun.wait()
+    assert training.exists(), "the training was over before it could be killed"
+    assert not out.exists()
+    last = refused(place, *words[:-3], "--out", out.name, "--seed", "1")
+    assert "killed.safetensors.training is of another training" in last
+    run(place, *words)
+    assert out.read_bytes() == (place / "maps.safetensors").read_bytes()
+    assert not training.exists()
 
 
 def test_another_method_and_the_report(place, aligned):
