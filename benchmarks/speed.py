@@ -183,7 +183,7 @@ def measure(setting: Setting, memory: bool) -> Result:
     return Result(figures, [Sheet(f"{setting.model}, batch {setting.batch}", header, rows)], notes)
 
 
-def main(  # noqa: PLR0913 - one for each setting
+def main(  # noqa: PLR0913, PLR0917 - one for each setting; typer names them
     model: Annotated[list[str] | None, typer.Option(help="A spec; repeatable.")] = None,
     batch: Annotated[int, typer.Option(min=1)] = 8,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",

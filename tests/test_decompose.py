@@ -15,6 +15,7 @@ from helpers import pictures, randomised
 from torch import Tensor, nn
 
 import vitdecomp as vd
+from vitdecomp.engine.products import PULLED
 from vitdecomp.trace.rule import RULES, Op, Term
 
 aten = torch.ops.aten
@@ -68,6 +69,16 @@ class TestGranularity:
             value = got[:, :, r] if got.ndim == 3 else got[:, :, r, : len(cells)]
             expected = products[..., cells[0]] if got.ndim == 3 else products[..., cells]
             assert torch.allclose(value, expected, atol=1e-11)
+
+    @pytest.mark.parametrize("by", ["head", "module", "block"])
+    def test_many_directions_are_as_one_by_one(self, tiny_vit: nn.Module, images: Tensor, by: Any) -> None:
+        decomposer = vd.Decomposer(tiny_vit).fit(images[:1])
+        q = torch.randn(PULLED + 3, 48, dtype=torch.float64)
+        each = [decomposer.attribute(images, q[i : i + 1], by=by) for i in range(len(q))]
+        assert torch.allclose(decomposer.attribute(images, q, by=by), torch.cat(each, 1), atol=1e-12)
+        own = torch.randn(3, PULLED + 1, 48, dtype=torch.float64)
+        alone = [decomposer.attribute(images, own[:, i : i + 1], by=by) for i in range(PULLED + 1)]
+        assert torch.allclose(decomposer.attribute(images, own, by=by), torch.cat(alone, 1), atol=1e-12)
 
     def test_a_direction_for_each_image(self, tiny_vit: nn.Module, images: Tensor) -> None:
         decomposer = vd.Decomposer(tiny_vit).fit(images[:1])

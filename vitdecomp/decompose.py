@@ -15,7 +15,7 @@ from vitdecomp.component import Component
 from vitdecomp.contributions import Contributions
 from vitdecomp.engine.exactness import locate_error
 from vitdecomp.engine.partial import Partial
-from vitdecomp.engine.pull import pull
+from vitdecomp.engine.products import products
 from vitdecomp.engine.units import BY, By, Units, normalised, split
 from vitdecomp.errors import InexactError, InputError, SpecError
 from vitdecomp.origin import Origin
@@ -119,7 +119,9 @@ class Decomposer:
     def attribute(
         self, images: Float[Tensor, "n *image"], directions: Tensor, by: By | None = None
     ) -> Float[Tensor, "n direction *axes"]:
-        """<direction, contribution> of every component, without the contributions: one backward sweep a direction.
+        """<direction, contribution> of every component: one backward sweep a direction, without the contributions.
+
+        For more than a few directions, and components without an axis of their own, the contributions are cheaper.
 
         Args:
             images: n images.
@@ -142,9 +144,8 @@ class Decomposer:
             representation, recorded = paths.recorder(chunk)
             q = _directions(directions, representation, done, len(images)).to(representation)
             done += len(chunk)
-            leaves = {p.leaf: recorded[paths.graph.leaves[p.leaf].value] for p in paths.parts}
-            sweeps = pull(paths.graph, recorded, q)
-            results.append(torch.stack([units.attributed(leaves, adjoints, len(chunk)) for adjoints in sweeps], 1))
+            with torch.no_grad():
+                results.append(products(paths, units, recorded, q))
         return torch.cat(results)[: len(images)]
 
     def components_of(self, by: By) -> tuple[Component, ...]:

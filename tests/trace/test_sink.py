@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor, fx, nn
+from pooled import POOLS
+from torch import Tensor, fx
 
 from vitdecomp.trace.capture import capture
 from vitdecomp.trace.linear_graph import SOURCE, Apply, Leaf, LinearGraph, Sum, Value
@@ -21,6 +22,7 @@ from vitdecomp.trace.probe import Derived, shapes
 from vitdecomp.trace.recorder import Recorder
 from vitdecomp.trace.rule import Gate, Step, broadcast, same
 from vitdecomp.trace.rules.merge import drop, embed, keep
+from vitdecomp.trace.rules.parametric import matmul_left
 from vitdecomp.trace.sink import sink
 from vitdecomp.trace.walk import fold_image, walk
 
@@ -167,6 +169,15 @@ def widen(g: Growing, i: int) -> int:
     return g.apply(i, shape, broadcast, g.size(shape))
 
 
+def attend(g: Growing, i: int) -> int:
+    """A frozen pattern, with or without axes of its own for what lies in front of the queries."""
+    shape = g.shapes[i]
+    if len(shape) < 2 or shape[-2] == "n":
+        return i
+    queries, lead = g.choose(1, 4), shape[:-2] if g.choose(0, 1) else ()
+    return g.apply(i, (*shape[:-2], queries, shape[-1]), matmul_left, g.noise(*lead, queries, shape[-2]))
+
+
 def roll(g: Growing, i: int) -> int:
     """A step that selections cannot pass."""
     return g.apply(i, g.shapes[i], torch.roll, 1, len(g.shapes[i]) - 1)
@@ -182,7 +193,7 @@ def add_branch(g: Growing, i: int) -> int:
 
 MOVES = (
     scale, mask, negate, project, permute, merge_axes, split_axis, choose_some, choose_some, put_beside, average,
-    widen, roll, add_branch,
+    widen, roll, add_branch, attend,
 )  # fmt: skip
 
 
@@ -226,77 +237,6 @@ def test_random_graphs_never_grow_leaves(choices: list[int]) -> None:
 
 
 # --- models ----------------------------------------------------------------------------------------------------
-
-WIDTH, TOKENS = 8, 16
-
-
-class Attention(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.qkv, self.out = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
-
-    def forward(self, x: Tensor) -> Tensor:
-        q, k, v = self.qkv(x).unflatten(2, (3, 2, -1)).permute(2, 0, 3, 1, 4)
-        return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
-
-
-class Block(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.norm, self.attn, self.scale = nn.LayerNorm(WIDTH), Attention(), nn.Parameter(torch.rand(WIDTH))
-        self.mlp = nn.Sequential(nn.LayerNorm(WIDTH), nn.Linear(WIDTH, 12), nn.GELU(), nn.Linear(12, WIDTH))
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.scale * self.attn(self.norm(x))
-        return x + self.mlp(x)
-
-
-class ClassBlock(nn.Module):
-    """CaiT: the class token reads all tokens; the patches go by untouched."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.norm, self.q, self.kv = nn.LayerNorm(WIDTH), nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, 2 * WIDTH)
-
-    def forward(self, cls: Tensor, patches: Tensor) -> Tensor:
-        x = self.norm(torch.cat([cls, patches], 1))
-        k, v = self.kv(x).chunk(2, -1)
-        cls = cls + F.scaled_dot_product_attention(self.q(x[:, :1]), k, v)
-        return torch.cat([cls, patches], 1)
-
-
-class Model(nn.Module):
-    def __init__(self, pool: Callable[[Tensor], Tensor], *, registers: int = 0, class_blocks: int = 0) -> None:
-        super().__init__()
-        self.patches, self.pool = nn.Conv2d(3, WIDTH, 4, 4), pool
-        self.cls, self.registers = nn.Parameter(torch.randn(1, 1, WIDTH)), nn.Parameter(torch.randn(registers, WIDTH))
-        self.blocks = nn.ModuleList(Block() for _ in range(2))
-        self.class_blocks = nn.ModuleList(ClassBlock() for _ in range(class_blocks))
-        self.norm = nn.LayerNorm(WIDTH)
-
-    def forward(self, images: Tensor) -> Tensor:
-        x = self.patches(images).flatten(2).mT
-        cls = self.cls.expand(x.shape[0], 1, WIDTH)
-        x = torch.cat([cls, self.registers.expand(x.shape[0], -1, -1), x], 1) if not self.class_blocks else x
-        for block in self.blocks:
-            x = block(x)
-        for block in self.class_blocks:
-            x = torch.cat([block(cls, x)[:, :1], x], 1)
-            cls, x = x[:, :1], x[:, 1:]
-        return self.pool(self.norm(torch.cat([cls, x], 1) if self.class_blocks else x))
-
-
-POOLS: dict[str, Callable[[], Model]] = {
-    "cls": lambda: Model(lambda x: x[:, 0]),
-    "mean": lambda: Model(lambda x: x.mean(1)),
-    "mean_of_patches": lambda: Model(lambda x: x[:, 3:].mean(1), registers=2),
-    "cls_and_mean": lambda: Model(lambda x: torch.cat([x[:, 0], x[:, 1:].mean(1)], -1)),
-    "cls_plus_mean": lambda: Model(lambda x: x[:, 0] + x[:, 2:9].mean(1), registers=1),
-    "some_tokens": lambda: Model(lambda x: x[:, 2:5].flatten(1), registers=1),
-    "slices_of_several_lengths": lambda: Model(lambda x: x[:, :2].sum(1) + x[:, 4:9].mean(1) - x[:, -1]),
-    "slice_of_slice": lambda: Model(lambda x: x[:, 1:][:, 2:7][:, :, :5][:, -2]),
-    "cait": lambda: Model(lambda x: x[:, 0], class_blocks=2),
-}
 
 
 @cache

@@ -65,13 +65,14 @@ def normalised(by: object) -> By:
 
 @dataclass(frozen=True)
 class Cut:
-    """How one part is cut: into `heads` x `cells` (tokens or neurons) components, which begin at `start`."""
+    """How one part is cut: into `heads` x `cells` (tokens or neurons) components, those at `places` of which it has."""
 
     part: Part
     heads: int
     cells: int
     axis: int | None
     rows: tuple[int, ...]
+    places: tuple[int, ...]
 
     @property
     def count(self) -> int:
@@ -106,7 +107,7 @@ class Units:
             product = leaves[cut.part.leaf] * adjoints[cut.part.leaf]
             table = self._summed(cut, cut.part.layout.canonical(product, images))
             rows = [index[row] for row in self._row_components(cut)]
-            result[:, rows, : cut.cells] += table
+            result[:, torch.tensor(rows)[:, None], torch.tensor(cut.places)] += table
         return result if self.granularity.kinds else result[..., 0]
 
     def _summed(self, cut: Cut, x: Tensor) -> Tensor:
@@ -116,7 +117,7 @@ class Units:
             return x.reshape(len(x), 1, -1)
         kept = {a for a in (HEADS if cut.heads > 1 else None, cut.axis) if a is not None}
         x = x.sum([a for a in (HEADS, TOKENS, CHANNELS) if a not in kept])
-        return x.reshape(len(x), cut.heads, cut.cells)
+        return x.reshape(len(x), cut.heads, len(cut.places))
 
     def _kept(self, cut: Cut) -> bool:
         return cut.part.who.kind in self.granularity.kinds
@@ -148,10 +149,10 @@ class Units:
         canonical = cut.part.layout.canonical(value, images)
         masks = torch.eye(cut.count, dtype=value.dtype, device=value.device)[list(some)]
         if cut.axis == CHANNELS:
-            shape = (len(some), 1, canonical.shape[HEADS], 1, canonical.shape[CHANNELS])
+            masks = masks.reshape(len(some), 1, canonical.shape[HEADS], 1, canonical.shape[CHANNELS])
         else:
-            shape = (len(some), 1, cut.heads, cut.cells, 1)
-        return cut.part.layout.native(canonical * masks.reshape(shape), images)
+            masks = masks.reshape(len(some), 1, cut.heads, cut.cells, 1)[..., list(cut.places), :]
+        return cut.part.layout.native(canonical * masks, images)
 
     def _batches(
         self, images: int, itemsize: int, only: Collection[int] | None
@@ -161,7 +162,9 @@ class Units:
         room = 0.0
         for cut in self.cuts:
             most = max(1, PUSHED_BYTES // (self._widest[cut.part.leaf] * images * itemsize))
-            wanted = [unit for unit in range(cut.count) if only is None or cut.rows[unit] in only]
+            has = {*cut.places}
+            known = [unit for unit in range(cut.count) if unit % cut.cells in has]
+            wanted = [unit for unit in known if only is None or cut.rows[unit] in only]
             for low in range(0, len(wanted), most):
                 some = wanted[low : low + most]
                 needed = len(some) / most
@@ -220,10 +223,11 @@ def split(paths: LinearPaths, by: By) -> Units:
     cuts = []
     for part in paths.parts:
         heads, cells, axis = _counts(part, granularity)
+        places = part.tokens.kept if axis == TOKENS else tuple(range(cells))
         own = [_component(part, granularity, h, c) for h in range(heads) for c in range(cells)]
         for component in own:
             components.setdefault(component, len(components))
-        cut = Cut(part, heads, cells, axis, tuple(components[c] for c in own))
+        cut = Cut(part, heads, cells, axis, tuple(components[c] for c in own), places)
         cuts.append(cut)
         if not granularity.kinds:
             rows.update(dict.fromkeys(own))
@@ -239,7 +243,7 @@ def _counts(part: Part, granularity: Granularity) -> tuple[int, int, int | None]
         return 1, 1, None
     heads = layout.count("h") if granularity.heads and kind == "attn" else 1
     if granularity.tokens and (not granularity.kinds or kind in granularity.kinds):
-        return heads, layout.count("t"), TOKENS
+        return heads, part.tokens.count, TOKENS
     if granularity.neurons and kind in NEURON_KINDS:
         return 1, layout.count("h") * layout.count("w"), CHANNELS
     return heads, 1, None

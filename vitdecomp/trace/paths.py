@@ -19,6 +19,7 @@ from vitdecomp.trace.recorder import Recorder
 from vitdecomp.trace.rule import module_path
 from vitdecomp.trace.sink import sink
 from vitdecomp.trace.sites import attention_sites, value_axes
+from vitdecomp.trace.tokens import Tokens, kept_tokens
 from vitdecomp.trace.walk import fold_image, walk
 from vitdecomp.trace.way import follow
 
@@ -31,12 +32,14 @@ class Part:
         leaf: its place in the graph.
         who: name, kind, block and module.
         layout: how its axes factor into images, heads, tokens and channels.
+        tokens: which tokens it has, if only those that reach the output were kept.
         first_head: number of its first head; not 0 where several attentions share a module.
     """
 
     leaf: int
     who: Identity
     layout: Layout
+    tokens: Tokens
     first_head: int = 0
 
 
@@ -61,9 +64,9 @@ class LinearPaths:
     recorder: Recorder
 
     def by_token(self) -> LinearPaths:
-        """The same paths with every token kept, and attention split by the token that is attended to."""
-        sites = _token_sites(self)
-        return _assemble(self.captured, self.trunk, _reach(self.captured, self.trunk.opened, sites))
+        """The same paths with attention split by the token that is attended to."""
+        reached = _reach(self.captured, self.trunk.opened, _token_sites(self))
+        return _assemble(self.captured, self.trunk, reached)
 
 
 def find_paths(captured: Captured, through: Collection[str] | None = None) -> LinearPaths:
@@ -111,12 +114,11 @@ class _Reached:
     supports: Mapping[int, Tensor]
 
 
-def _reach(captured: Captured, opened: frozenset[fx.Node], token_sites: frozenset[fx.Node] | None = None) -> _Reached:
-    """Walk with some nodes open; with `token_sites`, every token is kept and those attentions begin at their values."""
-    graph = fold_image(walk(captured, opened, token_sites or frozenset()))
+def _reach(captured: Captured, opened: frozenset[fx.Node], token_sites: frozenset[fx.Node] = frozenset()) -> _Reached:
+    """Walk with some nodes open; those in `token_sites` are attentions that begin at their values."""
+    graph = fold_image(walk(captured, opened, token_sites))
     recorded = Derived(Recorder(captured, graph.gates())(captured.trial)[1])
-    if token_sites is None:
-        graph = sink(graph, shapes(graph, recorded))
+    graph = sink(graph, shapes(graph, recorded))
     reach = supports(graph, recorded, image=1)
     alive = [support for support in reach.values() if support.any()]
     if not alive:
@@ -129,16 +131,18 @@ def _assemble(captured: Captured, trunk: Trunk, reached: _Reached) -> LinearPath
     """Name the leaves of a linear graph and lay them out."""
     graph, recorded = reached.graph, reached.recorded
     images = len(captured.trial)
-    sources: dict[int, tuple[Identity, Layout]] = {}
+    sources: dict[int, Part] = {}
     constants: list[Part] = []
     for i, leaf in graph.leaves.items():
         way = None if leaf.kind == CONSTANT else follow(graph, i, recorded)
         layout = find_layout(leaf, recorded[leaf.value], way, reached.supports[i], images)
         if way is None:
             name = constant_name(leaf)
-            constants.append(Part(i, Identity(name, CONSTANT_KIND, None, module_path(leaf.node)), layout))
+            who = Identity(name, CONSTANT_KIND, None, module_path(leaf.node))
+            constants.append(Part(i, who, layout, Tokens.all_of(layout)))
         else:
-            sources[i] = (identify(graph, i, way.steps, way.end, trunk.stem), layout)
+            who = identify(graph, i, way.steps, way.end, trunk.stem)
+            sources[i] = Part(i, who, layout, kept_tokens(leaf, layout, recorded))
     if not sources:
         raise CoverageError("the representation is a sum of constants alone")
     parts = (*_named(sources), *constants)
@@ -146,15 +150,15 @@ def _assemble(captured: Captured, trunk: Trunk, reached: _Reached) -> LinearPath
     return LinearPaths(captured, graph, parts, trunk, shapes(graph, recorded), recorder)
 
 
-def _named(sources: Mapping[int, tuple[Identity, Layout]]) -> list[Part]:
-    names = unique_names({i: who for i, (who, _) in sources.items()})
+def _named(sources: Mapping[int, Part]) -> list[Part]:
+    names = unique_names({i: part.who for i, part in sources.items()})
     heads: dict[str, int] = {}
     parts = []
-    for i, (who, layout) in sources.items():
+    for i, part in sources.items():
         name = names[i]
-        parts.append(Part(i, replace(who, name=name), layout, heads.get(name, 0)))
-        if who.kind == "attn":
-            heads[name] = heads.get(name, 0) + layout.count("h")
+        parts.append(replace(part, who=replace(part.who, name=name), first_head=heads.get(name, 0)))
+        if part.who.kind == "attn":
+            heads[name] = heads.get(name, 0) + part.layout.count("h")
     return parts
 
 

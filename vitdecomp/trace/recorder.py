@@ -10,6 +10,7 @@ from torch import Tensor, fx
 
 from vitdecomp.trace.capture import Captured
 from vitdecomp.trace.rule import Gate, same
+from vitdecomp.trace.rules.attention import no_larger
 
 
 class Recorder:
@@ -53,7 +54,7 @@ class _Emitter:
         if gate.fn is same and isinstance(gate.args[0], fx.Node):
             return self.copies[gate.args[0]]
         if gate not in self.done:
-            self.done[gate] = self._emit(gate)
+            self.done[gate] = self._emit(no_larger(gate))
         return self.done[gate]
 
     def _emit(self, gate: Gate) -> fx.Node:

@@ -19,7 +19,9 @@ from torch import Tensor
 from vitdecomp.trace.linear_graph import Apply, Leaf, LinearGraph, Sum, Value, inputs
 from vitdecomp.trace.rule import Gate, Step, broadcast
 from vitdecomp.trace.rules.arithmetic import cast
+from vitdecomp.trace.rules.attention import rows_of
 from vitdecomp.trace.rules.merge import drop, embed, keep
+from vitdecomp.trace.rules.parametric import matmul_left
 
 Shape = tuple[int, ...]
 
@@ -215,6 +217,13 @@ def _reduce(step: Step, window: Window, before: Shape, after: Shape) -> Moved | 
     return None if free[window.dim] in axes else Moved(window._replace(dim=free[window.dim]), step)
 
 
+def _pattern(step: Step, window: Window, before: Shape, after: Shape) -> Moved | None:
+    """Of an attention, what is asked for are some queries; they look at all values."""
+    if window.dim != len(after) - 2:
+        return None
+    return Moved(None, replace(step, args=(Gate(rows_of, (step.args[0], window.start, window.length)),)))
+
+
 MOVERS: dict[Any, Mover] = {
     operator.mul: _pointwise,
     operator.truediv: _pointwise,
@@ -229,4 +238,5 @@ MOVERS: dict[Any, Mover] = {
     embed: _embed,
     torch.sum: _reduce,
     torch.mean: _reduce,
+    matmul_left: _pattern,
 }

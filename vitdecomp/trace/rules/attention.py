@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, fx
 
 from vitdecomp.trace.rule import (
+    Gate,
     Op,
     Step,
     Term,
@@ -55,18 +56,44 @@ def _for_every_head(values: Term, size: Sequence[int], out: Sequence[int]) -> Te
     return values if groups == 1 else values.then(torch.repeat_interleave, groups, dim=-3)
 
 
-def attention_pattern(q: Tensor, k: Tensor, mask: Tensor | None, causal: bool, scale: float | None) -> Tensor:
-    """softmax(q k^T scale + mask), `(..., head, query, key)`; zero for a query that may see no key."""
+def attention_pattern(
+    q: Tensor,
+    k: Tensor,
+    mask: Tensor | None,
+    causal: bool,
+    scale: float | None,
+    start: int = 0,
+    length: int | None = None,
+) -> Tensor:
+    """softmax(q k^T scale + mask), `(..., head, query, key)`; zero for a query that may see no key.
+
+    With a start and a length, of a range of the queries alone.
+    """
+    rows = q.shape[-2] if length is None else length
+    q = q.narrow(-2, start, rows)
     if q.ndim > 2 and k.shape[-3] not in (1, q.shape[-3]):
         k = k.repeat_interleave(q.shape[-3] // k.shape[-3], -3)
     scores = q @ k.transpose(-1, -2) * (1 / math.sqrt(q.shape[-1]) if scale is None else scale)
     if causal:
-        seen = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).tril()
+        seen = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).tril(start)
         scores = scores.masked_fill(~seen, float("-inf"))
     if mask is not None:
+        mask = mask.narrow(-2, start, rows) if mask.ndim > 1 and mask.shape[-2] > 1 else mask
         scores = scores.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else scores + mask
     blind = (scores == float("-inf")).all(-1, keepdim=True)
     return torch.softmax(scores.masked_fill(blind, 0.0), -1).masked_fill(blind, 0.0)
+
+
+def rows_of(pattern: Tensor, start: int, length: int) -> Tensor:
+    """A range of a pattern's queries, copied so that the rest can be freed."""
+    return pattern.narrow(-2, start, length).clone()
+
+
+def no_larger(gate: Gate) -> Gate:
+    """A gate that gives the same and computes no queries that are thrown away."""
+    if gate.fn is rows_of and isinstance(gate.args[0], Gate) and gate.args[0].fn is attention_pattern:
+        return Gate(attention_pattern, (*gate.args[0].args[:5], *gate.args[1:]))
+    return gate
 
 
 def value_term(node: fx.Node) -> tuple[Term, Step]:

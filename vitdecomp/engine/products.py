@@ -1,0 +1,36 @@
+"""Products of directions with contributions: by pulling the directions back, or by pushing the components forth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vitdecomp.engine.pull import pull
+from vitdecomp.engine.units import Units
+from vitdecomp.trace.paths import LinearPaths
+from vitdecomp.trace.rule import Gate
+
+PULLED = 4  # directions: more of them cost more than all contributions
+
+
+def products(
+    paths: LinearPaths, units: Units, recorded: Mapping[Gate, Any], directions: Float[Tensor, "direction n d"]
+) -> Float[Tensor, "n direction *axes"]:
+    """<direction, contribution> of every unit, in whichever order costs less.
+
+    Args:
+        paths: of the model.
+        units: its components.
+        recorded: the gates of a batch of n images.
+        directions: one or more for each image.
+    """
+    n = directions.shape[1]
+    if len(directions) > PULLED and not units.granularity.kinds:
+        return torch.einsum("ncd,qnd->nqc", units.pushed(recorded, n, directions[0]), directions)
+    leaves = {p.leaf: recorded[paths.graph.leaves[p.leaf].value] for p in paths.parts}
+    sweeps = pull(paths.graph, recorded, directions)
+    return torch.stack([units.attributed(leaves, adjoints, n) for adjoints in sweeps], 1)
