@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,13 +18,12 @@ from vitdecomp.aligned import Aligned
 from vitdecomp.component import Component
 from vitdecomp.errors import InputError, SpecError
 from vitdecomp.extract import REPRESENTATION, Extraction, cached
-from vitdecomp.files import make_directory
 from vitdecomp.grouped import Grouped
 from vitdecomp.grouped.formats import Columns, read
 from vitdecomp.loading import Loading
 from vitdecomp.origin import Origin
 from vitdecomp.prepare import Ready, Request, prepare
-from vitdecomp.scenes import SceneDataset
+from vitdecomp.scenes.folder import kept
 from vitdecomp.score import FeatureScorer
 from vitdecomp.selection import Selection
 from vitdecomp.source import Source
@@ -135,7 +133,7 @@ def remove(request: Request, task: Task, cache: Path, *, loading: Loading, stage
         SpecError: no such model, column or setting, or a model without texts and neither maps nor a CLIP.
         OutputError: the cache cannot be written.
     """
-    data = read(task.data or world(cache), task.columns, task.kind)
+    data = read(task.data or kept(cache, WORLD, "train", "test", subset="waterbirds"), task.columns, task.kind)
     train = data.part("train", limit=task.limit)
     test = data.part("test", limit=task.limit)
     test.require_groups()
@@ -176,22 +174,6 @@ def seen(source: Source, texts: Float[Tensor, "t d"]) -> Float64[np.ndarray, "n 
     parts = [source.take(range(i, min(i + 256, len(source)))).total() for i in range(0, len(source), 256)]
     found: Float64[np.ndarray, "n t"] = (torch.cat(parts) @ texts.to(parts[0]).T).double().numpy()
     return found
-
-
-def world(cache: Path) -> Path:
-    """The embedded world's waterbirds, both splits, drawn once, whole or not at all.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    folder = cache / f"scenes-waterbirds-{WORLD}"
-    if not folder.is_dir():
-        make_directory(cache)
-        with tempfile.TemporaryDirectory(dir=cache) as place:
-            for split in ("train", "test"):
-                SceneDataset(WORLD, 0, split, "waterbirds").write(Path(place) / "both" / split)
-            (Path(place) / "both").replace(folder)
-    return folder
 
 
 def _words(task: Task) -> dict[str, tuple[str, ...]]:

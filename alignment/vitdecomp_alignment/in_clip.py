@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -13,12 +12,11 @@ from vitdecomp.aligner import aligners
 from vitdecomp.datasets import open_pictures
 from vitdecomp.errors import InputError, SpecError
 from vitdecomp.extract import Extraction, cached
-from vitdecomp.files import make_directory
 from vitdecomp.loading import Loading
 from vitdecomp.origin import Origin
 from vitdecomp.prepare import Ready, Request, prepare
 from vitdecomp.progress import Progress
-from vitdecomp.scenes import SceneDataset
+from vitdecomp.scenes.folder import kept
 from vitdecomp.source import Source
 from vitdecomp.store import Store
 from vitdecomp_alignment import maps_file
@@ -76,7 +74,7 @@ def in_clip(request: Request, reading: Reading, cache: Path, *, loading: Loading
         OutputError: the cache cannot be written.
     """
     aligner = None if reading.maps is None else load_aligner(reading.maps)
-    images = reading.images or world_images(cache)
+    images = reading.images or kept(cache, WORLD, "test") / "test"
     open_pictures(images)  # before a model is loaded for nothing
     with stage(f"contributions of {request.model}") as progress:
         subject = prepare(request)
@@ -102,21 +100,6 @@ def load_aligner(path: Path) -> LinearAligner:
             loaded: LinearAligner = kind.load(path)
             return loaded
     raise InputError(f"{path} holds a {name}, which no installed package brings")
-
-
-def world_images(cache: Path) -> Path:
-    """A folder of pictures of the embedded world, drawn once, whole or not at all.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    folder = cache / f"scenes-{WORLD}"
-    if not folder.is_dir():
-        make_directory(cache)
-        with tempfile.TemporaryDirectory(dir=cache) as place:
-            SceneDataset(WORLD, 0, "test").write(Path(place) / "scenes")
-            (Path(place) / "scenes").replace(folder)
-    return folder
 
 
 def _space(subject: Ready, aligner: LinearAligner | None, reading: Reading, device: str, cache: Path) -> ClipSpace:

@@ -17,10 +17,11 @@ from vitdecomp.errors import InputError, SpecError
 from vitdecomp.extract import REPRESENTATION, Extraction, cached
 from vitdecomp.loading import Loading
 from vitdecomp.prepare import Request, prepare
+from vitdecomp.scenes.folder import kept
 from vitdecomp.score import FeatureScorer, Quality, quality
 from vitdecomp.score.choice import check_way
 from vitdecomp_alignment.feature_words import Asked, asked
-from vitdecomp_alignment.in_clip import InClip, Reading, Stage, in_clip, world_images
+from vitdecomp_alignment.in_clip import WORLD, InClip, Reading, Stage, in_clip
 
 Count = int | Literal["auto"]
 
@@ -131,7 +132,7 @@ def count(text: str) -> Count:
 def _vectors(found: InClip, request: Request, reading: Reading, cache: Path, loading: Loading, stage: Stage) -> Tensor:
     """CLIP's own vectors of the same images."""
     with stage(f"vectors of {found.space.spec}") as progress:
-        seen = Extraction(reading.images or world_images(cache), REPRESENTATION, limit=reading.limit)
+        seen = Extraction(reading.images or kept(cache, WORLD, "test") / "test", REPRESENTATION, limit=reading.limit)
         seer = prepare(Request(found.space.spec, device=request.device))
         vectors = cached(seer, seen, cache, loading=loading, progress=progress)
     if vectors.ids != found.store.ids:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -71,7 +71,7 @@ class Moments(ABC):
     def _add(self, x: Float[Tensor, "n R"], target: Float[Tensor, "n d_clip"]) -> None: ...
 
     @abstractmethod
-    def _merge(self: Self, other: Self) -> None: ...
+    def _merge(self, other: Any) -> None: ...  # of the same kind
 
 
 class Sums(Moments):
@@ -99,7 +99,7 @@ class Sums(Moments):
         self.inner.addmm_(x.T, x)
         self.cross.addmm_(x.T, target)
 
-    def _merge(self, other: Sums) -> None:
+    def _merge(self, other: Any) -> None:
         self.inner += other.inner
         self.cross += other.cross
 
@@ -136,7 +136,7 @@ class Rows(Moments):
     def _add(self, x: Float[Tensor, "n R"], target: Float[Tensor, "n d_clip"]) -> None:
         self._parts.append((x, target))
 
-    def _merge(self, other: Rows) -> None:
+    def _merge(self, other: Any) -> None:
         self._add(*other.both())
 
 

@@ -1,11 +1,15 @@
-"""The step of the demo that speaks, on the models as they were trained."""
+"""The steps of the demo that speak, on the models as they were trained."""
 
 from dataclasses import replace
 
 import pytest
 import torch
 from vitdecomp_alignment import ClipSpace, ClosedForm
-from vitdecomp_alignment.demo import KEPT, few, no_texts, words
+from vitdecomp_alignment.demo.cue import cue, told
+from vitdecomp_alignment.demo.scores import scores
+from vitdecomp_alignment.demo.search import known_features, search
+from vitdecomp_alignment.demo.speech import KEPT, few, no_texts, speech
+from vitdecomp_alignment.demo.words import words
 from vitdecomp_alignment.texts import scene_values
 
 from vitdecomp.demo.context import Context, Options
@@ -24,20 +28,26 @@ def context():
     return Context(Options(), world, tuple(subjects))
 
 
-@pytest.fixture(scope="module")
-def section(context, tmp_path_factory):
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VITDECOMP_CACHE", str(tmp_path_factory.mktemp("cache")))
-        return words(context)
+        yield
+
+
+@pytest.fixture(scope="module")
+def section(context):
+    return words(context)
 
 
 def rows(section, title):
     return next(block.to_json()["rows"] for block in section.blocks if title in block.title)
 
 
-def test_the_step_comes_after_what_components_know():
+def test_every_step_comes_where_it_belongs():
     names = [step.name for step in story()]
-    assert names[names.index("words") - 1] == "knowledge"
+    pairs = [("knowledge", "words"), ("words", "scores"), ("retrieval", "search"), ("curves", "cue")]
+    assert all(names[names.index(late) - 1] == early for early, late in pairs)
 
 
 def test_another_model_is_read_in_words_that_it_never_saw(context, section):
@@ -73,14 +83,58 @@ def test_every_component_that_varies_has_texts(context, section):
             assert 0 < row["explained by"] <= 1
 
 
-def test_without_labels_general_texts_are_used(context, tmp_path, monkeypatch):
-    monkeypatch.setenv("VITDECOMP_CACHE", str(tmp_path))
+def test_scores_are_the_scorers_and_agree_with_probes(context):
+    section = scores(context)
+    table = rows(section, "Scores of components of scenes:deit")
+    scorer = speech(context).told[0].scorer
+    place = {c.name: i for i, c in enumerate(scorer.components_)}
+    assert len(table) == 5 * len(scorer.features_)
+    for row in table:
+        assert [row[f] for f in scorer.features_] == pytest.approx(scorer.scores_[:, place[row["component"]]].tolist())
+    deit, clip = rows(section, "Agreement of scores with probes")
+    assert all(clip[feature] > 0.5 for feature in scorer.features_)
+    assert deit["shape"] > 0.5
+
+
+def test_search_finds_what_the_words_say(context):
+    section = search(context)
+    table = {row["feature"]: row for row in rows(section, "Precision@10 of scenes:deit")}
+    for feature in ("shape", "colour", "location"):
+        assert table[feature]["words, in the feature"] > 0.85
+        assert table[feature]["pictures, in the feature"] > table[feature]["pictures, whole"] + 0.1
+        assert table[feature]["chance"] < 0.3
+    # The same for colours in the whole embedding, step by step.
+    known, first = speech(context), speech(context).told[0]
+    totals, texts = first.mapped().total(), known.texts["colour"]
+    near = torch.nn.functional.normalize(totals - totals.mean(0), dim=1)
+    every = torch.cat(list(known.texts.values())).mean(0)
+    hits = (near @ (texts - every).T).topk(10, dim=0).indices.T
+    labels = torch.from_numpy(first.labels["colour"])
+    right = (labels[hits] == torch.arange(len(texts))[:, None]).double().mean()
+    assert table["colour"]["words, whole"] == pytest.approx(float(right), abs=0.03)
+
+
+def test_the_cue_is_taken_out(context):
+    for row in rows(cue(context), "before and after"):
+        assert row["gain"] == pytest.approx(row["after"] - row["worst group before"])
+        assert row["gain"] > 0.1
+        assert row["gain"] > row["gain, random components"] + 0.1
+        assert row["average after"] > row["average before"] - 0.01
+
+
+def test_without_labels_general_texts_are_used(context, tmp_path):
     world = replace(context.world, labels={}, values={}, masks=None)
     subject = replace(context.subjects[1], world=world)
-    section = words(Context(Options("scenes:clip", tmp_path, clip="scenes:clip"), world, (subject,)))
+    foreign = Context(Options("scenes:clip", tmp_path, clip="scenes:clip"), world, (subject,))
+    section = words(foreign)
     assert len(section.blocks) == 1
     assert not section.key
     assert "scenes:clip" in str(section.finding)
+    shown = scores(foreign)
+    assert [block.title for block in shown.blocks] == ["Scores of components of scenes:clip"]
+    assert not shown.key
+    assert "not known" in known_features(foreign)
+    assert "no words" in told(foreign)
 
 
 def test_the_reasons_to_be_left_out(context, tmp_path):

@@ -7,6 +7,7 @@ from helpers_demo import numbers
 
 from vitdecomp.demo.figure import Number, Sentence
 from vitdecomp.demo.page import words
+from vitdecomp.demo.story import story
 
 VOID = {"meta", "img", "br", "wbr", "hr", "link"}
 
@@ -54,7 +55,7 @@ def test_elements_are_balanced_and_identifiers_unique(reader):
     assert len(found) == len(set(found))
     assert len(reader.all("h1")) == 1
     targets = {a["href"].removeprefix("#") for a in reader.all("a") if a["href"].startswith("#")}
-    assert targets == {"world", "decompose", "knowledge", "words", "retrieval", "causal", "heatmaps"} <= set(found)
+    assert targets == {step.name for step in story()} <= set(found)
 
 
 def test_nothing_is_fetched(reader, page):

@@ -29,8 +29,8 @@ def classes(folder):
 
 
 def test_folders_are_classes(folder, classes):
-    assert set(classes.sections) == {"world", "decompose", "knowledge", "retrieval", "causal"}
-    assert list(classes.left_out) == ["words", "heatmaps"]
+    assert set(classes.sections) == {"world", "decompose", "knowledge", "retrieval", "causal", "curves"}
+    assert list(classes.left_out) == ["words", "scores", "search", "cue", "heatmaps"]
     assert classes.context.featured.knowledge.factors == ("class",)
     assert "<h1>" in classes.to_html()
     assert classes.to_json()["models"] == ["scenes:deit"]
@@ -48,8 +48,8 @@ def test_without_labels_the_report_says_what_is_left_out(tmp_path):
     demo = run_demo(Options("scenes:deit", tmp_path, random_weights=True))
     assert set(demo.sections) == {"world", "decompose"}
     notes = [note for note in demo.notes if note.startswith("Left out")]
-    assert ["(words)" in note for note in notes] == [False, True]
-    assert "knowledge, retrieval, causal, heatmaps" in notes[0]
+    assert ["(words, scores, search, cue)" in note for note in notes] == [False, True]
+    assert "knowledge, retrieval, causal, curves, heatmaps" in notes[0]
     assert "--clip" in notes[1]
     page = demo.to_html()
     assert notes[0] in page

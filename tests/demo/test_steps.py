@@ -1,12 +1,17 @@
 """What the steps report is what the measures give."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
 
 import vitdecomp as vd
+from vitdecomp.ablation import LinearHead
+from vitdecomp.demo.figure import Number
+from vitdecomp.demo.section import Chart
 from vitdecomp.demo.steps.heatmaps import FACTORS, GRID, maps_of
-from vitdecomp.demo.story import story
+from vitdecomp.demo.story import Step, story
 from vitdecomp.prepare import Request, prepare
 from vitdecomp.scenes import FACTORS as FACTORS_OF_SCENES
 from vitdecomp.scenes import SceneDataset
@@ -108,3 +113,38 @@ def test_localisation_is_measured_against_the_masks(demo, summary):
 def test_heatmaps_are_for_models_whose_tokens_lie_on_a_grid(summary):
     titles = [block["title"] for block in summary["sections"]["heatmaps"]["blocks"]]
     assert not any("swin" in title for title in titles)
+
+
+def test_layers_are_taken_away_as_the_ablation_does_it(demo, summary):
+    chart = table_of(summary, "curves", "Reading the shape from scenes:deit")
+    subject = demo.context.featured
+    (learned, known), (seen, truth) = subject.part(0), subject.part(1)
+    head = LinearHead.fit(learned.total(), known["shape"], 10)
+    cleaned = vd.Ablator("blocks.5.*").fit(learned).transform(seen)
+    for step, vectors in enumerate((seen.total(), cleaned.total())):
+        right = float((head(vectors).argmax(1).numpy() == truth["shape"]).mean())
+        assert chart["from the last layer"][step] == pytest.approx(right, abs=0.011)  # one picture may lie on a border
+    assert {len(line) for line in chart.values()} == {7}
+
+
+def table_of(summary, step, title):
+    return next(block["lines"] for block in summary["sections"][step]["blocks"] if block["title"] == title)
+
+
+def test_a_chart_is_drawn_over_the_whole_width():
+    chart = Chart("title", "across", "up", (("line", (Number(1.0), Number(0.5), Number(0.0))),))
+    assert chart.points(chart.lines[0][1], 100, 10) == "0.0,0.0 50.0,5.0 100.0,10.0"
+    assert chart.points((Number(0.25),), 100, 10) == "0.0,7.5"
+
+
+def test_a_plugins_step_may_follow_another_plugins(monkeypatch):
+    @dataclass
+    class Plugin:
+        step: Step
+
+        def load(self):
+            return self.step
+
+    late, early = (Step(n, n, lambda _: None, after=after) for n, after in (("late", "early"), ("early", "world")))
+    monkeypatch.setattr("vitdecomp.demo.story.entry_points", lambda group: [Plugin(late), Plugin(early)])
+    assert [step.name for step in story()][:4] == ["world", "early", "late", "decompose"]

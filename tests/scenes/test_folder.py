@@ -9,6 +9,7 @@ from torchvision.datasets import ImageFolder
 
 from vitdecomp.errors import OutputError
 from vitdecomp.scenes import FACTORS, SceneDataset
+from vitdecomp.scenes.folder import kept
 
 
 def rows(folder):
@@ -75,3 +76,15 @@ def test_another_run_that_is_writing_is_not_disturbed(tmp_path):
     with pytest.raises(OutputError, match=r"out\.partial is in the way"):
         SceneDataset(2).write(tmp_path / "out")
     assert (tmp_path / "out.partial").is_dir()
+
+
+def test_scenes_in_a_cache_are_drawn_once(tmp_path, monkeypatch):
+    folder = kept(tmp_path / "cache", 6, "train", "test", subset="waterbirds")
+    for split in ("train", "test"):
+        wanted = SceneDataset(6, 0, split, "waterbirds")
+        assert [row["group"] for row in rows(folder / split)] == [str(wanted.scene(i).group) for i in range(6)]
+    monkeypatch.setattr(SceneDataset, "write", lambda *_: pytest.fail("drawn again"))
+    assert kept(tmp_path / "cache", 6, "train", "test", subset="waterbirds") == folder
+    with pytest.raises(pytest.fail.Exception):
+        kept(tmp_path / "cache", 6, "test")
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [folder.name]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -13,12 +12,11 @@ from vitdecomp.ablation import Curve, LinearHead, Steps, ablation_curves
 from vitdecomp.ablation.linear_head import totals
 from vitdecomp.errors import InputError, SpecError
 from vitdecomp.extract import Extraction, cached
-from vitdecomp.files import make_directory
 from vitdecomp.grouped import Grouped, read
 from vitdecomp.loading import Loading
 from vitdecomp.prepare import Ready, Request, prepare
 from vitdecomp.progress import Progress
-from vitdecomp.scenes import SceneDataset
+from vitdecomp.scenes.folder import kept
 from vitdecomp.selection import Selection
 from vitdecomp.source import Source
 
@@ -52,7 +50,7 @@ def ablate_model(request: Request, job: Curves, cache: Path, *, loading: Loading
         SpecError: no such model, or a classifier without the classes.
         OutputError: the cache cannot be written.
     """
-    data = read(job.images or world(cache))
+    data = read(job.images or kept(cache, WORLD, "train", "test"))
     halves = [data.part("train", limit=job.limit), data.part("test", limit=job.limit)]
     with stage(f"contributions of {request.model}") as progress:
         ready = prepare(request)
@@ -77,22 +75,6 @@ def to_json(found: dict[str, Any]) -> dict[str, Any]:
     """Plain values."""
     curves: list[Curve] = found["curves"]
     return {**found, "curves": [curve.to_json() for curve in curves]}
-
-
-def world(cache: Path) -> Path:
-    """Scenes with their shapes as classes, both splits, drawn once, whole or not at all.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    folder = cache / f"scenes-shapes-{WORLD}"
-    if not folder.is_dir():
-        make_directory(cache)
-        with tempfile.TemporaryDirectory(dir=cache) as place:
-            for split in ("train", "test"):
-                SceneDataset(WORLD, 0, split).write(Path(place) / "both" / split)
-            (Path(place) / "both").replace(folder)
-    return folder
 
 
 def _source(ready: Ready, part: Grouped, cache: Path, loading: Loading, progress: Progress) -> Source:

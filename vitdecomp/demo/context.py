@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 from vitdecomp.demo.subject import Subject
 from vitdecomp.demo.world import World
 
 CLIP = "scenes:clip"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +47,26 @@ class Options:
         return shlex.join([*words, "--seed", str(self.seed), "--out", "demo-out"])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Context:
     """The pictures and the decomposed models.
 
     Attributes:
         options: what was asked for. world: the pictures. subjects: the models, the featured one first.
+        found: what steps have left for later ones.
     """
 
     options: Options
     world: World
     subjects: tuple[Subject, ...]
+    found: dict[str, Any] = field(default_factory=dict)
+
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """What several steps need, made by the first of them."""
+        if name not in self.found:
+            self.found[name] = make()
+        made: T = self.found[name]
+        return made
 
     @property
     def featured(self) -> Subject:

@@ -147,7 +147,33 @@ class Strips:
         return {"kind": self.kind, "title": self.title, "first": self.first.to_json(), "rows": rows}
 
 
-Block: TypeAlias = Table | Bars | Gallery | Strips
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """Lines from left to right, each drawn over the whole width.
+
+    Attributes:
+        title: what it shows. across: what grows from left to right. up: what the height is, from 0 to 1.
+        lines: figures by name; the first is at the left end, the last at the right.
+    """
+
+    title: str
+    across: str
+    up: str
+    lines: tuple[tuple[str, tuple[Number, ...]], ...]
+    kind: str = "chart"
+
+    def points(self, line: tuple[Number, ...], width: int, height: int) -> str:
+        """The corners of a line, for SVG."""
+        step = width / max(len(line) - 1, 1)
+        return " ".join(f"{i * step:.1f},{height * (1 - number.value):.1f}" for i, number in enumerate(line))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        lines = {name: [number.to_json() for number in line] for name, line in self.lines}
+        return {"kind": self.kind, "title": self.title, "across": self.across, "up": self.up, "lines": lines}
+
+
+Block: TypeAlias = Table | Bars | Gallery | Strips | Chart
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from importlib.metadata import entry_points
 from vitdecomp.demo.context import Context
 from vitdecomp.demo.section import Section
 from vitdecomp.demo.steps.causal import causal
+from vitdecomp.demo.steps.curves import curves
 from vitdecomp.demo.steps.decompose import decompose
 from vitdecomp.demo.steps.heatmaps import heatmaps, localised
 from vitdecomp.demo.steps.knowledge import knowledge
@@ -61,6 +62,7 @@ STEPS = (
     Step("knowledge", "what each component knows", knowledge, (labels,)),
     Step("retrieval", "retrieval by components", retrieval, (labels,)),
     Step("causal", "ablation of components", causal, (labels,)),
+    Step("curves", "ablation curves", curves, (labels,)),
     Step("heatmaps", "heatmaps", heatmaps, (labels, masks, grid)),
 )
 
@@ -68,8 +70,10 @@ STEPS = (
 def story() -> tuple[Step, ...]:
     """All steps in their order, those that plugins bring included."""
     steps = list(STEPS)
-    for plugin in entry_points(group=GROUP):
-        step: Step = plugin.load()
+    waiting: list[Step] = [plugin.load() for plugin in entry_points(group=GROUP)]
+    while waiting:
         names = [known.name for known in steps]
+        step = next((step for step in waiting if step.after in names), waiting[0])  # one may follow another plugin's
         steps.insert(names.index(step.after) + 1 if step.after in names else len(steps), step)
+        waiting.remove(step)
     return tuple(steps)

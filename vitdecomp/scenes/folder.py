@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +41,30 @@ def write(data: SceneDataset, folder: Path, progress: Callable[[int, int], objec
             table.writerow(_write_one(data, index, partial))
             if progress is not None:
                 progress(index + 1, len(data))
+
+
+def kept(cache: Path, n: int, *splits: str, subset: str = "plain") -> Path:
+    """A folder of a cache with n scenes of each split, in a folder of its own; drawn once, whole or not at all.
+
+    Args:
+        cache: where.
+        n: scenes of a split.
+        splits: such as `train` and `test`.
+        subset: as for `SceneDataset`.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    from vitdecomp.scenes.dataset import SceneDataset
+
+    folder = cache / "-".join(["scenes", subset, *splits, str(n)])
+    if not folder.is_dir():
+        make_directory(cache)
+        with tempfile.TemporaryDirectory(dir=cache) as place:
+            for split in splits:
+                SceneDataset(n, 0, split, subset).write(Path(place) / "whole" / split)
+            (Path(place) / "whole").replace(folder)
+    return folder
 
 
 def _write_one(data: SceneDataset, index: int, folder: Path) -> list[str | int]:

@@ -1,4 +1,4 @@
-"""A step of the demo: every model's components in words, and how true the words are."""
+"""Every model's components in words, and how true the words are."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
 from torch import Tensor
 
 from vitdecomp.contributions import Contributions
@@ -15,55 +14,51 @@ from vitdecomp.demo.figure import Number, Sentence
 from vitdecomp.demo.section import Row, Section, Table
 from vitdecomp.demo.shares import by_block
 from vitdecomp.demo.story import Step
-from vitdecomp.demo.subject import Subject
-from vitdecomp.files import cache_directory
 from vitdecomp_alignment.clip_space import ClipSpace
-from vitdecomp_alignment.closed_form import ClosedForm
-from vitdecomp_alignment.naming import Agreement, FactorWords, Labels, agreement, read
+from vitdecomp_alignment.demo.speech import Spoken, few, no_texts, speech
+from vitdecomp_alignment.naming import Agreement, agreement, read
 from vitdecomp_alignment.texts import general_texts
 from vitdecomp_alignment.textspan import TextSpan
 
 TOLD = 3  # texts for a component
-KEPT = 2 / 3  # of the closeness to CLIP; more makes names less true
 SIZE_OF_POOL = 800  # of general texts, where nothing is known of the pictures
 
 
-@dataclass(frozen=True, slots=True)
-class Spoken:
+@dataclass(frozen=True, slots=True, eq=False)
+class Named:
     """One model in words.
 
     Attributes:
-        subject: the model. c: the contributions to the odd pictures in CLIP's space. whole: CLIP's own vectors.
-        span: the texts of every component, chosen by the odd pictures. labels: the truth of these pictures.
+        spoken: the model. c: the contributions to the odd pictures in CLIP's space.
+        span: the texts of every component, chosen by the odd pictures.
     """
 
-    subject: Subject
+    spoken: Spoken
     c: Contributions
-    whole: Float[Tensor, "n d"]
     span: TextSpan
-    labels: Labels
+
+    @property
+    def name(self) -> str:
+        """The model's spec."""
+        return self.spoken.subject.name
 
 
 def words(context: Context) -> Section:
-    """Align every model with CLIP on the even pictures, and name its components on the odd ones."""
-    space = speaker(context)
-    seen = space.encode_image(list(context.world.pictures)).cpu()
-    about = FactorWords.of(space, seen, context.world.labels)
+    """Name every model's components on the odd pictures."""
+    known = speech(context)
+    about, space = known.about, known.space
     readers, pool = about.readers, tuple(about.factor_of) or _general()
     vectors = about.vectors if readers else space.encode_text(pool).cpu()
-    place = {id(picture): i for i, picture in enumerate(context.world.pictures)}
-    told = []
-    for subject in context.subjects:
-        own = seen[[place[id(picture)] for picture in subject.world.pictures]]
-        told.append(_spoken(subject, own, space, vectors, pool))
+    told = [_named(spoken, vectors, pool) for spoken in known.told]
     first = told[0]
-    true = {s.subject.name: agreement(s.span, s.subject.knowledge, about.factor_of) for s in told} if readers else {}
-    right = {s.subject.name: read(s.c.total(), s.labels, readers) for s in told}
+    true = {s.name: agreement(s.span, s.spoken.subject.knowledge, about.factor_of) for s in told} if readers else {}
+    right = {s.name: read(s.c.total(), s.spoken.labels, readers) for s in told}
+    itself = read(first.spoken.whole, first.spoken.labels, readers)
     return Section(
         title="Its parts in words",
         finding=_finding(first, space, true, right),
         blocks=(
-            *((_zero_shot(told, right, read(first.whole, first.labels, readers), space),) if readers else ()),
+            *((_zero_shot(told, right, itself, space),) if readers else ()),
             *((_truth(true),) if readers else ()),
             *(_labels(s, folded=s is not first) for s in told),
         ),
@@ -79,40 +74,21 @@ def words(context: Context) -> Section:
     )
 
 
-def no_texts(context: Context) -> str:
-    """There are texts to speak in."""
-    return "" if context.options.speaker else "no CLIP was given (--clip names one)"
-
-
-def few(context: Context) -> str:
-    """There are pictures enough to learn maps from."""
-    return "" if len(context.world) >= 40 else "maps into CLIP's space need 40 pictures"
-
-
-def speaker(context: Context) -> ClipSpace:
-    """The model whose texts are used."""
-    spec, random = str(context.options.speaker), context.options.random_weights
-    same = [s.ready.loaded for s in context.subjects if s.name == spec]
-    return ClipSpace(same[0] if same else spec, device="cpu", pretrained=not random, cache=cache_directory() / "texts")
-
-
 def _general() -> tuple[str, ...]:
     """Texts where nothing is known of the pictures."""
     everything = general_texts()
     return everything[:: max(1, len(everything) // SIZE_OF_POOL)]
 
 
-def _spoken(subject: Subject, seen: Tensor, space: ClipSpace, vectors: Tensor, labels: tuple[str, ...]) -> Spoken:
-    learned, (c, truth) = subject.part(0)[0], subject.part(1)
-    own = subject.name == space.spec
-    mapped = c if own else ClosedForm(keep=KEPT).fit(learned, seen[0::2]).transform(c)
-    return Spoken(subject, mapped, seen[1::2], TextSpan(m=TOLD).fit(mapped, vectors, labels), truth)
+def _named(spoken: Spoken, vectors: Tensor, labels: tuple[str, ...]) -> Named:
+    mapped = spoken.mapped()
+    return Named(spoken, mapped, TextSpan(m=TOLD).fit(mapped, vectors, labels))
 
 
 def _finding(
-    first: Spoken, space: ClipSpace, true: Mapping[str, Agreement], right: Mapping[str, Mapping[str, float]]
+    first: Named, space: ClipSpace, true: Mapping[str, Agreement], right: Mapping[str, Mapping[str, float]]
 ) -> Sentence:
-    model = first.subject.name
+    model = first.name
     if not true:
         return Sentence("The components of {model} in the words of {clip}.", {"model": model, "clip": space.spec})
     found = true[model]
@@ -131,10 +107,10 @@ def _finding(
     )
 
 
-def _key(first: Spoken, true: Mapping[str, Agreement], right: Mapping[str, Mapping[str, float]]) -> dict[str, Number]:
+def _key(first: Named, true: Mapping[str, Agreement], right: Mapping[str, Mapping[str, float]]) -> dict[str, Number]:
     if not true:
         return {}
-    model = first.subject.name
+    model = first.name
     return {
         "zero-shot by words": Number(float(np.mean(list(right[model].values()))), "percent"),
         "components named rightly": Number(true[model].rate, "percent"),
@@ -142,12 +118,10 @@ def _key(first: Spoken, true: Mapping[str, Agreement], right: Mapping[str, Mappi
 
 
 def _zero_shot(
-    told: list[Spoken], right: Mapping[str, Mapping[str, float]], own: Mapping[str, float], space: ClipSpace
+    told: list[Named], right: Mapping[str, Mapping[str, float]], own: Mapping[str, float], space: ClipSpace
 ) -> Table:
     rows = [
-        Row(s.subject.name, tuple(Number(x, "percent") for x in right[s.subject.name].values()))
-        for s in told
-        if s.subject.name != space.spec
+        Row(s.name, tuple(Number(x, "percent") for x in right[s.name].values())) for s in told if s.name != space.spec
     ]
     rows.append(Row(f"{space.spec} itself", tuple(Number(x, "percent") for x in own.values())))
     return Table("Read by words alone", "model", tuple(own), tuple(rows), (0.0, 1.0))
@@ -162,8 +136,8 @@ def _truth(true: Mapping[str, Agreement]) -> Table:
     return Table("Whether the words are true", "model", columns, tuple(rows))
 
 
-def _labels(spoken: Spoken, folded: bool) -> Table:
-    spread = spoken.c.values.double().var(0).sum(1)
+def _labels(named: Named, folded: bool) -> Table:
+    spread = named.c.values.double().var(0).sum(1)
     share = spread / spread.sum().clamp(min=1e-300)
     rows = [
         Row(
@@ -173,12 +147,12 @@ def _labels(spoken: Spoken, folded: bool) -> Table:
             component.name.removeprefix(f"{component.block}."),
         )
         for i, (component, span, texts) in enumerate(
-            zip(spoken.span.components_, spoken.span.spans_, spoken.span.labels_ or (), strict=True)
+            zip(named.span.components_, named.span.spans_, named.span.labels_ or (), strict=True)
         )
         if texts and not component.is_constant
     ]
     columns = ("share of the variance", "explained by", "texts")
-    title = f"The components of {spoken.subject.name} in words"
+    title = f"The components of {named.name} in words"
     return Table(title, "component", columns, tuple(rows), folded=folded, tall=True, grouped=True, prose=True)
 
 
