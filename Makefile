@@ -36,7 +36,7 @@ setup: $(VENV)/.ready ## Make the development environment in .venv
 
 $(VENV)/.ready: pyproject.toml constraints.txt | $(UV)
 	$(call venv,$(VENV),$(PYTHONS))
-	$(UV) pip install --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
+	$(UV) pip install --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
 .venv-uv/bin/uv:
@@ -61,7 +61,8 @@ test-oldest: $(OLDEST)/.ready ## Run the tests with the oldest supported depende
 
 $(OLDEST)/.ready: pyproject.toml constraints-oldest.txt | $(UV)
 	$(call venv,$(OLDEST),$(PYTHONS_OLDEST))
-	$(UV) pip install --python $(OLDEST)/bin/python --constraint constraints-oldest.txt --editable '.[test]'
+	$(UV) pip install --compile-bytecode --python $(OLDEST)/bin/python --constraint constraints-oldest.txt \
+	  --editable '.[test]'
 	@touch $@
 
 demo: setup ## Take the embedded models apart and write demo-out/report.html

@@ -1,8 +1,12 @@
-"""What every test has: one thread a worker, and a tiny model."""
+"""What every test has: one thread a worker, a tiny model, and the command."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,3 +23,24 @@ os.environ["OMP_NUM_THREADS"] = "1"
 def tiny_vit() -> nn.Module:
     """A class-token ViT with three blocks of four heads."""
     return randomised(VisionTransformer(img_size=32, patch_size=8, embed_dim=48, depth=3, num_heads=4, num_classes=0))
+
+
+@pytest.fixture
+def in_process(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """The command in this process and in a folder, which saves the time to import everything.
+
+    Every verb is also run as its users run it, with and without success.
+    """
+    from vitdecomp.cli import main  # not before shape annotations are checked
+
+    def run(place: Path, *words: object) -> subprocess.CompletedProcess[str]:
+        monkeypatch.chdir(place)
+        monkeypatch.setenv("COLUMNS", "120")
+        monkeypatch.setattr(sys, "argv", ["vitdecomp", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return subprocess.CompletedProcess(words, int(ended.value.code or 0), *capsys.readouterr())
+
+    return run

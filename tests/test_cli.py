@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import networkx as nx
@@ -15,7 +16,6 @@ import torch
 from PIL import Image
 
 import vitdecomp
-from vitdecomp.cli import main
 
 MODELS = """
 import torch
@@ -68,19 +68,9 @@ def place(tmp_path_factory):
 
 
 @pytest.fixture
-def run(place, monkeypatch, capsys):
-    """The command in this process, which saves the time to import everything; `launch` is the real thing."""
-    monkeypatch.chdir(place)
-    monkeypatch.setenv("COLUMNS", "120")
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["vitdecomp", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        code = ended.value.code or 0
-        return subprocess.CompletedProcess(arguments, code, *capsys.readouterr())
-
-    return run
+def run(place, in_process):
+    """The command in this process; `launch` is the real thing."""
+    return partial(in_process, place)
 
 
 def command(*arguments):

@@ -35,15 +35,18 @@ def test_curves_of_two_models_as_json_and_as_a_figure(tmp_path):
         assert drawn.size[0] > 1000
 
 
-def test_mistakes_are_one_line(tmp_path):
+def test_mistakes_are_one_line(tmp_path, in_process):
     cases = {
-        ("scenes:deit", "--order", "lats"): "did you mean last",
-        ("scenes:deit", "--figure", str(tmp_path / "curves.gif")): "must end in .png",
-        ("scenes:deit", "--images", str(tmp_path / "none")): "there is no file or folder",
+        ("scenes:deit", "--figure", "curves.gif"): "must end in .png",
+        ("scenes:deit", "--images", "none"): "there is no file or folder",
     }
+    assert_refused(run(tmp_path, "scenes:deit", "--order", "lats"), "did you mean last")
     for arguments, message in cases.items():
-        ran = run(tmp_path, *arguments)
-        assert ran.returncode == 2
-        assert message in ran.stderr
-        assert "Traceback" not in ran.stderr
-        assert len(ran.stderr.strip().splitlines()) == 1
+        assert_refused(in_process(tmp_path, "ablate", *arguments, "--cache", "cache", "--quiet"), message)
+
+
+def assert_refused(ran: subprocess.CompletedProcess[str], message: str) -> None:
+    assert ran.returncode == 2
+    assert message in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert len(ran.stderr.strip().splitlines()) == 1

@@ -6,8 +6,8 @@ from PIL import Image
 from timm.models.vision_transformer import VisionTransformer
 
 import vitdecomp as vd
-from vitdecomp import commands
 from vitdecomp.adapter import ADAPTERS
+from vitdecomp.commands.extract import write_store
 from vitdecomp.extract import Extraction
 from vitdecomp.extract import extract as write
 from vitdecomp.loading import Loading
@@ -51,7 +51,7 @@ def job(photos, **changes):
 
 
 def extract(request, job, loading, progress=None):
-    return commands.extract(request, job, str(place(job.images)), loading=loading, progress=progress)
+    return write_store(request, job, str(place(job.images)), loading=loading, progress=progress)
 
 
 def place(photos):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from zoo import ZOO, Animal
 
 import vitdecomp as vd
+from vitdecomp.adapter import as_loaded
 
 NAMES = [*ZOO, *(f"third_party/{name}" for name in MODELS)]
 
@@ -56,7 +57,7 @@ def known(request: pytest.FixtureRequest) -> Case:
 
 class TestFamilies:
     def test_the_sum_is_the_models_own_representation(self, known: Case) -> None:
-        module = vd.adapter.as_loaded(known.module).representation()
+        module = as_loaded(known.module).representation()
         with torch.no_grad():
             truth = module(known.images)
         error = (known.contributions.total() - truth).norm(dim=1) / truth.norm(dim=1)

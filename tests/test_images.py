@@ -1,8 +1,10 @@
 """Photographs: found, opened, preprocessed; and what cannot be."""
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sklearn.datasets import load_sample_images
 
 import vitdecomp as vd
 from vitdecomp.images import (
@@ -60,7 +62,10 @@ def test_every_mode_becomes_rgb(tmp_path):
 
 
 def test_sample_photographs_need_no_network():
-    assert [image.size for image in sample_photographs()] == [(640, 427), (640, 427)]
+    photographs = sample_photographs()
+    assert [image.size for image in photographs] == [(640, 427), (640, 427)]
+    for ours, theirs in zip(photographs, load_sample_images().images, strict=True):
+        assert np.array_equal(np.asarray(ours), theirs)
 
 
 @pytest.mark.parametrize("size", [(3, 8, 10), (1, 8, 8)])

@@ -6,7 +6,7 @@ from torch import nn
 
 import vitdecomp as vd
 from vitdecomp.adapter import ADAPTERS
-from vitdecomp.commands import list_models
+from vitdecomp.commands.models import list_models
 from vitdecomp.extract import parse_by
 from vitdecomp.prepare import Request, prepare
 

@@ -4,28 +4,61 @@ A model is traced, every linear path from its components to the representation i
 becomes an exact sum of named contributions.
 """
 
-from vitdecomp.ablation import Ablator
-from vitdecomp.adapter import Adapter, LoadedModel, Representation, load_model, register_adapter
-from vitdecomp.component import Component
-from vitdecomp.contributions import Contributions
-from vitdecomp.debiased import Debiased, debiased
-from vitdecomp.decompose import Decomposer
-from vitdecomp.errors import (
-    CoverageError,
-    InexactError,
-    InputError,
-    LoadError,
-    NoRuleError,
-    OutputError,
-    SpecError,
-    TraceError,
-    VitdecompError,
-)
-from vitdecomp.retrieval import Query, Retriever, Scope
-from vitdecomp.score import FeatureScorer
-from vitdecomp.store import Store
-from vitdecomp.tolerance import TOLERANCE
-from vitdecomp.trace.rule import data, frozen, gate, nonlinear, register_opening, register_rule
+from typing import TYPE_CHECKING
+
+from vitdecomp.lazy import lazily
+
+if TYPE_CHECKING:
+    from vitdecomp.ablation import Ablator
+    from vitdecomp.adapter import Adapter, LoadedModel, Representation, load_model, register_adapter
+    from vitdecomp.component import Component
+    from vitdecomp.contributions import Contributions
+    from vitdecomp.debiased_model import Debiased, debiased
+    from vitdecomp.decompose import Decomposer
+    from vitdecomp.errors import (
+        CoverageError,
+        InexactError,
+        InputError,
+        LoadError,
+        NoRuleError,
+        OutputError,
+        SpecError,
+        TraceError,
+        VitdecompError,
+    )
+    from vitdecomp.retrieval import Query, Retriever, Scope
+    from vitdecomp.score import FeatureScorer
+    from vitdecomp.store import Store
+    from vitdecomp.tolerance import TOLERANCE
+    from vitdecomp.trace.rule import data, frozen, gate, nonlinear, register_opening, register_rule
+else:
+    __getattr__, __dir__ = lazily(
+        __name__,
+        {
+            "vitdecomp.ablation": ("Ablator",),
+            "vitdecomp.adapter": ("Adapter", "LoadedModel", "Representation", "load_model", "register_adapter"),
+            "vitdecomp.component": ("Component",),
+            "vitdecomp.contributions": ("Contributions",),
+            "vitdecomp.debiased_model": ("Debiased", "debiased"),
+            "vitdecomp.decompose": ("Decomposer",),
+            "vitdecomp.errors": (
+                "CoverageError",
+                "InexactError",
+                "InputError",
+                "LoadError",
+                "NoRuleError",
+                "OutputError",
+                "SpecError",
+                "TraceError",
+                "VitdecompError",
+            ),
+            "vitdecomp.retrieval": ("Query", "Retriever", "Scope"),
+            "vitdecomp.score": ("FeatureScorer",),
+            "vitdecomp.store": ("Store",),
+            "vitdecomp.tolerance": ("TOLERANCE",),
+            "vitdecomp.trace.rule": ("data", "frozen", "gate", "nonlinear", "register_opening", "register_rule"),
+        },
+    )
 
 __version__ = "0.1.0"
 

@@ -1,4 +1,4 @@
-"""The command line: one thin function per verb."""
+"""The command line: one thin function per verb, which imports what it needs when it runs."""
 
 from __future__ import annotations
 
@@ -11,12 +11,7 @@ from typing import Annotated
 
 import typer
 
-import vitdecomp
-from vitdecomp import ablations, commands
-from vitdecomp.ablation import Steps, draw_curves
-from vitdecomp.demo import Options, run_demo
-from vitdecomp.extract import Extraction
-from vitdecomp.files import cache_directory
+from vitdecomp import __version__
 from vitdecomp.flags import (
     BatchSize,
     Cache,
@@ -35,10 +30,6 @@ from vitdecomp.flags import (
     SkipUnreadable,
     Through,
 )
-from vitdecomp.loading import Loading
-from vitdecomp.prepare import Request
-from vitdecomp.score import check_figure_file, write_figure
-from vitdecomp.show import show_curves, show_demo, show_extraction, show_report, stages
 from vitdecomp.terminal import app, progress_bar, status, stderr, stdout, verb
 
 GROUP = "vitdecomp.verbs"
@@ -46,7 +37,7 @@ GROUP = "vitdecomp.verbs"
 
 def _show_version(wanted: bool) -> bool:
     if wanted:
-        typer.echo(vitdecomp.__version__)
+        typer.echo(__version__)
         raise typer.Exit
     return wanted
 
@@ -65,7 +56,9 @@ def models(
     as_json: Json = False,
 ) -> None:
     """List the models that can be loaded."""
-    specs = commands.list_models(pattern)
+    from vitdecomp.commands.models import list_models
+
+    specs = list_models(pattern)
     typer.echo(json.dumps(specs, indent=1) if as_json else "\n".join(specs))
 
 
@@ -88,9 +81,13 @@ def inspect(  # noqa: PLR0913 - one parameter per flag
     quiet: Quiet = False,
 ) -> None:
     """Trace a model and show what its representation is made of."""
+    from vitdecomp.commands.inspect import inspect_model
+    from vitdecomp.prepare import Request
+    from vitdecomp.show import show_report
+
     request = Request(model, random_weights, checkpoint, device, dtype, seed, image_size)
     with status(f"tracing {model}", quiet):
-        report, source = commands.inspect(
+        report, source = inspect_model(
             request, images=images, limit=limit or 4, output=output, through=through, graph=graph
         )
     if as_json:
@@ -127,11 +124,17 @@ def extract(  # noqa: PLR0913 - one parameter per flag
     quiet: Quiet = False,
 ) -> None:
     """Write the contributions of images to a store; run it again to go on, or to add more images."""
+    from vitdecomp.commands.extract import write_store
+    from vitdecomp.extract import Extraction
+    from vitdecomp.loading import Loading
+    from vitdecomp.prepare import Request
+    from vitdecomp.show import show_extraction
+
     job = Extraction(images, by, output, tuple(through) if through else None, chunk_size, limit, precision)
     request = Request(model, random_weights, checkpoint, device, dtype, seed, image_size)
     loading = Loading(batch_size, num_workers, skip_unreadable)
     with progress_bar("extracting", quiet) as progress:
-        summary = commands.extract(request, job, out, resume=resume, loading=loading, progress=progress)
+        summary = write_store(request, job, out, resume=resume, loading=loading, progress=progress)
     if as_json:
         typer.echo(json.dumps(summary, indent=1))
     else:
@@ -151,6 +154,9 @@ def demo(
     quiet: Quiet = False,
 ) -> None:
     """Take models apart on pictures whose every factor is known, and write what was found as one page."""
+    from vitdecomp.demo import Options, run_demo
+    from vitdecomp.show_demo import show_demo, stages
+
     result = run_demo(Options(model, images, seed, random_weights, clip), out, stages(stderr(quiet)))
     if as_json:
         typer.echo(json.dumps(result.to_json(), indent=1))
@@ -184,18 +190,26 @@ def ablate(  # noqa: PLR0913 - one parameter per flag
     quiet: Quiet = False,
 ) -> None:
     """Take layers or components away one after another, and see what a classifier still knows."""
+    from vitdecomp.ablation import Steps, draw_curves
+    from vitdecomp.commands.ablate import Curves, ablate_model, to_json
+    from vitdecomp.files import cache_directory
+    from vitdecomp.loading import Loading
+    from vitdecomp.prepare import Request
+    from vitdecomp.score import check_figure_file, write_figure
+    from vitdecomp.show import show_curves
+
     if figure is not None:
         check_figure_file(figure)
     steps = Steps(unit, tuple(order or Steps().orders), value, draws, seed)
-    job = ablations.Curves(images, own_head, limit, steps)
+    job = Curves(images, own_head, limit, steps)
     loading, stage = Loading(batch_size, num_workers), partial(progress_bar, quiet=quiet)
     requests = [Request(model, random_weights, None, device, dtype, seed, image_size) for model in models]
     kept = cache or cache_directory()
-    found = [ablations.ablate(request, job, kept, loading=loading, stage=stage) for request in requests]
+    found = [ablate_model(request, job, kept, loading=loading, stage=stage) for request in requests]
     if figure is not None:
         write_figure(draw_curves({one["model"]: one["curves"] for one in found}, unit), figure)
     if as_json:
-        typer.echo(json.dumps([ablations.to_json(one) for one in found], indent=1))
+        typer.echo(json.dumps([to_json(one) for one in found], indent=1))
     else:
         show_curves(stdout(), found)
 
@@ -213,8 +227,10 @@ def scenes(
     quiet: Quiet = False,
 ) -> None:
     """Draw small labelled pictures, the same everywhere: a folder for each class, and labels.csv."""
+    from vitdecomp.commands.scenes import write_scenes
+
     with progress_bar("drawing", quiet) as progress:
-        summary = commands.write_scenes(
+        summary = write_scenes(
             out, n=n, seed=seed, split=split, subset=subset, word_probability=word_probability, progress=progress
         )
     if as_json:

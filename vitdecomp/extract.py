@@ -28,7 +28,7 @@ from vitdecomp.images import describe
 from vitdecomp.loading import Loaded, Loading, digests, load, load_all, name
 from vitdecomp.lock import locked
 from vitdecomp.origin import Origin
-from vitdecomp.prepare import Ready, Request, prepare
+from vitdecomp.prepare import Ready, Request, fitted, prepare
 from vitdecomp.progress import Progress
 from vitdecomp.registry import did_you_mean
 from vitdecomp.store import Store
@@ -147,16 +147,6 @@ def parse_by(text: str) -> By | None:
         raise SpecError(f"cannot split by {text!r}{did_you_mean(text, list(known))}")
     by: By | None = known[text]
     return by
-
-
-def fitted(dec: Decomposer, batch: Tensor, request: Request) -> Decomposer:
-    """Fit, and say how to give the image size of a model that does not tell its own."""
-    try:
-        return dec.fit(batch)
-    except InputError as error:
-        if request.image_size is None and getattr(dec.model, "input_size", None) is None:
-            raise InputError(f"{error} (--image-size gives the size that the model takes)") from error
-        raise
 
 
 class _Whole:

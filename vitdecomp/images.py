@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -67,9 +68,9 @@ def decode(data: bytes, name: str) -> Image.Image:
 
 def sample_photographs() -> list[Image.Image]:
     """The photographs that come with scikit-learn: a temple (`china.jpg`) and a flower (`flower.jpg`)."""
-    from sklearn.datasets import load_sample_images
-
-    return [Image.fromarray(pixels) for pixels in load_sample_images().images]
+    # Read as files: importing scikit-learn takes as long as importing torch.
+    folder = Path(str(distribution("scikit-learn").locate_file("sklearn/datasets/images")))
+    return [open_image(folder / name) for name in ("china.jpg", "flower.jpg")]
 
 
 def preprocessing(model: LoadedModel, size: tuple[int, ...] | None = None) -> Preprocess:

@@ -13,7 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from vitdecomp.adapter import LoadedModel, load_model
-from vitdecomp.errors import SpecError
+from vitdecomp.decompose import Decomposer
+from vitdecomp.errors import InputError, SpecError
 from vitdecomp.images import Preprocess, as_tensor, find_images, open_image, preprocessing, sample_photographs
 from vitdecomp.random_weights import randomise
 from vitdecomp.registry import did_you_mean
@@ -88,6 +89,16 @@ def prepare(request: Request) -> Ready:
     module = loaded.module.to(device=device, dtype=DTYPES.get(request.dtype or ""))
     dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
     return Ready(request, replace(loaded, module=module), preprocessing(loaded, size), device, dtype)
+
+
+def fitted(dec: Decomposer, batch: Tensor, request: Request) -> Decomposer:
+    """Fit, and say how to give the image size of a model that does not tell its own."""
+    try:
+        return dec.fit(batch)
+    except InputError as error:
+        if request.image_size is None and getattr(dec.model, "input_size", None) is None:
+            raise InputError(f"{error} (--image-size gives the size that the model takes)") from error
+        raise
 
 
 def _device(name: str) -> torch.device:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -16,7 +13,6 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from vitdecomp.demo import Demo, Stage
 from vitdecomp.report import OpenedGate, Report
 from vitdecomp.trace.coverage import UNREACHED
 
@@ -178,35 +174,6 @@ def show_extraction(console: Console, summary: Mapping[str, Any]) -> None:
     table.add_row("largest error", f"{summary['error']:.1e} of the representation")
     table.add_row("largest loss", f"{summary['loss']:.1e} of a contribution, by writing it")
     console.print(table)
-
-
-def show_demo(console: Console, demo: Demo, out: Path | None) -> None:
-    """Print the findings of the demo, and where its report is."""
-    for note in demo.notes:
-        console.print(Text(note, "yellow"), "")
-    key = Table.grid(padding=(0, 2))
-    key.add_column(style=DIM)
-    key.add_column(justify="right")
-    for name, number in demo.key.items():
-        key.add_row(name, str(number))
-    console.print(Padding(key, (0, 0, 1, 0), expand=False))
-    for section in demo.sections.values():
-        console.print(Text(section.title, "bold"), Padding(Text(str(section.finding)), (0, 0, 1, 2)))
-    if out is not None:
-        console.print(Text.assemble("report: ", (str(out / "report.html"), "bold")), soft_wrap=True)
-
-
-def stages(console: Console) -> Stage:
-    """What is done, as lines with their seconds; in a terminal, also while it is done."""
-
-    @contextmanager
-    def stage(text: str) -> Iterator[None]:
-        began = time.perf_counter()
-        with console.status(text) if console.is_terminal else nullcontext():
-            yield
-        console.print(f"{text:<28} {time.perf_counter() - began:6.1f} s", highlight=False)
-
-    return stage
 
 
 def show_curves(console: Console, models: Sequence[Mapping[str, Any]]) -> None:

@@ -7,11 +7,8 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import wraps
 from typing import Any, TypeVar
 
-import rich.progress
-import torch
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
 from vitdecomp.errors import VitdecompError
 from vitdecomp.progress import Progress
@@ -36,15 +33,22 @@ def verb(function: F) -> F:
             function(*args, **kwargs)
         except VitdecompError as error:
             _fail(str(error))
-        except (MemoryError, torch.OutOfMemoryError) as error:
-            _fail(f"out of memory ({error}); try a smaller --batch-size or --device cpu")
         except KeyboardInterrupt:
             resumes = "; run the same command again to resume" if "resume" in kwargs else ""
             typer.echo(f"interrupted{resumes}", err=True)
             raise typer.Exit(130) from None
+        except Exception as error:
+            if not _out_of_memory(error):
+                raise
+            _fail(f"out of memory ({error}); try a smaller --batch-size or --device cpu")
 
     app.command()(run)
     return function
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Whether it is Python's, or torch's, which is known by its name so that torch need not be imported."""
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
 
 
 def _fail(message: str) -> None:
@@ -70,12 +74,15 @@ def status(text: str, quiet: bool) -> AbstractContextManager[Any]:
 @contextmanager
 def progress_bar(text: str, quiet: bool) -> Iterator[Progress]:
     """Progress on stderr: a bar in a terminal, a line for every tenth in a log."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
     console = stderr(quiet)
     if not console.is_terminal:
         yield _tenths(console, text)
         return
     columns = (TextColumn(text), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with rich.progress.Progress(*columns, console=console, transient=True) as bar:
+    with Bar(*columns, console=console, transient=True) as bar:
         task = bar.add_task(text, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 

@@ -14,10 +14,10 @@ from torch import Tensor
 from vitdecomp.contributions import Contributions
 from vitdecomp.decompose import Decomposer
 from vitdecomp.errors import SpecError
-from vitdecomp.extract import fitted, parse_by
+from vitdecomp.extract import parse_by
 from vitdecomp.images import open_image
 from vitdecomp.loading import Loading
-from vitdecomp.prepare import Ready, Request
+from vitdecomp.prepare import Ready, Request, fitted
 from vitdecomp.registry import did_you_mean
 from vitdecomp.retrieval import Hit, Query, Retriever, Scope
 from vitdecomp.retrieval.scope import SUBSPACES

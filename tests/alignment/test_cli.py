@@ -45,7 +45,11 @@ def run(place, *words, code=0):
 
 
 def refused(place, *words):
-    done = run(place, *words, code=2)
+    return told_in_one_line(run(place, *words, code=2))
+
+
+def told_in_one_line(done):
+    assert done.returncode == 2, done.stderr
     assert done.stdout == ""
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("error: ")
@@ -164,10 +168,10 @@ def test_describe_a_clip_with_its_own_texts(place, tmp_path):
     ],
     ids=lambda value: value[-1][:30] if isinstance(value, tuple) else value[:30],
 )
-def test_what_is_refused(place, aligned, words, told):
+def test_what_is_refused(place, aligned, in_process, words, told):
     before = {path.name for path in place.iterdir()}
     cache = () if "--cache" in words else ("--cache", "cache")
-    assert told in refused(place, *words, *cache)
+    assert told in told_in_one_line(in_process(place, *words, *cache))
     assert {path.name for path in place.iterdir()} == before
 
 

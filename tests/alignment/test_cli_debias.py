@@ -48,18 +48,21 @@ def test_the_experiment(place, model):
     assert len(found["runs"][0]["before"]["groups"]) == 4
 
 
-def test_mistakes_are_one_line(place):
+def test_mistakes_are_one_line(place, in_process):
     data = ("--data", str(place / "scenes"))
     cases = {
-        ("scenes:deit", *WORDS, *data): "give --clip, or --maps",
         ("scenes:clip", "--spurious", ",", "--core", "star", *data): "--spurious needs words",
         ("scenes:clip", *WORDS, *data, "--k", "ten"): "positive number or auto",
         ("scenes:clip", *WORDS, *data, "--k", "900"): "k = 900, but there are",
         ("scenes:clip", *WORDS, "--data", str(place / "scenes" / "train" / "labels.csv")): "no column 'image'",
     }
+    assert_refused(run(place, "scenes:deit", *WORDS, *data), "give --clip, or --maps")
     for arguments, message in cases.items():
-        ran = run(place, *arguments)
-        assert ran.returncode == 2, ran.stderr
-        assert message in ran.stderr
-        assert "Traceback" not in ran.stderr
-        assert len(ran.stderr.strip().splitlines()) == 1
+        assert_refused(in_process(place, "debias", *arguments, "--cache", "cache", "--quiet"), message)
+
+
+def assert_refused(ran: subprocess.CompletedProcess[str], message: str) -> None:
+    assert ran.returncode == 2, ran.stderr
+    assert message in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert len(ran.stderr.strip().splitlines()) == 1

@@ -245,15 +245,23 @@ def test_settings_are_looked_at_before_anything_is_computed(tmp_path, asking, me
         (("scenes:clip", "--k", "99"), "k = 99 components of 'color', but there are 54 that vary"),
         (("scenes:clip", "--choose", "margins"), "by cannot be 'margins'; did you mean margin"),
         (("scenes:clip", "--figure", "nowhere/scores.png"), "there is no directory nowhere"),
-        (("scenes:deit",), "has no texts of its own: give --maps"),
     ],
     ids=lambda value: value[-1][:30] if isinstance(value, tuple) else value[:30],
 )
-def test_what_is_refused(place, words, told):
+def test_what_is_refused(place, in_process, words, told):
     before = {path.name for path in place.iterdir()}
-    done = run(place, "rank", *words, "--images", "scenes", code=2)
+    assert told in refusal(in_process(place, "rank", *words, "--images", "scenes", "--cache", "cache"))
+    assert {path.name for path in place.iterdir()} == before
+
+
+def test_a_model_without_texts_needs_maps(place):
+    done = run(place, "rank", "scenes:deit", "--images", "scenes", code=2)
+    assert "has no texts of its own: give --maps" in refusal(done)
+
+
+def refusal(done):
+    assert done.returncode == 2, done.stderr
     assert done.stdout == ""
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("error: ")
-    assert told in last
-    assert {path.name for path in place.iterdir()} == before
+    return last

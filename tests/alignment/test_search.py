@@ -81,9 +81,10 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_bad_input_is_one_line(place, case):
+def test_bad_input_is_one_line(place, in_process, case):
     words, message = REFUSED[case]
-    done = run(place, *IN_SCENES, *words, code=2)
+    done = in_process(place, "search", *IN_SCENES, *words, "--cache", "cache")
+    assert done.returncode == 2
     assert done.stdout == ""
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("error: ")

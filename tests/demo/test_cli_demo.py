@@ -65,11 +65,12 @@ def test_without_a_folder_the_findings_are_printed(photos):
         ("--model scenes:diet --random-weights --images {photos}", "did you mean deit"),
     ],
 )
-def test_errors_are_one_line_and_leave_nothing_behind(photos, tmp_path, flags, words):
+def test_errors_are_one_line_and_leave_nothing_behind(photos, tmp_path, in_process, flags, words):
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "a.png").write_text("no picture")
-    done = launch(*flags.format(place=tmp_path, photos=photos).split(), "--out", tmp_path / "out", "--quiet")
+    given = flags.format(place=tmp_path, photos=photos).split()
+    done = in_process(tmp_path, "demo", *given, "--out", tmp_path / "out", "--quiet")
     assert done.returncode == 2, done.stderr
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1

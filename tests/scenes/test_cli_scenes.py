@@ -4,24 +4,17 @@ import csv
 import json
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 
-from vitdecomp.cli import main
 from vitdecomp.scenes import SceneDataset
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
-    """The command in this process, which saves the time to import everything."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["vitdecomp", "scenes", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return subprocess.CompletedProcess(arguments, ended.value.code or 0, *capsys.readouterr())
-
-    return run
+def run(in_process, tmp_path):
+    """The command in this process."""
+    return partial(in_process, tmp_path, "scenes")
 
 
 def assert_refused(done, *words):

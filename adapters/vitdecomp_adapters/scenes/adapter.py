@@ -37,7 +37,8 @@ class ScenesAdapter(Adapter):
             raise SpecError(f"scenes has no model {name!r}{did_you_mean(name, MODELS)}")
         from vitdecomp_adapters.scenes import architectures, clip
 
-        clip.register()
+        if MODELS[name].startswith("open_clip:"):  # which the others need not import
+            clip.register()
         weights = architectures.WEIGHTS / f"{name}.safetensors"
         if pretrained and "checkpoint_path" not in options:
             if not weights.is_file():

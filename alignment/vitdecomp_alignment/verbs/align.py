@@ -9,8 +9,6 @@ from typing import Annotated
 
 import typer
 
-from vitdecomp.extract import Extraction
-from vitdecomp.files import cache_directory, check_file
 from vitdecomp.flags import (
     BatchSize,
     Cache,
@@ -29,10 +27,7 @@ from vitdecomp.flags import (
     SkipUnreadable,
     Through,
 )
-from vitdecomp.loading import Loading
-from vitdecomp.prepare import Request
 from vitdecomp.terminal import progress_bar, stdout, verb
-from vitdecomp_alignment import alignments, show
 from vitdecomp_alignment.verbs.flags import By
 
 
@@ -65,6 +60,12 @@ def align(  # noqa: PLR0913 - one parameter per flag
     quiet: Quiet = False,
 ) -> None:
     """Fit linear maps that take a model's contributions into CLIP's space, so that texts can name them."""
+    from vitdecomp.extract import Extraction
+    from vitdecomp.files import cache_directory, check_file
+    from vitdecomp.loading import Loading
+    from vitdecomp.prepare import Request
+    from vitdecomp_alignment import alignments, show
+
     aligner, kept = alignments.make_aligner(method, seed), cache or cache_directory()
     check_file(out)
     if not resume:

@@ -9,8 +9,6 @@ from typing import Annotated
 
 import typer
 
-from vitdecomp.ablation import Plan
-from vitdecomp.files import cache_directory
 from vitdecomp.flags import (
     BatchSize,
     Cache,
@@ -26,12 +24,7 @@ from vitdecomp.flags import (
     RandomWeights,
     Seed,
 )
-from vitdecomp.grouped.formats import Columns
-from vitdecomp.loading import Loading
-from vitdecomp.prepare import Request
 from vitdecomp.terminal import progress_bar, stdout, verb
-from vitdecomp_alignment import debiasing, show_debiasing
-from vitdecomp_alignment.rankings import count
 from vitdecomp_alignment.verbs.flags import By, Maps
 
 
@@ -79,6 +72,14 @@ def debias(  # noqa: PLR0913 - one parameter per flag
     quiet: Quiet = False,
 ) -> None:
     """Rank components by a spurious cue, take the first away, and measure every group before and after."""
+    from vitdecomp.ablation import Plan
+    from vitdecomp.files import cache_directory
+    from vitdecomp.grouped.formats import Columns
+    from vitdecomp.loading import Loading
+    from vitdecomp.prepare import Request
+    from vitdecomp_alignment import debiasing, show_debiasing
+    from vitdecomp_alignment.rankings import count
+
     plan = Plan(
         k=count(k),
         value=value,

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from vitdecomp.files import cache_directory
 from vitdecomp.flags import (
     BatchSize,
     Cache,
@@ -25,13 +24,7 @@ from vitdecomp.flags import (
     Seed,
     SkipUnreadable,
 )
-from vitdecomp.loading import Loading
-from vitdecomp.prepare import Request
 from vitdecomp.terminal import progress_bar, stdout, verb
-from vitdecomp_alignment import show
-from vitdecomp_alignment.descriptions import Wording, described, in_words
-from vitdecomp_alignment.in_clip import Reading
-from vitdecomp_alignment.span_sizes import span_sizes
 from vitdecomp_alignment.verbs.flags import By, Clip, Images, Maps
 
 
@@ -63,6 +56,14 @@ def describe(  # noqa: PLR0913 - one parameter per flag
     quiet: Quiet = False,
 ) -> None:
     """Name every component of a model by the texts along which its contributions vary most."""
+    from vitdecomp.files import cache_directory
+    from vitdecomp.loading import Loading
+    from vitdecomp.prepare import Request
+    from vitdecomp_alignment import show
+    from vitdecomp_alignment.descriptions import Wording, described, in_words
+    from vitdecomp_alignment.in_clip import Reading
+    from vitdecomp_alignment.span_sizes import span_sizes
+
     request = Request(model, random_weights, checkpoint, device, dtype, seed, image_size)
     wording = Wording(Reading(images, maps, clip, by, limit), texts, tuple(components or ()))
     loading = Loading(batch_size, num_workers, skip_unreadable)

@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 
-from vitdecomp.files import cache_directory
 from vitdecomp.flags import (
     BatchSize,
     Cache,
@@ -26,13 +25,7 @@ from vitdecomp.flags import (
     Seed,
     SkipUnreadable,
 )
-from vitdecomp.loading import Loading
-from vitdecomp.prepare import Request
-from vitdecomp.score import FeatureScorer, check_figure_file, heat_map, write_figure
 from vitdecomp.terminal import progress_bar, stdout, verb
-from vitdecomp_alignment import rankings
-from vitdecomp_alignment.in_clip import Reading
-from vitdecomp_alignment.show_rankings import show_ranking
 from vitdecomp_alignment.verbs.flags import By, Clip, Images, Maps
 
 
@@ -69,6 +62,14 @@ def rank(  # noqa: PLR0913 - one parameter per flag
     quiet: Quiet = False,
 ) -> None:
     """Order the components of a model by how much they carry of features, such as colour or location."""
+    from vitdecomp.files import cache_directory
+    from vitdecomp.loading import Loading
+    from vitdecomp.prepare import Request
+    from vitdecomp.score import FeatureScorer, check_figure_file, heat_map, write_figure
+    from vitdecomp_alignment import rankings
+    from vitdecomp_alignment.in_clip import Reading
+    from vitdecomp_alignment.show_rankings import show_ranking
+
     if figure is not None:
         check_figure_file(figure)
     request = Request(model, random_weights, checkpoint, device, dtype, seed, image_size)

@@ -8,10 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
-from vitdecomp.files import cache_directory
 from vitdecomp.flags import (
     BatchSize,
     Cache,
@@ -28,14 +25,7 @@ from vitdecomp.flags import (
     Seed,
     SkipUnreadable,
 )
-from vitdecomp.loading import Loading
-from vitdecomp.prepare import Request
-from vitdecomp.retrieval import Query, Scope
-from vitdecomp.retrieval.sheet import Sheet, check_sheet, write_sheet
 from vitdecomp.terminal import progress_bar, stdout, verb
-from vitdecomp_alignment import searches
-from vitdecomp_alignment.in_clip import Reading
-from vitdecomp_alignment.rankings import count
 from vitdecomp_alignment.verbs.flags import By, Clip, Images, Maps
 
 Names = list[str]
@@ -80,6 +70,16 @@ def search(  # noqa: PLR0913 - one parameter per flag
     quiet: Quiet = False,
 ) -> None:
     """Find the images that are like a text or like other images, in everything or in one feature."""
+    from vitdecomp.files import cache_directory
+    from vitdecomp.loading import Loading
+    from vitdecomp.prepare import Request
+    from vitdecomp.retrieval import Query, Scope
+    from vitdecomp.retrieval.sheet import Sheet, check_sheet, write_sheet
+    from vitdecomp_alignment import searches
+    from vitdecomp_alignment.in_clip import Reading
+    from vitdecomp_alignment.rankings import count
+    from vitdecomp_alignment.show_searches import show_search
+
     if out is not None:
         check_sheet(out)
     request = Request(model, random_weights, checkpoint, device, dtype, seed, image_size)
@@ -100,15 +100,4 @@ def search(  # noqa: PLR0913 - one parameter per flag
     if as_json:
         typer.echo(json.dumps(found.to_json(), indent=1))
     else:
-        console = stdout()
-        console.print(f"{found.title}: {found.asked}", markup=False)
-        console.print(_table(found))
-
-
-def _table(found: searches.Searched) -> Table:
-    table = Table()
-    for heading, right in (("score", True), ("row", True), ("image", False)):
-        table.add_column(heading, justify="right" if right else "left", no_wrap=right)
-    for hit in found.hits:
-        table.add_row(f"{hit.score:.3f}", str(hit.row), Text(str(hit.path)))
-    return table
+        show_search(stdout(), found)

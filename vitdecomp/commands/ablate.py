@@ -42,7 +42,7 @@ class Curves:
     steps: Steps = field(default_factory=Steps)
 
 
-def ablate(request: Request, job: Curves, cache: Path, *, loading: Loading, stage: Stage) -> dict[str, Any]:
+def ablate_model(request: Request, job: Curves, cache: Path, *, loading: Loading, stage: Stage) -> dict[str, Any]:
     """The curves of one model, with what they were made of.
 
     Raises:

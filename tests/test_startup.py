@@ -1,0 +1,50 @@
+"""What the command imports: only what the verb at hand uses, so that it starts at once."""
+
+import json
+import os
+import subprocess
+import sys
+
+from vitdecomp.cli import app
+
+ADAPTERS = {"open_clip", "timm", "torchvision", "transformers"}
+TABLES = {"datasets", "faiss", "lance", "matplotlib", "pandas", "pyarrow", "scipy", "sklearn"}
+HEAVY = {"networkx", "numpy", "torch", *ADAPTERS, *TABLES}
+
+SCRIPT = """
+import json, sys
+from vitdecomp.cli import main
+
+def modules_after(arguments):
+    sys.argv = ["vitdecomp", *arguments]
+    try:
+        main()
+    except SystemExit as ended:
+        assert not ended.code, arguments
+    return sorted(module for module in sys.modules if "." not in module)
+
+json.dump([modules_after(arguments) for arguments in json.loads(sys.argv[1])], sys.stderr)
+"""
+
+
+def imported(*runs: list[str]) -> list[set[str]]:
+    """Of the heavy libraries, those that are imported after each of some commands in one process."""
+    command = [sys.executable, "-c", SCRIPT, json.dumps(runs)]
+    plain = {k: v for k, v in os.environ.items() if k not in ("FORCE_COLOR", "PYTHONWARNINGS")}
+    done = subprocess.run(command, env=plain, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    return [HEAVY & {*modules} for modules in json.loads(done.stderr.splitlines()[-1])]
+
+
+def test_help_needs_no_library():
+    verbs = {command.callback.__name__ for command in app.registered_commands if command.callback}
+    verbs |= {"align", "debias", "describe", "rank", "search"}  # of a plugin, which this process may not have loaded
+    assert verbs >= {"ablate", "demo", "extract", "inspect", "models", "scenes"}
+    *_, all_of_them = imported(["--version"], ["--help"], *([verb, "--help"] for verb in sorted(verbs)))
+    assert all_of_them == set()
+
+
+def test_a_verb_imports_what_it_uses():
+    listed, inspected = imported(["models", "scenes:*"], ["inspect", "scenes:deit", "--quiet"])
+    assert listed <= {"numpy", "torch"}
+    assert {"timm", "torch"} <= inspected <= HEAVY - TABLES - {"open_clip", "transformers"}
