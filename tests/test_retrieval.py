@@ -11,7 +11,6 @@ from vitdecomp_alignment import ClosedForm, CompAlign, LinearAlign
 
 import vitdecomp as vd
 from vitdecomp.aligner import Aligner
-from vitdecomp.retrieval.lengths import SUFFIX
 from vitdecomp.retrieval.nearest import Nearest
 from vitdecomp.source import Columns
 from vitdecomp.testing import AlignerContract
@@ -54,13 +53,6 @@ class LowRank:
 
     def coefficients(self, component, rows):
         return self.c.coefficients(component, rows) @ self.basis(component)
-
-
-@dataclass(frozen=True)
-class OnDisk(LowRank):
-    """The same as one that lies in a folder."""
-
-    folder: Path
 
 
 MADE = [ClosedForm(), CompAlign(epochs=2, coordinates="full"), LinearAlign(epochs=2)]
@@ -263,30 +255,6 @@ def test_the_subspace_of_the_texts():
     again = vd.Retriever(changed, scorer=Scorer(c), texts=several, top=2, subspace="texts")
     first, second = (r.search(image=4, without="colour") for r in (retriever, again))
     assert [h.row for h in first] == [h.row for h in second]
-
-
-def test_lengths_are_kept_and_equal_fresh_ones(tmp_path):
-    c = contributions()
-    kept = OnDisk(c, tmp_path / "store")
-    fresh = vd.Retriever(kept).search(image=3)
-    files = list((tmp_path / "store.retrieval").iterdir())
-    assert [path.name.endswith(SUFFIX) for path in files] == [True]
-
-    told = []
-    again = vd.Retriever(kept).search(image=3, progress=lambda done, n: told.append(done))
-    assert again == fresh
-    assert told == []
-    vd.Retriever(kept).search(image=3, components="b.mlp", progress=lambda done, n: told.append(done))
-    assert told == [200]
-    other = OnDisk(replace(c, values=c.values + 1), tmp_path / "store")
-    vd.Retriever(other).search(image=3)
-    assert len(list((tmp_path / "store.retrieval").iterdir())) == 3
-
-    for path in files:
-        path.write_bytes(path.read_bytes()[:100])
-    assert vd.Retriever(kept).search(image=3) == fresh
-    assert len(vd.Retriever(kept, center=False).search(image=3)) == 10
-    assert len(list((tmp_path / "store.retrieval").iterdir())) == 4
 
 
 def test_a_permutation_of_images_permutes_hits():

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from jaxtyping import Float
 
 from vitdecomp.component import Component
@@ -65,6 +66,12 @@ def numbers(column: pa.Array | pa.ChunkedArray, width: int) -> Float[np.ndarray,
     if not parts:
         return np.zeros((0, width), dtype=column.type.value_type.to_pandas_dtype())
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def joined(column: pa.Array) -> bytes:
+    """Words, none of them null, as lines, for a checksum."""
+    words: pa.Scalar = pc.binary_join(pa.ListArray.from_arrays([0, len(column)], column), "\n")[0]
+    return words.as_buffer().to_pybytes() + b"\n"
 
 
 def component_field(component: Component, index: int, encoding: Encoding) -> pa.Field:

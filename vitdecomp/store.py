@@ -16,7 +16,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitdecomp.bases import Bases
-from vitdecomp.columns import BASES, HEADER, IMAGES, VECTORS, generations, lists, numbers, vectors_column, vectors_field
+from vitdecomp.columns import (
+    BASES,
+    HEADER,
+    IMAGES,
+    VECTORS,
+    generations,
+    joined,
+    lists,
+    numbers,
+    vectors_column,
+    vectors_field,
+)
 from vitdecomp.component import Component
 from vitdecomp.contributions import Contributions
 from vitdecomp.errors import InputError, OutputError, SpecError
@@ -26,7 +37,7 @@ from vitdecomp.origin import Origin
 from vitdecomp.registry import did_you_mean
 from vitdecomp.tables import Table
 
-AT_ONCE = 16384  # rows whose losses are looked at together
+AT_ONCE = 16384  # rows whose losses or checksums are looked at together
 KEPT = 2**29  # bytes of columns that are kept in memory when single rows are asked for
 
 
@@ -108,10 +119,14 @@ class Store:
 
     def fingerprint(self) -> str:
         """A checksum of the images' files and of the contributions that were computed, and how they are kept."""
-        digest = hashlib.sha256(repr((self.components, self.header.dtype, self.header.precision)).encode())
-        for batch in self._images.batches(["digest", "checksum"]):
-            digest.update(" ".join(f"{a} {b}" for a, b in zip(*batch.to_pydict().values(), strict=True)).encode())
-        return digest.hexdigest()
+        told = [repr((self.components, self.header.dtype, self.header.precision))]
+        names = ["digest", "checksum"]
+        hashes = [hashlib.sha256() for _ in names]
+        for batch in self._images.batches(names, AT_ONCE, self._images.version):
+            for digest, column in zip(hashes, batch.columns, strict=True):
+                digest.update(joined(column))
+        told += [digest.hexdigest() for digest in hashes]
+        return hashlib.sha256(" ".join(told).encode()).hexdigest()
 
     def error(self, rows: range | None = None) -> Float[Tensor, " n"]:
         """Relative error of the sum of each image's contributions when they were computed."""

@@ -50,13 +50,3 @@ class Named(Protocol):
     def ids(self) -> Sequence[str]:
         """The name of every row."""
         ...
-
-
-@runtime_checkable
-class Placed(Protocol):
-    """A source that lies on disk."""
-
-    @property
-    def folder(self) -> Path:
-        """Where it lies."""
-        ...

@@ -15,10 +15,10 @@ from torch import Tensor
 from vitdecomp.aligner import Aligner
 from vitdecomp.contributions import Contributions
 from vitdecomp.errors import InputError, OutputError, SpecError
-from vitdecomp.files import check_directory
+from vitdecomp.files import cache_directory, check_directory
 from vitdecomp.progress import Progress
 from vitdecomp.registry import did_you_mean
-from vitdecomp.retrieval.hit import Hit, Named, Pathed, Placed
+from vitdecomp.retrieval.hit import Hit, Named, Pathed
 from vitdecomp.retrieval.lengths import Keeper
 from vitdecomp.retrieval.nearest import Nearest
 from vitdecomp.retrieval.query import Decompose, EncodeText, Query, Reference, TextEncoder
@@ -49,7 +49,8 @@ class Retriever:
         subspace: `"whole"`, or `"texts"`: compare along those directions only in which a feature's texts differ, and
             not along those of features that are left out.
         paths: the images' files, if the source does not know them.
-        cache: folder where lengths are kept; by default beside a source on disk, if that can be written to.
+        cache: folder where lengths are kept; by default one in `vitdecomp.files.cache_directory()` if that can be
+            written to, or none for contributions in memory.
         block: images read at a time.
 
     Raises:
@@ -89,7 +90,7 @@ class Retriever:
         if self._paths is not None and len(self._paths) != len(source):
             raise InputError(f"{len(self._paths)} paths for {len(source)} images")
         self._sights: dict[Scope, Sight] = {}
-        self._kept = Keeper(source, center, _place(source) if cache is None else Path(cache), block)
+        self._kept = Keeper(source, center, _folder(source) if cache is None else Path(cache), block)
 
     def search(  # noqa: PLR0913 - one for each way to ask
         self,
@@ -219,13 +220,13 @@ def _checked(texts: Mapping[str, Tensor], d: int) -> Mapping[str, Tensor]:
     return texts
 
 
-def _place(source: Columns) -> Path | None:
-    """A folder beside a source on disk, if one can be made there."""
-    if isinstance(source, Contributions) or not isinstance(source, Placed):
+def _folder(source: Columns) -> Path | None:
+    """Where lengths are kept if nobody says: not beside a store, which may be elsewhere or not be written to."""
+    if isinstance(source, Contributions):
         return None
-    place = source.folder.with_name(f"{source.folder.name}.retrieval")
+    folder = cache_directory() / "lengths"
     try:
-        check_directory(place)
+        check_directory(folder)
     except OutputError:
         return None
-    return place
+    return folder
