@@ -37,6 +37,11 @@ class Watched(vd.Store):
         self.read += len(rows)
         return super().coefficients(component, rows)
 
+    def scan(self, components, size):
+        for images in super().scan(components, size):
+            self.read += len(images.rows) * len(components)
+            yield images
+
 
 def write(place, first=0, n=N, seed=0):
     c = AlignerContract().contributions(n, seed)

@@ -25,6 +25,7 @@ from vitdecomp.columns import (
     joined,
     lists,
     numbers,
+    shared,
     vectors_column,
     vectors_field,
 )
@@ -35,9 +36,11 @@ from vitdecomp.header import SCHEMA, Header
 from vitdecomp.lock import locked
 from vitdecomp.origin import Origin
 from vitdecomp.registry import did_you_mean
+from vitdecomp.source import Block
 from vitdecomp.tables import Table
 
 AT_ONCE = 16384  # rows whose losses or checksums are looked at together
+SCANNED = 8192  # rows of a few columns that are read together fastest
 KEPT = 2**29  # bytes of columns that are kept in memory when single rows are asked for
 
 
@@ -178,6 +181,26 @@ class Store:
         stored = numbers(self._images.rows([column], rows)[column], encoding.width)
         return torch.from_numpy(encoding.coefficients(stored))
 
+    def scan(self, components: Sequence[Component], size: int) -> Iterator[Block]:
+        """The coefficients of some components for all images in order, in the format in which they are written.
+
+        Nothing else is read, and the next images are read while a caller is at work on the last ones.
+
+        Raises:
+            SpecError: there is no such component.
+        """
+        indices = [self._place(component) for component in components]
+        columns = [self._bases.column(index) for index in indices]
+        encodings = [self._bases[index] for index in indices]
+        scales, start = tuple(encoding.scale for encoding in encodings), 0
+        for n, read in self._batches([column for column in columns if column is not None], size):
+            parts = tuple(
+                torch.from_numpy(encoding.held(n)) if column is None else shared(read[column], encoding.width)
+                for column, encoding in zip(columns, encodings, strict=True)
+            )
+            yield Block(range(start, start + n), parts, scales)
+            start += n
+
     def take(self, rows: Sequence[int]) -> Contributions:
         """The contributions of some images, in the order asked for.
 
@@ -267,6 +290,14 @@ class Store:
             yield from (kept[places] for kept in self._kept)
         else:
             yield from self._read(rows)
+
+    def _batches(self, columns: Sequence[str], size: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """Some columns of all images, at most so many at a time, and how many these are."""
+        if columns:
+            batches = self._images.batches(columns, min(size, SCANNED), self._images.version)
+            yield from ((len(batch), batch) for batch in batches)
+        else:
+            yield from ((min(size, len(self) - start), None) for start in range(0, len(self), size))
 
     def _read(self, rows: Sequence[int]) -> Iterator[Float[np.ndarray, "n r"]]:
         columns = [self._bases.column(index) for index in range(len(self.components))]

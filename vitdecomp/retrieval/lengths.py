@@ -17,8 +17,8 @@ from vitdecomp.errors import InputError
 from vitdecomp.files import atomic, make_directory
 from vitdecomp.lock import locked
 from vitdecomp.progress import Progress
-from vitdecomp.retrieval.view import View, blocks, project
-from vitdecomp.source import Columns
+from vitdecomp.retrieval.view import View, project
+from vitdecomp.source import Columns, scan
 
 SUFFIX = ".lengths.safetensors"
 SCHEMA = 2  # of these files
@@ -56,16 +56,14 @@ class Lengths:
             InputError: NaN or infinity among the coefficients.
         """
         n = len(source)
-        means = tuple(
-            _mean(source, view, i, block) if center else torch.zeros(len(m), dtype=view.dtype)
-            for i, m in enumerate(view.maps)
-        )
+        zeros = tuple(torch.zeros(len(m), dtype=view.dtype) for m in view.maps)
+        means = _means(source, view, block) if center else zeros
         offset = torch.zeros_like(view.constant) if center else view.constant
         thin = not bool(offset.any())
         factors = view.factors() if thin else view.maps
         values = torch.empty(n, dtype=view.dtype)
-        for rows in blocks(n, block):
-            features = project(view, source, rows, means, factors)
+        for read in scan(source, view.components, block):
+            rows, features = read.rows, project(view, read, means, factors)
             values[rows.start : rows.stop] = (features if thin else features + offset).norm(dim=1)
             if progress is not None:
                 progress(rows.stop, n)
@@ -120,12 +118,13 @@ class Keeper:
         return self.folder / (hashlib.sha256(told.encode()).hexdigest()[:32] + SUFFIX)
 
 
-def _mean(source: Columns, view: View, place: int, block: int) -> Tensor:
-    """A component's mean coefficients, summed in float64."""
-    total, n = torch.zeros(len(view.maps[place]), dtype=torch.float64), len(source)
-    for rows in blocks(n, block):
-        total += source.coefficients(view.components[place], rows).sum(0, dtype=view.dtype).double()
-    return (total / n).to(view.dtype)
+def _means(source: Columns, view: View, block: int) -> tuple[Tensor, ...]:
+    """Each component's mean coefficients; the sums of blocks are added in float64."""
+    totals = [torch.zeros(len(m), dtype=torch.float64) for m in view.maps]
+    for read in scan(source, view.components, block):
+        for total, numbers, scale in zip(totals, read.parts, read.scales, strict=True):
+            total.add_(numbers.sum(0, dtype=view.dtype).double(), alpha=scale)
+    return tuple((total / len(source)).to(view.dtype) for total in totals)
 
 
 def _check(values: Tensor, source: Columns, view: View) -> None:

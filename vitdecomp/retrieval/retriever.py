@@ -25,7 +25,7 @@ from vitdecomp.retrieval.query import Decompose, EncodeText, Query, Reference, T
 from vitdecomp.retrieval.scope import SUBSPACES, Chooser, Ranking, Scope
 from vitdecomp.retrieval.sight import Sight
 from vitdecomp.retrieval.space import Space
-from vitdecomp.retrieval.view import View, blocks
+from vitdecomp.retrieval.view import View
 from vitdecomp.source import Columns
 
 BLOCK = 2**15  # images read at a time: 8 MiB of one head's coefficients
@@ -162,9 +162,9 @@ class Retriever:
             ends = np.cumsum([len(one) for one in asked]).tolist()
             parts = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
             pulled = sight.pulled(torch.cat(asked))
-            for rows in blocks(n, self.block):
-                scores = sight.scores(pulled, rows)
-                best.add(torch.stack([scores[part].amax(0) for part in parts]), rows.start)
+            for images in sight.scan(self.block):
+                scores = sight.scores(pulled, images)
+                best.add(torch.stack([scores[part].amax(0) for part in parts]), images.rows.start)
         return best.scores, best.rows
 
     def sight(self, scope: Scope, progress: Progress | None = None) -> Sight:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vitdecomp.component import Component
 from vitdecomp.retrieval.space import Space
-from vitdecomp.source import Columns
+from vitdecomp.source import Block, Columns
 
 CHUNK = 2**15  # numbers that are converted together; torch begins to divide work among threads only above
 
@@ -89,8 +89,7 @@ class View:
 
 def project(
     view: View,
-    source: Columns,
-    rows: range,
+    block: Block,
     means: Sequence[Float[Tensor, " _"]],
     onto: Sequence[Float[Tensor, "_ q"]],
 ) -> Float[Tensor, "n q"]:
@@ -99,14 +98,14 @@ def project(
     Coefficients are converted a few rows at a time in one place that stays in the processor's cache: what a search
     takes is mostly the time for new memory, otherwise.
     """
-    found = torch.zeros(len(rows), onto[0].shape[1], dtype=view.dtype)
-    for component, mean, matrix in zip(view.components, means, onto, strict=True):
-        coefficients = source.coefficients(component, rows)
-        size = max(1, min(CHUNK // max(1, len(mean)), len(rows)))
-        place = torch.empty(size, len(mean), dtype=view.dtype)
-        for some in blocks(len(rows), size):
-            own = place[: len(some)].copy_(coefficients[some.start : some.stop]).sub_(mean)
-            found[some.start : some.stop].addmm_(own, matrix)
+    n = len(block.rows)
+    found = torch.zeros(n, onto[0].shape[1], dtype=view.dtype)
+    for numbers, scale, mean, matrix in zip(block.parts, block.scales, means, onto, strict=True):
+        size = max(1, min(CHUNK // max(1, len(mean)), n))
+        place, mean_number = torch.empty(size, len(mean), dtype=view.dtype), mean / scale
+        for some in blocks(n, size):
+            own = place[: len(some)].copy_(numbers[some.start : some.stop]).sub_(mean_number)
+            found[some.start : some.stop].addmm_(own, matrix, alpha=scale)
     return found
 
 
