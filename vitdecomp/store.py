@@ -98,8 +98,18 @@ class Store:
     @cached_property
     def paths(self) -> tuple[Path, ...]:
         """The images' files, where they were last seen."""
+        return tuple(path for _, path in self.names(range(len(self))))
+
+    def names(self, rows: Sequence[int]) -> tuple[tuple[str, Path], ...]:
+        """The id and the file of some images; nothing is read of the others.
+
+        Raises:
+            InputError: there are not so many images.
+        """
+        self._check(rows)
         roots: dict[str, str] = json.loads(self._images.config.get("roots", "{}"))
-        return tuple(Path(_moved(path, id_, roots)) for path, id_ in zip(self._column("path"), self.ids, strict=True))
+        found = self._images.rows(["id", "path"], rows).to_pylist()
+        return tuple((row["id"], Path(_moved(row["path"], row["id"], roots))) for row in found)
 
     @cached_property
     def labels(self) -> tuple[str | None, ...]:

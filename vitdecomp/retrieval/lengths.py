@@ -17,7 +17,7 @@ from vitdecomp.errors import InputError
 from vitdecomp.files import atomic, make_directory
 from vitdecomp.lock import locked
 from vitdecomp.progress import Progress
-from vitdecomp.retrieval.view import View, project
+from vitdecomp.retrieval.view import View, project, total
 from vitdecomp.source import Columns, scan
 
 SUFFIX = ".lengths.safetensors"
@@ -120,11 +120,11 @@ class Keeper:
 
 def _means(source: Columns, view: View, block: int) -> tuple[Tensor, ...]:
     """Each component's mean coefficients; the sums of blocks are added in float64."""
-    totals = [torch.zeros(len(m), dtype=torch.float64) for m in view.maps]
+    sums = [torch.zeros(len(m), dtype=torch.float64) for m in view.maps]
     for read in scan(source, view.components, block):
-        for total, numbers, scale in zip(totals, read.parts, read.scales, strict=True):
-            total.add_(numbers.sum(0, dtype=view.dtype).double(), alpha=scale)
-    return tuple((total / len(source)).to(view.dtype) for total in totals)
+        for so_far, some in zip(sums, total(view, read), strict=True):
+            so_far.add_(some)
+    return tuple((found / len(source)).to(view.dtype) for found in sums)
 
 
 def _check(values: Tensor, source: Columns, view: View) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +17,7 @@ from vitdecomp.errors import InputError, OutputError, SpecError
 from vitdecomp.files import cache_directory, check_directory
 from vitdecomp.progress import Progress
 from vitdecomp.registry import did_you_mean
-from vitdecomp.retrieval.hit import Hit, Named, Pathed
+from vitdecomp.retrieval.hit import Hit, Named
 from vitdecomp.retrieval.lengths import Keeper
 from vitdecomp.retrieval.nearest import Nearest
 from vitdecomp.retrieval.query import Decompose, EncodeText, Query, Reference, TextEncoder
@@ -44,7 +43,8 @@ class Retriever:
         texts: vectors of each feature's texts in the space, `(text, d)`, for `subspace` and to centre texts.
         encode_text: gives texts vectors in the space: a function, or an object with such a method.
         decompose: PIL images to the model's contributions, for references that are not in the source.
-        top: how many components a feature has, if there are so many; `"auto"` leaves it to the scorer.
+        top: how many components a feature has, if there are so many; `"auto"` leaves it to the scorer. By default all
+            count for the feature that is asked for where `subspace` compares along its texts, and 12 otherwise.
         center: take the mean over the source off the features, and the mean of the known texts off texts.
         subspace: `"whole"`, or `"texts"`: compare along those directions only in which a feature's texts differ, and
             not along those of features that are left out.
@@ -70,7 +70,7 @@ class Retriever:
         texts: Mapping[str, Float[Tensor, "_ d"]] | None = None,
         encode_text: EncodeText | TextEncoder | None = None,
         decompose: Decompose | None = None,
-        top: int | Literal["auto"] = 12,
+        top: int | Literal["auto"] | None = None,
         center: bool = True,
         subspace: str = "whole",
         paths: Sequence[Path | str] | None = None,
@@ -79,7 +79,7 @@ class Retriever:
     ) -> None:
         if subspace not in SUBSPACES:
             raise SpecError(f"no subspace {subspace!r}{did_you_mean(subspace, SUBSPACES)}")
-        if (top != "auto" and top < 1) or block < 1:
+        if (isinstance(top, int) and top < 1) or block < 1:
             raise SpecError(f"top = {top} and block = {block} must be positive")
         self.source, self.center, self.block = source, center, block
         self.space = Space(source, aligner)
@@ -139,8 +139,9 @@ class Retriever:
             As `search` does.
         """
         scores, rows = self.nearest(queries, scope, k=k, progress=progress)
+        known = self._names(sorted(set(rows.flatten().tolist())))
         return tuple(
-            tuple(self._hit(row, score) for row, score in zip(*found, strict=True))
+            tuple(Hit(row, *known[row], score) for row, score in zip(*found, strict=True))
             for found in zip(rows.tolist(), scores.tolist(), strict=True)
         )
 
@@ -187,24 +188,16 @@ class Retriever:
             )
         return self._sights[scope]
 
-    def path(self, row: int) -> Path | None:
-        """The file of an image, if that is known."""
-        return None if self._files is None else Path(self._files[row])
-
-    @cached_property
-    def _files(self) -> Sequence[Path] | None:
+    def _names(self, rows: Sequence[int]) -> dict[int, tuple[str, Path | None]]:
+        """What some images are called, and their files, as far as that is known."""
+        found: dict[int, tuple[str, Path | None]] = {row: (str(row), None) for row in rows}
+        if isinstance(self.source, Named) and rows:
+            found = dict(zip(rows, self.source.names(rows), strict=True))
+        elif self._paths is not None:
+            found = {row: (str(self._paths[row]), None) for row in rows}
         if self._paths is not None:
-            return self._paths
-        return self.source.paths if isinstance(self.source, Pathed) else None
-
-    @cached_property
-    def _names(self) -> Sequence[str] | None:
-        return self.source.ids if isinstance(self.source, Named) else None
-
-    def _hit(self, row: int, score: float) -> Hit:
-        path = self.path(row)
-        known = (None if self._names is None else self._names[row], path, row)
-        return Hit(row, str(next(name for name in known if name is not None)), path, score)
+            found = {row: (name, self._paths[row]) for row, (name, _) in found.items()}
+        return found
 
 
 def _several(names: str | Sequence[str]) -> tuple[str, ...]:
