@@ -257,6 +257,22 @@ def test_the_subspace_of_the_texts():
     assert [h.row for h in first] == [h.row for h in second]
 
 
+def test_along_its_texts_a_feature_is_seen_by_all_components_unless_a_number_is_given():
+    c = contributions()
+    known = {name: torch.cat([t, t.flip(1)]) for name, t in texts().items()}
+    retriever = vd.Retriever(c, texts=known, encode_text=encoder(), subspace="texts")  # nobody who knows components
+    spanned = torch.linalg.svd(known["location"] - known["location"].mean(0), full_matrices=False)[2][:3].T
+    query = (texts()["location"][0] - known["location"].mean(0)) @ spanned
+    check(retriever.search(text="forest", feature="location"), *obvious(c.total() @ spanned, query, 10))
+    with pytest.raises(vd.SpecError, match="no texts of feature 'locaton'; did you mean location"):
+        retriever.search(text="forest", feature="locaton")
+    for settings in ({"top": 2, "subspace": "texts"}, {"top": 2, "subspace": "whole"}):
+        fewer = vd.Retriever(c, scorer=Scorer(c), texts=known, **settings)
+        assert fewer.sight(vd.Scope("location")).components == c.components[:2]
+    left = vd.Retriever(c, scorer=Scorer(c), texts=known, subspace="texts", top=1)
+    assert left.sight(vd.Scope(without=("colour",))).components == c.components[:-1]
+
+
 def test_a_permutation_of_images_permutes_hits():
     c = contributions()
     order = torch.randperm(200, generator=torch.Generator().manual_seed(0))
