@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.utils.dlpack import from_dlpack
 
 from vitdecomp.component import Component
 from vitdecomp.encoding import Encoding
@@ -72,13 +72,13 @@ def numbers(column: pa.Array | pa.ChunkedArray, width: int) -> Float[np.ndarray,
 
 def joined(column: pa.Array) -> bytes:
     """Words, none of them null, as lines, for a checksum."""
-    words: pa.Scalar = pc.binary_join(pa.ListArray.from_arrays([0, len(column)], column), "\n")[0]
-    return words.as_buffer().to_pybytes() + b"\n"
+    words: bytes = pc.binary_join(pa.ListArray.from_arrays([0, len(column)], column), "\n")[0].as_buffer().to_pybytes()
+    return words + b"\n"
 
 
 def shared(column: pa.Array, width: int) -> Float[Tensor, "n r"]:
     """A column as the rows of a tensor in the same memory, which nobody may write to."""
-    found: Tensor = torch.from_dlpack(column.flatten())
+    found: Tensor = from_dlpack(column.flatten())
     return found.reshape(len(column), width)
 
 
