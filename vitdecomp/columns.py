@@ -72,7 +72,8 @@ def numbers(column: pa.Array | pa.ChunkedArray, width: int) -> Float[np.ndarray,
 
 def joined(column: pa.Array) -> bytes:
     """Words, none of them null, as lines, for a checksum."""
-    words: bytes = pc.binary_join(pa.ListArray.from_arrays([0, len(column)], column), "\n")[0].as_buffer().to_pybytes()
+    lines = pc.call_function("binary_join", [pa.ListArray.from_arrays([0, len(column)], column), "\n"])
+    words: bytes = lines[0].as_buffer().to_pybytes()
     return words + b"\n"
 
 
