@@ -1,31 +1,40 @@
-"""How well scores by texts choose components, where the truth is known: `python benchmarks/scenes_scores.py`.
+r"""How well scores by texts choose components, where the truth is known.
+
+    python benchmarks/scenes_scores.py                                  every embedded model
+    python benchmarks/scenes_scores.py --model scenes:deit --seed 5 --out docs/benchmarks
 
 Maps to scenes:clip are fitted to all scenes, by its vectors of them and without labels. Scores and choices are made
-from one half of the scenes, and judged by the labels of the other.
+from one half of the scenes, and judged by the labels of the other. `--out` writes the same as `scores.md` and as
+`scores.json`.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
-import torch
-from PIL import Image
+import typer
+from rich.console import Console
 from scipy.stats import spearmanr
+from sheets import Result, Sheet, number, write
+from torch import Tensor
 from vitdecomp_alignment import ClipSpace, ClosedForm
 from vitdecomp_alignment.texts import scene_features
 
 import vitdecomp as vd
-from vitdecomp.prepare import Request, prepare
-from vitdecomp.scenes import SceneDataset
-from vitdecomp.truth import causal_matrix, component_decodability, feature_precision
+from vitdecomp.adapter import adapters
+from vitdecomp.demo.subject import decompose
+from vitdecomp.demo.world import scenes_world
+from vitdecomp.prepare import Request
+from vitdecomp.truth import Knowledge, causal_matrix, component_decodability, feature_precision
 
 CLIP = "scenes:clip"
-MODELS = (CLIP, "scenes:deit", "scenes:dino", "scenes:swin", "scenes:maxvit")
 FEW = 100  # components from which on the paper takes nine for a feature, and not three
-# How components are chosen -> settings of the scorer, number of components, way of choosing.
-CHOICES: Mapping[str, tuple[Mapping[str, str], bool, str]] = {
+# How components are chosen -> settings of the scorer, whether their number is found, way of choosing.
+CHOICES: Mapping[str, tuple[Mapping[str, Any], bool, str]] = {
     "margin, k": ({}, False, "margin"),
     "margin, k, centred": ({"centre": "feature"}, False, "margin"),
     "margin, k, pooled": ({"centre": "feature", "measure": "pooled"}, False, "margin"),
@@ -34,55 +43,118 @@ CHOICES: Mapping[str, tuple[Mapping[str, str], bool, str]] = {
     "agreement, k": ({}, False, "agreement"),
     "agreement, auto": ({}, True, "agreement"),
 }
+HEADING = (
+    "Components chosen by scores",
+    "Scores of {n} scenes (seed {seed}): components are chosen from one half and judged by the labels of the other; "
+    "models other than `scenes:clip` are aligned with it by the closed form. A column for each feature: precision@10 "
+    "of retrieval by the sum of its components. *Spearman*: rank correlation of scores with what probes read from each "
+    "component alone. *Own*, *others'*, *random*: what a linear reader of a feature loses when its components are "
+    "replaced by their mean, what readers of the other features lose, and what as many random components cost. Made by "
+    "`python benchmarks/scenes_scores.py -n {n} --seed {seed} --out docs/benchmarks`.",
+)
 
 
-def taken_apart(spec: str, pictures: Sequence[Image.Image], size: int = 50) -> vd.Contributions:
-    ready = prepare(Request(spec))
-    dec = vd.Decomposer(ready.loaded).fit(ready.batch(pictures[:1]))
-    parts = [dec.transform(ready.batch(pictures[i : i + size])) for i in range(0, len(pictures), size)]
-    values, error = (torch.cat([getattr(part, key) for part in parts]).cpu() for key in ("values", "error"))
-    return vd.Contributions(values, parts[0].components, error, origin=parts[0].origin)
+@dataclass(frozen=True)
+class Settings:
+    """What is measured: n scenes of a seed, half of them for choosing."""
+
+    n: int
+    seed: int
 
 
-def measure(c: vd.Contributions, words: Mapping[str, torch.Tensor], labels: Mapping[str, np.ndarray]) -> None:
+@dataclass(frozen=True)
+class Judged:
+    """Scenes with labels on which choices are judged, and what probes read there."""
+
+    c: vd.Contributions
+    truth: Mapping[str, np.ndarray]
+    known: Knowledge
+
+    @classmethod
+    def of(cls, c: vd.Contributions, labels: Mapping[str, np.ndarray]) -> Judged:
+        return cls(c, labels, component_decodability(c, labels))
+
+
+def measure(c: vd.Contributions, words: Mapping[str, Tensor], labels: Mapping[str, np.ndarray]) -> Result:
+    """Every way of choosing."""
     half = len(c) // 2
-    seen, judged = c.take(range(half)), c.take(range(half, len(c)))
-    truth = {name: labels[name][half : len(c)] for name in words}
-    known = component_decodability(judged, truth)
-    computed = [not component.is_constant for component in c.components]
-    k = 3 if sum(computed) < FEW else 9
+    seen, rest = c.take(range(half)), c.take(range(half, len(c)))
+    judged = Judged.of(rest, {name: labels[name][half : len(c)] for name in words})
+    rows, figures = [], {}
     for name, (settings, auto, by) in CHOICES.items():
-        scorer = vd.FeatureScorer(bootstrap=0, shuffles=0, **settings).fit(seen, words)
-        own = [spearmanr(scorer.scores_[i, computed], known.of(f)[computed])[0] for i, f in enumerate(words)]
-        chosen = {f: scorer.top(f, "auto" if auto else k, by=by) for f in words}
-        found, lost = feature_precision(judged, truth, chosen), causal_matrix(judged, truth, chosen)
-        drop = lost.drop.diagonal()
-        others = (lost.drop.sum(1) - drop) / (len(words) - 1)
-        sizes = f"{k}" if not auto else "/".join(str(len(some)) for some in chosen.values())
-        figures = [*found.chosen, found.chosen.mean(), found.everything.mean(), np.mean(own)]
-        figures += [drop.mean(), others.mean(), lost.control.mean()]
-        print(f"| {name} | {sizes} | " + " | ".join(f"{value:.2f}" for value in figures) + " |", flush=True)
+        figures[name] = chosen(seen, words, judged, (settings, auto, by))
+        rows.append([name, "/".join(map(str, figures[name]["sizes"])), *map(number, _numbers(figures[name]))])
+    everything = float(np.mean(list(figures[name]["everything"].values())))
+    header = ("chosen by", "k", *words, "mean", "Spearman", "own", "others'", "random")
+    note = f"All components together find {number(everything)} on the mean of the features"
+    return Result(figures, [Sheet("Choices", header, rows)], [note])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("models", nargs="*", default=MODELS)
-    parser.add_argument("--n", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    data = SceneDataset(options.n, options.seed, "test")
-    pictures = [Image.fromarray(picture) for picture in data.arrays(range(options.n))]
-    space = ClipSpace(CLIP)
+def chosen(
+    seen: vd.Contributions, words: Mapping[str, Tensor], judged: Judged, way: tuple[Mapping[str, Any], bool, str]
+) -> dict[str, Any]:
+    """What is found and lost by one way of choosing."""
+    settings, auto, by = way
+    computed = [not component.is_constant for component in seen.components]
+    k = 3 if sum(computed) < FEW else 9
+    scorer = vd.FeatureScorer(bootstrap=0, shuffles=0, **settings).fit(seen, words)
+    own = [spearmanr(scorer.scores_[i, computed], judged.known.of(f)[computed])[0] for i, f in enumerate(words)]
+    picked = {f: scorer.top(f, "auto" if auto else k, by=by) for f in words}
+    found = feature_precision(judged.c, judged.truth, picked)
+    lost = causal_matrix(judged.c, judged.truth, picked)
+    drop = lost.drop.diagonal()
+    return {
+        "components": {f: [component.name for component in some] for f, some in picked.items()},
+        "sizes": [len(some) for some in picked.values()] if auto else [k],
+        "precision": dict(zip(words, found.chosen.tolist(), strict=True)),
+        "everything": dict(zip(words, found.everything.tolist(), strict=True)),
+        "spearman": float(np.mean(own)),
+        "own": float(drop.mean()),
+        "others": float(((lost.drop.sum(1) - drop) / (len(words) - 1)).mean()),
+        "random": float(lost.control.mean()),
+    }
+
+
+def summary(results: Mapping[str, Result]) -> Result:
+    """Mean precision of every way, for every model."""
+    rows: list[Sequence[str]] = []
+    everything = [np.mean(list(r.figures["margin, k"]["everything"].values())) for r in results.values()]
+    rows.append(["all components", *map(number, everything)])
+    for name in CHOICES:
+        means = [float(np.mean(list(r.figures[name]["precision"].values()))) for r in results.values()]
+        rows.append([name, *map(number, means)])
+    return Result({}, [Sheet("Mean precision of the ten nearest", ("chosen by", *results), rows)])
+
+
+def _numbers(figures: Mapping[str, Any]) -> list[float]:
+    found = list(figures["precision"].values())
+    return [*found, float(np.mean(found)), *(figures[name] for name in ("spearman", "own", "others", "random"))]
+
+
+def main(
+    model: Annotated[list[str] | None, typer.Option(help="A spec; repeatable. Default: all embedded models.")] = None,
+    n: Annotated[int, typer.Option("-n", min=80, help="Scenes.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the scenes.")] = 11,
+    out: Annotated[Path | None, typer.Option(help="Folder for scores.md and scores.json.")] = None,
+) -> None:
+    """Judge choices of components by texts on the embedded models."""
+    console, settings = Console(), Settings(n, seed)
+    world, space = scenes_world(n, seed), ClipSpace(CLIP, device="cpu")
     words = {name: space.encode_text(texts).cpu() for name, texts in scene_features().items()}
-    target = space.encode_image(pictures).cpu()
-    heads = [*words, "mean P@10", "whole", "Spearman", "own drop", "others' drop", "random drop"]
-    for spec in options.models:
-        c = taken_apart(spec, pictures)
+    target = space.encode_image(list(world.pictures)).cpu()
+    results: dict[str, Result] = {}
+    for spec in model or [f"scenes:{name}" for name in adapters()["scenes"].names()]:
+        c = decompose(Request(spec, device="cpu"), world, n).contributions
         if spec != CLIP:
             c = ClosedForm().fit(c, target).transform(c)
-        print(f"\n{spec}\n\n| chosen by | k | {' | '.join(heads)} |\n|{'---|' * (len(heads) + 2)}")
-        measure(c, words, data.labels)
+        results[spec] = measure(c, words, world.labels)
+        console.rule(spec, align="left")
+        console.print(results[spec].sheets[0].rich(), *results[spec].notes)
+    told = {"All models": summary(results), **results}
+    console.print(told["All models"].sheets[0].rich())
+    if out is not None:
+        write(out, "scores", (HEADING[0], HEADING[1].format(**vars(settings))), vars(settings), told)
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

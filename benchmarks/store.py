@@ -15,43 +15,25 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import pyarrow as pa
 import torch
 import typer
 from rich.console import Console
 from rich.table import Table as Shown
+from synthetic import Sizes
+from synthetic import write as write_store
 
-from vitdecomp import Component, Store
-from vitdecomp.columns import BASES, IMAGES, bases_table, lists, schema_of
+from vitdecomp import Store
 from vitdecomp.datasets import Picture
-from vitdecomp.encoding import Encoding
-from vitdecomp.header import Header
-from vitdecomp.tables import Table, local_path
+from vitdecomp.tables import local_path
 from vitdecomp.writer import Chunk, StoreWriter
 
-CHUNK = 4096  # rows that are written together
 FEW = 5  # components of a query
 SCATTERED = 256  # images of a batch in random order
-
-
-def synthetic(place: str, n: int, *, components: int, rank: int, dimension: int, seed: int = 0) -> None:
-    """Write a store of random coefficients, each component in a random basis."""
-    rng = np.random.default_rng(seed)
-    named = tuple(Component(f"blocks.{i // 12}.attn.head.{i % 12}", "attn") for i in range(components))
-    header = Header("random:store", "0", "none", "embedding", "head", None, "float32", "float16", dimension, named)
-    bases = (np.linalg.qr(rng.standard_normal((dimension, rank)))[0].astype(np.float32) for _ in named)
-    encodings = [Encoding(dimension, basis, "float16") for basis in bases]
-    Table(f"{place}/{BASES}").replace(bases_table(header, dict(enumerate(encodings)), "float32"))
-    images, schema = Table(f"{place}/{IMAGES}"), schema_of(header, encodings)
-    for start in range(0, n, CHUNK):
-        rows = _rows(range(start, min(start + CHUNK, n)), schema, rng)
-        images.append(rows) if start else images.replace(rows)
-    images.tidy(alone=True)
-    images.set(complete="true")
 
 
 def measure(place: str, *, repeat: int = 7) -> dict[str, float]:
@@ -81,20 +63,18 @@ def measure(place: str, *, repeat: int = 7) -> dict[str, float]:
     return {name: _median(way, repeat) for name, way in ways.items()}
 
 
-def write_speed(place: str, *, components: int, rank: int, dimension: int, n: int = 256) -> float:
+def write_speed(place: str, sizes: Sizes, n: int = 256) -> float:
     """Contributions of images that are encoded and written in a second, without what the model takes."""
     rng = np.random.default_rng(2)
-    named = tuple(Component(f"blocks.{i // 12}.attn.head.{i % 12}", "attn") for i in range(components))
-    header = Header("random:store", "0", "none", "embedding", "head", None, "float32", "float16", dimension, named)
-    maps = rng.standard_normal((components, rank, dimension)).astype(np.float32)
-    x = rng.standard_normal((components, n, rank)).astype(np.float32)
+    maps = rng.standard_normal((sizes.components, sizes.rank, sizes.dimension)).astype(np.float32)
+    x = rng.standard_normal((sizes.components, n, sizes.rank)).astype(np.float32)
     values = torch.from_numpy((x @ maps).swapaxes(0, 1).copy())
     names, error = [f"{i}.png" for i in range(n)], torch.zeros(n, dtype=torch.float64)
     writer = StoreWriter(place)
     for part in range(2):  # the first time bases are found, and the second time is like all others
         pictures = [Picture(f"{part}/{name}") for name in names]
         began = time.perf_counter()
-        writer.write(header, Chunk(pictures, names, names, values, error))
+        writer.write(sizes.header, Chunk(pictures, names, names, values, error))
     return n / (time.perf_counter() - began)
 
 
@@ -108,26 +88,14 @@ def main(
 ) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         where = place or f"{temporary}/store.lance"
-        sizes = {"components": components, "rank": rank, "dimension": dimension}
-        synthetic(where, n, **sizes)
+        sizes = Sizes(components, rank, dimension)
+        write_store(where, n, sizes)
         seconds = measure(where)
-        written = write_speed(f"{temporary}/written.lance", **sizes)
-        found = {"images": n, **sizes, "bytes": _size(where), "written_per_second": written, "seconds": seconds}
+        written = write_speed(f"{temporary}/written.lance", sizes)
+        found = {"images": n, **asdict(sizes), "bytes": _size(where), "written_per_second": written, "seconds": seconds}
     _show(found)
     if json_ is not None:
         json_.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-
-
-def _rows(rows: range, schema: pa.Schema, rng: np.random.Generator) -> pa.Table:
-    columns = []
-    for field in schema:
-        if pa.types.is_fixed_size_list(field.type):
-            drawn = rng.standard_normal((len(rows), field.type.list_size), dtype=np.float32)
-            columns.append(lists(drawn.astype(field.type.value_type.to_pandas_dtype())))
-        else:
-            drawn_of = {"error": 0.0, "label": None, "groups": None}
-            columns.append(pa.array([drawn_of.get(field.name, f"{row}.png") for row in rows], field.type))
-    return pa.Table.from_arrays(columns, schema=schema)
 
 
 def _median(way: Callable[[], Any], repeat: int) -> float:

@@ -11,7 +11,6 @@ from vitdecomp_alignment import ClosedForm, CompAlign, LinearAlign
 
 import vitdecomp as vd
 from vitdecomp.aligner import Aligner
-from vitdecomp.retrieval.lengths import SUFFIX
 from vitdecomp.retrieval.nearest import Nearest
 from vitdecomp.source import Columns
 from vitdecomp.testing import AlignerContract
@@ -54,13 +53,6 @@ class LowRank:
 
     def coefficients(self, component, rows):
         return self.c.coefficients(component, rows) @ self.basis(component)
-
-
-@dataclass(frozen=True)
-class OnDisk(LowRank):
-    """The same as one that lies in a folder."""
-
-    folder: Path
 
 
 MADE = [ClosedForm(), CompAlign(epochs=2, coordinates="full"), LinearAlign(epochs=2)]
@@ -265,28 +257,20 @@ def test_the_subspace_of_the_texts():
     assert [h.row for h in first] == [h.row for h in second]
 
 
-def test_lengths_are_kept_and_equal_fresh_ones(tmp_path):
+def test_along_its_texts_a_feature_is_seen_by_all_components_unless_a_number_is_given():
     c = contributions()
-    kept = OnDisk(c, tmp_path / "store")
-    fresh = vd.Retriever(kept).search(image=3)
-    files = list((tmp_path / "store.retrieval").iterdir())
-    assert [path.name.endswith(SUFFIX) for path in files] == [True]
-
-    told = []
-    again = vd.Retriever(kept).search(image=3, progress=lambda done, n: told.append(done))
-    assert again == fresh
-    assert told == []
-    vd.Retriever(kept).search(image=3, components="b.mlp", progress=lambda done, n: told.append(done))
-    assert told == [200]
-    other = OnDisk(replace(c, values=c.values + 1), tmp_path / "store")
-    vd.Retriever(other).search(image=3)
-    assert len(list((tmp_path / "store.retrieval").iterdir())) == 3
-
-    for path in files:
-        path.write_bytes(path.read_bytes()[:100])
-    assert vd.Retriever(kept).search(image=3) == fresh
-    assert len(vd.Retriever(kept, center=False).search(image=3)) == 10
-    assert len(list((tmp_path / "store.retrieval").iterdir())) == 4
+    known = {name: torch.cat([t, t.flip(1)]) for name, t in texts().items()}
+    retriever = vd.Retriever(c, texts=known, encode_text=encoder(), subspace="texts")  # nobody who knows components
+    spanned = torch.linalg.svd(known["location"] - known["location"].mean(0), full_matrices=False)[2][:3].T
+    query = (texts()["location"][0] - known["location"].mean(0)) @ spanned
+    check(retriever.search(text="forest", feature="location"), *obvious(c.total() @ spanned, query, 10))
+    with pytest.raises(vd.SpecError, match="no texts of feature 'locaton'; did you mean location"):
+        retriever.search(text="forest", feature="locaton")
+    for settings in ({"top": 2, "subspace": "texts"}, {"top": 2, "subspace": "whole"}):
+        fewer = vd.Retriever(c, scorer=Scorer(c), texts=known, **settings)
+        assert fewer.sight(vd.Scope("location")).components == c.components[:2]
+    left = vd.Retriever(c, scorer=Scorer(c), texts=known, subspace="texts", top=1)
+    assert left.sight(vd.Scope(without=("colour",))).components == c.components[:-1]
 
 
 def test_a_permutation_of_images_permutes_hits():

@@ -87,6 +87,20 @@ def test_what_is_written_is_read_while_encodings_grow(tmp_path, precision):
     assert torch.allclose(store.embedding(), expected.sum(1), atol=1e-5)
 
 
+@pytest.mark.parametrize("size", [7, 60, 1000])
+def test_a_scan_reads_what_columns_hold(tmp_path, size):
+    write(tmp_path / "s", range(0, 60, 10))
+    store = Store(tmp_path / "s")
+    for components in (store.components, store.components[4:]):  # the bias, and what has no column
+        blocks = list(store.scan(components, size))
+        assert [row for images in blocks for row in images.rows] == list(range(60))
+        assert max(len(images.rows) for images in blocks) <= size
+        for i, component in enumerate(components):
+            found = torch.cat([images.parts[i].float() * images.scales[i] for images in blocks])
+            assert torch.equal(found, store.coefficients(component, range(60)).float())
+    assert [len(images.rows) for images in store.scan(store.components[5:6], 50)] == [50, 10]
+
+
 def test_another_process_goes_on_as_the_same_one_would(tmp_path):
     write(tmp_path / "once", range(0, 60, 10))
     for start in range(0, 60, 10):

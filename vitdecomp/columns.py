@@ -15,7 +15,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from jaxtyping import Float
+from torch import Tensor
+from torch.utils.dlpack import from_dlpack
 
 from vitdecomp.component import Component
 from vitdecomp.encoding import Encoding
@@ -65,6 +68,19 @@ def numbers(column: pa.Array | pa.ChunkedArray, width: int) -> Float[np.ndarray,
     if not parts:
         return np.zeros((0, width), dtype=column.type.value_type.to_pandas_dtype())
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def joined(column: pa.Array) -> bytes:
+    """Words, none of them null, as lines, for a checksum."""
+    lines = pc.call_function("binary_join", [pa.ListArray.from_arrays([0, len(column)], column), "\n"])
+    words: bytes = lines[0].as_buffer().to_pybytes()
+    return words + b"\n"
+
+
+def shared(column: pa.Array, width: int) -> Float[Tensor, "n r"]:
+    """A column as the rows of a tensor in the same memory, which nobody may write to."""
+    found: Tensor = from_dlpack(column.flatten())
+    return found.reshape(len(column), width)
 
 
 def component_field(component: Component, index: int, encoding: Encoding) -> pa.Field:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
@@ -54,3 +55,41 @@ class Columns(Source, Protocol):
     def coefficients(self, component: Component, rows: range) -> Float[Tensor, "n r"]:
         """A component's coefficients for consecutive images; nothing else is read."""
         ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Block:
+    """Coefficients of some components for consecutive images, as they are kept.
+
+    Attributes:
+        rows: which images. parts: numbers of each component, `(n, r)`, in any format.
+        scales: a component's coefficients are its numbers times this.
+    """
+
+    rows: range
+    parts: tuple[Float[Tensor, "n _"], ...]
+    scales: tuple[float, ...]
+
+
+@runtime_checkable
+class Scanned(Columns, Protocol):
+    """A source that is read fastest from its first image to its last, several components at once."""
+
+    def scan(self, components: Sequence[Component], size: int) -> Iterator[Block]:
+        """The coefficients of some components for all images in order, about so many images at a time."""
+        ...
+
+
+def scan(source: Columns, components: Sequence[Component], size: int) -> Iterator[Block]:
+    """The coefficients of some components for all images in order, so many at a time or fewer."""
+    if isinstance(source, Scanned):
+        yield from source.scan(components, size)
+        return
+    for start in range(0, len(source), size):
+        yield block(source, components, range(start, min(start + size, len(source))))
+
+
+def block(source: Columns, components: Sequence[Component], rows: range) -> Block:
+    """The coefficients of some components for some consecutive images."""
+    parts = tuple(source.coefficients(component, rows) for component in components)
+    return Block(rows, parts, (1.0,) * len(parts))

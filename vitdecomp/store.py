@@ -16,7 +16,19 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitdecomp.bases import Bases
-from vitdecomp.columns import BASES, HEADER, IMAGES, VECTORS, generations, lists, numbers, vectors_column, vectors_field
+from vitdecomp.columns import (
+    BASES,
+    HEADER,
+    IMAGES,
+    VECTORS,
+    generations,
+    joined,
+    lists,
+    numbers,
+    shared,
+    vectors_column,
+    vectors_field,
+)
 from vitdecomp.component import Component
 from vitdecomp.contributions import Contributions
 from vitdecomp.errors import InputError, OutputError, SpecError
@@ -24,9 +36,11 @@ from vitdecomp.header import SCHEMA, Header
 from vitdecomp.lock import locked
 from vitdecomp.origin import Origin
 from vitdecomp.registry import did_you_mean
+from vitdecomp.source import Block
 from vitdecomp.tables import Table
 
-AT_ONCE = 16384  # rows whose losses are looked at together
+AT_ONCE = 16384  # rows whose losses or checksums are looked at together
+SCANNED = 8192  # rows of a few columns that are read together fastest
 KEPT = 2**29  # bytes of columns that are kept in memory when single rows are asked for
 
 
@@ -84,8 +98,18 @@ class Store:
     @cached_property
     def paths(self) -> tuple[Path, ...]:
         """The images' files, where they were last seen."""
+        return tuple(path for _, path in self.names(range(len(self))))
+
+    def names(self, rows: Sequence[int]) -> tuple[tuple[str, Path], ...]:
+        """The id and the file of some images; nothing is read of the others.
+
+        Raises:
+            InputError: there are not so many images.
+        """
+        self._check(rows)
         roots: dict[str, str] = json.loads(self._images.config.get("roots", "{}"))
-        return tuple(Path(_moved(path, id_, roots)) for path, id_ in zip(self._column("path"), self.ids, strict=True))
+        found = self._images.rows(["id", "path"], rows).to_pylist()
+        return tuple((row["id"], Path(_moved(row["path"], row["id"], roots))) for row in found)
 
     @cached_property
     def labels(self) -> tuple[str | None, ...]:
@@ -108,10 +132,14 @@ class Store:
 
     def fingerprint(self) -> str:
         """A checksum of the images' files and of the contributions that were computed, and how they are kept."""
-        digest = hashlib.sha256(repr((self.components, self.header.dtype, self.header.precision)).encode())
-        for batch in self._images.batches(["digest", "checksum"]):
-            digest.update(" ".join(f"{a} {b}" for a, b in zip(*batch.to_pydict().values(), strict=True)).encode())
-        return digest.hexdigest()
+        told = [repr((self.components, self.header.dtype, self.header.precision))]
+        names = ["digest", "checksum"]
+        hashes = [hashlib.sha256() for _ in names]
+        for batch in self._images.batches(names, AT_ONCE, self._images.version):
+            for digest, column in zip(hashes, batch.columns, strict=True):
+                digest.update(joined(column))
+        told += [digest.hexdigest() for digest in hashes]
+        return hashlib.sha256(" ".join(told).encode()).hexdigest()
 
     def error(self, rows: range | None = None) -> Float[Tensor, " n"]:
         """Relative error of the sum of each image's contributions when they were computed."""
@@ -162,6 +190,26 @@ class Store:
             return torch.from_numpy(encoding.coefficients(encoding.held(len(rows))))
         stored = numbers(self._images.rows([column], rows)[column], encoding.width)
         return torch.from_numpy(encoding.coefficients(stored))
+
+    def scan(self, components: Sequence[Component], size: int) -> Iterator[Block]:
+        """The coefficients of some components for all images in order, in the format in which they are written.
+
+        Nothing else is read, and the next images are read while a caller is at work on the last ones.
+
+        Raises:
+            SpecError: there is no such component.
+        """
+        indices = [self._place(component) for component in components]
+        columns = [self._bases.column(index) for index in indices]
+        encodings = [self._bases[index] for index in indices]
+        scales, start = tuple(encoding.scale for encoding in encodings), 0
+        for n, read in self._batches([column for column in columns if column is not None], size):
+            parts = tuple(
+                torch.from_numpy(encoding.held(n)) if column is None else shared(read[column], encoding.width)
+                for column, encoding in zip(columns, encodings, strict=True)
+            )
+            yield Block(range(start, start + n), parts, scales)
+            start += n
 
     def take(self, rows: Sequence[int]) -> Contributions:
         """The contributions of some images, in the order asked for.
@@ -252,6 +300,14 @@ class Store:
             yield from (kept[places] for kept in self._kept)
         else:
             yield from self._read(rows)
+
+    def _batches(self, columns: Sequence[str], size: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """Some columns of all images, at most so many at a time, and how many these are."""
+        if columns:
+            batches = self._images.batches(columns, min(size, SCANNED), self._images.version)
+            yield from ((len(batch), batch) for batch in batches)
+        else:
+            yield from ((min(size, len(self) - start), None) for start in range(0, len(self), size))
 
     def _read(self, rows: Sequence[int]) -> Iterator[Float[np.ndarray, "n r"]]:
         columns = [self._bases.column(index) for index in range(len(self.components))]

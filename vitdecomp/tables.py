@@ -86,8 +86,15 @@ class Table:
                 return self._data.to_table(columns=list(columns), offset=rows.start, limit=len(rows))
             return self._data.take(list(rows), columns=list(columns))
 
-    def batches(self, columns: Sequence[str], size: int = 1024) -> Iterator[pa.RecordBatch]:
-        """Some columns of all rows, some at a time, in a handle of its own: one that is written to cannot be read.
+    @property
+    def version(self) -> int:
+        """Of the rows and columns that this sees."""
+        return int(self._data.version)
+
+    def batches(self, columns: Sequence[str], size: int = 1024, version: int | None = None) -> Iterator[pa.RecordBatch]:
+        """Some columns of all rows, some at a time, of a version or the latest one.
+
+        They are read in a handle of its own: one that is written to cannot be read.
 
         Raises:
             InputError: they cannot be read.
@@ -95,7 +102,7 @@ class Table:
         import lance
 
         with reading(self.uri):
-            data = lance.dataset(self.uri, storage_options=self.options)
+            data = lance.dataset(self.uri, version=version, storage_options=self.options)
             yield from data.to_batches(columns=list(columns), batch_size=size, scan_in_order=True)
 
     def replace(self, table: pa.Table) -> None:

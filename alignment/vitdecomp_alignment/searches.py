@@ -44,7 +44,7 @@ class Searching:
     query: Query
     scope: Scope = field(default_factory=Scope)
     features: tuple[str, ...] = ()
-    top: Count = 12
+    top: Count | None = None
     subspace: str = "texts"
     center: bool = True
     k: int = 10
@@ -129,7 +129,6 @@ def search(request: Request, searching: Searching, cache: Path, *, loading: Load
         top=searching.top,
         center=searching.center,
         subspace=searching.subspace,
-        paths=found.store.paths,
         cache=cache / "lengths",
     )
     with stage("searching") as progress:
@@ -185,7 +184,9 @@ def _known(
     """Vectors of the features' words, and the components of features, if any are asked for."""
     with stage(f"texts in {found.space.spec}"):
         texts = {name: found.space.encode_text(list(some)).cpu() for name, some in words.items()}
-    if not searching.scope.features:
+    scope = searching.scope
+    by_directions = searching.top is None and searching.subspace == "texts"
+    if not (scope.without or (scope.feature and not scope.components and not by_directions)):
         return texts, None
     with stage("scoring") as progress:
         scorer = FeatureScorer(centre="feature", bootstrap=0, shuffles=0)

@@ -44,7 +44,7 @@ def test_a_text_finds_what_it_says_and_writes_a_page(place):
         "scenes:clip",
         80,
         "location",
-        12,
+        70,
     )
     truth = SceneDataset(80, 3, "test")
     found = [truth.scene(int(Path(hit["path"]).stem)).values["location"] for hit in told["hits"]]

@@ -9,8 +9,7 @@ from vitdecomp import Store
 
 
 def test_the_benchmark_reads_and_writes_a_store(tmp_path):
-    sizes = {"components": 6, "rank": 4, "dimension": 12}
-    benchmark.synthetic(str(tmp_path / "s.lance"), 50, **sizes)
+    benchmark.write_store(str(tmp_path / "s.lance"), 50, benchmark.Sizes(components=6, rank=4, dimension=12))
     store = Store(tmp_path / "s.lance")
     assert len(store) == 50
     assert store.take([7]).values.shape == (1, 6, 12)

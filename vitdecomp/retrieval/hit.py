@@ -33,30 +33,9 @@ class Hit:
 
 
 @runtime_checkable
-class Pathed(Protocol):
-    """A source that knows the files of its images."""
-
-    @property
-    def paths(self) -> Sequence[Path]:
-        """The file of every row."""
-        ...
-
-
-@runtime_checkable
 class Named(Protocol):
-    """A source that knows the names of its images."""
+    """A source that knows its images by name."""
 
-    @property
-    def ids(self) -> Sequence[str]:
-        """The name of every row."""
-        ...
-
-
-@runtime_checkable
-class Placed(Protocol):
-    """A source that lies on disk."""
-
-    @property
-    def folder(self) -> Path:
-        """Where it lies."""
+    def names(self, rows: Sequence[int]) -> Sequence[tuple[str, Path]]:
+        """The name and the file of some images."""
         ...

@@ -16,7 +16,7 @@ from vitdecomp.retrieval.query import Query
 from vitdecomp.retrieval.retriever import Retriever
 from vitdecomp.retrieval.scope import Scope
 from vitdecomp.retrieval.sight import Sight
-from vitdecomp.retrieval.view import blocks
+from vitdecomp.source import Block
 
 PROBES = 64  # cells of an inverted file that a query looks into
 
@@ -65,10 +65,10 @@ class Index:
             ) from error
         if not held.is_trained:
             held.train(_sample(sight, n, 64 * getattr(held, "nlist", 1000)).numpy())
-        for rows in blocks(n, retriever.block):
-            held.add(_units(sight, rows).numpy())
+        for images in sight.scan(retriever.block):
+            held.add(_units(sight, images).numpy())
             if progress is not None:
-                progress(rows.stop, n)
+                progress(images.rows.stop, n)
         if hasattr(held, "nprobe"):
             held.nprobe = PROBES
         return cls(sight, kind, held)
@@ -97,9 +97,9 @@ def recall(found: Int64[Tensor, "query k"], exact: Int64[Tensor, "query k"]) -> 
     return float(same.double().mean())
 
 
-def _units(sight: Sight, rows: range) -> Float[Tensor, "n m"]:
-    tiny = torch.finfo(sight.view.dtype).tiny
-    units = sight.features(rows) / sight.lengths.values[rows.start : rows.stop, None].clamp(min=tiny)
+def _units(sight: Sight, images: Block) -> Float[Tensor, "n m"]:
+    tiny, rows = torch.finfo(sight.view.dtype).tiny, images.rows
+    units = sight.features(images) / sight.lengths.values[rows.start : rows.stop, None].clamp(min=tiny)
     return units.float().contiguous()
 
 
@@ -108,7 +108,7 @@ def _sample(sight: Sight, n: int, size: int) -> Float[Tensor, "n m"]:
     runs = 32
     each = max(1, min(size, n) // runs)
     starts = torch.linspace(0, n - each, runs).long().tolist()
-    return torch.cat([_units(sight, range(start, start + each)) for start in dict.fromkeys(starts)])
+    return torch.cat([_units(sight, sight.block(range(start, start + each))) for start in dict.fromkeys(starts)])
 
 
 def _faiss() -> ModuleType:

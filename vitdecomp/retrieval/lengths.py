@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,11 +15,14 @@ from torch import Tensor
 
 from vitdecomp.errors import InputError
 from vitdecomp.files import atomic, make_directory
+from vitdecomp.lock import locked
 from vitdecomp.progress import Progress
-from vitdecomp.retrieval.view import View, blocks, project
-from vitdecomp.source import Columns
+from vitdecomp.retrieval.view import View, project, total
+from vitdecomp.source import Columns, scan
 
 SUFFIX = ".lengths.safetensors"
+SCHEMA = 2  # of these files
+CHECKSUM = "checksum"  # key of their metadata
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,16 +56,14 @@ class Lengths:
             InputError: NaN or infinity among the coefficients.
         """
         n = len(source)
-        means = tuple(
-            _mean(source, view, i, block) if center else torch.zeros(len(m), dtype=view.dtype)
-            for i, m in enumerate(view.maps)
-        )
+        zeros = tuple(torch.zeros(len(m), dtype=view.dtype) for m in view.maps)
+        means = _means(source, view, block) if center else zeros
         offset = torch.zeros_like(view.constant) if center else view.constant
         thin = not bool(offset.any())
         factors = view.factors() if thin else view.maps
         values = torch.empty(n, dtype=view.dtype)
-        for rows in blocks(n, block):
-            features = project(view, source, rows, means, factors)
+        for read in scan(source, view.components, block):
+            rows, features = read.rows, project(view, read, means, factors)
             values[rows.start : rows.stop] = (features if thin else features + offset).norm(dim=1)
             if progress is not None:
                 progress(rows.stop, n)
@@ -72,6 +74,9 @@ class Lengths:
 @dataclass(slots=True)
 class Keeper:
     """Remembers lengths, in memory and in a folder if there is one.
+
+    A file is named by a checksum of the source, of the components, of where their maps lead, and of the setting. So
+    neither other images nor other maps can be taken for the same.
 
     Attributes:
         source: whose images. center: whether the mean is taken off.
@@ -84,6 +89,7 @@ class Keeper:
     folder: Path | None
     block: int
     _known: dict[str, Lengths] = field(default_factory=dict, repr=False)
+    _source: str | None = field(default=None, repr=False)
 
     def of(self, view: View, progress: Progress | None = None) -> Lengths:
         """The lengths of a view's features, computed only if nobody did before.
@@ -106,16 +112,19 @@ class Keeper:
     def _path(self, key: str) -> Path | None:
         if self.folder is None:
             return None
-        told = f"{self.source.fingerprint()} {key} {self.center}"
+        if self._source is None:  # of a store it takes a look at every row
+            self._source = self.source.fingerprint()
+        told = f"{SCHEMA} {self._source} {key} {self.center}"
         return self.folder / (hashlib.sha256(told.encode()).hexdigest()[:32] + SUFFIX)
 
 
-def _mean(source: Columns, view: View, place: int, block: int) -> Tensor:
-    """A component's mean coefficients, summed in float64."""
-    total, n = torch.zeros(len(view.maps[place]), dtype=torch.float64), len(source)
-    for rows in blocks(n, block):
-        total += source.coefficients(view.components[place], rows).sum(0, dtype=view.dtype).double()
-    return (total / n).to(view.dtype)
+def _means(source: Columns, view: View, block: int) -> tuple[Tensor, ...]:
+    """Each component's mean coefficients; the sums of blocks are added in float64."""
+    sums = [torch.zeros(len(m), dtype=torch.float64) for m in view.maps]
+    for read in scan(source, view.components, block):
+        for so_far, some in zip(sums, total(view, read), strict=True):
+            so_far.add_(some)
+    return tuple((found / len(source)).to(view.dtype) for found in sums)
 
 
 def _check(values: Tensor, source: Columns, view: View) -> None:
@@ -132,17 +141,26 @@ def _check(values: Tensor, source: Columns, view: View) -> None:
 
 def _read(path: Path, view: View, n: int) -> Lengths | None:
     """What was kept; `None` if there is nothing, or nothing of use."""
+    wanted = [*(f"mean.{i}" for i in range(len(view.maps))), "offset", "values"]
     try:
         with safe_open(path, framework="pt") as file:
-            means = tuple(file.get_tensor(f"mean.{i}") for i in range(len(view.maps)))
-            found = Lengths(means, file.get_tensor("offset"), file.get_tensor("values"))
+            *means, offset, values = found = [file.get_tensor(name) for name in wanted]
+            whole = (file.metadata() or {}).get(CHECKSUM) == _checksum(dict(zip(wanted, found, strict=True)))
     except (OSError, SafetensorError):
         return None
-    return found if found.values.shape == (n,) else None
+    return Lengths(tuple(means), offset, values) if whole and values.shape == (n,) else None
 
 
 def _write(path: Path, lengths: Lengths) -> None:
     make_directory(path.parent)
     means = {f"mean.{i}": mean.contiguous() for i, mean in enumerate(lengths.means)}
-    with atomic(path) as partial:
-        partial.write_bytes(save({**means, "offset": lengths.offset.contiguous(), "values": lengths.values}))
+    tensors = {**means, "offset": lengths.offset.contiguous(), "values": lengths.values}
+    with locked(str(path.parent), wait=True), atomic(path) as partial:
+        partial.write_bytes(save(tensors, {CHECKSUM: _checksum(tensors)}))
+
+
+def _checksum(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(tensors):
+        digest.update(f"{name} ".encode() + tensors[name].reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -15,17 +14,17 @@ from torch import Tensor
 from vitdecomp.aligner import Aligner
 from vitdecomp.contributions import Contributions
 from vitdecomp.errors import InputError, OutputError, SpecError
-from vitdecomp.files import check_directory
+from vitdecomp.files import cache_directory, check_directory
 from vitdecomp.progress import Progress
 from vitdecomp.registry import did_you_mean
-from vitdecomp.retrieval.hit import Hit, Named, Pathed, Placed
+from vitdecomp.retrieval.hit import Hit, Named
 from vitdecomp.retrieval.lengths import Keeper
 from vitdecomp.retrieval.nearest import Nearest
 from vitdecomp.retrieval.query import Decompose, EncodeText, Query, Reference, TextEncoder
 from vitdecomp.retrieval.scope import SUBSPACES, Chooser, Ranking, Scope
 from vitdecomp.retrieval.sight import Sight
 from vitdecomp.retrieval.space import Space
-from vitdecomp.retrieval.view import View, blocks
+from vitdecomp.retrieval.view import View
 from vitdecomp.source import Columns
 
 BLOCK = 2**15  # images read at a time: 8 MiB of one head's coefficients
@@ -44,12 +43,14 @@ class Retriever:
         texts: vectors of each feature's texts in the space, `(text, d)`, for `subspace` and to centre texts.
         encode_text: gives texts vectors in the space: a function, or an object with such a method.
         decompose: PIL images to the model's contributions, for references that are not in the source.
-        top: how many components a feature has, if there are so many; `"auto"` leaves it to the scorer.
+        top: how many components a feature has, if there are so many; `"auto"` leaves it to the scorer. By default all
+            count for the feature that is asked for where `subspace` compares along its texts, and 12 otherwise.
         center: take the mean over the source off the features, and the mean of the known texts off texts.
         subspace: `"whole"`, or `"texts"`: compare along those directions only in which a feature's texts differ, and
             not along those of features that are left out.
         paths: the images' files, if the source does not know them.
-        cache: folder where lengths are kept; by default beside a source on disk, if that can be written to.
+        cache: folder where lengths are kept; by default one in `vitdecomp.files.cache_directory()` if that can be
+            written to, or none for contributions in memory.
         block: images read at a time.
 
     Raises:
@@ -69,7 +70,7 @@ class Retriever:
         texts: Mapping[str, Float[Tensor, "_ d"]] | None = None,
         encode_text: EncodeText | TextEncoder | None = None,
         decompose: Decompose | None = None,
-        top: int | Literal["auto"] = 12,
+        top: int | Literal["auto"] | None = None,
         center: bool = True,
         subspace: str = "whole",
         paths: Sequence[Path | str] | None = None,
@@ -78,7 +79,7 @@ class Retriever:
     ) -> None:
         if subspace not in SUBSPACES:
             raise SpecError(f"no subspace {subspace!r}{did_you_mean(subspace, SUBSPACES)}")
-        if (top != "auto" and top < 1) or block < 1:
+        if (isinstance(top, int) and top < 1) or block < 1:
             raise SpecError(f"top = {top} and block = {block} must be positive")
         self.source, self.center, self.block = source, center, block
         self.space = Space(source, aligner)
@@ -89,7 +90,7 @@ class Retriever:
         if self._paths is not None and len(self._paths) != len(source):
             raise InputError(f"{len(self._paths)} paths for {len(source)} images")
         self._sights: dict[Scope, Sight] = {}
-        self._kept = Keeper(source, center, _place(source) if cache is None else Path(cache), block)
+        self._kept = Keeper(source, center, _folder(source) if cache is None else Path(cache), block)
 
     def search(  # noqa: PLR0913 - one for each way to ask
         self,
@@ -138,8 +139,9 @@ class Retriever:
             As `search` does.
         """
         scores, rows = self.nearest(queries, scope, k=k, progress=progress)
+        known = self._names(sorted(set(rows.flatten().tolist())))
         return tuple(
-            tuple(self._hit(row, score) for row, score in zip(*found, strict=True))
+            tuple(Hit(row, *known[row], score) for row, score in zip(*found, strict=True))
             for found in zip(rows.tolist(), scores.tolist(), strict=True)
         )
 
@@ -161,9 +163,9 @@ class Retriever:
             ends = np.cumsum([len(one) for one in asked]).tolist()
             parts = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
             pulled = sight.pulled(torch.cat(asked))
-            for rows in blocks(n, self.block):
-                scores = sight.scores(pulled, rows)
-                best.add(torch.stack([scores[part].amax(0) for part in parts]), rows.start)
+            for images in sight.scan(self.block):
+                scores = sight.scores(pulled, images)
+                best.add(torch.stack([scores[part].amax(0) for part in parts]), images.rows.start)
         return best.scores, best.rows
 
     def sight(self, scope: Scope, progress: Progress | None = None) -> Sight:
@@ -186,24 +188,16 @@ class Retriever:
             )
         return self._sights[scope]
 
-    def path(self, row: int) -> Path | None:
-        """The file of an image, if that is known."""
-        return None if self._files is None else Path(self._files[row])
-
-    @cached_property
-    def _files(self) -> Sequence[Path] | None:
+    def _names(self, rows: Sequence[int]) -> dict[int, tuple[str, Path | None]]:
+        """What some images are called, and their files, as far as that is known."""
+        found: dict[int, tuple[str, Path | None]] = {row: (str(row), None) for row in rows}
+        if isinstance(self.source, Named) and rows:
+            found = dict(zip(rows, self.source.names(rows), strict=True))
+        elif self._paths is not None:
+            found = {row: (str(self._paths[row]), None) for row in rows}
         if self._paths is not None:
-            return self._paths
-        return self.source.paths if isinstance(self.source, Pathed) else None
-
-    @cached_property
-    def _names(self) -> Sequence[str] | None:
-        return self.source.ids if isinstance(self.source, Named) else None
-
-    def _hit(self, row: int, score: float) -> Hit:
-        path = self.path(row)
-        known = (None if self._names is None else self._names[row], path, row)
-        return Hit(row, str(next(name for name in known if name is not None)), path, score)
+            found = {row: (name, self._paths[row]) for row, (name, _) in found.items()}
+        return found
 
 
 def _several(names: str | Sequence[str]) -> tuple[str, ...]:
@@ -219,13 +213,13 @@ def _checked(texts: Mapping[str, Tensor], d: int) -> Mapping[str, Tensor]:
     return texts
 
 
-def _place(source: Columns) -> Path | None:
-    """A folder beside a source on disk, if one can be made there."""
-    if isinstance(source, Contributions) or not isinstance(source, Placed):
+def _folder(source: Columns) -> Path | None:
+    """Where lengths are kept if nobody says: not beside a store, which may be elsewhere or not be written to."""
+    if isinstance(source, Contributions):
         return None
-    place = source.folder.with_name(f"{source.folder.name}.retrieval")
+    folder = cache_directory() / "lengths"
     try:
-        check_directory(place)
+        check_directory(folder)
     except OutputError:
         return None
-    return place
+    return folder

@@ -16,6 +16,7 @@ from vitdecomp.registry import did_you_mean
 from vitdecomp.retrieval.space import Space
 
 SUBSPACES = ("whole", "texts")
+USUAL = 12  # components of a feature
 FAINT = 1e-4  # a direction of texts weaker than this, relative to the strongest, is rounding
 
 
@@ -60,13 +61,13 @@ class Chooser:
     Attributes:
         space: where images are compared. scorer: knows the components of features.
         texts: vectors of each feature's texts in the space, `(text, d)`.
-        top: how many components a feature has. subspace: as for `Retriever`.
+        top, subspace: as for `Retriever`.
     """
 
     space: Space
     scorer: Ranking | None
     texts: Mapping[str, Float[Tensor, "_ d"]]
-    top: int | Literal["auto"]
+    top: int | Literal["auto"] | None
     subspace: str
 
     def components(self, scope: Scope) -> tuple[Component, ...]:
@@ -78,7 +79,7 @@ class Chooser:
         """
         if scope.components:
             chosen = set(self.space.named(scope.components))
-        elif scope.feature is not None:
+        elif scope.feature is not None and not self._by_directions:
             chosen = self._of(scope.feature)
         else:
             chosen = set(self.space.components)
@@ -111,6 +112,11 @@ class Chooser:
             return own.mean(0)
         return torch.stack([t.mean(0) for t in self.texts.values()]).mean(0) if self.texts else None
 
+    @property
+    def _by_directions(self) -> bool:
+        """Whether the directions alone tell what is of a feature."""
+        return self.top is None and self.subspace == "texts"
+
     def _of(self, feature: str) -> set[Component]:
         if self.scorer is None:
             raise SpecError(f"feature {feature!r} needs a scorer that knows its components: Retriever(..., scorer=...)")
@@ -118,7 +124,7 @@ class Chooser:
         if feature not in known:
             raise SpecError(f"no feature {feature!r}{did_you_mean(feature, known)}")
         able = sum(not c.is_constant for c in self.space.components)
-        found = set(self.scorer.top(feature, "auto" if self.top == "auto" else min(self.top, able)))
+        found = set(self.scorer.top(feature, "auto" if self.top == "auto" else min(self.top or USUAL, able)))
         unknown = found - set(self.space.components)
         if unknown:
             raise InputError(f"the scorer is of another model: it names {min(unknown)}, which is not here")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from vitdecomp.retrieval.lengths import Lengths
 from vitdecomp.retrieval.query import Decompose, EncodeText, Query, Reference
 from vitdecomp.retrieval.space import Space
 from vitdecomp.retrieval.view import View, project
+from vitdecomp.source import Block, block, scan
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,16 +62,23 @@ class Sight:
         """Directions in the components' own coordinates."""
         return Pulled(self.view.pull(directions), directions @ self.lengths.offset)
 
-    def scores(self, pulled: Pulled, rows: range) -> Float[Tensor, "query block"]:
+    def scores(self, pulled: Pulled, images: Block) -> Float[Tensor, "query block"]:
         """Cosines of consecutive images' features with directions; 0 for an image without a feature."""
-        found = project(self.view, self.space.source, rows, self.lengths.means, pulled.parts) + pulled.offset
+        found = project(self.view, images, self.lengths.means, pulled.parts) + pulled.offset
         tiny = torch.finfo(found.dtype).tiny
-        return found.T.contiguous() / self.lengths.values[rows.start : rows.stop].clamp(min=tiny)
+        return found.T.contiguous() / self.lengths.values[images.rows.start : images.rows.stop].clamp(min=tiny)
 
-    def features(self, rows: range) -> Float[Tensor, "n m"]:
+    def features(self, images: Block) -> Float[Tensor, "n m"]:
         """The features of consecutive images, written out, with the mean taken off."""
-        found = project(self.view, self.space.source, rows, self.lengths.means, self.view.maps)
-        return found + self.lengths.offset
+        return project(self.view, images, self.lengths.means, self.view.maps) + self.lengths.offset
+
+    def scan(self, size: int) -> Iterator[Block]:
+        """All images in order, about so many at a time, in the components that are seen."""
+        return scan(self.space.source, self.view.components, size)
+
+    def block(self, rows: range) -> Block:
+        """Some consecutive images, in the components that are seen."""
+        return block(self.space.source, self.view.components, rows)
 
     def _units(self, query: Query) -> Float[Tensor, "reference m"]:
         found = [self._reference(image) for image in query.images]
@@ -108,7 +116,7 @@ class Sight:
             row, n = int(image), len(self.space.source)
             if not 0 <= row < n:
                 raise InputError(f"row {row} asked for, of {n} images")
-            return self.features(range(row, row + 1))
+            return self.features(self.block(range(row, row + 1)))
         c = image if isinstance(image, Contributions) else self._decomposed(image)
         seen = self.space.seen(c)
         if seen.components != self.space.components:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vitdecomp.component import Component
 from vitdecomp.retrieval.space import Space
-from vitdecomp.source import Columns
+from vitdecomp.source import Block, Columns
 
 CHUNK = 2**15  # numbers that are converted together; torch begins to divide work among threads only above
 
@@ -89,25 +89,38 @@ class View:
 
 def project(
     view: View,
-    source: Columns,
-    rows: range,
+    block: Block,
     means: Sequence[Float[Tensor, " _"]],
     onto: Sequence[Float[Tensor, "_ q"]],
 ) -> Float[Tensor, "n q"]:
-    """sum_i (a_i - mean_i) P_i of consecutive images, for a matrix P_i of every component.
-
-    Coefficients are converted a few rows at a time in one place that stays in the processor's cache: what a search
-    takes is mostly the time for new memory, otherwise.
-    """
-    found = torch.zeros(len(rows), onto[0].shape[1], dtype=view.dtype)
-    for component, mean, matrix in zip(view.components, means, onto, strict=True):
-        coefficients = source.coefficients(component, rows)
-        size = max(1, min(CHUNK // max(1, len(mean)), len(rows)))
-        place = torch.empty(size, len(mean), dtype=view.dtype)
-        for some in blocks(len(rows), size):
-            own = place[: len(some)].copy_(coefficients[some.start : some.stop]).sub_(mean)
-            found[some.start : some.stop].addmm_(own, matrix)
+    """sum_i (a_i - mean_i) P_i of consecutive images, for a matrix P_i of every component."""
+    found = torch.zeros(len(block.rows), onto[0].shape[1], dtype=view.dtype)
+    for numbers, scale, mean, matrix in zip(block.parts, block.scales, means, onto, strict=True):
+        mean_number = mean / scale
+        for some, own in pieces(numbers, view.dtype):
+            found[some.start : some.stop].addmm_(own.sub_(mean_number), matrix, alpha=scale)
     return found
+
+
+def total(view: View, block: Block) -> tuple[Float[Tensor, " _"], ...]:
+    """sum_n a_ni of consecutive images, for every component."""
+    sums = tuple(torch.zeros(1, numbers.shape[1], dtype=view.dtype) for numbers in block.parts)
+    for numbers, scale, found in zip(block.parts, block.scales, sums, strict=True):
+        for some, own in pieces(numbers, view.dtype):
+            found.addmm_(torch.ones(1, len(some), dtype=view.dtype), own, alpha=scale)
+    return tuple(found[0] for found in sums)
+
+
+def pieces(numbers: Float[Tensor, "n r"], dtype: torch.dtype) -> Iterator[tuple[range, Float[Tensor, "_ r"]]]:
+    """A few rows at a time, converted, all in one place that stays in the processor's cache.
+
+    What a search takes is mostly the time for new memory, otherwise.
+    """
+    n, width = numbers.shape
+    size = max(1, min(CHUNK // max(1, width), n))
+    place = torch.empty(size, width, dtype=dtype)
+    for some in blocks(n, size):
+        yield some, place[: len(some)].copy_(numbers[some.start : some.stop])
 
 
 def precision(source: Columns) -> torch.dtype:
