@@ -26,7 +26,7 @@ define venv
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-oldest demo docs wheel smoke format constraints clean
+.PHONY: help setup check test test-oldest demo docs wheel smoke figures format constraints clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -67,6 +67,13 @@ $(OLDEST)/.ready: pyproject.toml constraints-oldest.txt | $(UV)
 
 demo: setup ## Take the embedded models apart and write demo-out/report.html
 	$(BIN)/vitdecomp demo --out demo-out
+
+figures: setup ## Measure the embedded models again for docs/benchmarks (about two hours)
+	$(BIN)/python benchmarks/alignment.py -n 3000 --seeds 2 --out docs/benchmarks
+	$(BIN)/python benchmarks/alignment_time.py -n 6000 --rounds 2 --out docs/benchmarks
+	$(BIN)/python benchmarks/scenes_scores.py -n 800 --seed 11 --out docs/benchmarks
+	$(BIN)/python benchmarks/scenes_retrieval.py -n 1000 --seed 11 --out docs/benchmarks
+	$(BIN)/python benchmarks/debias.py --out docs/benchmarks
 
 docs: setup ## Build the documentation into site/
 	$(BIN)/mkdocs build --strict

@@ -68,7 +68,8 @@ HEADING = (
     "Cue removal on the embedded models",
     "Worst group and average of the groups, means over seeds with standard deviations; gains in points. What the worst "
     "group gains when as many components are taken at random, when those of the core words are, and when random "
-    "directions are replaced in the same components, stands in the last columns.",
+    "directions are replaced in the same components, stands in the last columns. Tied: a head learns from 40 images, "
+    "in all of which class and place go together. Standard: from 1,600, of which 5% are of a minority group.",
 )
 
 

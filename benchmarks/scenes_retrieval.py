@@ -56,8 +56,7 @@ HEADING = (
     "whole space, as a plain CLIP would search. *All, texts*: all components along the directions of the feature's "
     "texts, which is what `vitdecomp search --feature` does. *Its own*: the feature's {top} components, in the whole "
     "space or along these directions. *Points*: *all, texts* minus *everything*. *Readable*: what a linear probe with "
-    "labels reads of the feature from the whole representation; 0 is chance. Made by "
-    "`python benchmarks/scenes_retrieval.py -n {n} --seed {seed} --out docs/benchmarks`.",
+    "labels reads of the feature from the whole representation; 0 is chance.",
 )
 KINDS = {"words": "Words of values", "descriptions": "Descriptions of scenes", "images": "Images"}
 

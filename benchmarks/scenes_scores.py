@@ -49,8 +49,7 @@ HEADING = (
     "models other than `scenes:clip` are aligned with it by the closed form. A column for each feature: precision@10 "
     "of retrieval by the sum of its components. *Spearman*: rank correlation of scores with what probes read from each "
     "component alone. *Own*, *others'*, *random*: what a linear reader of a feature loses when its components are "
-    "replaced by their mean, what readers of the other features lose, and what as many random components cost. Made by "
-    "`python benchmarks/scenes_scores.py -n {n} --seed {seed} --out docs/benchmarks`.",
+    "replaced by their mean, what readers of the other features lose, and what as many random components cost.",
 )
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.table import Table
 
 from vitdecomp.files import atomic, make_directory
@@ -49,7 +52,7 @@ def number(value: float) -> str:
 def write(
     out: Path, name: str, heading: tuple[str, str], settings: Mapping[str, Any], results: Mapping[str, Result]
 ) -> None:
-    """Write `NAME.md` and `NAME.json` into a folder.
+    """Write `NAME.md` and `NAME.json` into a folder; the page says which command made it.
 
     Args:
         out: the folder.
@@ -60,7 +63,9 @@ def write(
     """
     make_directory(out)
     title, sentence = heading
-    text = [f"# {title}", sentence]
+    command = shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+    threads = torch.get_num_threads()
+    text = [f"# {title}", sentence, f"Made by `{command}`, with {threads} thread{'s' if threads > 1 else ''}."]
     for spec, result in results.items():
         text += [f"## {spec}", *(sheet.markdown() for sheet in result.sheets), *(f"{note}." for note in result.notes)]
     figures = {spec: {**result.figures, "notes": result.notes} for spec, result in results.items()}

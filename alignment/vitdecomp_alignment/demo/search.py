@@ -52,8 +52,8 @@ def search(context: Context) -> Section:
         ),
         how=Sentence(
             "Precision at {k} among the odd pictures, for the text of every value and for {queries} pictures. Within a "
-            "feature only its components count, chosen by scores on the even pictures, and only directions in which "
-            "its texts differ; the query is pulled back through their maps. Outlined pictures have the value.",
+            "feature only directions in which its texts differ count; the query is pulled back through the components’ "
+            "maps. Outlined pictures have the value.",
             {"k": Number(K, "count"), "queries": Number(min(QUERIES, len(first.c)), "count")},
         ),
         repeat=context.options.command,
@@ -74,7 +74,6 @@ def _retriever(spoken: Spoken, known: Speech) -> Retriever:
         scorer=spoken.scorer,
         texts=known.texts,
         encode_text=known.space,
-        top=min(12, len(spoken.scorer.choice_.able)),
         subspace="texts",
     )
 
