@@ -169,8 +169,8 @@ def main(  # noqa: PLR0913, PLR0917 - one parameter per option
         if out is not None:
             head = (
                 f"Made-up coefficients in a store, searched with {threads} threads by image queries. *Of the "
-                "processors* is the time of all threads together: on a machine with other work to do it says more than the clock. "
-                f"Made by `python benchmarks/retrieval.py -n {n} --out docs/benchmarks`."
+                "processors* is the time of all threads together: on a machine with other work to do it says more "
+                f"than the clock. Made by `python benchmarks/retrieval.py -n {n} --out docs/benchmarks`."
             )
             write(out, "retrieval", ("Searching many images", head), vars(settings), {f"{n:,} images": result})
     except VitdecompError as error:
