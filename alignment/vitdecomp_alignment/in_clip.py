@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vitdecomp.aligned import Aligned
 from vitdecomp.aligner import aligners
-from vitdecomp.datasets import open_pictures
+from vitdecomp.datasets import Pictures, open_pictures
 from vitdecomp.errors import InputError, SpecError
 from vitdecomp.extract import Extraction, cached
 from vitdecomp.loading import Loading
@@ -36,6 +36,7 @@ class Reading:
         maps: what `vitdecomp align` wrote; not needed for a model with texts of its own.
         clip: the model whose texts are used; by default that of the maps.
         by: as for `Extraction`. limit: take no more images than this.
+        store: what `vitdecomp extract` wrote, in place of images; it is read whole, and split as it is.
     """
 
     images: Path | None = None
@@ -43,6 +44,12 @@ class Reading:
     clip: str | None = None
     by: str = "head"
     limit: int | None = 1000
+    store: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse images beside a store."""
+        if self.store is not None and self.images is not None:
+            raise SpecError("give --images or --store, not both")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,17 +81,26 @@ def in_clip(request: Request, reading: Reading, cache: Path, *, loading: Loading
         OutputError: the cache cannot be written.
     """
     aligner = None if reading.maps is None else load_aligner(reading.maps)
-    images = reading.images or kept(cache, WORLD, "test") / "test"
-    open_pictures(images)  # before a model is loaded for nothing
+    place = _place(reading, cache)  # before a model is loaded for nothing
     with stage(f"contributions of {request.model}") as progress:
         subject = prepare(request)
         if aligner is not None and aligner.origin_ is not None:
             given = Origin.of(subject.loaded.module, subject.loaded.spec, aligner.origin_.output)
             aligner.origin_.check(given, "the maps are for")
         space = _space(subject, aligner, reading, request.device, cache)
-        job = Extraction(images, reading.by, limit=reading.limit)
-        store = cached(subject, job, cache, loading=loading, progress=progress)
-    return InClip(subject, store, aligner, space)
+        if isinstance(place, Store):
+            given = Origin.of(subject.loaded.module, subject.loaded.spec, place.origin.output)
+            place.origin.check(given, f"{reading.store} holds contributions of")
+            return InClip(subject, place, aligner, space)
+        job = Extraction(place, reading.by, limit=reading.limit)
+        return InClip(subject, cached(subject, job, cache, loading=loading, progress=progress), aligner, space)
+
+
+def _place(reading: Reading, cache: Path) -> Store | Pictures:
+    """What was taken apart already, or the images that are to be."""
+    if reading.store is not None:
+        return Store(reading.store)
+    return open_pictures(reading.images or kept(cache, WORLD, "test") / "test")
 
 
 def load_aligner(path: Path) -> LinearAligner:

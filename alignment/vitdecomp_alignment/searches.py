@@ -115,7 +115,8 @@ def search(request: Request, searching: Searching, cache: Path, *, loading: Load
         SpecError: no such model, feature, component or setting, or a model without texts and no maps.
         OutputError: the cache cannot be written.
     """
-    words = asked(searching.features, "photographs" if searching.reading.images else "scenes").words
+    own = searching.reading.images or searching.reading.store
+    words = asked(searching.features, "photographs" if own else "scenes").words
     check(searching, words)
     found = in_clip(request, searching.reading, cache, loading=loading, stage=stage)
     texts, scorer = _known(found, words, searching, stage)
@@ -125,7 +126,7 @@ def search(request: Request, searching: Searching, cache: Path, *, loading: Load
         scorer=scorer,
         texts=texts,
         encode_text=lambda some: found.space.encode_text(some).cpu(),
-        decompose=taken_apart(found.subject, searching.reading.by),
+        decompose=taken_apart(found.subject, found.store.header.by),
         top=searching.top,
         center=searching.center,
         subspace=searching.subspace,

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from vitdecomp.extract import Extraction, extract
+from vitdecomp.prepare import Request
 from vitdecomp.scenes import SceneDataset
 
 pytestmark = pytest.mark.xdist_group("alignment-cli")
@@ -71,6 +73,35 @@ def test_a_choice_of_components(place):
     assert {name.split(".")[3] for name in told["components"]} == {"4", "5"}
     assert len(told["components"]) == 16
     assert {Path(hit["path"]).name for hit in told["hits"]} == {"007.png", "008.png"}
+
+
+@pytest.fixture(scope="module")
+def store(place):
+    """The same pictures taken apart before, in a store of its own."""
+    job = Extraction(place / "scenes", precision="float32")
+    return extract(Request("scenes:clip", device="cpu"), job, str(place / "s.lance")).store
+
+
+def test_a_store_is_searched_in_place_of_images(place, store):
+    words = ("--text", "something in a forest", "--feature", "location", "--k", "5", "--json")
+    hits = [
+        json.loads(run(place, "scenes:clip", *source, "--features", "scenes", *words).stdout)["hits"]
+        for source in (("--images", "scenes"), ("--store", "s.lance"))
+    ]
+    assert [hit["path"] for hit in hits[0]] == [hit["path"] for hit in hits[1]]
+    assert [hit["score"] for hit in hits[0]] == pytest.approx([hit["score"] for hit in hits[1]], abs=1e-4)
+
+
+def test_a_store_must_be_the_models(place, store, in_process):
+    cases = {
+        ("scenes:clip", "--store", "s.lance", "--images", "scenes"): "give --images or --store, not both",
+        ("scenes:clip", "--store", "nowhere.lance"): "there are no contributions in nowhere.lance",
+        ("scenes:clip", "--store", "s.lance", "--random-weights"): "s.lance holds contributions of scenes:clip",
+    }
+    for words, message in cases.items():
+        done = in_process(place, "search", *words, "--text", "sea", "--cache", "cache")
+        assert done.returncode == 2
+        assert message in done.stderr.strip().splitlines()[-1]
 
 
 REFUSED = {

@@ -19,7 +19,7 @@ def test_one_command_writes_the_page(tmp_path: Path) -> None:
     mean = {way: sum(ways[way]["images"] for ways in features.values()) / 4 for way in WAYS}
     assert mean[USUAL] > mean[PLAIN] + 0.25
     page = (tmp_path / "search.md").read_text()
-    assert "-n 100 --seed 3" in page
+    assert "Precision of the ten nearest of 100 scenes (seed 3" in page
     assert page.index("## All models") < page.index("## scenes:deit")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 import scenes_scores
 import torch
 from vitdecomp_alignment.texts import scene_features
@@ -29,7 +30,8 @@ def test_every_choice_is_measured() -> None:
     assert max(figures["margin, auto"]["sizes"] + figures["agreement, auto"]["sizes"]) <= 2  # the rest is not theirs
 
 
-def test_one_command_writes_the_page(tmp_path: Path) -> None:
+def test_one_command_writes_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["/somewhere/scenes_scores.py", "-n", "120", "--out", "a b"])
     scenes_scores.main(["scenes:deit"], n=120, seed=3, out=tmp_path)
     told = json.loads((tmp_path / "scores.json").read_text())
     assert told["settings"] == {"n": 120, "seed": 3}
@@ -37,5 +39,5 @@ def test_one_command_writes_the_page(tmp_path: Path) -> None:
         name: list(scene_features()) for name in scenes_scores.CHOICES
     }
     page = (tmp_path / "scores.md").read_text()
-    assert "-n 120 --seed 3" in page
+    assert "Made by `python benchmarks/scenes_scores.py -n 120 --out 'a b'`, with 1 thread." in page
     assert page.index("## All models") < page.index("## scenes:deit")

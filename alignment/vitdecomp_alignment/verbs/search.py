@@ -57,6 +57,7 @@ def search(  # noqa: PLR0913 - one parameter per flag
     maps: Maps = None,
     clip: Clip = None,
     images: Images = None,
+    store: Annotated[str | None, typer.Option(help="What `extract` wrote, in place of images; or its URI.")] = None,
     by: By = "head",
     random_weights: RandomWeights = False,
     checkpoint: Checkpoint = None,
@@ -87,7 +88,7 @@ def search(  # noqa: PLR0913 - one parameter per flag
         check_sheet(out)
     request = Request(model, random_weights, checkpoint, device, dtype, seed, image_size)
     searching = searches.Searching(
-        Reading(images, maps, clip, by, limit),
+        Reading(images, maps, clip, by, limit, store),
         Query(text=tuple(text or ()), image=tuple(image or ()), negative=negative, combine=combine),
         Scope(feature, tuple(components or ()), tuple(without or ())),
         tuple(features or ()),
