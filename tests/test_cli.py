@@ -308,6 +308,16 @@ class TestExtract:
         assert_refused(run("extract", "python:own:tiny", *flags.split()), *words)
         assert not (place / "new").exists()
 
+    def test_a_broken_image_is_left_out_and_listed_or_refused(self, place, run, tmp_path):
+        pictures = shutil.copytree(place / "photos", tmp_path / "photos")
+        (pictures / "torn.png").write_bytes(b"torn")
+        words = ("extract", "python:own:tiny", "--images", str(pictures), "--out")
+        told = json.loads(run(*words, str(tmp_path / "s.lance"), "--json").stdout)
+        assert told["skipped"] == ["torn.png"]
+        assert told["images"] == told["added"] > 0
+        assert_refused(run(*words, str(tmp_path / "new"), "--strict"), "torn.png", "--skip-unreadable")
+        assert not (tmp_path / "new").exists()
+
     def test_a_model_that_fails_writes_nothing(self, place, run):
         assert_refused(run("extract", "python:own:nan", "--images", "photos", "--out", "new"), "NaN")
         assert not (place / "new").exists()

@@ -118,7 +118,7 @@ def extract(  # noqa: PLR0913 - one parameter per flag
     precision: Annotated[str, typer.Option(help="float16, float32 or float64, of what is written.")] = "float16",
     num_workers: NumWorkers = 0,
     limit: Limit = None,
-    skip_unreadable: SkipUnreadable = False,
+    skip_unreadable: SkipUnreadable = True,
     resume: Annotated[bool, typer.Option("--resume/--no-resume", help="Go on with what is there.")] = True,
     as_json: Json = False,
     quiet: Quiet = False,

@@ -244,12 +244,14 @@ class _Run:
         return [self.pictures.pictures[one.index].id for one in bad]
 
     def _first_readable(self) -> Any:
+        why = ""
         for index in self.wanted:
             found = load(self.pictures, index, self.ready.preprocess)
             if isinstance(found.pixels, Tensor):
                 return found.pixels
             self._refuse_unreadable([found])
-        raise InputError(f"none of {len(self.wanted)} images can be read")
+            why = why or found.pixels
+        raise InputError(f"none of {len(self.wanted)} images can be read; the first: {why}")
 
     def _check_known(self, writer: StoreWriter, known: dict[str, tuple[str, str]]) -> None:
         """Refuse another picture under a name that is there already, and note where the pictures are now."""
