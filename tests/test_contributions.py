@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+import vitdecomp as vd
 from vitdecomp import Component, Contributions, InputError, SpecError
 from vitdecomp.source import Columns
 
@@ -100,3 +101,17 @@ def test_columns_are_contributions_component_by_component(contributions: Contrib
 def test_an_unknown_column_is_refused(contributions: Contributions) -> None:
     with pytest.raises(SpecError, match="there is no component other; names look like"):
         contributions.coefficients(Component("other", "mlp"), range(1))
+
+
+def test_batches_are_joined_in_order():
+    parts = [torch.randn(n, 2, 3) for n in (2, 1, 4)]
+    names = tuple(vd.Component(f"c{i}", "mlp") for i in range(2))
+    batches = [vd.Contributions(part, names, torch.arange(len(part), dtype=torch.float64)) for part in parts]
+    whole = vd.Contributions.joined(batches)
+    assert torch.equal(whole.values, torch.cat(parts))
+    assert whole.error.tolist() == [0, 1, 0, 0, 1, 2, 3]
+    assert whole.components == names
+    others = vd.Contributions(parts[0], names[::-1], batches[0].error)
+    for wrong in ([], [batches[0], others]):
+        with pytest.raises(vd.InputError, match="same components"):
+            vd.Contributions.joined(wrong)

@@ -65,6 +65,18 @@ class Contributions:
         """A component's contributions to consecutive images."""
         return self.values[rows.start : rows.stop, self._place(component)]
 
+    @classmethod
+    def joined(cls, parts: Sequence[Contributions]) -> Contributions:
+        """The images of several batches of one model, one after another.
+
+        Raises:
+            InputError: no batch, or batches with other components.
+        """
+        if not parts or any(part.components != parts[0].components for part in parts):
+            raise InputError("only batches with the same components can be joined, and one at least")
+        values, error = (torch.cat([getattr(part, name) for part in parts]) for name in ("values", "error"))
+        return replace(parts[0], values=values, error=error)
+
     def take(self, rows: Sequence[int]) -> Contributions:
         """The contributions of some images, in the order asked for."""
         chosen = torch.as_tensor(rows, dtype=torch.long, device=self.values.device)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from inspect import signature
 from pathlib import Path
@@ -20,7 +18,7 @@ from vitdecomp.files import check_file
 from vitdecomp.loading import Loading
 from vitdecomp.origin import Origin
 from vitdecomp.prepare import Ready, Request, prepare
-from vitdecomp.progress import Progress
+from vitdecomp.progress import Stage
 from vitdecomp.registry import did_you_mean
 from vitdecomp.store import Store
 from vitdecomp_alignment.clip_space import ClipSpace
@@ -29,8 +27,6 @@ from vitdecomp_alignment.linear import LinearAligner
 from vitdecomp_alignment.match import Vocabulary
 from vitdecomp_alignment.prompts import TEMPLATES
 from vitdecomp_alignment.texts import scene_texts
-
-Stage = Callable[[str], AbstractContextManager[Progress]]
 
 
 @dataclass(frozen=True, slots=True)

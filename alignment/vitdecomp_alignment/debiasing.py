@@ -23,6 +23,7 @@ from vitdecomp.grouped.formats import Columns, read
 from vitdecomp.loading import Loading
 from vitdecomp.origin import Origin
 from vitdecomp.prepare import Ready, Request, prepare
+from vitdecomp.progress import Stage
 from vitdecomp.scenes.folder import kept
 from vitdecomp.score import FeatureScorer
 from vitdecomp.selection import Selection
@@ -30,7 +31,7 @@ from vitdecomp.source import Source
 from vitdecomp.store import Store
 from vitdecomp_alignment.alignments import make_aligner
 from vitdecomp_alignment.clip_space import ClipSpace
-from vitdecomp_alignment.in_clip import Stage, load_aligner
+from vitdecomp_alignment.in_clip import load_aligner
 from vitdecomp_alignment.linear import LinearAligner
 
 WORLD = 2000  # pictures of each split, where no data set is given

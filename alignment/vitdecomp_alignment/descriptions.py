@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -15,9 +14,9 @@ from vitdecomp.contributions import Contributions
 from vitdecomp.errors import InputError
 from vitdecomp.loading import Loading
 from vitdecomp.prepare import Request
-from vitdecomp.progress import Progress
+from vitdecomp.progress import Progress, Stage
 from vitdecomp.source import Source
-from vitdecomp_alignment.in_clip import Reading, Stage, in_clip
+from vitdecomp_alignment.in_clip import Reading, in_clip
 from vitdecomp_alignment.texts import FEATURE_WORDS, general_texts, read_texts, scene_texts
 from vitdecomp_alignment.textspan import TextSpan
 
@@ -76,7 +75,7 @@ def in_words(request: Request, wording: Wording, cache: Path, *, loading: Loadin
     found = in_clip(request, wording.reading, cache, loading=loading, stage=stage)
     source, space = found.source, found.space
     parts = [_some(source, rows, wording.components) for rows in _batches(len(source), 64)]
-    c = _joined(parts)
+    c = Contributions.joined(parts)
     with stage(f"{len(labels):,} texts in {space.spec}"):
         texts = space.encode_text(labels).cpu()
     spread = c.values.double().var(0).sum(1)
@@ -121,8 +120,3 @@ def _batches(n: int, size: int) -> Iterator[range]:
 def _some(source: Source, rows: Sequence[int], components: tuple[str, ...]) -> Contributions:
     c = source.take(rows)
     return c.select(components) if components else c
-
-
-def _joined(parts: list[Contributions]) -> Contributions:
-    values, error = (torch.cat([getattr(part, key) for part in parts]) for key in ("values", "error"))
-    return Contributions(values, parts[0].components, error, origin=parts[0].origin)

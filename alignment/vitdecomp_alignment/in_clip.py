@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +13,7 @@ from vitdecomp.extract import Extraction, cached
 from vitdecomp.loading import Loading
 from vitdecomp.origin import Origin
 from vitdecomp.prepare import Ready, Request, prepare
-from vitdecomp.progress import Progress
+from vitdecomp.progress import Stage
 from vitdecomp.scenes.folder import kept
 from vitdecomp.source import Source
 from vitdecomp.store import Store
@@ -23,7 +21,6 @@ from vitdecomp_alignment import maps_file
 from vitdecomp_alignment.clip_space import ClipSpace
 from vitdecomp_alignment.linear import LinearAligner
 
-Stage = Callable[[str], AbstractContextManager[Progress]]
 WORLD = 512  # pictures of the embedded world, where no others are given
 
 

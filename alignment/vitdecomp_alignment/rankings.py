@@ -17,11 +17,12 @@ from vitdecomp.errors import InputError, SpecError
 from vitdecomp.extract import REPRESENTATION, Extraction, cached
 from vitdecomp.loading import Loading
 from vitdecomp.prepare import Request, prepare
+from vitdecomp.progress import Stage
 from vitdecomp.scenes.folder import kept
 from vitdecomp.score import FeatureScorer, Quality, quality
 from vitdecomp.score.choice import check_way
 from vitdecomp_alignment.feature_words import Asked, asked
-from vitdecomp_alignment.in_clip import WORLD, InClip, Reading, Stage, in_clip
+from vitdecomp_alignment.in_clip import WORLD, InClip, Reading, in_clip
 
 Count = int | Literal["auto"]
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from PIL import Image
 from torch import Tensor
 
@@ -18,13 +17,14 @@ from vitdecomp.extract import parse_by
 from vitdecomp.images import open_image
 from vitdecomp.loading import Loading
 from vitdecomp.prepare import Ready, Request, fitted
+from vitdecomp.progress import Stage
 from vitdecomp.registry import did_you_mean
 from vitdecomp.retrieval import Hit, Query, Retriever, Scope
 from vitdecomp.retrieval.scope import SUBSPACES
 from vitdecomp.score import FeatureScorer
 from vitdecomp.source import Columns, Source
 from vitdecomp_alignment.feature_words import asked
-from vitdecomp_alignment.in_clip import InClip, Reading, Stage, in_clip
+from vitdecomp_alignment.in_clip import InClip, Reading, in_clip
 from vitdecomp_alignment.rankings import Count
 
 BATCH = 256  # images read at a time
@@ -161,9 +161,7 @@ def by_columns(source: Source) -> Columns:
     if isinstance(source, Columns):
         return source
     n = len(source)
-    parts = [source.take(range(start, min(start + BATCH, n))) for start in range(0, n, BATCH)]
-    values, error = (torch.cat([getattr(part, key) for part in parts]) for key in ("values", "error"))
-    return Contributions(values, parts[0].components, error, origin=parts[0].origin)
+    return Contributions.joined([source.take(range(i, min(i + BATCH, n))) for i in range(0, n, BATCH)])
 
 
 def taken_apart(ready: Ready, by: str) -> Callable[[Sequence[Image.Image]], Contributions]:

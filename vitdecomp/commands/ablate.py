@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,12 +13,11 @@ from vitdecomp.extract import Extraction, cached
 from vitdecomp.grouped import Grouped, read
 from vitdecomp.loading import Loading
 from vitdecomp.prepare import Ready, Request, prepare
-from vitdecomp.progress import Progress
+from vitdecomp.progress import Progress, Stage
 from vitdecomp.scenes.folder import kept
 from vitdecomp.selection import Selection
 from vitdecomp.source import Source
 
-Stage = Callable[[str], AbstractContextManager[Progress]]
 WORLD = 1000  # pictures of each split, where no images are given
 
 

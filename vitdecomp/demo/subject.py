@@ -105,5 +105,4 @@ def decompose(request: Request, world: World, most: int) -> Subject:
         with torch.no_grad():
             whole.append(model(batch))
     seconds = time.perf_counter() - began
-    values, error = torch.cat([c.values for c in pieces]), torch.cat([c.error for c in pieces])
-    return Subject(ready, dec, some, replace(pieces[0], values=values, error=error), torch.cat(whole), seconds)
+    return Subject(ready, dec, some, Contributions.joined(pieces), torch.cat(whole), seconds)

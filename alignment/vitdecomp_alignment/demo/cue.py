@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
-import torch
 from PIL import Image
 
 from vitdecomp.ablation import Labelled, Plan, debias
@@ -110,8 +109,7 @@ def _labelled(subject: Subject, data: SceneDataset) -> Labelled:
     """A model's contributions to scenes, with classes and groups."""
     pictures = [Image.fromarray(picture) for picture in data.arrays(range(len(data)))]
     parts = [_decompose(subject, pictures[i : i + BATCH]) for i in range(0, len(pictures), BATCH)]
-    values, error = (torch.cat([getattr(part, name) for part in parts]) for name in ("values", "error"))
-    return Labelled(replace(parts[0], values=values, error=error), data.labels["target"], data.labels["group"])
+    return Labelled(Contributions.joined(parts), data.labels["target"], data.labels["group"])
 
 
 def _decompose(subject: Subject, pictures: Sequence[Image.Image]) -> Contributions:
