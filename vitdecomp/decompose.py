@@ -112,9 +112,8 @@ class Decomposer:
     def represent(self, images: Float[Tensor, "n *image"]) -> Float[Tensor, "n d"]:
         """The representation itself, from the captured graph."""
         self._check(images)
-        return torch.cat([self._paths.recorder(chunk)[0] for chunk in self._paths.captured.chunks(images)])[
-            : len(images)
-        ]
+        recorder = self._view(self.by)[0].recorder
+        return torch.cat([recorder(chunk)[0] for chunk in self._paths.captured.chunks(images)])[: len(images)]
 
     def attribute(
         self, images: Float[Tensor, "n *image"], directions: Tensor, by: By | None = None
@@ -174,6 +173,7 @@ class Decomposer:
             raise SpecError("this Decomposer is not fitted yet: call fit(images) first")
         if by not in self._views:
             paths = self._paths.by_token() if BY[by].tokens else self._paths
+            paths = paths if paths.early is None else paths.early
             self._views[by] = (paths, split(paths, by))
         return self._views[by]
 

@@ -31,6 +31,5 @@ def products(
     n = directions.shape[1]
     if len(directions) > PULLED and not units.granularity.kinds:
         return torch.einsum("ncd,qnd->nqc", units.pushed(recorded, n, directions[0]), directions)
-    leaves = {p.leaf: recorded[paths.graph.leaves[p.leaf].value] for p in paths.parts}
     sweeps = pull(paths.graph, recorded, directions)
-    return torch.stack([units.attributed(leaves, adjoints, n) for adjoints in sweeps], 1)
+    return torch.stack([units.attributed(recorded, adjoints, n) for adjoints in sweeps], 1)

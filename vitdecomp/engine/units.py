@@ -13,6 +13,7 @@ from torch import Tensor
 from vitdecomp.component import CONSTANT_KIND, Component
 from vitdecomp.engine.push import push
 from vitdecomp.errors import SpecError
+from vitdecomp.trace.layout import Layout
 from vitdecomp.trace.linear_graph import Sum, inputs
 from vitdecomp.trace.paths import LinearPaths, Part
 from vitdecomp.trace.rule import Gate
@@ -96,19 +97,27 @@ class Units:
     rows: tuple[Component, ...]
     cuts: tuple[Cut, ...]
 
-    def attributed(self, leaves: Mapping[int, Tensor], adjoints: Mapping[int, Tensor], images: int) -> Tensor:
-        """<direction, contribution> from leaves and their adjoints, `(n, row)` or `(n, row, cell)`."""
+    def attributed(self, recorded: Mapping[Gate, Any], adjoints: Mapping[int, Tensor], images: int) -> Tensor:
+        """<direction, contribution> from recorded leaves and their adjoints, `(n, row)` or `(n, row, cell)`."""
         index = {c: i for i, c in enumerate(self.rows)}
         kept = [cut for cut in self.cuts if not self.granularity.kinds or self._kept(cut)]
         cells = max((cut.cells for cut in kept), default=1)
-        example = next(iter(leaves.values()))
+        example = next(iter(adjoints.values()))
         result = example.new_zeros((images, len(index), cells))
         for cut in kept:
-            product = leaves[cut.part.leaf] * adjoints[cut.part.leaf]
-            table = self._summed(cut, cut.part.layout.canonical(product, images))
+            table = self._products(cut, recorded, adjoints[cut.part.leaf], images)
             rows = [index[row] for row in self._row_components(cut)]
             result[:, torch.tensor(rows)[:, None], torch.tensor(cut.places)] += table
         return result if self.granularity.kinds else result[..., 0]
+
+    def _products(self, cut: Cut, recorded: Mapping[Gate, Any], adjoint: Tensor, images: int) -> Tensor:
+        """<adjoint, unit of a leaf>, `(n, head, cell)`."""
+        part = cut.part
+        if cut.axis == TOKENS and part.whole is not None:
+            found = part.whole.tokens(recorded, adjoint)
+            return found if cut.heads > 1 else found.sum(1, keepdim=True)
+        value = recorded[self.paths.graph.leaves[part.leaf].value]
+        return self._summed(cut, part.layout.canonical(value * adjoint, images))
 
     def _summed(self, cut: Cut, x: Tensor) -> Tensor:
         """A canonical product summed to `(n, head, cell)`."""
@@ -132,27 +141,31 @@ class Units:
         """Contributions of all components, `(n, component, d)`; with `only`, of those places, zeros elsewhere."""
         values = like.new_zeros((images, len(self.components), like.shape[1]))
         for jobs in self._batches(images, like.element_size(), only):
-            tangents = {
-                cut.part.leaf: self._tangents(cut, recorded[self.paths.graph.leaves[cut.part.leaf].value], images, some)
-                for cut, some in jobs
-            }
+            tangents = {cut.part.leaf: self._tangents(cut, recorded, images, some) for cut, some in jobs}
             results = push(self.paths.graph, recorded, tangents)
             for cut, some in jobs:
                 rows = torch.tensor([cut.rows[unit] for unit in some], device=values.device)
                 values.index_add_(1, rows, results[cut.part.leaf].transpose(0, 1).to(values.dtype))
         return values
 
-    def _tangents(self, cut: Cut, value: Tensor, images: int, some: Sequence[int]) -> Tensor:
+    def _tangents(self, cut: Cut, recorded: Mapping[Gate, Any], images: int, some: Sequence[int]) -> Tensor:
         """Copies of a leaf's value, each zero but in one unit, `(unit, *shape)`."""
+        whole, value = cut.part.whole, self.paths.graph.leaves[cut.part.leaf].value
         if cut.count == 1:
-            return value[None]
-        canonical = cut.part.layout.canonical(value, images)
+            return recorded[value][None]
+        if cut.axis == TOKENS and whole is not None:
+            units = self._masked(cut, whole.layout, recorded[whole.value], images, some)
+            return torch.stack([whole.pooled(unit, recorded) for unit in units])
+        return self._masked(cut, cut.part.layout, recorded[value], images, some)
+
+    def _masked(self, cut: Cut, layout: Layout, value: Tensor, images: int, some: Sequence[int]) -> Tensor:
+        canonical = layout.canonical(value, images)
         masks = torch.eye(cut.count, dtype=value.dtype, device=value.device)[list(some)]
         if cut.axis == CHANNELS:
             masks = masks.reshape(len(some), 1, canonical.shape[HEADS], 1, canonical.shape[CHANNELS])
         else:
             masks = masks.reshape(len(some), 1, cut.heads, cut.cells, 1)[..., list(cut.places), :]
-        return cut.part.layout.native(canonical * masks, images)
+        return layout.native(canonical * masks, images)
 
     def _batches(
         self, images: int, itemsize: int, only: Collection[int] | None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from torch import Tensor, fx
 
@@ -14,9 +15,12 @@ from vitdecomp.trace.layout import Layout, find_layout
 from vitdecomp.trace.linear_graph import CONSTANT, LinearGraph
 from vitdecomp.trace.naming import Identity, constant_name, identify, unique_names
 from vitdecomp.trace.opening import Trunk, find_trunk
+from vitdecomp.trace.pool_early import pool_early
+from vitdecomp.trace.pooled_parts import Piece, Whole, left, pieces
+from vitdecomp.trace.pooling import Pool
 from vitdecomp.trace.probe import Derived, shapes, supports
 from vitdecomp.trace.recorder import Recorder
-from vitdecomp.trace.rule import module_path
+from vitdecomp.trace.rule import Gate, module_path, same
 from vitdecomp.trace.sink import sink
 from vitdecomp.trace.sites import attention_sites, value_axes
 from vitdecomp.trace.tokens import Tokens, kept_tokens
@@ -34,6 +38,7 @@ class Part:
         layout: how its axes factor into images, heads, tokens and channels.
         tokens: which tokens it has, if only those that reach the output were kept.
         first_head: number of its first head; not 0 where several attentions share a module.
+        whole: the leaf as it was, where its tokens are added up before the linear map and are asked for.
     """
 
     leaf: int
@@ -41,9 +46,10 @@ class Part:
     layout: Layout
     tokens: Tokens
     first_head: int = 0
+    whole: Whole | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LinearPaths:
     """All linear paths of a model.
 
@@ -53,7 +59,7 @@ class LinearPaths:
         parts: what the representation is a sum of: sources in the order of the model, then constants.
         trunk: the gates that were opened, and the stem that was not.
         sizes: shape of every value of the graph on the trial batch.
-        recorder: runs the model and records what the graph needs.
+        early: the same paths with sums over tokens as early as possible: less to compute, harder to read.
     """
 
     captured: Captured
@@ -61,12 +67,18 @@ class LinearPaths:
     parts: tuple[Part, ...]
     trunk: Trunk
     sizes: Mapping[int, tuple[int, ...]]
-    recorder: Recorder
+    early: LinearPaths | None = None
+
+    @cached_property
+    def recorder(self) -> Recorder:
+        """Runs the model and records what the graph and its parts need."""
+        whole = [gate for part in self.parts if part.whole is not None for gate in part.whole.gates]
+        return Recorder(self.captured, [*dict.fromkeys([*self.graph.gates(), *whole])])
 
     def by_token(self) -> LinearPaths:
         """The same paths with attention split by the token that is attended to."""
         reached = _reach(self.captured, self.trunk.opened, _token_sites(self))
-        return _assemble(self.captured, self.trunk, reached)
+        return _assemble(self.captured, self.trunk, reached, tokens=True)
 
 
 def find_paths(captured: Captured, through: Collection[str] | None = None) -> LinearPaths:
@@ -117,7 +129,8 @@ class _Reached:
 def _reach(captured: Captured, opened: frozenset[fx.Node], token_sites: frozenset[fx.Node] = frozenset()) -> _Reached:
     """Walk with some nodes open; those in `token_sites` are attentions that begin at their values."""
     graph = fold_image(walk(captured, opened, token_sites))
-    recorded = Derived(Recorder(captured, graph.gates())(captured.trial)[1])
+    output, gates = Recorder(captured, graph.gates())(captured.trial)
+    recorded = Derived({**gates, Gate(same, (captured.output,)): output})
     graph = sink(graph, shapes(graph, recorded))
     reach = supports(graph, recorded, image=1)
     alive = [support for support in reach.values() if support.any()]
@@ -127,7 +140,7 @@ def _reach(captured: Captured, opened: frozenset[fx.Node], token_sites: frozense
     return _Reached(graph, recorded, dict(zip(graph.leaves, alive, strict=True)))
 
 
-def _assemble(captured: Captured, trunk: Trunk, reached: _Reached) -> LinearPaths:
+def _assemble(captured: Captured, trunk: Trunk, reached: _Reached, *, tokens: bool = False) -> LinearPaths:
     """Name the leaves of a linear graph and lay them out."""
     graph, recorded = reached.graph, reached.recorded
     images = len(captured.trial)
@@ -145,9 +158,28 @@ def _assemble(captured: Captured, trunk: Trunk, reached: _Reached) -> LinearPath
             sources[i] = Part(i, who, layout, kept_tokens(leaf, layout, recorded))
     if not sources:
         raise CoverageError("the representation is a sum of constants alone")
-    parts = (*_named(sources), *constants)
-    recorder = Recorder(captured, graph.gates())
-    return LinearPaths(captured, graph, parts, trunk, shapes(graph, recorded), recorder)
+    paths = LinearPaths(captured, graph, (*_named(sources), *constants), trunk, shapes(graph, recorded))
+    return replace(paths, early=_pooled(paths, recorded, tokens=tokens))
+
+
+def _pooled(paths: LinearPaths, recorded: Derived, *, tokens: bool) -> LinearPaths:
+    """The same paths with sums over tokens as early as possible; with `tokens` these stay to be had."""
+    layouts = {part.leaf: part.layout for part in paths.parts}
+
+    def split(leaf: int, pool: Pool) -> tuple[Piece, ...] | None:
+        return pieces(layouts[leaf], pool, pool.weighted(recorded))
+
+    found = pool_early(paths.graph, paths.sizes, recorded, lambda leaf, pool: split(leaf, pool) is not None)
+    parts = []
+    for part in paths.parts:
+        early, pool = replace(part, leaf=found.leaves[part.leaf]), found.pools.get(part.leaf)
+        known = None if pool is None else split(part.leaf, pool)
+        if pool is not None and known is not None:
+            value = paths.graph.leaves[part.leaf].value
+            whole = Whole(value, part.layout, pool, known) if tokens else None
+            early = replace(early, layout=left(pool, known), whole=whole)
+        parts.append(early)
+    return LinearPaths(paths.captured, found.graph, tuple(parts), paths.trunk, shapes(found.graph, recorded))
 
 
 def _named(sources: Mapping[int, Part]) -> list[Part]:

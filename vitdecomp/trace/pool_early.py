@@ -1,0 +1,120 @@
+"""Pool early: add tokens up before the linear maps instead of after them.
+
+A mean over tokens commutes with linear maps that act on each token alike, and a frozen gate that scales each token
+alike only changes the weights of that mean. So a pool moves from the output towards the leaves as far as it goes:
+through norms, residual sums, windows and their shifts, and where tokens are merged or averaged by blocks it leaves one
+sum for each place in a block. Behind it the linear map has a few tokens instead of all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from vitdecomp.trace.linear_graph import Apply, Leaf, LinearGraph, Sum, Value, inputs
+from vitdecomp.trace.pool_moves import MOVERS, Moved
+from vitdecomp.trace.pooling import Pool, Shape, ones
+from vitdecomp.trace.rule import Gate, Step
+
+
+@dataclass(frozen=True, slots=True)
+class Pooled:
+    """A linear graph that pools early.
+
+    Attributes:
+        graph: the graph.
+        leaves: the leaves of the graph before, and where they are now.
+        pools: what has become part of the recorded value of a leaf, by its place before.
+    """
+
+    graph: LinearGraph
+    leaves: Mapping[int, int]
+    pools: Mapping[int, Pool]
+
+
+def pool_early(
+    graph: LinearGraph, shapes: Mapping[int, Shape], recorded: Mapping[Gate, Any], fits: Callable[[int, Pool], bool]
+) -> Pooled:
+    """The same linear map with its sums over tokens as early as possible.
+
+    Args:
+        graph: the linear map, whose output is `(n, d)`.
+        shapes: the shape of each of its values on the trial batch.
+        recorded: gates of the trial batch, and those that can be computed from them.
+        fits: whether a pool may become part of a leaf; else it follows as a step.
+    """
+    last = len(graph.values) - 1
+    images, width = shapes[last]
+    begin = Pool(((images,), (width,)), 0, frozenset(), (), Gate(ones, (graph.values[last].node,)))
+    wanted: dict[int, list[Pool | None]] = {last: [begin]}
+    kept: dict[int, Pool | None] = {}
+    moved: dict[int, Moved] = {}
+    for i in range(last, -1, -1):
+        value, requests = graph.values[i], wanted[i]
+        kept[i] = pool = requests[0] if all(request == requests[0] for request in requests) else None
+        asked = pool
+        if isinstance(value, Apply) and pool is not None:
+            mover = MOVERS.get(value.step.fn)
+            found = None if mover is None else mover(value.step, pool, shapes[value.input], shapes[i], recorded)
+            asked = None if found is None else found[0]
+            if found is not None:
+                moved[i] = found
+        for j in inputs(value):
+            wanted.setdefault(j, []).append(asked)
+    return _Rebuild(graph, kept, moved, fits).run()
+
+
+class _Rebuild:
+    """Writes the graph anew: every value as its pool leaves it."""
+
+    def __init__(
+        self,
+        graph: LinearGraph,
+        kept: Mapping[int, Pool | None],
+        moved: Mapping[int, Moved],
+        fits: Callable[[int, Pool], bool],
+    ) -> None:
+        self.graph, self.kept, self.moved, self.fits = graph, kept, moved, fits
+        self.values: list[Value] = []
+        self.at: dict[int, int] = {}
+        self.leaves: dict[int, int] = {}
+        self.pools: dict[int, Pool] = {}
+
+    def run(self) -> Pooled:
+        for i, value in enumerate(self.graph.values):
+            self.at[i] = self._rebuild(i, value)
+        return Pooled(LinearGraph(tuple(self.values)), self.leaves, self.pools)
+
+    def _rebuild(self, i: int, value: Value) -> int:
+        pool = self.kept[i]
+        match value:
+            case Leaf():
+                return self._leaf(i, value, pool)
+            case Sum():
+                ends = tuple(self._end(j, pool, value) for j in value.inputs)
+                return self._put(replace(value, inputs=ends))
+            case Apply() if i in self.moved:
+                asked, step = self.moved[i]
+                return self._step(self._end(value.input, asked, value), step, value)
+            case Apply():
+                end = self._step(self._end(value.input, None, value), value.step, value)
+                return end if pool is None else self._step(end, pool.step(), value)
+
+    def _leaf(self, i: int, leaf: Leaf, pool: Pool | None) -> int:
+        if pool is not None and pool.pooled and self.fits(i, pool):
+            self.pools[i] = pool
+            leaf, pool = replace(leaf, value=pool.of(leaf.value)), None
+        self.leaves[i] = self._put(leaf)
+        return self.leaves[i] if pool is None else self._step(self.leaves[i], pool.step(), leaf)
+
+    def _end(self, j: int, pool: Pool | None, like: Apply | Sum) -> int:
+        """The rebuilt input, pooled here if its other users want it otherwise."""
+        return self.at[j] if pool is None or self.kept[j] == pool else self._step(self.at[j], pool.step(), like)
+
+    def _step(self, end: int, step: Step | None, like: Value) -> int:
+        return end if step is None else self._put(Apply(end, step, like.node))
+
+    def _put(self, value: Value) -> int:
+        self.values.append(value)
+        return len(self.values) - 1

@@ -1,0 +1,371 @@
+"""How a pool moves in front of each kind of linear step."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vitdecomp.trace.linear_graph import resolve
+from vitdecomp.trace.pooling import Groups, Pool, Shape, refined
+from vitdecomp.trace.rule import Gate, Step
+from vitdecomp.trace.rules.arithmetic import cast
+from vitdecomp.trace.rules.merge import embed
+from vitdecomp.trace.rules.parametric import convolve, matmul_left
+from vitdecomp.trace.rules.pool import sample
+
+aten = torch.ops.aten
+Recorded: TypeAlias = "Mapping[Gate, Any]"
+Moved: TypeAlias = "tuple[Pool, Step | None]"  # what is asked of the input, and the step that is left behind it
+Mover: TypeAlias = "Callable[[Step, Pool, Shape, Shape, Recorded], Moved | None]"
+LANES = 256  # more sums than this cost more than they save
+
+
+def _pointwise(step: Step, pool: Pool, before: Shape, after: Shape, recorded: Recorded) -> Moved | None:
+    """A gate that is the same for all that is added up stays behind the pool; another one joins the weights."""
+    gate = step.args[0]
+    size = _size(gate, recorded)
+    if before != after or len(step.args) > 1 or len(size) > len(after):
+        return None
+    size = (1,) * (len(after) - len(size)) + size
+    varying = {i for axis, numbers in enumerate(pool.numbered) for i in numbers if size[axis] > 1}
+    seen = Gate(viewed, (gate, tuple(v if i in varying else 1 for i, v in enumerate(pool.view)))) if varying else gate
+    if not varying & pool.pooled:
+        return pool, replace(step, args=(seen,))
+    own = pool.weighted(recorded)
+    if not any(n > 1 and i not in own | varying | pool.pooled for i, n in enumerate(pool.factors)):
+        return None  # the weights would be as large as the value
+    return replace(pool, weights=Gate(step.fn, (pool.weights, seen))), None
+
+
+def _unchanged(step: Step, pool: Pool, before: Shape, after: Shape, recorded: Recorded) -> Moved | None:
+    return pool, step
+
+
+def _linear(step: Step, pool: Pool, before: Shape, after: Shape, recorded: Recorded) -> Moved | None:
+    moved = _mixed(pool, len(after) - 1, before, recorded)
+    return None if moved is None else (moved, step)
+
+
+def _convolve(step: Step, pool: Pool, before: Shape, after: Shape, recorded: Recorded) -> Moved | None:
+    """A product with every pixel alike."""
+    weight, fn, (stride, padding, _, groups) = step.args[0], step.args[1], step.args[2]
+    alone = fn is aten.conv2d.default and {*_size(weight, recorded)[2:], *stride, groups} == {1} and not any(padding)
+    moved = _mixed(pool, 1, before, recorded) if alone else None
+    if moved is None:
+        return None
+    return moved, Step(mix, (weight, len(pool.lanes) + pool.numbered[1][0]))
+
+
+def _mixed(pool: Pool, axis: int, before: Shape, recorded: Recorded) -> Pool | None:
+    """The pool before a product along one axis, which must not be pooled or weighted itself."""
+    factor = pool.single(axis)
+    if factor is None or factor == pool.image or factor in pool.pooled | pool.weighted(recorded):
+        return None
+    return replace(pool, groups=(*pool.groups[:axis], (before[axis],), *pool.groups[axis + 1 :]))
+
+
+def _permute(step: Step, pool: Pool, before: Shape, after: Shape, recorded: Recorded) -> Moved | None:
+    source = {axis: place for place, axis in enumerate(step.args[0])}
+    order = [i for axis in range(len(before)) for i in pool.numbered[source[axis]]]
+    place = {i: k for k, i in enumerate(order)}
+    moved = Pool(
+        tuple(pool.groups[source[axis]] for axis in range(len(before))),
+        place[pool.image],
+        frozenset(place[i] for i in pool.pooled),
+        pool.lanes,
+        Gate(torch.permute, (pool.weights, _behind_lanes(pool, order))),
+    )
+    return moved, Step(torch.permute, (_behind_lanes(pool, [place[i] for i in range(len(order))]),))
+
+
+def _behind_lanes(pool: Pool, order: Sequence[int]) -> tuple[int, ...]:
+    """An order of factors as one of all axes behind the pool."""
+    lanes = len(pool.lanes)
+    return (*range(lanes), *(lanes + i for i in order))
+
+
+def _reshape(step: Step, pool: Pool, before: Shape, after: Shape, recorded: Recorded) -> Moved | None:
+    """Other factors; those that are kept among pooled ones of the same axis become lanes."""
+    found = refined(pool, before)
+    if found is None:
+        return None
+    groups, parents = found
+    weights = _regrouped(pool, groups, parents, recorded)
+    chosen = frozenset(i for i, parent in enumerate(parents) if parent in pool.pooled)
+    moved = Pool(groups, parents.index(pool.image), chosen, pool.lanes, weights)
+    return _in_lanes(moved, pool, recorded) or _back(_merged(moved, recorded), pool)
+
+
+def _in_lanes(pool: Pool, wanted: Pool, recorded: Recorded) -> Moved | None:
+    """The pool with lanes instead of factors that lie between pooled ones, and how to put these back in place."""
+    mixed = [
+        i
+        for numbers in pool.numbered
+        if not pool.pooled.isdisjoint(numbers)
+        for i in numbers
+        if i not in pool.pooled and i != pool.image
+    ]
+    lanes = tuple(pool.factors[i] for i in mixed)
+    if not mixed or math.prod((*pool.lanes, *lanes)) > LANES:
+        return None
+    old, count = len(pool.lanes), len(pool.factors)
+    weights = Gate(laned, (pool.weights, old, tuple(mixed), lanes))
+    moved = replace(pool, lanes=(*pool.lanes, *lanes), pooled=pool.pooled | {*mixed}, weights=weights)
+    spread = [old + mixed.index(i) if i in mixed else old + len(lanes) + i for i in range(count)]
+    return _merged(moved, recorded), Step(unlaned, (moved.after, (*range(old), *spread), wanted.after))
+
+
+def _back(moved: Pool, pool: Pool) -> Moved:
+    """A pool before a step that changes no order, and behind it the shape that was asked for."""
+    return moved, None if moved.after == pool.after else Step(torch.reshape, (pool.after,))
+
+
+def _merged(pool: Pool, recorded: Recorded) -> Pool:
+    """The pool with neighbours that are added up along one axis as one factor."""
+    groups: list[Shape] = []
+    parts: list[list[int]] = []
+    for numbers in pool.numbered:
+        runs: list[list[int]] = []
+        for i in numbers:
+            if runs and i in pool.pooled and runs[-1][-1] in pool.pooled:
+                runs[-1].append(i)
+            else:
+                runs.append([i])
+        parts += runs
+        groups.append(tuple(math.prod(pool.factors[i] for i in run) for run in runs))
+    if len(parts) == len(pool.factors):
+        return pool
+    own = pool.weighted(recorded)
+    runs = [run if own & {*run} else [] for run in parts]
+    sizes = tuple(pool.view[i] if any(i in run for run in runs) else 1 for i in range(len(pool.factors)))
+    shape = tuple(math.prod(sizes[i] for i in run) for run in parts)
+    return Pool(
+        tuple(groups),
+        next(k for k, run in enumerate(parts) if pool.image in run),
+        frozenset(k for k, run in enumerate(parts) if run[0] in pool.pooled),
+        pool.lanes,
+        Gate(joined, (pool.weights, (*pool.lanes, *sizes), (*pool.lanes, *shape))),
+    )
+
+
+def _regrouped(pool: Pool, groups: Groups, parents: Sequence[int | None], recorded: Recorded) -> Gate:
+    """The weights for other factors; one that has no parent is new, and weighted alike."""
+    own, sizes = pool.weighted(recorded), [size for group in groups for size in group]
+    shape = tuple(
+        (-1 if parent == pool.image else size) if parent in own else 1
+        for size, parent in zip(sizes, parents, strict=True)
+    )
+    return Gate(viewed, (pool.weights, (*pool.lanes, *shape)))
+
+
+def _roll(step: Step, pool: Pool, before: Shape, after: Shape, recorded: Recorded) -> Moved | None:
+    shifts, axes = (a if isinstance(a, tuple) else (a,) for a in (*step.args, ())[:2])
+    factors = [pool.single(axis % len(after)) for axis in axes]
+    if not axes or any(factor not in pool.pooled for factor in factors):
+        return None
+    places = tuple(len(pool.lanes) + factor for factor in factors if factor is not None)
+    return replace(pool, weights=Gate(torch.roll, (pool.weights, tuple(-s for s in shifts), places))), None
+
+
+def _pad(step: Step, pool: Pool, before: Shape, after: Shape, recorded: Recorded) -> Moved | None:
+    widths, named = step.args[0], dict(step.kwargs)
+    if named.get("mode", "constant") != "constant" or any(w < 0 for w in widths):
+        return None
+    for axis, start in zip(range(len(after) - 1, -1, -1), widths[::2], strict=False):
+        if before[axis] != after[axis]:
+            found = _cut(pool, axis, start, before[axis], recorded)
+            if found is None:
+                return None
+            pool = found
+    return pool, None
+
+
+def _embed(step: Step, pool: Pool, before: Shape, after: Shape, recorded: Recorded) -> Moved | None:
+    axis, start, _ = step.args
+    found = _cut(pool, axis, start, before[axis], recorded) if isinstance(start, int) else None
+    return None if found is None else (found, None)
+
+
+def _cut(pool: Pool, axis: int, start: int, length: int, recorded: Recorded) -> Pool | None:
+    """The pool of what lies in a range of an axis; all else there is zero."""
+    factor = pool.single(axis)
+    if factor is None or factor not in pool.pooled:
+        return None
+    weights = pool.weights
+    if factor in pool.weighted(recorded):
+        weights = Gate(torch.narrow, (weights, len(pool.lanes) + factor, start, length))
+    return replace(pool, groups=(*pool.groups[:axis], (length,), *pool.groups[axis + 1 :]), weights=weights)
+
+
+def _narrow(step: Step, pool: Pool, before: Shape, after: Shape, recorded: Recorded) -> Moved | None:
+    axis, start, length = step.args
+    factor = pool.single(axis)
+    if factor is None or factor not in pool.pooled or not isinstance(start, int):
+        return None
+    weights = Gate(placed, (pool.weights, len(pool.lanes) + factor, start, length, before[axis]))
+    return replace(pool, groups=(*pool.groups[:axis], (before[axis],), *pool.groups[axis + 1 :]), weights=weights), None
+
+
+def _reduce(step: Step, pool: Pool, before: Shape, after: Shape, recorded: Recorded) -> Moved | None:
+    """A mean or a sum is a pool itself."""
+    named = dict(step.kwargs)
+    if step.args or named.get("dim") is None:
+        return None
+    dims = named["dim"] if isinstance(named["dim"], tuple) else (named["dim"],)
+    axes = {d % len(before) for d in dims}
+    rest = iter(range(len(after)))
+    left = [None if a in axes and not named.get("keepdim") else next(rest) for a in range(len(before))]
+    places = [None if a in axes else place for a, place in enumerate(left)]
+    new = [(before[a],) if a in axes else () for a in range(len(before))]
+    weight = 1 / math.prod(before[a] for a in axes) if step.fn is torch.mean else 1.0
+    return _pooling(pool, places, new, weight, recorded)
+
+
+def _sample(step: Step, pool: Pool, before: Shape, after: Shape, recorded: Recorded) -> Moved | None:
+    """Means of blocks that do not overlap."""
+    fn, settings = step.args
+    if fn not in MEANS or len(before) != len(after) or any(b % a for b, a in zip(before[2:], after[2:], strict=True)):
+        return None
+    blocks = tuple(b // a for b, a in zip(before[2:], after[2:], strict=True))
+    if not MEANS[fn](settings, blocks):
+        return None
+    new = [(), (), *((block,) if block > 1 else () for block in blocks)]
+    return _pooling(pool, [*range(len(after))], new, 1 / math.prod(blocks), recorded)
+
+
+def _pooling(
+    pool: Pool, places: Sequence[int | None], new: Sequence[Shape], weight: float, recorded: Recorded
+) -> Moved | None:
+    """The pool before a step that adds up: for each axis the one that it becomes, and the factors that go."""
+    own: list[Sequence[int]] = [() if place is None else pool.numbered[place] for place in places]
+    parents = [parent for a, extra in enumerate(new) for parent in (*own[a], *(None for _ in extra))]
+    if pool.image not in parents:
+        return None
+    groups = tuple((*(pool.factors[i] for i in own[a]), *extra) for a, extra in enumerate(new))
+    weights = Gate(operator.mul, (_regrouped(pool, groups, parents, recorded), weight))
+    chosen = frozenset(i for i, parent in enumerate(parents) if parent is None or parent in pool.pooled)
+    moved = Pool(groups, parents.index(pool.image), chosen, pool.lanes, weights)
+    return _in_lanes(moved, pool, recorded) or _back(_merged(moved, recorded), pool)
+
+
+def _pattern(step: Step, pool: Pool, before: Shape, after: Shape, recorded: Recorded) -> Moved | None:
+    """Queries that are added up ask for each key as often as their patterns together say."""
+    query = len(after) - 2
+    lead, width = pool.groups[:query], pool.single(len(after) - 1)
+    whole = all(i in pool.pooled or pool.factors[i] == 1 for i in pool.numbered[query])
+    free = width is not None and width not in pool.pooled | pool.weighted(recorded)
+    key = sum(len(group) for group in lead)
+    if query < 1 or before[:query] != after[:query] or not free or not whole or pool.image >= key:
+        return None
+    chosen = frozenset(i for i in pool.pooled if i < key) | {key}
+    axes = tuple(-1 if pool.image in pool.numbered[a] else math.prod(group) for a, group in enumerate(lead))
+    shape = (*pool.lanes, *axes), (*pool.lanes, *pool.view[:key])
+    weights = Gate(asked, (pool.weights, step.args[0], pool.view[:-1], *shape))
+    moved = Pool((*lead, (before[query],), pool.groups[-1]), pool.image, chosen, pool.lanes, weights)
+    return _back(moved, pool)
+
+
+# --- what is computed of weights while the model runs ---
+
+
+def viewed(x: Any, shape: Shape) -> Any:
+    """A gate in another shape."""
+    return x.reshape(shape)
+
+
+def joined(weights: Tensor, sizes: Shape, shape: Shape) -> Tensor:
+    """Weights at full size along some axes, and these as one."""
+    known = [own if size == -1 else size for size, own in zip(sizes, weights.shape, strict=True)]
+    return weights.expand(known).reshape(shape)
+
+
+def laned(weights: Tensor, lanes: int, factors: Sequence[int], sizes: Shape) -> Tensor:
+    """Weights that take one place of each of some factors in every new lane behind the old ones."""
+    for k, (factor, size) in enumerate(zip(factors, sizes, strict=True)):
+        weights = weights.unsqueeze(lanes + k)
+        shape = [1] * weights.ndim
+        shape[lanes + k] = shape[lanes + k + 1 + factor] = size
+        weights = weights * torch.eye(size, dtype=weights.dtype, device=weights.device).reshape(shape)
+    return weights
+
+
+def unlaned(x: Tensor, size: Shape, order: Sequence[int], shape: Shape) -> Tensor:
+    """New lanes back in the places of their factors."""
+    singles = [axis for axis in range(len(size)) if axis not in order]
+    return x.reshape(size).permute(*order, *singles).reshape(shape)
+
+
+def placed(weights: Tensor, axis: int, start: int, length: int, total: int) -> Tensor:
+    """Weights of a range, zeros around it."""
+    return embed(weights.expand(*weights.shape[:axis], length, *weights.shape[axis + 1 :]), axis, start, total)
+
+
+def mix(x: Tensor, weight: Tensor, axis: int) -> Tensor:
+    """A 1 x 1 convolution along one axis of any number of them."""
+    return F.linear(x.movedim(axis, -1), weight.flatten(1)).movedim(-1, axis)
+
+
+def asked(weights: Tensor, pattern: Tensor, factors: Shape, lead: Shape, outer: Shape) -> Tensor:
+    """How often each key is asked for, `(*outer, key, 1)`, by weighted queries `(*lanes, *factors, 1)`."""
+    lanes = weights.ndim - 1 - len(factors)
+    own = weights.shape[lanes:]
+    sizes = [known if size == -1 else size for size, known in zip(factors, own, strict=False)]
+    full = weights[..., 0].expand(*weights.shape[:lanes], *sizes)
+    rows = full.reshape(*lead, 1, pattern.shape[-2]) @ pattern
+    return rows.reshape(*outer, pattern.shape[-1], 1)
+
+
+# --- small helpers ---
+
+
+def _size(gate: Any, recorded: Recorded) -> Shape:
+    value = resolve(gate, recorded)
+    return tuple(value.shape) if isinstance(value, Tensor) else ()
+
+
+def _is_block_mean(settings: Any, blocks: Shape) -> bool:
+    kernel, stride, padding, ceil = settings[:4]
+    weighted = len(settings) > 5 and settings[5] is not None
+    return tuple(kernel) == blocks == tuple(stride or kernel) and not any(padding) and not ceil and not weighted
+
+
+def _is_any_mean(settings: Any, blocks: Shape) -> bool:
+    return True
+
+
+MEANS: dict[Any, Callable[[Any, Shape], bool]] = {
+    aten.avg_pool1d.default: _is_block_mean,
+    aten.avg_pool2d.default: _is_block_mean,
+    aten.avg_pool3d.default: _is_block_mean,
+    aten.adaptive_avg_pool1d.default: _is_any_mean,
+    aten.adaptive_avg_pool2d.default: _is_any_mean,
+    aten.adaptive_avg_pool3d.default: _is_any_mean,
+}
+
+MOVERS: dict[Any, Mover] = {
+    operator.mul: _pointwise,
+    operator.truediv: _pointwise,
+    operator.neg: _unchanged,
+    cast: _unchanged,
+    F.linear: _linear,
+    convolve: _convolve,
+    torch.permute: _permute,
+    torch.reshape: _reshape,
+    torch.unsqueeze: _reshape,
+    torch.flatten: _reshape,
+    torch.roll: _roll,
+    F.pad: _pad,
+    embed: _embed,
+    torch.narrow: _narrow,
+    torch.sum: _reduce,
+    torch.mean: _reduce,
+    sample: _sample,
+    matmul_left: _pattern,
+}

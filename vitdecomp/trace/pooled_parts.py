@@ -1,0 +1,102 @@
+"""The parts of a model whose linear map pools early: what is left of a leaf, and the leaf as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from vitdecomp.trace.layout import CHANNEL, HEAD, IMAGE, TOKEN, Layout
+from vitdecomp.trace.pooling import Pool, pooled, spans
+from vitdecomp.trace.rule import Gate
+
+
+class Piece(NamedTuple):
+    """The finest factor of a leaf's axis: what it is, its size (-1 for the image), and whether it is added up."""
+
+    label: str
+    size: int
+    factor: int
+    pooled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A leaf before its tokens were added up.
+
+    Attributes:
+        value: the leaf as it was.
+        layout: of its axes.
+        pool: how it is added up.
+        pieces: its finest factors.
+    """
+
+    value: Gate
+    layout: Layout
+    pool: Pool
+    pieces: tuple[Piece, ...]
+
+    @property
+    def gates(self) -> tuple[Gate, Gate]:
+        """What must be recorded for `tokens` and `pooled`."""
+        return self.value, self.pool.weights
+
+    def pooled(self, x: Tensor, recorded: Mapping[Gate, Any]) -> Tensor:
+        """What is left of a value of the leaf."""
+        return pooled(x, recorded[self.pool.weights], self.pool.view, tuple(sorted(self.pool.pooled)))
+
+    def tokens(self, recorded: Mapping[Gate, Any], adjoint: Tensor) -> Tensor:
+        """<adjoint, what each token of each head adds to the pooled leaf>, `(n, head, token)`.
+
+        Each token is multiplied with the adjoint of every lane, and these products added up with its weights there.
+        """
+        x, weights = recorded[self.value], recorded[self.pool.weights]
+        lanes, images = [*self.pool.lanes], adjoint.shape[len(self.pool.lanes) + self.pool.image]
+        sizes = [images if piece.label == IMAGE else piece.size for piece in self.pieces]
+        labels, front = [*range(len(sizes))], [*range(len(sizes), len(sizes) + len(lanes))]
+        kept = [i for i in labels if not self.pieces[i].pooled]
+        order = [i for label in (IMAGE, HEAD, TOKEN) for i in labels if self.pieces[i].label == label]
+        a = adjoint.reshape([*lanes, *(sizes[i] for i in kept)])
+        products = torch.einsum(x.reshape(sizes), labels, a, [*front, *kept], [*front, *order])
+        one = [weights.shape[len(lanes) + piece.factor] == 1 for piece in self.pieces]
+        fine = weights.reshape([*lanes, *(1 if single else size for single, size in zip(one, sizes, strict=True))])
+        mixed = [i for i in labels if i not in order]
+        fine = fine.permute([*range(len(lanes)), *(len(lanes) + i for i in (*order, *mixed))])
+        found = products * fine.flatten(products.ndim - 1).to(products.dtype)
+        found = found.sum([*range(len(lanes))]) if lanes else found
+        return found.reshape(images, self.layout.count(HEAD), self.layout.count(TOKEN))
+
+
+def pieces(layout: Layout, pool: Pool, weighted: set[int]) -> tuple[Piece, ...] | None:
+    """The finest factors of a leaf by its layout and a pool.
+
+    `None` where these do not fit together, where not only tokens are added up, or where channels have own weights.
+    """
+    images, found = pool.factors[pool.image], list[Piece]()
+    for factors, group, numbers in zip(layout.factors, pool.groups, pool.numbered, strict=True):
+        sizes = [images if size == -1 else size for _, size in factors]
+        labels, own = spans(sizes), spans(group)
+        ends = sorted({*labels, *own}, reverse=True)
+        if labels[0] != own[0] or any(high % low for high, low in pairwise(ends)):
+            return None
+        for high, low in pairwise(ends):
+            label = next(factors[i][0] for i in range(len(factors)) if labels[i] >= high > labels[i + 1])
+            factor = next(numbers[i] for i in range(len(group)) if own[i] >= high > own[i + 1])
+            size = -1 if label == IMAGE else high // low
+            found.append(Piece(label, size, factor, factor in pool.pooled))
+    moved = any((piece.label == IMAGE) != (piece.factor == pool.image) for piece in found)
+    mixed = any(p.label != TOKEN if p.pooled else p.label == CHANNEL and p.factor in weighted for p in found)
+    return None if moved or mixed else tuple(found)
+
+
+def left(pool: Pool, found: Sequence[Piece]) -> Layout:
+    """The layout of a leaf behind a pool: lanes are tokens."""
+    kept = [
+        tuple((p.label, p.size) for p in found if p.factor == factor and not p.pooled)
+        for factor in range(len(pool.factors))
+    ]
+    return Layout((*(((TOKEN, size),) for size in pool.lanes), *kept))
