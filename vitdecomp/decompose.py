@@ -173,7 +173,8 @@ class Decomposer:
             raise SpecError("this Decomposer is not fitted yet: call fit(images) first")
         if by not in self._views:
             paths = self._paths.by_token() if BY[by].tokens else self._paths
-            paths = paths if paths.early is None else paths.early
+            quick = paths.neurons if BY[by].neurons else paths.early
+            paths = paths if quick is None else quick
             self._views[by] = (paths, split(paths, by))
         return self._views[by]
 

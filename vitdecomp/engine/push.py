@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +11,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vitdecomp.trace.linear_graph import Apply, Leaf, LinearGraph, inputs, run_step
+from vitdecomp.engine.fan import fan
+from vitdecomp.trace.linear_graph import Apply, Leaf, LinearGraph, inputs, resolve, run_step
+from vitdecomp.trace.pool_moves import mix
 from vitdecomp.trace.rule import Gate
 from vitdecomp.trace.rules.arithmetic import cast
 from vitdecomp.trace.rules.merge import drop, keep
 
 # Steps that treat leading axes alike: no need for vmap, which costs more than they do.
 _BROADCASTS = {operator.mul, operator.truediv, operator.neg, F.linear, keep, drop, cast}
+# Steps for which an axis in front of all others is as simple.
+_SHIFTED: dict[Any, Callable[..., Tensor]] = {
+    torch.reshape: lambda x, size: x.reshape(len(x), *size),
+    torch.permute: lambda x, order: x.permute(0, *(axis + 1 for axis in order)),
+    mix: lambda x, weight, axis: mix(x, weight, axis + 1),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +36,19 @@ class _Stack:
     values: Tensor
 
 
-def push(graph: LinearGraph, recorded: Mapping[Gate, Any], tangents: Mapping[int, Tensor]) -> dict[int, Tensor]:
+def push(
+    graph: LinearGraph,
+    recorded: Mapping[Gate, Any],
+    tangents: Mapping[int, Tensor],
+    fans: Mapping[int, tuple[int, Sequence[int]]] | None = None,
+) -> dict[int, Tensor]:
     """Push stacks of tangents through the linear map.
 
     Args:
         graph: the linear map.
         recorded: the gates of a batch of n images.
         tangents: for each leaf a stack of values, `(k, *shape of the leaf)`.
+        fans: products in which each row has channels of its own: how many heads there are, and that of each row.
 
     Returns:
         For each of those leaves its images under the map, `(k, n, d)`.
@@ -49,7 +63,13 @@ def push(graph: LinearGraph, recorded: Mapping[Gate, Any], tangents: Mapping[int
             case Apply():
                 if value.input in live:
                     stack = _joined(live[value.input])
-                    live[i] = [_Stack(stack.rows, _apply(value, stack.values, recorded))]
+                    known = (fans or {}).get(i)
+                    pushed = (
+                        _apply(value, stack.values, recorded)
+                        if known is None
+                        else fan(stack.values, resolve(value.step.args[0], recorded), *known)
+                    )
+                    live[i] = [_Stack(stack.rows, pushed)]
             case _:
                 terms = [stack for j in value.inputs if j in live for stack in live[j]]
                 if terms:
@@ -64,6 +84,8 @@ def push(graph: LinearGraph, recorded: Mapping[Gate, Any], tangents: Mapping[int
 def _apply(value: Apply, x: Tensor, recorded: Mapping[Gate, Any]) -> Tensor:
     if value.step.fn in _BROADCASTS:
         return run_step(value.step, x, recorded)
+    if value.step.fn in _SHIFTED:
+        return _SHIFTED[value.step.fn](x, *(resolve(a, recorded) for a in value.step.args))
     result: Tensor = torch.vmap(lambda row: run_step(value.step, row, recorded))(x)
     return result
 

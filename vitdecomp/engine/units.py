@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from vitdecomp.component import CONSTANT_KIND, Component
+from vitdecomp.engine.fan import Fan, find_fans
 from vitdecomp.engine.push import push
 from vitdecomp.errors import SpecError
 from vitdecomp.trace.layout import Layout
@@ -114,7 +115,7 @@ class Units:
         """<adjoint, unit of a leaf>, `(n, head, cell)`."""
         part = cut.part
         if cut.axis == TOKENS and part.whole is not None:
-            found = part.whole.tokens(recorded, adjoint)
+            found = part.whole.tokens(recorded, adjoint, images)
             return found if cut.heads > 1 else found.sum(1, keepdim=True)
         value = recorded[self.paths.graph.leaves[part.leaf].value]
         return self._summed(cut, part.layout.canonical(value * adjoint, images))
@@ -142,7 +143,9 @@ class Units:
         values = like.new_zeros((images, len(self.components), like.shape[1]))
         for jobs in self._batches(images, like.element_size(), only):
             tangents = {cut.part.leaf: self._tangents(cut, recorded, images, some) for cut, some in jobs}
-            results = push(self.paths.graph, recorded, tangents)
+            heads = {cut.part.leaf: [unit // cut.cells for unit in some] for cut, some in jobs if cut.heads > 1}
+            fans = {fan.at: (fan.heads, heads[fan.leaf]) for fan in self._fans if fan.leaf in heads}
+            results = push(self.paths.graph, recorded, tangents, fans)
             for cut, some in jobs:
                 rows = torch.tensor([cut.rows[unit] for unit in some], device=values.device)
                 values.index_add_(1, rows, results[cut.part.leaf].transpose(0, 1).to(values.dtype))
@@ -152,7 +155,8 @@ class Units:
         """Copies of a leaf's value, each zero but in one unit, `(unit, *shape)`."""
         whole, value = cut.part.whole, self.paths.graph.leaves[cut.part.leaf].value
         if cut.count == 1:
-            return recorded[value][None]
+            alone: Tensor = recorded[value][None]
+            return alone
         if cut.axis == TOKENS and whole is not None:
             units = self._masked(cut, whole.layout, recorded[whole.value], images, some)
             return torch.stack([whole.pooled(unit, recorded) for unit in units])
@@ -188,6 +192,10 @@ class Units:
                 room += needed
         if batch:
             yield batch
+
+    @cached_property
+    def _fans(self) -> tuple[Fan, ...]:
+        return find_fans(self.paths.graph, self.paths.parts, len(self.paths.captured.trial))
 
     @cached_property
     def _widest(self) -> dict[int, int]:

@@ -11,6 +11,7 @@ from torch import Tensor, fx
 from vitdecomp.component import CONSTANT_KIND
 from vitdecomp.errors import CoverageError
 from vitdecomp.trace.capture import Captured
+from vitdecomp.trace.late import begin_late
 from vitdecomp.trace.layout import Layout, find_layout
 from vitdecomp.trace.linear_graph import CONSTANT, LinearGraph
 from vitdecomp.trace.naming import Identity, constant_name, identify, unique_names
@@ -60,6 +61,7 @@ class LinearPaths:
         trunk: the gates that were opened, and the stem that was not.
         sizes: shape of every value of the graph on the trial batch.
         early: the same paths with sums over tokens as early as possible: less to compute, harder to read.
+        neurons: the same, with the channels of every source.
     """
 
     captured: Captured
@@ -68,6 +70,7 @@ class LinearPaths:
     trunk: Trunk
     sizes: Mapping[int, tuple[int, ...]]
     early: LinearPaths | None = None
+    neurons: LinearPaths | None = None
 
     @cached_property
     def recorder(self) -> Recorder:
@@ -159,10 +162,25 @@ def _assemble(captured: Captured, trunk: Trunk, reached: _Reached, *, tokens: bo
     if not sources:
         raise CoverageError("the representation is a sum of constants alone")
     paths = LinearPaths(captured, graph, (*_named(sources), *constants), trunk, shapes(graph, recorded))
-    return replace(paths, early=_pooled(paths, recorded, tokens=tokens))
+    if tokens:
+        return replace(paths, early=_pooled(paths, recorded, tokens=True))
+    return replace(paths, early=_pooled(_late(paths, recorded), recorded), neurons=_pooled(paths, recorded))
 
 
-def _pooled(paths: LinearPaths, recorded: Derived, *, tokens: bool) -> LinearPaths:
+def _late(paths: LinearPaths, recorded: Derived) -> LinearPaths:
+    """The same paths, which begin behind their first product where single channels are not asked for."""
+    late = begin_late(paths.graph, {part.leaf: part.layout for part in paths.parts})
+
+    def note(i: int, value: Tensor) -> None:
+        if i in late.totals:
+            recorded[late.totals[i]] = value
+
+    paths.graph.evaluate(recorded, {i: recorded[leaf.value] for i, leaf in paths.graph.leaves.items()}, note)
+    parts = [replace(p, leaf=late.leaves[p.leaf], layout=late.layouts.get(p.leaf, p.layout)) for p in paths.parts]
+    return replace(paths, graph=late.graph, parts=tuple(parts))
+
+
+def _pooled(paths: LinearPaths, recorded: Derived, *, tokens: bool = False) -> LinearPaths:
     """The same paths with sums over tokens as early as possible; with `tokens` these stay to be had."""
     layouts = {part.leaf: part.layout for part in paths.parts}
 

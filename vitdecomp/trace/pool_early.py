@@ -36,7 +36,7 @@ class Pooled:
 def pool_early(
     graph: LinearGraph, shapes: Mapping[int, Shape], recorded: Mapping[Gate, Any], fits: Callable[[int, Pool], bool]
 ) -> Pooled:
-    """The same linear map with its sums over tokens as early as possible.
+    """The same linear map with its sums over tokens as early as possible, and nothing that does not reach its output.
 
     Args:
         graph: the linear map, whose output is `(n, d)`.
@@ -46,12 +46,16 @@ def pool_early(
     """
     last = len(graph.values) - 1
     images, width = shapes[last]
+    if width == 1:  # a pool would leave out that axis
+        return Pooled(graph, {i: i for i in graph.leaves}, {})
     begin = Pool(((images,), (width,)), 0, frozenset(), (), Gate(ones, (graph.values[last].node,)))
     wanted: dict[int, list[Pool | None]] = {last: [begin]}
     kept: dict[int, Pool | None] = {}
     moved: dict[int, Moved] = {}
     for i in range(last, -1, -1):
-        value, requests = graph.values[i], wanted[i]
+        value, requests = graph.values[i], wanted.get(i)
+        if requests is None:
+            continue
         kept[i] = pool = requests[0] if all(request == requests[0] for request in requests) else None
         asked = pool
         if isinstance(value, Apply) and pool is not None:
@@ -83,7 +87,8 @@ class _Rebuild:
 
     def run(self) -> Pooled:
         for i, value in enumerate(self.graph.values):
-            self.at[i] = self._rebuild(i, value)
+            if i in self.kept:
+                self.at[i] = self._rebuild(i, value)
         return Pooled(LinearGraph(tuple(self.values)), self.leaves, self.pools)
 
     def _rebuild(self, i: int, value: Value) -> int:

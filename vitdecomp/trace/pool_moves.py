@@ -35,13 +35,15 @@ def _pointwise(step: Step, pool: Pool, before: Shape, after: Shape, recorded: Re
         return None
     size = (1,) * (len(after) - len(size)) + size
     varying = {i for axis, numbers in enumerate(pool.numbered) for i in numbers if size[axis] > 1}
-    seen = Gate(viewed, (gate, tuple(v if i in varying else 1 for i, v in enumerate(pool.view)))) if varying else gate
+    if not varying:
+        return pool, step if isinstance(gate, float | int) else replace(step, args=(Gate(viewed, (gate, ())),))
+    shape = tuple(v if i in varying else 1 for i, v in enumerate(pool.view))
     if not varying & pool.pooled:
-        return pool, replace(step, args=(seen,))
+        return pool, replace(step, args=(Gate(viewed, (gate, tuple(shape[i] for i in pool.left))),))
     own = pool.weighted(recorded)
     if not any(n > 1 and i not in own | varying | pool.pooled for i, n in enumerate(pool.factors)):
         return None  # the weights would be as large as the value
-    return replace(pool, weights=Gate(step.fn, (pool.weights, seen))), None
+    return replace(pool, weights=Gate(step.fn, (pool.weights, Gate(viewed, (gate, shape))))), None
 
 
 def _unchanged(step: Step, pool: Pool, before: Shape, after: Shape, recorded: Recorded) -> Moved | None:
@@ -60,13 +62,13 @@ def _convolve(step: Step, pool: Pool, before: Shape, after: Shape, recorded: Rec
     moved = _mixed(pool, 1, before, recorded) if alone else None
     if moved is None:
         return None
-    return moved, Step(mix, (weight, len(pool.lanes) + pool.numbered[1][0]))
+    return moved, Step(mix, (weight, len(pool.lanes) + pool.left.index(pool.numbered[1][0])))
 
 
 def _mixed(pool: Pool, axis: int, before: Shape, recorded: Recorded) -> Pool | None:
     """The pool before a product along one axis, which must not be pooled or weighted itself."""
     factor = pool.single(axis)
-    if factor is None or factor == pool.image or factor in pool.pooled | pool.weighted(recorded):
+    if factor not in pool.left or factor == pool.image or factor in pool.weighted(recorded) or before[axis] == 1:
         return None
     return replace(pool, groups=(*pool.groups[:axis], (before[axis],), *pool.groups[axis + 1 :]))
 
@@ -82,11 +84,13 @@ def _permute(step: Step, pool: Pool, before: Shape, after: Shape, recorded: Reco
         pool.lanes,
         Gate(torch.permute, (pool.weights, _behind_lanes(pool, order))),
     )
-    return moved, Step(torch.permute, (_behind_lanes(pool, [place[i] for i in range(len(order))]),))
+    back = [moved.left.index(place[i]) for i in pool.left]
+    same = back == sorted(back)
+    return moved, None if same else Step(torch.permute, (_behind_lanes(pool, back),))
 
 
 def _behind_lanes(pool: Pool, order: Sequence[int]) -> tuple[int, ...]:
-    """An order of factors as one of all axes behind the pool."""
+    """An order of axes behind the lanes as one of all axes."""
     lanes = len(pool.lanes)
     return (*range(lanes), *(lanes + i for i in order))
 
@@ -110,16 +114,16 @@ def _in_lanes(pool: Pool, wanted: Pool, recorded: Recorded) -> Moved | None:
         for numbers in pool.numbered
         if not pool.pooled.isdisjoint(numbers)
         for i in numbers
-        if i not in pool.pooled and i != pool.image
+        if i in pool.left and i != pool.image
     ]
     lanes = tuple(pool.factors[i] for i in mixed)
     if not mixed or math.prod((*pool.lanes, *lanes)) > LANES:
         return None
-    old, count = len(pool.lanes), len(pool.factors)
+    old = len(pool.lanes)
     weights = Gate(laned, (pool.weights, old, tuple(mixed), lanes))
     moved = replace(pool, lanes=(*pool.lanes, *lanes), pooled=pool.pooled | {*mixed}, weights=weights)
-    spread = [old + mixed.index(i) if i in mixed else old + len(lanes) + i for i in range(count)]
-    return _merged(moved, recorded), Step(unlaned, (moved.after, (*range(old), *spread), wanted.after))
+    new = [old + mixed.index(i) if i in mixed else old + len(mixed) + moved.left.index(i) for i in pool.left]
+    return _merged(moved, recorded), Step(unlaned, ((*range(old), *new), wanted.after))
 
 
 def _back(moved: Pool, pool: Pool) -> Moved:
@@ -296,10 +300,9 @@ def laned(weights: Tensor, lanes: int, factors: Sequence[int], sizes: Shape) -> 
     return weights
 
 
-def unlaned(x: Tensor, size: Shape, order: Sequence[int], shape: Shape) -> Tensor:
+def unlaned(x: Tensor, order: Sequence[int], shape: Shape) -> Tensor:
     """New lanes back in the places of their factors."""
-    singles = [axis for axis in range(len(size)) if axis not in order]
-    return x.reshape(size).permute(*order, *singles).reshape(shape)
+    return x.permute(*order).reshape(shape)
 
 
 def placed(weights: Tensor, axis: int, start: int, length: int, total: int) -> Tensor:

@@ -49,13 +49,13 @@ class Whole:
         """What is left of a value of the leaf."""
         return pooled(x, recorded[self.pool.weights], self.pool.view, tuple(sorted(self.pool.pooled)))
 
-    def tokens(self, recorded: Mapping[Gate, Any], adjoint: Tensor) -> Tensor:
+    def tokens(self, recorded: Mapping[Gate, Any], adjoint: Tensor, images: int) -> Tensor:
         """<adjoint, what each token of each head adds to the pooled leaf>, `(n, head, token)`.
 
         Each token is multiplied with the adjoint of every lane, and these products added up with its weights there.
         """
         x, weights = recorded[self.value], recorded[self.pool.weights]
-        lanes, images = [*self.pool.lanes], adjoint.shape[len(self.pool.lanes) + self.pool.image]
+        lanes = [*self.pool.lanes]
         sizes = [images if piece.label == IMAGE else piece.size for piece in self.pieces]
         labels, front = [*range(len(sizes))], [*range(len(sizes), len(sizes) + len(lanes))]
         kept = [i for i in labels if not self.pieces[i].pooled]
@@ -68,7 +68,8 @@ class Whole:
         fine = fine.permute([*range(len(lanes)), *(len(lanes) + i for i in (*order, *mixed))])
         found = products * fine.flatten(products.ndim - 1).to(products.dtype)
         found = found.sum([*range(len(lanes))]) if lanes else found
-        return found.reshape(images, self.layout.count(HEAD), self.layout.count(TOKEN))
+        table: Tensor = found.reshape(images, self.layout.count(HEAD), self.layout.count(TOKEN))
+        return table
 
 
 def pieces(layout: Layout, pool: Pool, weighted: set[int]) -> tuple[Piece, ...] | None:
@@ -95,8 +96,5 @@ def pieces(layout: Layout, pool: Pool, weighted: set[int]) -> tuple[Piece, ...] 
 
 def left(pool: Pool, found: Sequence[Piece]) -> Layout:
     """The layout of a leaf behind a pool: lanes are tokens."""
-    kept = [
-        tuple((p.label, p.size) for p in found if p.factor == factor and not p.pooled)
-        for factor in range(len(pool.factors))
-    ]
+    kept = [tuple((p.label, p.size) for p in found if p.factor == factor and not p.pooled) for factor in pool.left]
     return Layout((*(((TOKEN, size),) for size in pool.lanes), *kept))

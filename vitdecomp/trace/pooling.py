@@ -1,7 +1,7 @@
 """Pools: weighted sums over some factors of a value's axes, the image's place among them known.
 
 A pool sees a value with its axes split into factors, `(n * windows, 49, width)` as `(n, windows, 49, width)` say,
-multiplies it by weights and adds it up over some of the factors, which stay as axes of size one. It may do so several
+multiplies it by weights and adds it up over some of the factors, as in `(n, width)`. It may do so several
 times with different weights: each of these sums is a lane, as there is one for each of the four places in a block of
 tokens that are merged. A pool over nothing only says which factors there are.
 """
@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vitdecomp.trace.late import without
 from vitdecomp.trace.rule import Gate, Step
 
 Shape = tuple[int, ...]
@@ -57,9 +58,14 @@ class Pool:
         return tuple(-1 if i == self.image else size for i, size in enumerate(self.factors))
 
     @property
+    def left(self) -> tuple[int, ...]:
+        """The factors that are left behind the pool; those of size one go too."""
+        return tuple(i for i, size in enumerate(self.factors) if i == self.image or not (i in self.pooled or size == 1))
+
+    @property
     def after(self) -> Shape:
         """The shape behind the pool, for any batch."""
-        return (*self.lanes, *(1 if i in self.pooled else size for i, size in enumerate(self.view)))
+        return (*self.lanes, *(self.view[i] for i in self.left))
 
     def single(self, axis: int) -> int | None:
         """The factor that is an axis as a whole, if one is."""
@@ -69,14 +75,17 @@ class Pool:
         """The pool as a step of the linear graph; `None` if it changes nothing."""
         if self.pooled:
             return Step(pooled, self._arguments)
-        return None if all(len(group) == 1 for group in self.groups) else Step(torch.reshape, (self.view,))
+        same = len(self.left) == len(self.factors) and all(len(group) == 1 for group in self.groups)
+        return None if same else Step(torch.reshape, (self.after,))
 
     def weighted(self, recorded: Mapping[Gate, Any]) -> set[int]:
         """The factors along which the weights differ on the trial batch."""
         return {i for i, size in enumerate(recorded[self.weights].shape[len(self.lanes) :]) if size > 1}
 
     def of(self, value: Gate) -> Gate:
-        """A recorded value behind the pool."""
+        """A recorded value behind the pool; of a difference the terms are pooled, each only once."""
+        if value.fn is without:
+            return Gate(without, tuple(self.of(term) for term in value.args))
         return Gate(pooled, (value, *self._arguments))
 
     @property
@@ -85,7 +94,7 @@ class Pool:
 
 
 def pooled(x: Tensor, weights: Tensor, view: Shape, axes: Sequence[int]) -> Tensor:
-    """Weighted sums over some factors of x, which become axes of size one, `(*lanes, *factors)`."""
+    """Weighted sums over some factors of x, `(*lanes, *factors that are left)`."""
     x = x.reshape(view)
     lanes = weights.ndim - x.ndim
     for axis in axes:
@@ -97,7 +106,8 @@ def pooled(x: Tensor, weights: Tensor, view: Shape, axes: Sequence[int]) -> Tens
     narrow = weights.to(x.dtype).reshape([weights.shape[i] for i in varying])
     kept = [*labels[:lanes], *(axis for axis in range(x.ndim) if axis not in axes)]
     summed = torch.einsum(x, [*range(x.ndim)], narrow, [labels[i] for i in varying], kept)
-    return summed.reshape([*weights.shape[:lanes], *(1 if axis in axes else size for axis, size in enumerate(x.shape))])
+    left = [size for axis, size in enumerate(x.shape) if axis not in axes and view[axis] != 1]
+    return summed.reshape([*weights.shape[:lanes], *left])
 
 
 def ones(output: Tensor) -> Tensor:
