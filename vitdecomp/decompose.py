@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -24,6 +24,7 @@ from vitdecomp.report import Report, make_report
 from vitdecomp.tolerance import TOLERANCE, relative_error
 from vitdecomp.trace.capture import capture
 from vitdecomp.trace.paths import LinearPaths, find_paths
+from vitdecomp.trace.recorder import Recorder
 
 Through: TypeAlias = "Literal['auto'] | Collection[str]"
 
@@ -86,6 +87,7 @@ class Decomposer:
         self._module, self._image_shape = module, tuple(images.shape[1:])
         self._paths = find_paths(capture(module, images), through)
         self._views: dict[Any, tuple[LinearPaths, Units]] = {}
+        self._recorders: dict[tuple[int, ...], Recorder] = {}
         self.components_ = self._view(self.by)[1].components
         seconds = time.perf_counter() - began
         sample = self._decompose(images, "head")
@@ -135,17 +137,46 @@ class Decomposer:
         Raises:
             InputError: images unlike those of `fit`, or directions of another size.
         """
+        return self.attribute_each(images, directions, [self.by if by is None else by])[0]
+
+    def attribute_each(
+        self, images: Float[Tensor, "n *image"], directions: Tensor, bys: Sequence[By]
+    ) -> list[Float[Tensor, "n direction *axes"]]:
+        """`attribute` at several granularities, with one run of the model for all of them.
+
+        Args:
+            images, directions: as for `attribute`.
+            bys: granularities, such as `["head", "token", "neuron"]`.
+
+        Returns:
+            For each of them what `attribute` returns.
+
+        Raises:
+            InputError: images unlike those of `fit`, or directions of another size.
+        """
         self._check(images)
-        paths, units = self._view(self.by if by is None else by)
-        results = []
+        views = [self._view(by) for by in bys]
+        recorder = self._recorder([paths for paths, _ in views])
+        results: list[list[Tensor]] = [[] for _ in views]
         done = 0
         for chunk in self._paths.captured.chunks(images):
-            representation, recorded = paths.recorder(chunk)
+            representation, recorded = recorder(chunk)
             q = _directions(directions, representation, done, len(images)).to(representation)
             done += len(chunk)
             with torch.no_grad():
-                results.append(products(paths, units, recorded, q))
-        return torch.cat(results)[: len(images)]
+                for found, (paths, units) in zip(results, views, strict=True):
+                    found.append(products(paths, units, recorded, q))
+        return [torch.cat(found)[: len(images)] for found in results]
+
+    def _recorder(self, paths: Sequence[LinearPaths]) -> Recorder:
+        """One run of the model for all that some paths need."""
+        if len(paths) == 1:
+            return paths[0].recorder
+        key = tuple(map(id, paths))
+        if key not in self._recorders:
+            gates = [gate for each in paths for gate in each.recorder.gates]
+            self._recorders[key] = Recorder(self._paths.captured, [*dict.fromkeys(gates)])
+        return self._recorders[key]
 
     def components_of(self, by: By) -> tuple[Component, ...]:
         """The components along the third axis of `attribute(..., by=by)`."""

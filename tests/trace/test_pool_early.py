@@ -195,3 +195,12 @@ def test_a_mean_of_tokens_leaves_one_token_of_every_source() -> None:
     images = torch.randn(2, 3, 16, 16, dtype=torch.float64)
     found = vd.Decomposer(POOLS["mean"]().double().eval()).fit(images)
     assert max(leaf_sizes(found, images)) == 8  # the width: MLPs begin behind their last projection
+
+
+def test_several_granularities_at_once_are_those_one_by_one() -> None:
+    images = torch.randn(3, 3, 16, 16, dtype=torch.float64)
+    found = vd.Decomposer(POOLS["cls_plus_mean"]().double().eval()).fit(images[:2])
+    q = torch.randn(2, found.report_.dimension, dtype=torch.float64)
+    bys: list[By] = ["head", "token", "neuron"]
+    for by, table in zip(bys, found.attribute_each(images, q, bys), strict=True):
+        torch.testing.assert_close(table, found.attribute(images, q, by=by), atol=1e-12, rtol=0)

@@ -270,8 +270,7 @@ def _pattern(step: Step, pool: Pool, before: Shape, after: Shape, recorded: Reco
         return None
     chosen = frozenset(i for i in pool.pooled if i < key) | {key}
     axes = tuple(-1 if pool.image in pool.numbered[a] else math.prod(group) for a, group in enumerate(lead))
-    shape = (*pool.lanes, *axes), (*pool.lanes, *pool.view[:key])
-    weights = Gate(asked, (pool.weights, step.args[0], pool.view[:-1], *shape))
+    weights = Gate(asked, (pool.weights, step.args[0], pool.view[:-1], axes, pool.view[:key]))
     moved = Pool((*lead, (before[query],), pool.groups[-1]), pool.image, chosen, pool.lanes, weights)
     return _back(moved, pool)
 
@@ -316,13 +315,13 @@ def mix(x: Tensor, weight: Tensor, axis: int) -> Tensor:
 
 
 def asked(weights: Tensor, pattern: Tensor, factors: Shape, lead: Shape, outer: Shape) -> Tensor:
-    """How often each key is asked for, `(*outer, key, 1)`, by weighted queries `(*lanes, *factors, 1)`."""
-    lanes = weights.ndim - 1 - len(factors)
-    own = weights.shape[lanes:]
+    """How often each key is asked for, `(*lanes, *outer, key, 1)`, by weighted queries `(*lanes, *factors, 1)`."""
+    front = weights.ndim - 1 - len(factors)
+    lanes, own = weights.shape[:front], weights.shape[front:]
     sizes = [known if size == -1 else size for size, known in zip(factors, own, strict=False)]
-    full = weights[..., 0].expand(*weights.shape[:lanes], *sizes)
-    rows = full.reshape(*lead, 1, pattern.shape[-2]) @ pattern
-    return rows.reshape(*outer, pattern.shape[-1], 1)
+    rows = weights[..., 0].expand(*lanes, *sizes).reshape(lanes.numel(), *lead, pattern.shape[-2])
+    found = torch.matmul(rows.movedim(0, -2), pattern).movedim(-2, 0)  # a lane is one more row for each pattern
+    return found.reshape(*lanes, *outer, pattern.shape[-1], 1)
 
 
 # --- small helpers ---
