@@ -145,7 +145,8 @@ class Decomposer:
         """`attribute` at several granularities, with one run of the model for all of them.
 
         Args:
-            images, directions: as for `attribute`.
+            images: n images.
+            directions: as for `attribute`.
             bys: granularities, such as `["head", "token", "neuron"]`.
 
         Returns:

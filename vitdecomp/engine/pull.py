@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from vitdecomp.trace.linear_graph import LinearGraph
+from vitdecomp.trace.linear_graph import Apply, LinearGraph
 from vitdecomp.trace.rule import Gate
 
 
@@ -26,7 +28,38 @@ def pull(graph: LinearGraph, recorded: Mapping[Gate, Any], directions: Tensor) -
     """
     leaves = {i: recorded[leaf.value].detach().requires_grad_() for i, leaf in graph.leaves.items()}
     with torch.enable_grad():
-        output = graph.evaluate(recorded, leaves)
+        output = _backwards(graph).evaluate(recorded, leaves)
     for direction in directions:
         grads = torch.autograd.grad(output, list(leaves.values()), direction.to(output), retain_graph=True)
         yield dict(zip(leaves, grads, strict=True))
+
+
+def _backwards(graph: LinearGraph) -> LinearGraph:
+    """The graph with products that are only computed backwards: of a linear map no value need be known for that."""
+    return LinearGraph(
+        tuple(
+            replace(value, step=replace(value.step, fn=_linear))
+            if isinstance(value, Apply) and value.step.fn is F.linear
+            else value
+            for value in graph.values
+        )
+    )
+
+
+def _linear(x: Tensor, weight: Tensor) -> Tensor:
+    found: Tensor = _Linear.apply(x, weight)
+    return found
+
+
+class _Linear(torch.autograd.Function):
+    """x W^T, known by its shape alone; its adjoint is g W."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(weight)
+        return x.new_zeros(()).expand(*x.shape[:-1], len(weight))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (weight,) = ctx.saved_tensors
+        return grads[0] @ weight, None

@@ -8,16 +8,18 @@ multiply, and less to keep than the hidden channels of an MLP.
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from vitdecomp.trace.layout import CHANNEL, HEAD, TOKEN, Layout
 from vitdecomp.trace.linear_graph import CONSTANT, Apply, Leaf, LinearGraph, Sum, inputs
-from vitdecomp.trace.rule import Gate, same, shape
+from vitdecomp.trace.rule import Gate, same
 from vitdecomp.trace.rules.parametric import convolve
+from vitdecomp.trace.sink import cut_to
 
 POINTWISE = {operator.mul, operator.truediv}
 
@@ -39,12 +41,16 @@ class Late:
     totals: dict[int, Gate]
 
 
-def begin_late(graph: LinearGraph, layouts: Mapping[int, Layout]) -> Late:
+def begin_late(
+    graph: LinearGraph, layouts: Mapping[int, Layout], shapes: Mapping[int, Sequence[int]], *, products: Collection[Any]
+) -> Late:
     """The same linear map with paths that begin behind their first product.
 
     Args:
         graph: the linear map.
         layouts: of its leaves.
+        shapes: of all its values on the trial batch.
+        products: the steps behind which paths may begin: `F.linear`, `convolve`.
     """
     users: dict[int, list[int]] = {}
     for i, value in enumerate(graph.values):
@@ -52,21 +58,28 @@ def begin_late(graph: LinearGraph, layouts: Mapping[int, Layout]) -> Late:
             users.setdefault(j, []).append(i)
     values, late = list(graph.values), Late(graph, {i: i for i in graph.leaves}, {}, {})
     for i, leaf in graph.leaves.items():
-        if leaf.kind == CONSTANT or leaf.value.fn not in (same, convolve) or layouts[i].count(HEAD) > 1:
+        if leaf.kind == CONSTANT or leaf.value.fn not in (same, convolve, cut_to) or layouts[i].count(HEAD) > 1:
             continue
-        end, layout = _behind_product(graph, users, i, layouts[i])
+        window = leaf.value.args[1:] if leaf.value.fn is cut_to else ()
+        end, layout = _behind_product(graph, users, i, layouts[i], shapes, products)
         constants = None if layout is None else _with_constants(graph, users, end)
         if layout is None or constants is None:
             continue
         place = users[end][0] if constants else end
-        total = late.totals[place] = Gate(same, (graph.values[place].node,))
+        total = Gate(same, (graph.values[place].node,))
+        total = late.totals[place] = Gate(cut_to, (total, *window)) if window else total
         values[end] = replace(leaf, value=Gate(without, (total, *constants)) if constants else total)
         late.leaves[i], late.layouts[i] = end, layout
     return replace(late, graph=LinearGraph(tuple(values)))
 
 
 def _behind_product(
-    graph: LinearGraph, users: dict[int, list[int]], at: int, layout: Layout
+    graph: LinearGraph,
+    users: Mapping[int, list[int]],
+    at: int,
+    layout: Layout,
+    shapes: Mapping[int, Sequence[int]],
+    products: Collection[Any],
 ) -> tuple[int, Layout | None]:
     """The first product behind a leaf, if nothing but scalings lies before it, and the layout there."""
     leaf = graph.values[at]
@@ -77,9 +90,9 @@ def _behind_product(
         value = graph.values[at]
         if not isinstance(value, Apply):
             break
-        if value.step.fn in (F.linear, convolve):
+        if value.step.fn in products:
             axis = len(layout.factors) - 1 if value.step.fn is F.linear else 1
-            return at, _projected(layout, axis, shape(value.node))
+            return at, _projected(layout, axis, shapes[at])
         if value.step.fn not in POINTWISE:
             break
     return at, None
@@ -96,7 +109,7 @@ def _projected(layout: Layout, axis: int, size: Sequence[int]) -> Layout | None:
     return Layout(tuple(factors))
 
 
-def _with_constants(graph: LinearGraph, users: dict[int, list[int]], at: int) -> tuple[Gate, ...] | None:
+def _with_constants(graph: LinearGraph, users: Mapping[int, list[int]], at: int) -> tuple[Gate, ...] | None:
     """The constants that join a value in its node, none if it is the node alone; `None` if anything else does."""
     value, following = graph.values[at], users.get(at, ())
     total = graph.values[following[0]] if len(following) == 1 else None

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
+import torch.nn.functional as F
 from torch import Tensor, fx
 
 from vitdecomp.component import CONSTANT_KIND
@@ -22,6 +24,7 @@ from vitdecomp.trace.pooling import Pool
 from vitdecomp.trace.probe import Derived, shapes, supports
 from vitdecomp.trace.recorder import Recorder
 from vitdecomp.trace.rule import Gate, module_path, same
+from vitdecomp.trace.rules.parametric import convolve
 from vitdecomp.trace.sink import sink
 from vitdecomp.trace.sites import attention_sites, value_axes
 from vitdecomp.trace.tokens import Tokens, kept_tokens
@@ -162,14 +165,15 @@ def _assemble(captured: Captured, trunk: Trunk, reached: _Reached, *, tokens: bo
     if not sources:
         raise CoverageError("the representation is a sum of constants alone")
     paths = LinearPaths(captured, graph, (*_named(sources), *constants), trunk, shapes(graph, recorded))
-    if tokens:
-        return replace(paths, early=_pooled(paths, recorded, tokens=True))
-    return replace(paths, early=_pooled(_late(paths, recorded), recorded), neurons=_pooled(paths, recorded))
+    if tokens:  # a convolution moves from token to token
+        return replace(paths, early=_pooled(_late(paths, recorded, {F.linear}), recorded, tokens=True))
+    early = _pooled(_late(paths, recorded, {F.linear, convolve}), recorded)
+    return replace(paths, early=early, neurons=_pooled(paths, recorded))
 
 
-def _late(paths: LinearPaths, recorded: Derived) -> LinearPaths:
+def _late(paths: LinearPaths, recorded: Derived, products: Collection[Any]) -> LinearPaths:
     """The same paths, which begin behind their first product where single channels are not asked for."""
-    late = begin_late(paths.graph, {part.leaf: part.layout for part in paths.parts})
+    late = begin_late(paths.graph, {p.leaf: p.layout for p in paths.parts}, paths.sizes, products=products)
 
     def note(i: int, value: Tensor) -> None:
         if i in late.totals:
