@@ -49,6 +49,11 @@ def number(value: float) -> str:
     return f"{round(value, 2) + 0.0:.2f}"
 
 
+def command() -> str:
+    """What was typed to run this benchmark, from the root of the repository."""
+    return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+
+
 def write(
     out: Path, name: str, heading: tuple[str, str], settings: Mapping[str, Any], results: Mapping[str, Result]
 ) -> None:
@@ -63,9 +68,8 @@ def write(
     """
     make_directory(out)
     title, sentence = heading
-    command = shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
     threads = torch.get_num_threads()
-    text = [f"# {title}", sentence, f"Made by `{command}`, with {threads} thread{'s' if threads > 1 else ''}."]
+    text = [f"# {title}", sentence, f"Made by `{command()}`, with {threads} thread{'s' if threads > 1 else ''}."]
     for spec, result in results.items():
         text += [f"## {spec}", *(sheet.markdown() for sheet in result.sheets), *(f"{note}." for note in result.notes)]
     figures = {spec: {**result.figures, "notes": result.notes} for spec, result in results.items()}
