@@ -2,7 +2,7 @@
 
 It knows the names of the modules, that the representation is the class token behind the last layer norm, and that
 nothing else stands between. The embedding, heads, MLPs, biases of output projections, and what the last norm adds or
-takes away are all there is, and their sum is the representation. The mean of the last norm is held, as its deviation is.
+takes away are all there is, and their sum is the representation. The last norm's mean is held, as its deviation is.
 
 References:
     arXiv 2310.05916, section 3, for heads and for heads x tokens.
@@ -36,7 +36,7 @@ def heads_and_tokens(bench: Bench) -> Run:
 
 @torch.no_grad()
 def contributions(model: Any, images: Tensor) -> Float[Tensor, "n component d"]:
-    """Of the embedding; of the heads, the MLP and the output bias of each block; and of the last norm's mean and bias."""
+    """Of the embedding; of heads, MLP and output bias of each block; of the last norm's mean and bias."""
     wanted: dict[str, tuple[Any, Pick]] = {"first": (model.blocks[0], _input), "last": (model.norm, _input)}
     for i, block in enumerate(model.blocks):
         wanted |= {f"z{i}": (block.attn.proj, _input), f"mlp{i}": (block.mlp, _output)}

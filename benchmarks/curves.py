@@ -34,7 +34,7 @@ class Shape:
     tokens: int = 197
     patch: int = 16
     head: int = 64
-    batch: int = 4
+    batch: int = 2
 
     @property
     def side(self) -> int:
@@ -125,10 +125,10 @@ CURVES: Mapping[str, Curve] = MappingProxyType(
         "depth": Curve("blocks", _varied("depth"), (2, 4, 8, 16, 24), (1, 2), _usual),
         "width": Curve("width", _varied("width"), (192, 384, 576, 768, 1024), (32, 64), _usual),
         "tokens": Curve("tokens", _varied("tokens"), (17, 65, 197, 401, 785), (5, 17), _usual),
-        "batch": Curve("images in a batch", _varied("batch"), (1, 2, 4, 16, 64), (1, 2), _usual),
+        "batch": Curve("images in a batch", _varied("batch"), (1, 2, 8, 32, 64), (1, 2), _usual),
         "components": Curve("heads asked for", _same, (1, 3, 9, 18, 36), (1, 2), _some),
         "directions": Curve("directions", _same, (1, 2, 4, 16, 100), (1, 8), _directions),
-        "images": Curve("images, four at once", _short, (4, 16, 64, 128), (4, 8), _images),
+        "images": Curve("images, two at once", _short, (2, 8, 32, 128), (2, 4), _images),
     }
 )
 QUICK = Shape(depth=2, width=64, tokens=17, patch=4, head=16, batch=2)
@@ -138,7 +138,8 @@ def curve(name: str, conditions: Conditions, *, quick: bool = False) -> dict[str
     """Rows at every point of a curve.
 
     Args:
-        name: what is varied. conditions: where, and how often.
+        name: what is varied.
+        conditions: where, and how often.
         quick: few points of small models, to see that it works.
     """
     what = CURVES[name]

@@ -73,7 +73,7 @@ class Machine:
         parts = [
             f"{self.gpu}, {self.gpu_memory / 2**30:.0f} GiB" if self.gpu else "",
             f"{self.cpu} ({self.capability})",
-            f"{_counted(self.cores, 'core')}, of which torch uses {self.threads}",
+            f"{counted(self.cores, 'core')}, of which torch uses {self.threads}",
             f"{self.memory / 2**30:.0f} GiB of memory" if self.memory else "",
             self.system,
         ]
@@ -82,6 +82,11 @@ class Machine:
             f"{'; '.join(part for part in parts if part)}. Python {self.python}, {known}. "
             f"{self.load:.1f} processes were running when it began."
         )
+
+
+def counted(n: int, noun: str) -> str:
+    """A number with its noun."""
+    return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
 def missing(module: str) -> str:
@@ -113,7 +118,3 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def _counted(n: int, noun: str) -> str:
-    return f"{n} {noun}{'' if n == 1 else 's'}"

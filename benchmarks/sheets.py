@@ -18,11 +18,12 @@ from vitdecomp.files import atomic, make_directory
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table, for the terminal and for Markdown."""
+    """A table, for the terminal and for Markdown; so many columns from the left are words, the others numbers."""
 
     title: str
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
+    words: int = 1
 
     def rich(self) -> Table:
         table = Table(*self.header, title=self.title, title_justify="left", box=None)
@@ -31,7 +32,7 @@ class Sheet:
         return table
 
     def markdown(self) -> str:
-        lines = [self.header, ["---"] + ["---:"] * (len(self.header) - 1), *self.rows]
+        lines = [self.header, ["---"] * self.words + ["---:"] * (len(self.header) - self.words), *self.rows]
         return "\n".join([f"**{self.title}**", "", *(f"| {' | '.join(line)} |" for line in lines)])
 
 

@@ -128,7 +128,7 @@ def main(  # noqa: PLR0913, PLR0917 - one for each setting; typer names them
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     dtype: Annotated[str, typer.Option(help=f"One of {', '.join(DTYPES)}.")] = "float32",
     threads: Annotated[int, typer.Option(min=1, help="Of a CPU.")] = 2,
-    rounds: Annotated[int | None, typer.Option(min=1, help="That count. Default: 5, 1 if quick.")] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="That count. Default: 3, 1 if quick.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Small models, one round: to see that it works.")] = False,
     name: Annotated[str | None, typer.Option(help="Of the files and the section. Default: DEVICE-DTYPE.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for speed-NAME.json, .md and .svg.")] = None,
@@ -138,7 +138,7 @@ def main(  # noqa: PLR0913, PLR0917 - one for each setting; typer names them
     """Time decompositions against the plain forward pass, beside other tools, and against what they grow with."""
     usual = QUICK if quick else Plan()
     plan = Plan(part or usual.parts, model or usual.models, batch or usual.batches, usual.hosts, usual.per_image, quick)
-    conditions = Conditions(device, dtype, threads, rounds or (1 if quick else 5))
+    conditions = Conditions(device, dtype, threads, rounds or (1 if quick else 3))
     name = name or f"{device}-{dtype}{'-quick' if quick else ''}".replace(":", "")
     try:
         _check(plan, conditions, name, model, out, page)
@@ -187,7 +187,7 @@ def _sheets(found: Mapping[str, Any]) -> list[Any]:
     """For the terminal."""
     return [
         *speed_page.target_sheets(found),
-        *(speed_page.peers_sheet(entry) for entry in found.get("peers", ()) if not entry["why"]),
+        *(speed_page.peers_sheet(entry) for entry in found.get("peers", ())),
         *(sheet for name, one in found.get("curves", {}).items() for sheet in speed_page.curve_sheets(name, one)),
     ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from machine import Machine
+from machine import Machine, counted
 from sheets import Sheet
 from speed_tasks import TASKS, Task, model_of
 from timing import PLAIN, Row
@@ -39,7 +39,7 @@ def section(found: Found, folder: str, pictures: Sequence[str] = ()) -> str:
         pictures: files of curves in this folder, without them no pictures.
     """
     text = [f"## {found['name']}", *_made(found), *_together(found, "###")]
-    if found.get("curves"):
+    if pictures:
         text += ["### Curves", *(f"![Cost as a ratio to the plain pass, and in time]({folder}/{p})" for p in pictures)]
     text.append(f"[All figures of this run]({folder}/speed-{found['name']}.md).")
     return "\n\n".join(text)
@@ -92,8 +92,8 @@ def targets(entries: Sequence[Found], memory: Sequence[Found], batch: int) -> li
 
 def peers_sheet(entry: Found) -> Sheet:
     """Others' tools and ours on one model."""
-    rows = []
-    for row in entry["rows"]:
+    rows = [] if not entry["why"] else [[NOTHING, "", "", entry["why"], ""]]
+    for row in entry.get("rows", ()):
         if row["task"] != PLAIN:
             seen = Row(row["task"], row["batch"], row["seconds"], row["ratio"], row["why"])
             cost = (
@@ -103,7 +103,7 @@ def peers_sheet(entry: Found) -> Sheet:
             )
             rows.append([row["task"], row["computes"], row["exact"], *cost])
     header = ["tool", "what it computes", "sums to the product", "x plain", "ms"]
-    return Sheet(f"{_title(entry)}: beside other tools", header, rows)
+    return Sheet(_title(entry), header, rows, words=3)
 
 
 def curve_sheets(name: str, curve: Found) -> Iterable[Sheet]:
@@ -122,7 +122,7 @@ def curve_sheets(name: str, curve: Found) -> Iterable[Sheet]:
 
 def _made(found: Found) -> list[str]:
     conditions, machine = found["conditions"], Machine(**found["machine"])
-    where = f"{conditions['dtype']} on {conditions['device']}, {conditions['rounds']} rounds"
+    where = f"{conditions['dtype']} on {conditions['device']}, {counted(conditions['rounds'], 'round')}"
     return [f"Made by `{found['command']}`: {where}.", machine.sentence()]
 
 
@@ -132,9 +132,7 @@ def _together(found: Found, level: str) -> list[str]:
     text = [f"{level} Against the targets", *(sheet.markdown() for sheet in sheets)] if sheets else []
     if found.get("peers"):
         text.append(f"{level} Beside other tools")
-    for entry in found.get("peers", ()):
-        text.append(f"{_title(entry)}: {entry['why']}." if entry["why"] else peers_sheet(entry).markdown())
-    return text
+    return [*text, *(peers_sheet(entry).markdown() for entry in found.get("peers", ()))]
 
 
 def _times_sheet(entry: Found) -> Sheet:

@@ -32,6 +32,7 @@ class Model:
     Attributes:
         spec: of vitdecomp. title: for tables. options: of the model library.
         push: for all contributions. pull: for one direction. many: for 100 directions. fit: seconds to trace it.
+        each: whether tasks with a batch of their own are measured too.
     """
 
     spec: str
@@ -41,6 +42,7 @@ class Model:
     pull: float | None = None
     many: float | None = None
     fit: float | None = None
+    each: bool = True
 
     @property
     def why_not(self) -> str:
@@ -54,10 +56,18 @@ MODELS: Mapping[str, Model] = MappingProxyType(
         model.spec: model
         for model in (
             Model("timm:vit_base_patch16_224", "ViT-B/16", push=1.05, pull=1.15, many=1.6, fit=10),
-            Model("timm:vit_base_patch14_dinov2", "DINOv2-B/14", {"img_size": 224}, push=1.05, pull=1.15, many=1.6),
-            Model("open_clip:ViT-B-16", "CLIP ViT-B/16", push=1.05, pull=1.15, many=1.6, fit=10),
+            Model(
+                "timm:vit_base_patch14_dinov2",
+                "DINOv2-B/14",
+                {"img_size": 224},
+                push=1.05,
+                pull=1.15,
+                many=1.6,
+                each=False,
+            ),
+            Model("open_clip:ViT-B-16", "CLIP ViT-B/16", push=1.05, pull=1.15, many=1.6, fit=10, each=False),
             Model("timm:swin_base_patch4_window7_224", "Swin-B", push=1.15, pull=1.9),
-            Model("timm:maxvit_small_tf_224", "MaxViT-S", push=1.20, pull=1.9),
+            Model("timm:maxvit_small_tf_224", "MaxViT-S", push=1.20, pull=1.9, each=False),
         )
     }
 )
@@ -229,7 +239,7 @@ def times(model: Model, batch: int, conditions: Conditions, *, per_image: int = 
     except (ImportError, LoadError) as error:  # the library is there, and something that it needs is not
         return {**found, "why": f"failed: {told(error)}"}
     rows = _rows(bench, None)
-    for own in dict.fromkeys(task.batch for task in TASKS.values() if task.batch):
+    for own in dict.fromkeys(task.batch for task in TASKS.values() if task.batch and model.each):
         rows += _rows(bench.with_batch(min(own, per_image)), own)
     return {**found, "fit": bench.fit, "components": len(bench.dec.components_), "rows": [asdict(row) for row in rows]}
 

@@ -27,7 +27,7 @@ class Conditions:
     device: str = "cpu"
     dtype: str = "float32"
     threads: int = 2
-    rounds: int = 5
+    rounds: int = 3
 
     def check(self) -> None:
         """Raise `ValueError` for what cannot be had, with what to do instead."""
