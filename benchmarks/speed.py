@@ -101,6 +101,10 @@ def read(path: Path) -> dict[str, Any]:
         raise ValueError(f"cannot read {path}: {error}") from error
     if not isinstance(found, dict) or not {"name", "command", "machine", "conditions"} <= {*found} <= KEYS:
         raise ValueError(f"{path} was not written by this program")
+    try:
+        speed_page.full(found)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} was written by another version of this program") from error
     return found
 
 

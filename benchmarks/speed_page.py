@@ -75,7 +75,7 @@ def targets(entries: Sequence[Found], memory: Sequence[Found], batch: int) -> li
     some = [entry for entry in entries if entry["batch"] == batch]
     sheets = []
     if some:
-        rows = [[name, *(_against(_ratio(e, name), task.limit(model_of(e["model"])), e["why"]) for e in some)]
+        rows = [[name, *(_time(e, name, task) for e in some)]
                 for name, task in TASKS.items() if name != PLAIN]  # fmt: skip
         fits = (_against(e.get("fit"), model_of(e["model"]).fit, e["why"], "{:.1f}") for e in some)
         header = ["times the plain pass", *(model_of(e["model"]).title for e in some)]
@@ -96,12 +96,11 @@ def peers_sheet(entry: Found) -> Sheet:
     for row in entry.get("rows", ()):
         if row["task"] != PLAIN:
             seen = Row(row["task"], row["batch"], row["seconds"], row["ratio"], row["why"])
-            cost = (
-                [_number(seen.ratio, "{:.2f}"), _number(seen.milliseconds, "{:.0f}")]
-                if not seen.why
-                else [seen.why, ""]
-            )
-            rows.append([row["task"], row["computes"], row["exact"], *cost])
+            cells = [
+                seen.why or _number(seen.ratio, "{:.2f}"),
+                "" if seen.why else _number(seen.milliseconds, "{:.0f}"),
+            ]
+            rows.append([row["task"], row["computes"], row["exact"], *cells])
     header = ["tool", "what it computes", "sums to the product", "x plain", "ms"]
     return Sheet(_title(entry), header, rows, words=3)
 
@@ -115,7 +114,7 @@ def curve_sheets(name: str, curve: Found) -> Iterable[Sheet]:
     rows = []
     for point in curve["points"]:
         seen = {row["task"]: Row(**row) for row in point["rows"]}
-        cells = [_number(seen[t].ratio, "{:.2f}") if not seen[t].why else seen[t].why for t in tasks if t != PLAIN]
+        cells = [seen[task].why or _number(seen[task].ratio, "{:.2f}") for task in tasks if task != PLAIN]
         rows.append([f"{point['at']}", _number(seen[PLAIN].milliseconds, "{:.1f}"), *cells])
     yield Sheet(f"By {name}", [curve["label"], "plain, ms", *(f"{t}, x plain" for t in tasks if t != PLAIN)], rows)
 
@@ -148,8 +147,9 @@ def _title(entry: Found) -> str:
     return f"{model_of(entry['model']).title}, batch {entry['batch']}"
 
 
-def _ratio(entry: Found, task: str) -> float | None:
-    return next((row["ratio"] for row in entry.get("rows", ()) if row["task"] == task), None)
+def _time(entry: Found, name: str, task: Task) -> str:
+    row = next((row for row in entry.get("rows", ()) if row["task"] == name), {})
+    return _against(row.get("ratio"), task.limit(model_of(entry["model"])), row.get("why") or entry["why"])
 
 
 def _against(value: float | None, limit: float | None, why: str, form: str = "{:.3f}") -> str:

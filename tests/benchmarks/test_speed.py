@@ -172,6 +172,12 @@ class TestPage:
         text = speed_page.full(self.found(1.1, "not installed: timm"))
         assert text.count("not installed: timm") > len(speed_tasks.TASKS)
 
+    def test_a_task_that_failed_says_why(self):
+        found = self.found(1.1)
+        found["time"][0]["rows"][1] |= {"ratio": None, "seconds": [], "why": "failed: OutOfMemoryError"}
+        assert speed_page.target_sheets(found)[0].rows[0][1] == "failed: OutOfMemoryError"
+        assert speed_page.full(found).count("failed: OutOfMemoryError") == 2
+
     def test_a_section_takes_its_own_place_and_no_other(self):
         page = speed_page.placed("# Title\n\nWords.\n", "one", "first")
         page = speed_page.placed(page, "two", "second")
@@ -214,6 +220,10 @@ def test_memory_of_an_unknown_model_or_task_is_refused():
 def test_a_file_of_something_else_is_not_read(tmp_path):
     (tmp_path / "other.json").write_text("[1]")
     with pytest.raises(ValueError, match="was not written by this program"):
+        speed.read(tmp_path / "other.json")
+    other = {"name": "x", "command": "", "machine": {}, "conditions": {}}
+    (tmp_path / "other.json").write_text(json.dumps(other))
+    with pytest.raises(ValueError, match="another version"):
         speed.read(tmp_path / "other.json")
 
 
