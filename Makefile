@@ -5,6 +5,7 @@ VENV ?= .venv
 OLDEST := .venv-oldest
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
+BENCH_ARGS ?= --out docs/benchmarks --page docs/benchmarks.md
 export NO_MKDOCS_2_WARNING := 1
 
 # uv from the PATH if it runs there, else one of our own from PyPI.
@@ -26,7 +27,7 @@ define venv
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-oldest demo docs wheel smoke figures format constraints clean
+.PHONY: help setup check test test-oldest demo docs wheel smoke bench figures format constraints clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -68,6 +69,10 @@ $(OLDEST)/.ready: pyproject.toml constraints-oldest.txt | $(UV)
 demo: setup ## Take the embedded models apart and write demo-out/report.html
 	$(BIN)/vitdecomp demo --out demo-out
 
+bench: setup ## Measure what decompositions cost, for docs/benchmarks.md (20 minutes; BENCH_ARGS="--quick" to try)
+	$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python benchmarks/speed.py $(BENCH_ARGS)
+
 figures: setup ## Measure the embedded models again for docs/benchmarks (about two hours)
 	$(BIN)/python benchmarks/alignment.py -n 3000 --seeds 2 --out docs/benchmarks
 	$(BIN)/python benchmarks/alignment_time.py -n 6000 --rounds 2 --out docs/benchmarks
@@ -97,7 +102,7 @@ format: setup ## Rewrite the sources in the project's format
 	$(BIN)/ruff format .
 
 constraints: | $(UV) ## Pin the newest dependencies again, for every supported Python
-	$(UV) pip compile pyproject.toml --extra dev --universal --python-version 3.10 --upgrade --quiet \
+	$(UV) pip compile pyproject.toml --extra dev --extra bench --universal --python-version 3.10 --upgrade --quiet \
 	  --no-header --no-annotate --no-emit-index-url --no-emit-find-links --output-file constraints.txt
 
 clean: ## Remove everything that was built, environments too

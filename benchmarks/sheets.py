@@ -18,11 +18,12 @@ from vitdecomp.files import atomic, make_directory
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table, for the terminal and for Markdown."""
+    """A table, for the terminal and for Markdown; so many columns from the left are words, the others numbers."""
 
     title: str
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
+    words: int = 1
 
     def rich(self) -> Table:
         table = Table(*self.header, title=self.title, title_justify="left", box=None)
@@ -31,7 +32,7 @@ class Sheet:
         return table
 
     def markdown(self) -> str:
-        lines = [self.header, ["---"] + ["---:"] * (len(self.header) - 1), *self.rows]
+        lines = [self.header, ["---"] * self.words + ["---:"] * (len(self.header) - self.words), *self.rows]
         return "\n".join([f"**{self.title}**", "", *(f"| {' | '.join(line)} |" for line in lines)])
 
 
@@ -49,6 +50,11 @@ def number(value: float) -> str:
     return f"{round(value, 2) + 0.0:.2f}"
 
 
+def command() -> str:
+    """What was typed to run this benchmark, from the root of the repository."""
+    return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+
+
 def write(
     out: Path, name: str, heading: tuple[str, str], settings: Mapping[str, Any], results: Mapping[str, Result]
 ) -> None:
@@ -63,9 +69,8 @@ def write(
     """
     make_directory(out)
     title, sentence = heading
-    command = shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
     threads = torch.get_num_threads()
-    text = [f"# {title}", sentence, f"Made by `{command}`, with {threads} thread{'s' if threads > 1 else ''}."]
+    text = [f"# {title}", sentence, f"Made by `{command()}`, with {threads} thread{'s' if threads > 1 else ''}."]
     for spec, result in results.items():
         text += [f"## {spec}", *(sheet.markdown() for sheet in result.sheets), *(f"{note}." for note in result.notes)]
     figures = {spec: {**result.figures, "notes": result.notes} for spec, result in results.items()}

@@ -1,215 +1,204 @@
 r"""What a decomposition costs, as a ratio to the plain forward pass of the same model on the same batch.
 
-    python benchmarks/speed.py                                          five models, batch 8, two threads
-    python benchmarks/speed.py --model timm:vit_base_patch16_224 --batch 32 --device cuda --dtype bfloat16
+    python benchmarks/speed.py --out docs/benchmarks --page docs/benchmarks.md     everything, on two threads
+    python benchmarks/speed.py --quick                                              small models, to see that it works
+    python benchmarks/speed.py --part time --batch 8 --batch 64 --device cuda --dtype bfloat16 --rounds 20
+    python benchmarks/speed.py --read speed-h100.json --out docs/benchmarks --page docs/benchmarks.md
 
 The plain pass and every task are run in turn, so that what else the machine does hits them alike; a ratio is the median
 over the rounds of a task's time divided by that of the plain pass in the same round. Weights are random, the plain pass
 is the model's own code in `torch.inference_mode`. Memory is the peak of a process of its own for each task: resident
 memory on a CPU, allocated memory on a GPU, both without what the process holds before the first pass.
+
+`--out` writes `speed-NAME.json`, `speed-NAME.md` and `speed-NAME.svg`; `--page` puts the tables into a page, between
+marks that bear the name. What is done is in the JSON at once; `--read` makes the other files of it, on another machine
+if need be. All this needs torch, timm, jaxtyping, platformdirs, rich and typer; what else is not there stands in the
+tables as not installed. Where vitdecomp is not installed either: `PYTHONPATH=.:adapters python benchmarks/speed.py`.
 """
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Annotated, Any
 
-import numpy as np
+import speed_page
 import torch
 import typer
+from curve_figure import draw
+from curves import CURVES, curve
+from machine import Machine, missing
+from peers import compared
 from rich.console import Console
-from sheets import Result, Sheet, write
-from torch import Tensor
+from sheets import command
+from speed_memory import peaks
+from speed_tasks import MODELS, PER_IMAGE, load, model_of, times
+from timing import DTYPES, Conditions
 
-from vitdecomp import Decomposer
-from vitdecomp.prepare import Ready, Request, prepare
+from vitdecomp import VitdecompError
+from vitdecomp.files import atomic, check_directory, make_directory
 
-MODELS = (
-    "timm:vit_base_patch16_224",
-    "timm:vit_base_patch14_dinov2",
-    "open_clip:ViT-B-16",
-    "timm:swin_base_patch4_window7_224",
-    "timm:maxvit_small_tf_224",
-)
-SIZES = {"timm:vit_base_patch14_dinov2": 224}  # instead of 518
-PLAIN = "plain"
-MANY = 100  # texts
+PARTS = ("time", "memory", "peers", "curves")
+HOSTS = ("timm:vit_base_patch16_224", "open_clip:ViT-B-16")  # of other tools
+KEYS = {"name", "command", "machine", "conditions", *PARTS}
 
 
 @dataclass(frozen=True)
-class Setting:
-    """One model on one machine."""
+class Plan:
+    """What is measured.
 
-    model: str
-    batch: int
-    device: str
-    dtype: str
-    threads: int
-    rounds: int
+    Attributes:
+        parts: some of `PARTS`. models: specs. batches: images at once. hosts: models that other tools run on.
+        per_image: images that have a direction each. quick: whether curves are of small models.
+    """
 
-
-@dataclass(frozen=True)
-class Bench:
-    """A model that is fitted, and images."""
-
-    ready: Ready
-    dec: Decomposer
-    images: Tensor
-    traced: float
-
-    @classmethod
-    def of(cls, setting: Setting) -> Bench:
-        torch.set_num_threads(setting.threads)
-        request = Request(
-            setting.model, True, device=setting.device, dtype=setting.dtype, image_size=SIZES.get(setting.model)
-        )
-        ready = prepare(request)
-        size = SIZES.get(setting.model) or getattr(ready.loaded, "input_size", None) or 224
-        shape = (setting.batch, 3, size, size) if isinstance(size, int) else (setting.batch, *size)
-        images = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(ready.device, ready.dtype)
-        began = time.perf_counter()
-        dec = Decomposer(ready.loaded, tolerance=float("inf")).fit(images[:2])
-        return cls(ready, dec, images, time.perf_counter() - began)
-
-    def directions(self, count: int) -> Tensor:
-        d = self.dec.report_.dimension
-        return torch.randn(count, d, generator=torch.Generator().manual_seed(1)).to(self.images)
+    parts: Sequence[str] = PARTS
+    models: Sequence[str] = field(default=tuple(MODELS))
+    batches: Sequence[int] = (8,)
+    hosts: Sequence[str] = HOSTS
+    per_image: int = PER_IMAGE
+    quick: bool = False
 
 
-Task = Callable[[Bench], Any]
+QUICK = Plan(PARTS, ("timm:test_vit",), (2,), ("timm:test_vit", "open_clip:ViT-S-16"), 4, True)
 
 
-def plain(bench: Bench) -> Any:
-    with torch.inference_mode():
-        return bench.ready.loaded.representation()(bench.images)
+def run(plan: Plan, conditions: Conditions, console: Console) -> Iterator[tuple[str, Any]]:
+    """Whatever is done, as it comes: a part, and what was found of it so far."""
+    found: dict[str, Any] = {"time": [], "memory": [], "peers": [], "curves": {}}
+    pairs = [(model_of(spec), batch) for spec in plan.models for batch in plan.batches]
+    for model, batch in pairs if "time" in plan.parts else ():
+        console.print(f"time: {model.title}, batch {batch}")
+        found["time"].append(times(model, batch, conditions, per_image=plan.per_image))
+        yield "time", found["time"]
+    for model, batch in pairs if "memory" in plan.parts else ():
+        console.print(f"memory: {model.title}, batch {batch}")
+        found["memory"].append(peaks(model, batch, conditions))
+        yield "memory", found["memory"]
+    for host in plan.hosts if "peers" in plan.parts else ():
+        console.print(f"other tools: {model_of(host).title}")
+        found["peers"].append(compared(model_of(host), plan.batches[0], conditions))
+        yield "peers", found["peers"]
+    for name in CURVES if "curves" in plan.parts else ():
+        console.print(f"curve: {name}")
+        found["curves"][name] = curve(name, conditions, quick=plan.quick)
+        yield "curves", found["curves"]
 
 
-def push(bench: Bench) -> Any:
-    return bench.dec.transform(bench.images)
+def read(path: Path) -> dict[str, Any]:
+    """A run that was written before.
 
-
-def pull(by: Any, count: int = 1) -> Task:
-    return lambda bench: bench.dec.attribute(bench.images, bench.directions(count), by=by)
-
-
-TASKS: Mapping[str, Task] = MappingProxyType(
-    {
-        PLAIN: plain,
-        "heads": push,
-        "one direction, heads": pull("head"),
-        "one direction, heads x tokens": pull(("head", "token")),
-        "one direction, tokens": pull("token"),
-        "one direction, neurons": pull("neuron"),
-        f"{MANY} directions, heads": pull("head", MANY),
-    }
-)
-
-
-def times(bench: Bench, tasks: Sequence[str], rounds: int) -> dict[str, list[float]]:
-    """Seconds of every task in every round, after one that does not count."""
-    found: dict[str, list[float]] = {name: [] for name in tasks}
-    for round_ in range(rounds + 1):
-        for name in tasks:
-            _wait(bench)
-            began = time.perf_counter()
-            TASKS[name](bench)
-            _wait(bench)
-            if round_:
-                found[name].append(time.perf_counter() - began)
+    Raises:
+        ValueError: it cannot be read, or is something else.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"cannot read {path}: {error}") from error
+    if not isinstance(found, dict) or not {"name", "command", "machine", "conditions"} <= {*found} <= KEYS:
+        raise ValueError(f"{path} was not written by this program")
+    try:
+        speed_page.full(found)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} was written by another version of this program") from error
     return found
 
 
-def _wait(bench: Bench) -> None:
-    if bench.images.is_cuda:
-        torch.cuda.synchronize()
-
-
-def peak(setting: Setting, task: str) -> float:
-    """Bytes that a task takes at its peak, in a process of its own."""
-    words = [sys.executable, __file__, "--peak", task, *_words(setting)]
-    done = subprocess.run(words, check=True, capture_output=True, text=True)
-    return float(json.loads(done.stdout.splitlines()[-1]))
-
-
-def _words(setting: Setting) -> list[str]:
-    return [word for name, value in asdict(setting).items() for word in (f"--{name}", str(value))]
-
-
-def own_peak(setting: Setting, task: str) -> float:
-    """The same in this process."""
-    bench = Bench.of(setting)
-    if bench.images.is_cuda:
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        TASKS[task](bench)
-        return float(torch.cuda.max_memory_allocated() - before)
-    TASKS[PLAIN](Bench(bench.ready, bench.dec, bench.images[:1], 0.0))
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forgets the peak so far
-    before = _resident("VmRSS")
-    TASKS[task](bench)
-    return _resident("VmHWM") - before
-
-
-def _resident(field: str) -> float:
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return 1024.0 * next(float(line.split()[1]) for line in lines if line.startswith(field))
-
-
-def measure(setting: Setting, memory: bool) -> Result:
-    """Ratios of one model."""
-    bench = Bench.of(setting)
-    seconds = times(bench, tuple(TASKS), setting.rounds)
-    ratios = {name: float(np.median(np.divide(seconds[name], seconds[PLAIN]))) for name in TASKS}
-    bytes_ = {name: peak(setting, name) for name in TASKS} if memory else {}
-    rows = [
-        [
-            name,
-            f"{1000 * np.median(seconds[name]):.0f}",
-            f"{ratios[name]:.3f}",
-            *([f"{bytes_[name] / 2**20:.0f}", f"{bytes_[name] / bytes_[PLAIN]:.2f}"] if memory else []),
-        ]
-        for name in TASKS
-    ]
-    header = ["task", "ms", "x plain", *(["MiB", "x plain"] if memory else [])]
-    notes = [f"{len(bench.dec.components_)} components; traced in {bench.traced:.1f} s"]
-    figures = {"seconds": seconds, "ratios": ratios, "bytes": bytes_, "traced": bench.traced}
-    return Result(figures, [Sheet(f"{setting.model}, batch {setting.batch}", header, rows)], notes)
+def write(found: Mapping[str, Any], out: Path, page: Path | None) -> None:
+    """The tables of a run, its picture if it can be drawn, and its section of a page."""
+    stem = f"speed-{found['name']}"
+    pictures = []
+    if found.get("curves") and not missing("matplotlib"):
+        with atomic(out / f"{stem}.svg") as partial:
+            draw(found["curves"], partial)
+        pictures.append(f"{stem}.svg")
+    _put(out / f"{stem}.md", speed_page.full(found))
+    if page is not None:
+        folder = Path(os.path.relpath(out, page.parent)).as_posix()
+        text = page.read_text(encoding="utf-8")
+        _put(page, speed_page.placed(text, found["name"], speed_page.section(found, folder, pictures)))
 
 
 def main(  # noqa: PLR0913, PLR0917 - one for each setting; typer names them
-    model: Annotated[list[str] | None, typer.Option(help="A spec; repeatable.")] = None,
-    batch: Annotated[int, typer.Option(min=1)] = 8,
+    part: Annotated[
+        list[str] | None, typer.Option(help=f"One of {', '.join(PARTS)}; repeatable. Default: all.")
+    ] = None,
+    model: Annotated[list[str] | None, typer.Option(help="A spec; repeatable. Default: five models.")] = None,
+    batch: Annotated[list[int] | None, typer.Option(min=1, help="Images; repeatable. Default: 8.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+    dtype: Annotated[str, typer.Option(help=f"One of {', '.join(DTYPES)}.")] = "float32",
     threads: Annotated[int, typer.Option(min=1, help="Of a CPU.")] = 2,
-    rounds: Annotated[int, typer.Option(min=1)] = 7,
-    memory: Annotated[bool, typer.Option("--memory", help="Measure memory too, in processes of their own.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Folder for speed.md and speed.json.")] = None,
-    peak: Annotated[str | None, typer.Option(hidden=True)] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="That count. Default: 3, 1 if quick.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Small models, one round: to see that it works.")] = False,
+    name: Annotated[str | None, typer.Option(help="Of the files and the section. Default: DEVICE-DTYPE.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for speed-NAME.json, .md and .svg.")] = None,
+    page: Annotated[Path | None, typer.Option(help="Markdown file with a section for NAME, in --out's place.")] = None,
+    read_: Annotated[Path | None, typer.Option("--read", help="Measure nothing; make the files of this JSON.")] = None,
 ) -> None:
-    """Time decompositions against the plain forward pass."""
-    if peak is not None:
-        typer.echo(own_peak(Setting((model or [""])[0], batch, device, dtype, threads, rounds), peak))
-        return
-    console, results = Console(width=110), {}
-    for spec in model or MODELS:
-        results[spec] = measure(Setting(spec, batch, device, dtype, threads, rounds), memory)
-        for sheet in results[spec].sheets:
-            console.print(sheet.rich())
-        console.print(*results[spec].notes, "\n")
+    """Time decompositions against the plain forward pass, beside other tools, and against what they grow with."""
+    usual = QUICK if quick else Plan()
+    plan = Plan(part or usual.parts, model or usual.models, batch or usual.batches, usual.hosts, usual.per_image, quick)
+    conditions = Conditions(device, dtype, threads, rounds or (1 if quick else 3))
+    name = name or f"{device}-{dtype}{'-quick' if quick else ''}".replace(":", "")
+    try:
+        _check(plan, conditions, name, model, out, page)
+        found = read(read_) if read_ else _measure(plan, conditions, name, out)
+        if out is not None:
+            make_directory(out)
+            write(found, out, page)
+        for sheet in _sheets(found):
+            Console(width=130).print(sheet.rich(), "")
+    except (ValueError, VitdecompError) as error:
+        typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(2) from error
+
+
+def _measure(plan: Plan, conditions: Conditions, name: str, out: Path | None) -> dict[str, Any]:
+    torch.set_num_threads(conditions.threads)
+    machine = Machine.here(conditions.device, conditions.threads)
+    found = {"name": name, "command": command(), "machine": asdict(machine), "conditions": asdict(conditions)}
+    for key, value in run(plan, conditions, Console(stderr=True)):
+        found[key] = value
+        if out is not None:
+            make_directory(out)
+            _put(out / f"speed-{name}.json", json.dumps(found, indent=1) + "\n")
+    return found
+
+
+def _check(
+    plan: Plan, conditions: Conditions, name: str, models: Sequence[str] | None, out: Path | None, page: Path | None
+) -> None:
+    """Refuse what cannot be done before anything is."""
+    if unknown := [part for part in plan.parts if part not in PARTS]:
+        raise ValueError(f"no part {unknown[0]!r}; there are: {', '.join(PARTS)}")
+    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
+        raise ValueError(f"--name {name!r}: use small letters, digits and single hyphens")
+    if page is not None and (out is None or not page.is_file()):
+        raise ValueError(f"--page {page}: {'give --out too' if out is None else 'there is no such file'}")
     if out is not None:
-        heading = (
-            "What a decomposition costs",
-            "Ratios to the plain forward pass, the median over rounds run in turn.",
-        )
-        write(out, "speed", heading, {"batch": batch, "device": device, "dtype": dtype, "threads": threads}, results)
+        check_directory(out)
+    conditions.check()
+    for spec in models or ():
+        if not model_of(spec).why_not:
+            load(model_of(spec))
+
+
+def _sheets(found: Mapping[str, Any]) -> list[Any]:
+    """For the terminal."""
+    return [
+        *speed_page.target_sheets(found),
+        *(speed_page.peers_sheet(entry) for entry in found.get("peers", ())),
+        *(sheet for name, one in found.get("curves", {}).items() for sheet in speed_page.curve_sheets(name, one)),
+    ]
+
+
+def _put(path: Path, text: str) -> None:
+    with atomic(path) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
