@@ -2,8 +2,8 @@ r"""How much memory a task takes at its peak, in a process of its own.
 
     python benchmarks/speed_memory.py timm:vit_base_patch16_224 "heads, MLPs, constants" --batch 8
 
-On a CPU it is resident memory, on a GPU allocated memory, both without what the process holds before the task begins:
-weights, a graph that is traced, and what one plain pass of one image leaves behind. Prints the bytes.
+It is the weights, and what is resident on a CPU or allocated on a GPU above what the process holds before the task
+begins: a graph that is traced, say, and what one plain pass of one image leaves behind. Prints the bytes.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def peaks(model: Model, batch: int, conditions: Conditions) -> dict[str, Any]:
 
 
 def own_peak(model: Model, task: str, batch: int, conditions: Conditions) -> int:
-    """The peak of one task in this process, in bytes.
+    """The peak of one task in this process with the weights, in bytes.
 
     Raises:
         RuntimeError: the system does not tell.
@@ -53,16 +53,17 @@ def own_peak(model: Model, task: str, batch: int, conditions: Conditions) -> int
     bench = Bench.load(model, batch, conditions)
     TASKS[PLAIN].make(bench.with_batch(1))()
     run = TASKS[task].make(bench)
+    weights = sum(t.numel() * t.element_size() for t in bench.module.state_dict().values())
     if conditions.device.startswith("cuda"):
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
         run()
-        return int(torch.cuda.max_memory_allocated() - before)
+        return weights + int(torch.cuda.max_memory_allocated() - before)
     FORGET.write_text("5", encoding="ascii")
     before = _resident("VmRSS")
     run()
-    return _resident("VmHWM") - before
+    return weights + _resident("VmHWM") - before
 
 
 def _not_here(conditions: Conditions) -> str:

@@ -153,6 +153,12 @@ def pull(by: Any, count: int = 1) -> Make:
     return make
 
 
+def pull_all(bench: Bench) -> Run:
+    """Products of one direction with heads, tokens (of all blocks, and the patches) and neurons."""
+    directions = bench.directions(1)
+    return lambda: bench.dec.attribute_each(bench.images, directions, ["head", "token", "neuron"])
+
+
 def pull_each(by: Any) -> Make:
     """Products of a direction of each image's own."""
 
@@ -189,7 +195,8 @@ TASKS: Mapping[str, Task] = MappingProxyType(
         "one direction by head": Task(pull("head"), "pull"),
         "one direction by token": Task(pull("token"), "pull"),
         "one direction by neuron": Task(pull("neuron"), "pull"),
-        "one direction by head x token": Task(pull(("head", "token")), "pull", 2.0),
+        "one direction by head x token": Task(pull(("head", "token")), "pull"),
+        "one direction by head, token and neuron at once": Task(pull_all, "pull", 2.0),
         f"{MANY} directions by head": Task(pull("head", MANY), "many"),
         f"{PER_IMAGE} images, each its direction, by head x token": Task(
             pull_each(("head", "token")), "pull", batch=PER_IMAGE

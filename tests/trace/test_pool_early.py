@@ -19,7 +19,7 @@ from vitdecomp.engine.units import By, split
 from vitdecomp.trace.layout import Layout
 from vitdecomp.trace.linear_graph import Apply, LinearGraph
 from vitdecomp.trace.pool_early import pool_early
-from vitdecomp.trace.pool_moves import laned
+from vitdecomp.trace.pool_weights import laned
 from vitdecomp.trace.pooled_parts import left, pieces
 from vitdecomp.trace.pooling import Pool, pooled, refined
 from vitdecomp.trace.probe import Derived, shapes

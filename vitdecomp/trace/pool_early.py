@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vitdecomp.trace.linear_graph import Apply, Leaf, LinearGraph, Sum, Value, inputs
-from vitdecomp.trace.pool_moves import MOVERS, Moved
+from vitdecomp.trace.pool_moves import MOVERS
+from vitdecomp.trace.pool_shapes import Moved
 from vitdecomp.trace.pooling import Pool, Shape, ones
 from vitdecomp.trace.rule import Gate, Step
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -13,7 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vitdecomp.trace.linear_graph import resolve
-from vitdecomp.trace.pooling import Groups, Pool, Shape, refined
+from vitdecomp.trace.pool_shapes import Moved, Recorded, back_in_shape, regrouped, settled
+from vitdecomp.trace.pool_weights import asked, mix, placed, viewed
+from vitdecomp.trace.pooling import Pool, Shape, refined
 from vitdecomp.trace.rule import Gate, Step
 from vitdecomp.trace.rules.arithmetic import cast
 from vitdecomp.trace.rules.merge import embed
@@ -21,10 +23,7 @@ from vitdecomp.trace.rules.parametric import convolve, matmul_left
 from vitdecomp.trace.rules.pool import sample
 
 aten = torch.ops.aten
-Recorded: TypeAlias = "Mapping[Gate, Any]"
-Moved: TypeAlias = "tuple[Pool, Step | None]"  # what is asked of the input, and the step that is left behind it
 Mover: TypeAlias = "Callable[[Step, Pool, Shape, Shape, Recorded], Moved | None]"
-LANES = 256  # more sums than this cost more than they save
 
 
 def _pointwise(step: Step, pool: Pool, before: Shape, after: Shape, recorded: Recorded) -> Moved | None:
@@ -101,72 +100,10 @@ def _reshape(step: Step, pool: Pool, before: Shape, after: Shape, recorded: Reco
     if found is None:
         return None
     groups, parents = found
-    weights = _regrouped(pool, groups, parents, recorded)
+    weights = regrouped(pool, groups, parents, recorded)
     chosen = frozenset(i for i, parent in enumerate(parents) if parent in pool.pooled)
     moved = Pool(groups, parents.index(pool.image), chosen, pool.lanes, weights)
-    return _in_lanes(moved, pool, recorded) or _back(_merged(moved, recorded), pool)
-
-
-def _in_lanes(pool: Pool, wanted: Pool, recorded: Recorded) -> Moved | None:
-    """The pool with lanes instead of factors that lie between pooled ones, and how to put these back in place."""
-    mixed = [
-        i
-        for numbers in pool.numbered
-        if not pool.pooled.isdisjoint(numbers)
-        for i in numbers
-        if i in pool.left and i != pool.image
-    ]
-    lanes = tuple(pool.factors[i] for i in mixed)
-    if not mixed or math.prod((*pool.lanes, *lanes)) > LANES:
-        return None
-    old = len(pool.lanes)
-    weights = Gate(laned, (pool.weights, old, tuple(mixed), lanes))
-    moved = replace(pool, lanes=(*pool.lanes, *lanes), pooled=pool.pooled | {*mixed}, weights=weights)
-    new = [old + mixed.index(i) if i in mixed else old + len(mixed) + moved.left.index(i) for i in pool.left]
-    return _merged(moved, recorded), Step(unlaned, ((*range(old), *new), wanted.after))
-
-
-def _back(moved: Pool, pool: Pool) -> Moved:
-    """A pool before a step that changes no order, and behind it the shape that was asked for."""
-    return moved, None if moved.after == pool.after else Step(torch.reshape, (pool.after,))
-
-
-def _merged(pool: Pool, recorded: Recorded) -> Pool:
-    """The pool with neighbours that are added up along one axis as one factor."""
-    groups: list[Shape] = []
-    parts: list[list[int]] = []
-    for numbers in pool.numbered:
-        runs: list[list[int]] = []
-        for i in numbers:
-            if runs and i in pool.pooled and runs[-1][-1] in pool.pooled:
-                runs[-1].append(i)
-            else:
-                runs.append([i])
-        parts += runs
-        groups.append(tuple(math.prod(pool.factors[i] for i in run) for run in runs))
-    if len(parts) == len(pool.factors):
-        return pool
-    own = pool.weighted(recorded)
-    runs = [run if own & {*run} else [] for run in parts]
-    sizes = tuple(pool.view[i] if any(i in run for run in runs) else 1 for i in range(len(pool.factors)))
-    shape = tuple(math.prod(sizes[i] for i in run) for run in parts)
-    return Pool(
-        tuple(groups),
-        next(k for k, run in enumerate(parts) if pool.image in run),
-        frozenset(k for k, run in enumerate(parts) if run[0] in pool.pooled),
-        pool.lanes,
-        Gate(joined, (pool.weights, (*pool.lanes, *sizes), (*pool.lanes, *shape))),
-    )
-
-
-def _regrouped(pool: Pool, groups: Groups, parents: Sequence[int | None], recorded: Recorded) -> Gate:
-    """The weights for other factors; one that has no parent is new, and weighted alike."""
-    own, sizes = pool.weighted(recorded), [size for group in groups for size in group]
-    shape = tuple(
-        (-1 if parent == pool.image else size) if parent in own else 1
-        for size, parent in zip(sizes, parents, strict=True)
-    )
-    return Gate(viewed, (pool.weights, (*pool.lanes, *shape)))
+    return settled(moved, pool, recorded)
 
 
 def _roll(step: Step, pool: Pool, before: Shape, after: Shape, recorded: Recorded) -> Moved | None:
@@ -253,10 +190,10 @@ def _pooling(
     if pool.image not in parents:
         return None
     groups = tuple((*(pool.factors[i] for i in own[a]), *extra) for a, extra in enumerate(new))
-    weights = Gate(operator.mul, (_regrouped(pool, groups, parents, recorded), weight))
+    weights = Gate(operator.mul, (regrouped(pool, groups, parents, recorded), weight))
     chosen = frozenset(i for i, parent in enumerate(parents) if parent is None or parent in pool.pooled)
     moved = Pool(groups, parents.index(pool.image), chosen, pool.lanes, weights)
-    return _in_lanes(moved, pool, recorded) or _back(_merged(moved, recorded), pool)
+    return settled(moved, pool, recorded)
 
 
 def _pattern(step: Step, pool: Pool, before: Shape, after: Shape, recorded: Recorded) -> Moved | None:
@@ -272,56 +209,7 @@ def _pattern(step: Step, pool: Pool, before: Shape, after: Shape, recorded: Reco
     axes = tuple(-1 if pool.image in pool.numbered[a] else math.prod(group) for a, group in enumerate(lead))
     weights = Gate(asked, (pool.weights, step.args[0], pool.view[:-1], axes, pool.view[:key]))
     moved = Pool((*lead, (before[query],), pool.groups[-1]), pool.image, chosen, pool.lanes, weights)
-    return _back(moved, pool)
-
-
-# --- what is computed of weights while the model runs ---
-
-
-def viewed(x: Any, shape: Shape) -> Any:
-    """A gate in another shape."""
-    return x.reshape(shape)
-
-
-def joined(weights: Tensor, sizes: Shape, shape: Shape) -> Tensor:
-    """Weights at full size along some axes, and these as one."""
-    known = [own if size == -1 else size for size, own in zip(sizes, weights.shape, strict=True)]
-    return weights.expand(known).reshape(shape)
-
-
-def laned(weights: Tensor, lanes: int, factors: Sequence[int], sizes: Shape) -> Tensor:
-    """Weights that take one place of each of some factors in every new lane behind the old ones."""
-    for k, (factor, size) in enumerate(zip(factors, sizes, strict=True)):
-        weights = weights.unsqueeze(lanes + k)
-        shape = [1] * weights.ndim
-        shape[lanes + k] = shape[lanes + k + 1 + factor] = size
-        weights = weights * torch.eye(size, dtype=weights.dtype, device=weights.device).reshape(shape)
-    return weights
-
-
-def unlaned(x: Tensor, order: Sequence[int], shape: Shape) -> Tensor:
-    """New lanes back in the places of their factors."""
-    return x.permute(*order).reshape(shape)
-
-
-def placed(weights: Tensor, axis: int, start: int, length: int, total: int) -> Tensor:
-    """Weights of a range, zeros around it."""
-    return embed(weights.expand(*weights.shape[:axis], length, *weights.shape[axis + 1 :]), axis, start, total)
-
-
-def mix(x: Tensor, weight: Tensor, axis: int) -> Tensor:
-    """A 1 x 1 convolution along one axis of any number of them."""
-    return F.linear(x.movedim(axis, -1), weight.flatten(1)).movedim(-1, axis)
-
-
-def asked(weights: Tensor, pattern: Tensor, factors: Shape, lead: Shape, outer: Shape) -> Tensor:
-    """How often each key is asked for, `(*lanes, *outer, key, 1)`, by weighted queries `(*lanes, *factors, 1)`."""
-    front = weights.ndim - 1 - len(factors)
-    lanes, own = weights.shape[:front], weights.shape[front:]
-    sizes = [known if size == -1 else size for size, known in zip(factors, own, strict=False)]
-    rows = weights[..., 0].expand(*lanes, *sizes).reshape(lanes.numel(), *lead, pattern.shape[-2])
-    found = torch.matmul(rows.movedim(0, -2), pattern).movedim(-2, 0)  # a lane is one more row for each pattern
-    return found.reshape(*lanes, *outer, pattern.shape[-1], 1)
+    return back_in_shape(moved, pool)
 
 
 # --- small helpers ---

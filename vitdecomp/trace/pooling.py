@@ -98,7 +98,8 @@ def pooled(x: Tensor, weights: Tensor, view: Shape, axes: Sequence[int]) -> Tens
     x = x.reshape(view)
     lanes = weights.ndim - x.ndim
     for axis in axes:
-        if x.stride(axis) == 0 and x.shape[axis] > 1:  # x repeats itself: add the weights up instead
+        # x repeats itself: add the weights up instead. Where directions are pulled, x only stands in for its shape.
+        if x.stride(axis) == 0 and x.shape[axis] > 1 and not x.requires_grad:
             sizes = [x.shape[axis] if i == lanes + axis else size for i, size in enumerate(weights.shape)]
             x, weights = x.narrow(axis, 0, 1), weights.expand(sizes).sum(lanes + axis, keepdim=True)
     labels = [*range(x.ndim, x.ndim + lanes), *range(x.ndim)]

@@ -1,0 +1,60 @@
+"""What is computed of a pool's weights while the model runs, and what is left behind a pool that moved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vitdecomp.trace.rules.merge import embed
+
+Shape = tuple[int, ...]
+
+
+def viewed(x: Any, shape: Shape) -> Any:
+    """A gate in another shape."""
+    return x.reshape(shape)
+
+
+def joined(weights: Tensor, sizes: Shape, shape: Shape) -> Tensor:
+    """Weights at full size along some axes, and these as one."""
+    known = [own if size == -1 else size for size, own in zip(sizes, weights.shape, strict=True)]
+    return weights.expand(known).reshape(shape)
+
+
+def laned(weights: Tensor, lanes: int, factors: Sequence[int], sizes: Shape) -> Tensor:
+    """Weights that take one place of each of some factors in every new lane behind the old ones."""
+    for k, (factor, size) in enumerate(zip(factors, sizes, strict=True)):
+        weights = weights.unsqueeze(lanes + k)
+        shape = [1] * weights.ndim
+        shape[lanes + k] = shape[lanes + k + 1 + factor] = size
+        weights = weights * torch.eye(size, dtype=weights.dtype, device=weights.device).reshape(shape)
+    return weights
+
+
+def unlaned(x: Tensor, order: Sequence[int], shape: Shape) -> Tensor:
+    """New lanes back in the places of their factors."""
+    return x.permute(*order).reshape(shape)
+
+
+def placed(weights: Tensor, axis: int, start: int, length: int, total: int) -> Tensor:
+    """Weights of a range, zeros around it."""
+    return embed(weights.expand(*weights.shape[:axis], length, *weights.shape[axis + 1 :]), axis, start, total)
+
+
+def mix(x: Tensor, weight: Tensor, axis: int) -> Tensor:
+    """A 1 x 1 convolution along one axis of any number of them."""
+    return F.linear(x.movedim(axis, -1), weight.flatten(1)).movedim(-1, axis)
+
+
+def asked(weights: Tensor, pattern: Tensor, factors: Shape, lead: Shape, outer: Shape) -> Tensor:
+    """How often each key is asked for, `(*lanes, *outer, key, 1)`, by weighted queries `(*lanes, *factors, 1)`."""
+    front = weights.ndim - 1 - len(factors)
+    lanes, own = weights.shape[:front], weights.shape[front:]
+    sizes = [known if size == -1 else size for size, known in zip(factors, own, strict=False)]
+    rows = weights[..., 0].expand(*lanes, *sizes).reshape(lanes.numel(), *lead, pattern.shape[-2])
+    found = torch.matmul(rows.movedim(0, -2), pattern).movedim(-2, 0)  # a lane is one more row for each pattern
+    return found.reshape(*lanes, *outer, pattern.shape[-1], 1)
