@@ -209,12 +209,19 @@ def test_what_is_refused_before_anything_is_measured(flags, words):
     assert "Traceback" not in done.output
 
 
-def test_memory_of_an_unknown_model_or_task_is_refused():
-    app = typer.Typer()
-    app.command()(speed_memory.main)
-    assert "no task 'x'" in CliRunner().invoke(app, ["timm:test_vit", "x"]).output
+def test_memory_is_the_most_that_is_held_at_once():
+    def run():
+        first = torch.ones(1000, dtype=torch.float64)
+        second = first + 1
+        del first
+        return second[:10].clone()
+
+    assert 16_000 <= speed_memory.allocated(run, ONCE) < 17_000
+
+
+def test_memory_of_an_unknown_model_is_refused():
     with pytest.raises(SpecError):
-        speed_memory.own_peak(speed_tasks.model_of("timm:nothing"), "plain", 1, ONCE)
+        speed_memory.peaks(speed_tasks.model_of("timm:nothing"), 1, ONCE)
 
 
 def test_a_file_of_something_else_is_not_read(tmp_path):
