@@ -91,8 +91,8 @@ def test_two_processes_write_what_one_writes(place, in_process):
 def test_a_process_is_killed(place, in_process, restarts):
     """Torchrun ends the other, and starts both again if it may; otherwise one process goes on."""
     process = torchrun(place, *words("s.lance"), restarts=restarts)
-    versions, end = place / "s.lance" / PARTS / "_versions", time.monotonic() + 200
-    while len(list(versions.glob("*.manifest"))) < 4:
+    parts, end = place / "s.lance" / PARTS, time.monotonic() + 200
+    while len(list(parts.glob("*/_versions/*.manifest"))) < 4:
         assert process.poll() is None
         assert time.monotonic() < end
         time.sleep(0.001)

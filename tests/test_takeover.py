@@ -35,20 +35,24 @@ def begin(place, precision="float16"):
     """What the first process writes before the others come."""
     writer = StoreWriter(str(place))
     writer.write(header(precision), chunk(range(SIZE)))
-    Parts(str(place)).start()
+    parts_of(place).start(3)
 
 
-def work(place, starts, precision="float16"):
+def parts_of(place):
+    return Parts(str(place), StoreWriter(str(place)).images)
+
+
+def work(place, starts, precision="float16", number=0):
     """What a process does with its share, with the encodings that it finds."""
-    writer, parts = StoreWriter(str(place)), Parts(str(place))
+    writer, parts = StoreWriter(str(place)), parts_of(place)
     for start in starts:
         rows = rows_of(header(precision), chunk(range(start, start + SIZE)), writer.encodings())
-        parts.record(start, rows, writer.images)
+        parts.record(parts.own(number), start, rows)
 
 
 def end(place):
     writer = StoreWriter(str(place))
-    take_over(writer, Parts(str(place)))
+    take_over(writer, Parts(str(place), writer.images))
     writer.finish()
     return Store(place)
 
@@ -77,9 +81,9 @@ def test_chunks_in_any_order_by_any_process_make_the_same_store(tmp_path, seed, 
     begin(tmp_path / "s", precision)
     starts = list(STARTS[1:])
     starts = [starts[i] for i in torch.randperm(len(starts), generator=torch.Generator().manual_seed(seed))]
-    for share in (starts[:4], starts[4:5], starts[5:]):
-        work(tmp_path / "s", share, precision)
-    raw = [part for part in Parts(str(tmp_path / "s")).apart_from(set()) if part.fragment is None]
+    for number, share in enumerate((starts[:4], starts[4:5], starts[5:])):
+        work(tmp_path / "s", share, precision, number)
+    raw = [part for part in parts_of(tmp_path / "s").apart_from(set()) if part.fragment is None]
     assert len(raw) >= 6  # the encodings of the first chunk do not fit all later ones
     with pytest.raises(vd.InputError, match="not finished"):
         Store(tmp_path / "s")
@@ -94,15 +98,15 @@ def test_what_fits_is_committed_as_it_was_written(tmp_path):
         for start in (0, 30, 40):
             writer.write(header(), chunk(range(start, start + SIZE)))
         assert not writer.settled
-    Parts(str(tmp_path / "s")).start()
+    parts_of(tmp_path / "s").start(3)
     for start in starts:
         writer.write(header(), chunk(range(start, start + SIZE)))
     writer.finish()
     work(tmp_path / "s", reversed(starts))
-    written = {part.fragment for part in Parts(str(tmp_path / "s")).apart_from(set())}
+    written = {part.fragment for part in parts_of(tmp_path / "s").apart_from(set())}
     writer = StoreWriter(str(tmp_path / "s"))
     fits = None not in written
-    take_over(writer, Parts(str(tmp_path / "s")))
+    take_over(writer, Parts(str(tmp_path / "s"), writer.images))
     files = [file for f in lance.dataset(writer.images.uri).get_fragments() for file in f.metadata.files]
     assert fits
     assert sum(file.path in told for file in files for told in written) == len(starts)
@@ -116,7 +120,7 @@ def test_what_fits_is_committed_as_it_was_written(tmp_path):
 def test_what_was_written_twice_is_there_once(tmp_path):
     begin(tmp_path / "s")
     work(tmp_path / "s", STARTS[1:])
-    work(tmp_path / "s", STARTS[3:6])
+    work(tmp_path / "s", STARTS[3:6], number=2)
     assert_same(end(tmp_path / "s"), once(tmp_path / "once"))
 
 
@@ -136,7 +140,7 @@ def test_killed_while_it_takes_over_it_does_it_again(tmp_path, monkeypatch, wher
         patch.setattr(Table, where, killed)
         with pytest.raises(KeyboardInterrupt):
             end(tmp_path / "s")
-    Parts(str(tmp_path / "s")).start()
+    parts_of(tmp_path / "s").start(3)
     work(tmp_path / "s", STARTS[6:])
     assert_same(end(tmp_path / "s"), once(tmp_path / "once"))
 

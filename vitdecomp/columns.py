@@ -2,8 +2,8 @@
 
 A store is a folder with two Lance data sets: `images.lance` has a row for each image, and `bases.lance` one for each
 encoding that a component has or had. The newest encoding whose column `images.lance` has is the one that counts, so
-that one commit there changes both. A component that is fixed has no column. While several processes write, there is
-`parts.lance` too: see `vitdecomp.parts`.
+that one commit there changes both. A component that is fixed has no column. While several processes write, there
+is `parts` too: see `vitdecomp.parts`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from vitdecomp.encoding import Encoding
 from vitdecomp.header import Header
 from vitdecomp.origin import Origin
 
-IMAGES, BASES, PARTS = "images.lance", "bases.lance", "parts.lance"
+IMAGES, BASES, PARTS = "images.lance", "bases.lance", "parts"
 HEADER = b"vitdecomp"  # key of the header in the metadata of `images.lance`
 VECTORS = re.compile(r"vectors_(\d+)_(\d+)")
 COMPONENT = re.compile(r"component_(\d+)_(\d+)")

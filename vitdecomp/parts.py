@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+import shutil
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
+from os import getpid
+from time import sleep
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from vitdecomp.columns import COMPONENT, PARTS
+from vitdecomp.errors import OutputError
 from vitdecomp.rows import is_raw
-from vitdecomp.tables import Table
+from vitdecomp.tables import Table, local_path
 
 SCHEMA = pa.schema(
     {
@@ -22,7 +26,8 @@ SCHEMA = pa.schema(
         "rows": pa.large_binary(),
     }
 )
-COMPACT = 64  # records after which the table's small files are merged
+CONFLICTS = ("conflict", "already exists")
+ATTEMPTS = 20  # to append what others append to as well, each after a longer pause
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +35,11 @@ class Part:
     """Images that one process wrote together.
 
     Attributes:
-        record: its row in the table. place: of its first image in the data set. ids: of its images.
+        table, record: where this is noted. place: of its first image in the data set. ids: of its images.
         columns: of their components. fragment: where they are in `images.lance`; `None` if they are in the record.
     """
 
+    table: Table
     record: int
     place: int
     ids: tuple[str, ...]
@@ -42,40 +48,44 @@ class Part:
 
 
 class Parts:
-    """The table `parts.lance` of a store that is being written: a record for each chunk that a process wrote.
+    """The tables in `parts` of a store that is being written: a record for each chunk that a process wrote.
 
-    A record is appended when the rows are written, so that a process that is killed loses the chunk it was at. Any
-    number of processes append at once. Rows that the store's encodings do not fit are in the record, as they are.
+    A record is appended when the rows are written, so that a process that is killed loses the chunk it was at. Rows
+    that the store's encodings do not fit are in the record, as they are. Each process has a table of its own, since
+    many that append to one would wait for one another; how many there are is noted in `images.lance`.
 
     Args:
         uri: of the store.
-        options: of the object store.
+        images: its table `images.lance`.
     """
 
-    def __init__(self, uri: str, options: Mapping[str, str] | None = None) -> None:
-        self.table = Table(f"{uri.rstrip('/')}/{PARTS}", options)
-        self.open()
+    def __init__(self, uri: str, images: Table) -> None:
+        self.uri, self.images = f"{uri.rstrip('/')}/{PARTS}", images
 
-    def __len__(self) -> int:
-        """Number of records."""
-        return len(self.table)
+    @property
+    def tables(self) -> list[Table]:
+        """Those that have records."""
+        return [table for table in self._all() if len(table)]
 
-    def open(self) -> bool:
-        """Look at what is there; `False` if no record is."""
-        return self.table.open() and len(self) > 0
+    def start(self, tables: int) -> None:
+        """Let processes append to so many tables."""
+        there = int(self.images.config.get("parts", "0"))
+        if tables > there:
+            self.images.set(parts=str(tables))
 
-    def start(self) -> None:
-        """Let processes append."""
-        if not self.table.open():
-            self.table.replace(SCHEMA.empty_table())
+    def own(self, number: int) -> Table:
+        """The table of a process, to append to."""
+        table, empty = self._table(number), SCHEMA.empty_table()
+        _patiently(lambda: None if table.open() else table.replace(empty))
+        return table
 
-    def record(self, place: int, rows: pa.Table, images: Table) -> None:
+    def record(self, table: Table, place: int, rows: pa.Table) -> None:
         """Write rows, and note that they are there.
 
         Args:
+            table: of this process.
             place: of the first image in the data set.
             rows: as `rows_of` gives them.
-            images: the table that they are for.
 
         Raises:
             OutputError: they cannot be written.
@@ -86,53 +96,72 @@ class Parts:
             "ids": rows["id"].to_pylist(),
             "digests": rows["digest"].to_pylist(),
             "columns": [name for name in rows.column_names if COMPONENT.fullmatch(name)],
-            "fragment": None if raw else images.fragment(rows),
+            "fragment": None if raw else self.images.fragment(rows),
             "rows": _packed(rows) if raw else None,
         }
-        self.table.append(pa.Table.from_pylist([told], schema=SCHEMA))
+        record = pa.Table.from_pylist([told], schema=SCHEMA)
+        _patiently(lambda: table.append(record))
 
     def known(self) -> dict[str, tuple[str, str]]:
         """Digests of the images that are there, by their ids; nothing is known of their paths."""
-        if not self.open():
-            return {}
-        table = self.table.rows(["ids", "digests"])
-        ids, digests = (pc.call_function("list_flatten", [column]).to_pylist() for column in table.columns)
-        return {id_: (digest, "") for id_, digest in zip(ids, digests, strict=True)}
+        found = {}
+        for table in self.tables:
+            columns = table.rows(["ids", "digests"]).columns
+            ids, digests = (pc.call_function("list_flatten", [column]).to_pylist() for column in columns)
+            found.update({id_: (digest, "") for id_, digest in zip(ids, digests, strict=True)})
+        return found
 
     def apart_from(self, known: Set[str]) -> list[Part]:
         """Parts whose images are not known, in the order of the data set; of what was written twice one.
 
         What a process wrote that was believed dead, and another wrote again, is there twice.
         """
-        if not self.open():
-            return []
-        told = self.table.rows(["place", "ids", "columns", "fragment"]).to_pylist()
-        parts = [
-            Part(record, row["place"], tuple(row["ids"]), frozenset(row["columns"]), row["fragment"])
-            for record, row in enumerate(told)
-        ]
+        parts = [part for table in self.tables for part in _parts(table)]
         taken, wanted = set(known), []
-        for part in sorted(parts, key=lambda part: (part.place, part.record)):
+        for part in sorted(parts, key=lambda part: part.place):
             if taken.isdisjoint(part.ids):
                 taken.update(part.ids)
                 wanted.append(part)
         return wanted
 
-    def rows(self, part: Part, images: Table) -> pa.Table:
+    def rows(self, part: Part) -> pa.Table:
         """The rows of a part."""
         if part.fragment is not None:
-            return images.written(part.fragment)
-        return _unpacked(self.table.rows(["rows"], [part.record])["rows"][0].as_buffer())
-
-    def tidy(self, done: int) -> None:
-        """Merge small files now and then; others may append meanwhile."""
-        if done % COMPACT == 0 and self.open():
-            self.table.compact()
+            return self.images.written(part.fragment)
+        return _unpacked(part.table.rows(["rows"], [part.record])["rows"][0].as_buffer())
 
     def drop(self) -> None:
         """Forget all."""
-        if self.table.open():
-            self.table.drop()
+        for table in self._all():
+            table.drop()
+        self.images.set(parts="0")
+        place = local_path(self.uri)
+        if place is not None:
+            shutil.rmtree(place, ignore_errors=True)
+
+    def _all(self) -> list[Table]:
+        there = int(self.images.config.get("parts", "0")) if self.images.open() else 0
+        return [table for table in map(self._table, range(there)) if table.open()]
+
+    def _table(self, number: int) -> Table:
+        return Table(f"{self.uri}/{number}.lance", self.images.options)
+
+
+def _patiently(commit: Callable[[], None]) -> None:
+    """Commit even if others that took the same table do so at the same time."""
+    for attempt in range(ATTEMPTS):
+        try:
+            return commit()
+        except OutputError as error:
+            if not any(word in str(error).lower() for word in CONFLICTS) or attempt + 1 == ATTEMPTS:
+                raise
+            sleep(0.05 * (attempt + 1) * (1 + getpid() % 7))  # not all at the same time
+    return None
+
+
+def _parts(table: Table) -> Iterator[Part]:
+    for record, row in enumerate(table.rows(["place", "ids", "columns", "fragment"]).to_pylist()):
+        yield Part(table, record, row["place"], tuple(row["ids"]), frozenset(row["columns"]), row["fragment"])
 
 
 def _packed(rows: pa.Table) -> bytes:

@@ -22,7 +22,7 @@ def take_over(writer: StoreWriter, parts: Parts) -> None:
     """
     wanted = parts.apart_from(writer.known().keys())
     if wanted:
-        raw = (parts.rows(part, writer.images) for part in wanted if part.fragment is None)
+        raw = (parts.rows(part) for part in wanted if part.fragment is None)
         writer.grow(raw_values(rows, writer.own_header) for rows in raw)
         present = _Present(writer, parts)
         writer.images.commit([present.fragment(part) for part in wanted])
@@ -42,5 +42,5 @@ class _Present:
         """The part as it is, or written again if encodings have grown since."""
         if part.fragment is not None and part.columns == self.columns:
             return part.fragment
-        rows: pa.Table = self.parts.rows(part, self.images)
+        rows: pa.Table = self.parts.rows(part)
         return self.images.fragment(carried_rows(rows, self.header, self.encodings, self.constants))

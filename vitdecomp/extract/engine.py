@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import entry_points
 
 from vitdecomp.errors import SpecError
@@ -25,15 +26,17 @@ class Worker:
     Args:
         extractor: of the images.
         uri: of the store, which has its encodings already.
+        number: of the table where it notes what it has written.
 
     Raises:
         OutputError: there is no such store, or one of something else.
     """
 
-    def __init__(self, extractor: Extractor, uri: str) -> None:
+    def __init__(self, extractor: Extractor, uri: str, number: int) -> None:
         writer = StoreWriter(uri)
-        self.extractor, self.images, self.encodings = extractor, writer.images, writer.encodings()
-        self.parts, self.header = Parts(uri), writer.own_header
+        self.extractor, self.encodings, self.header = extractor, writer.encodings(), writer.own_header
+        self.parts = Parts(uri, writer.images)
+        self.table = self.parts.own(number)
         extractor.header.check(self.header, uri)
 
     def __call__(self, indices: Sequence[int]) -> list[int]:
@@ -44,7 +47,7 @@ class Worker:
         """
         chunk, skipped = self.extractor.chunk(indices)
         if chunk is not None:
-            self.parts.record(indices[0], rows_of(self.header, chunk, self.encodings), self.images)
+            self.parts.record(self.table, indices[0], rows_of(self.header, chunk, self.encodings))
         return skipped
 
 
@@ -67,6 +70,19 @@ class Engine(ABC):
     @abstractmethod
     def alone(self) -> bool:
         """Whether one process does all the work."""
+
+    @property
+    @abstractmethod
+    def tables(self) -> int:
+        """How many tables the workers have for their notes."""
+
+    def started(self) -> AbstractContextManager[None]:
+        """Whatever must be there before a store is opened, as long as it is needed.
+
+        Raises:
+            RankError: it cannot be had.
+        """
+        return nullcontext()
 
     @abstractmethod
     def run(self, chunks: Sequence[list[int]], extractor: Extractor, uri: str, tick: Tick) -> list[int]:

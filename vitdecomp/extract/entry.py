@@ -62,7 +62,7 @@ def extract(
     pictures, uri = open_pictures(job.images), str(out)  # before a model is loaded for nothing
     with ranks() as mine:
         who = engine_of(engine, mine, address)
-        with _reserved(uri, mine, resume):
+        with who.started(), _reserved(uri, mine, resume):
             own = replace(request, device=mine.device(request.device))
             extractor = Extractor(prepare(own), job, pictures, loading or Loading())
             return Run(extractor, who, mine, progress).into(uri)

@@ -23,12 +23,15 @@ class Local(Engine):
         """Whether torchrun started no other."""
         return self.mine.count == 1
 
+    @property
+    def tables(self) -> int:
+        """One for each process."""
+        return self.mine.count
+
     def run(self, chunks: Sequence[list[int]], extractor: Extractor, uri: str, tick: Tick) -> list[int]:
         """Write a share of the chunks."""
-        worker, skipped = Worker(extractor, uri), list[int]()
-        for done, chunk in enumerate(self.mine.share(chunks), 1):
+        worker, skipped = Worker(extractor, uri, self.mine.rank), list[int]()
+        for chunk in self.mine.share(chunks):
             skipped += worker(chunk)
             tick(self.mine.count * len(chunk))
-            if self.mine.first:
-                worker.parts.tidy(done)
         return skipped

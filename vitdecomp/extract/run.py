@@ -53,7 +53,7 @@ class Run:
         if not done:
             skipped += self._together(uri, skipped)
             if writer is not None:
-                take_over(writer, Parts(uri))
+                take_over(writer, Parts(uri, writer.images))
                 self._check_whole(writer, skipped)
         if writer is not None:
             writer.finish()
@@ -64,13 +64,14 @@ class Run:
         """What the first process does alone: whether that is all, and which images it could not read."""
         if writer.header is not None:
             self.extractor.header.check(writer.header, writer.uri)
-        parts, skipped, before = Parts(writer.uri), list[int](), len(writer)
+        parts, skipped, before = Parts(writer.uri, writer.images), list[int](), len(writer)
         self.extractor.check_known(writer, {**writer.known(), **parts.known()})
-        if len(parts):  # those who wrote beside the store were interrupted
+        if parts.tables:  # those who wrote beside the store were interrupted
+            parts.start(self.engine.tables)
             return False, skipped
-        for chunk in self._chunks(writer, parts, skipped):
+        for chunk in self._chunks(writer, skipped):
             if not self.engine.alone and (writer.settled or len(writer) - before >= SETTLING):
-                parts.start()
+                parts.start(self.engine.tables)
                 return False, skipped
             written, unreadable = self.extractor.chunk(chunk)
             skipped += unreadable
@@ -83,21 +84,21 @@ class Run:
 
     def _together(self, uri: str, tried: list[int]) -> list[int]:
         """What all processes do: write beside the store what is missing; the images that none could read."""
-        chunks = list(self._chunks(StoreWriter(uri), Parts(uri), tried))
+        chunks = list(self._chunks(StoreWriter(uri), tried))
         self._left = sum(map(len, chunks))
         self.mine.barrier()  # nobody writes before all have seen what is missing
         skipped = self.engine.run(chunks, self.extractor, uri, self._tick)
         return [index for found in self.mine.gathered(skipped) for index in found]
 
-    def _chunks(self, writer: StoreWriter, parts: Parts, tried: list[int]) -> Iterator[list[int]]:
+    def _chunks(self, writer: StoreWriter, tried: list[int]) -> Iterator[list[int]]:
         """Images that are neither there nor unreadable."""
-        there = writer.known()
+        there, parts = writer.known(), Parts(writer.uri, writer.images)
         old = set(islice(there, writer.before))
         return self.extractor.chunks({*there, *parts.known(), *map(self.extractor.id, tried)}, old)
 
     def _check_whole(self, writer: StoreWriter, skipped: list[int]) -> None:
         """Refuse to say that all is there if it is not, whatever processes that were believed dead have done."""
-        missing = sum(map(len, self._chunks(writer, Parts(writer.uri), skipped)))
+        missing = sum(map(len, self._chunks(writer, skipped)))
         if missing:
             raise OutputError(f"{missing} images are missing in {writer.uri}: run the same command again")
 
