@@ -35,10 +35,14 @@ ENVIRONMENT = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_nicenes
 def cluster(place):
     """Its address, and the process that kills a node for each line that it is told."""
     (place / "cluster.py").write_text(CLUSTER)
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen([sys.executable, "cluster.py"], cwd=place, env=ENVIRONMENT, text=True, **pipes)
-    yield process.stdout.readline().strip(), process
-    process.communicate(timeout=60)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with (place / "cluster.log").open("w") as log:
+        command = [sys.executable, "cluster.py"]
+        process = subprocess.Popen(command, cwd=place, env=ENVIRONMENT, text=True, stderr=log, **pipes)
+        address = process.stdout.readline().strip()
+        assert address, (place / "cluster.log").read_text()
+        yield address, process
+        process.communicate(timeout=60)
 
 
 @pytest.mark.slow
