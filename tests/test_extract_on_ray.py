@@ -27,8 +27,9 @@ for line in sys.stdin:
     cluster.remove_node(nodes.pop(), allow_graceful=False)
 cluster.shutdown()
 """
-# A node's processes are as urgent as others: Ray would have them wait for whatever else the machine does.
-ENVIRONMENT = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0", "OMP_NUM_THREADS": "1"}
+# A node's processes are as urgent as others, or they would wait for whatever else the machine does.
+PATIENT = {"RAY_worker_niceness": "0"}
+ENVIRONMENT = {**os.environ, **PATIENT, "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture
