@@ -1,0 +1,37 @@
+"""This process, and those that torchrun or accelerate started with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vitdecomp.errors import SpecError
+from vitdecomp.extract.engine import Engine, Tick, Worker
+from vitdecomp.extract.extractor import Extractor
+from vitdecomp.ranks import Ranks
+
+
+class Local(Engine):
+    """Every process of the run takes every so manieth chunk."""
+
+    def __init__(self, mine: Ranks, address: str | None) -> None:
+        if address is not None:
+            raise SpecError("--address is that of a cluster: add --engine ray")
+        self.mine = mine
+
+    @property
+    def alone(self) -> bool:
+        """Whether torchrun started no other."""
+        return self.mine.count == 1
+
+    @property
+    def tables(self) -> int:
+        """One for each process."""
+        return self.mine.count
+
+    def run(self, chunks: Sequence[list[int]], extractor: Extractor, uri: str, tick: Tick) -> list[int]:
+        """Write a share of the chunks."""
+        worker, skipped = Worker(extractor, uri, self.mine.rank), list[int]()
+        for chunk in self.mine.share(chunks):
+            skipped += worker(chunk)
+            tick(self.mine.count * len(chunk))
+        return skipped

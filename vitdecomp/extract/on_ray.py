@@ -1,0 +1,138 @@
+"""A Ray cluster: Ray Data hands chunks to actors, and gives those of a lost node to others."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import replace
+from types import ModuleType
+from typing import Any
+from uuid import uuid4
+
+from vitdecomp.errors import InputError, LoadError, OutputError, RankError, SpecError, VitdecompError
+from vitdecomp.extract.engine import Engine, Tick, Worker
+from vitdecomp.extract.extractor import Extractor
+from vitdecomp.extract.job import Order
+from vitdecomp.ranks import Ranks
+
+GPUS = ("auto", "cuda")  # devices that mean a GPU for each actor, where the cluster has any
+KINDS: Mapping[str, type[VitdecompError]] = {kind.__name__: kind for kind in (InputError, OutputError)}
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+
+
+class OnRay(Engine):
+    """An actor for each GPU of the cluster, or else for each CPU; each loads the model once.
+
+    The images and the store must be in places that all its machines see. The process that asked for it begins the store
+    and takes over what they wrote; if it is killed, the next run goes on from there.
+    """
+
+    def __init__(self, mine: Ranks, address: str | None) -> None:
+        if mine.count > 1:
+            raise SpecError("--engine ray starts processes of its own: leave torchrun out")
+        self.ray, self.address = _ray(), address
+
+    @property
+    def alone(self) -> bool:
+        """Never."""
+        return False
+
+    @property
+    def tables(self) -> int:
+        """So many that two actors seldom have the same one."""
+        return 8 * sum(self._actors("auto"))
+
+    def run(self, chunks: Sequence[list[int]], extractor: Extractor, uri: str, tick: Tick) -> list[int]:
+        """Have the cluster write all chunks."""
+        if not chunks:
+            return []
+        skipped = list[int]()
+        try:
+            for row in self._rows(chunks, extractor.order(uri)):
+                if row["error"]:
+                    raise KINDS[row["kind"]](row["error"])
+                skipped += [int(index) for index in row["skipped"]]
+                tick(row["images"])
+        except self.ray.exceptions.RayError as error:
+            raise RankError(f"Ray cannot go on: run the same command again ({_line(error)})") from error
+        return skipped
+
+    @contextmanager
+    def started(self) -> Iterator[None]:
+        """Join the cluster at the address, or start one on this machine; a process that has joined one stays in it."""
+        own = not self.ray.is_initialized()
+        if own:
+            quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
+            local = {} if self.address else {"include_dashboard": False}
+            try:
+                self.ray.init(address=self.address, **quiet, **local)
+            except (ConnectionError, ValueError, RuntimeError) as error:
+                raise RankError(f"there is no Ray cluster at {self.address or 'hand'}: {_line(error)}") from error
+        context = self.ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        with redirect_stdout(sys.stderr):  # Ray prints what its nodes report, to the very end
+            try:
+                yield
+            finally:
+                if own:
+                    self.ray.shutdown()
+
+    def _rows(self, chunks: Sequence[list[int]], order: Order) -> Iterator[dict[str, Any]]:
+        """What the actors say of each chunk, in the order in which they are done."""
+        import ray.data
+
+        gpus, cpus = self._actors(order.request.device)
+        request = replace(order.request, device="cuda" if gpus else "cpu")
+        items = [{"chunk": chunk} for chunk in chunks]
+        data = ray.data.from_items(items, override_num_blocks=len(items))
+        yield from data.map_batches(
+            Actor,
+            batch_size=1,
+            fn_constructor_args=(replace(order, request=request), self.tables),
+            compute=ray.data.ActorPoolStrategy(size=min(gpus or cpus, len(chunks))),
+            num_gpus=1 if gpus else 0,
+            num_cpus=0 if gpus else 1,
+        ).iter_rows()
+
+    def _actors(self, device: str) -> tuple[int, int]:
+        """GPUs that a model on this device may have, and CPUs if there are none."""
+        there = self.ray.cluster_resources()
+        gpus = int(there.get("GPU", 0)) if device in GPUS else 0
+        return gpus, 0 if gpus else max(int(there.get("CPU", 0)), 1)
+
+
+class Actor:
+    """A `Worker` that is made when its process has started; its errors are told as rows."""
+
+    def __init__(self, order: Order, tables: int) -> None:
+        self.worker = Worker(Extractor.of(order), order.uri, uuid4().int % tables)
+
+    def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[Any]]:
+        """One chunk."""
+        indices = [int(index) for index in batch["chunk"][0]]
+        try:
+            skipped, error, kind = self.worker(indices), "", ""
+        except tuple(KINDS.values()) as found:
+            skipped, error, kind = [], str(found), type(found).__name__
+        return {"images": [len(indices)], "skipped": [skipped], "error": [error], "kind": [kind]}
+
+
+def _line(error: BaseException) -> str:
+    """The last line of what Ray says, which names the cause."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[-1] if lines else type(error).__name__)[:300]
+
+
+def _ray() -> ModuleType:
+    os.environ.update(QUIET)  # before it is imported, and for the processes that it starts
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise LoadError("--engine ray needs Ray: pip install 'vitdecomp[ray]'") from error
+    found: ModuleType = ray
+    return found
