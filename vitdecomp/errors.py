@@ -23,6 +23,10 @@ class LoadError(VitdecompError, RuntimeError):
     """A model or its weights that cannot be had."""
 
 
+class RankError(VitdecompError, RuntimeError):
+    """A process of the same run that is gone."""
+
+
 class TraceError(VitdecompError, RuntimeError):
     """A model whose graph cannot be captured, or whose captured graph differs from the model."""
 
