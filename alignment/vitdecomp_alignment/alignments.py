@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from inspect import signature
 from pathlib import Path
@@ -18,7 +20,7 @@ from vitdecomp.files import check_file
 from vitdecomp.loading import Loading
 from vitdecomp.origin import Origin
 from vitdecomp.prepare import Ready, Request, prepare
-from vitdecomp.progress import Stage
+from vitdecomp.progress import Clock, Stage
 from vitdecomp.registry import did_you_mean
 from vitdecomp.store import Store
 from vitdecomp_alignment.clip_space import ClipSpace
@@ -28,21 +30,24 @@ from vitdecomp_alignment.match import Vocabulary
 from vitdecomp_alignment.prompts import TEMPLATES
 from vitdecomp_alignment.texts import scene_texts
 
+MEASURED = 4096  # images
+
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
     """The same images as a model takes them apart and as CLIP sees them.
 
     Attributes:
-        subject, clip: the models. store: contributions to the subject's representations.
-        target: CLIP's vectors, `(n, d_clip)`. target_origin: and where they come from.
+        subject, clip: the models, unless all was there already and none was loaded.
+        store: contributions to the subject's representations.
+        target: CLIP's vectors, `(n, d_clip)`. target_origin: and where they come from, if it is known.
     """
 
-    subject: Ready
-    clip: Ready
+    subject: Ready | None
+    clip: Ready | None
     store: Store
     target: Tensor
-    target_origin: Origin
+    target_origin: Origin | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,33 +73,77 @@ class Judged:
         }
 
 
-def gather(subject: Request, clip: Request, job: Extraction, cache: Path, *, loading: Loading, stage: Stage) -> Pairs:
-    """Take images apart, and let CLIP see them, or read both from the cache.
+@dataclass(frozen=True, slots=True)
+class Pairing:
+    """Which images are paired, and by which models.
+
+    Attributes:
+        subject, clip: the models. cache: where what they make of images is kept.
+        job: images, and how the subject's contributions to them are split.
+        store: what `vitdecomp extract` wrote, in place of taking the images apart; it is split as it is.
+    """
+
+    subject: Request
+    clip: Request
+    cache: Path
+    job: Extraction | None
+    store: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse neither images nor a store."""
+        if self.store is None and self.job is None:
+            raise SpecError("give --images, or --store with what `vitdecomp extract` wrote")
+
+
+def gather(pairing: Pairing, *, loading: Loading, stage: Stage) -> Pairs:
+    """Take images apart, and let CLIP see them, or read both from the cache or from a store.
 
     Raises:
-        InputError: no images, or one that cannot be read.
+        InputError: no images, or one that cannot be read, or a store of other images.
         OutputError: the cache cannot be written.
-        SpecError, LoadError: no such model, or its weights cannot be had.
+        SpecError, LoadError: no such model, or its weights cannot be had; a store of another model, or without
+            CLIP's vectors.
     """
-    open_pictures(job.images)  # before a model is loaded for nothing
-    with stage(f"contributions of {subject.model}") as progress:
-        ready = prepare(subject)
-        store = cached(ready, job, cache, loading=loading, progress=progress)
-    with stage(f"vectors of {clip.model}") as progress:
-        seer = prepare(clip)
+    job, model = pairing.job, pairing.subject.model
+    if job is not None:
+        open_pictures(job.images)  # before a model is loaded for nothing
+    ready = None
+    with stage(f"contributions of {model}") as progress:
+        if pairing.store is not None:
+            store = _opened(pairing.store, model)
+        elif job is not None:
+            ready = prepare(pairing.subject)
+            store = cached(ready, job, pairing.cache, loading=loading, progress=progress)
+    with stage(f"vectors of {pairing.clip.model}") as progress:
+        if job is None:
+            return Pairs(None, None, store, *store.vectors(pairing.clip.model))
+        seer = prepare(pairing.clip)
         seen = Extraction(job.images, REPRESENTATION, limit=job.limit)
-        vectors = cached(seer, seen, cache, loading=loading, progress=progress)
-    if vectors.ids != store.ids:
-        raise InputError(f"{subject.model} and {clip.model} could not read the same images: leave out the broken ones")
-    target = torch.cat([batch.total() for batch in vectors.batches(256)])
+        vectors = cached(seer, seen, pairing.cache, loading=loading, progress=progress)
+        if vectors.ids != store.ids:
+            raise InputError(
+                f"{model} and {pairing.clip.model} could not read the same images: leave out the broken ones"
+                if pairing.store is None
+                else f"{pairing.store} holds other images than {job.images}, or in another order"
+            )
+        target = torch.cat([batch.total() for batch in vectors.batches(256)])
+        if pairing.store is not None:
+            store.add_vectors(pairing.clip.model, target, vectors.origin)
     return Pairs(ready, seer, store, target, vectors.origin)
 
 
-def make_aligner(method: str, seed: int) -> LinearAligner:
-    """An aligner by its name.
+def _opened(place: str, model: str) -> Store:
+    store = Store(place)
+    if store.origin.model != model:
+        raise SpecError(f"{place} holds contributions of {store.origin.model}, not of {model}")
+    return store
+
+
+def make_aligner(method: str, seed: int, settings: Sequence[str] = ()) -> LinearAligner:
+    """An aligner by its name, with some of its arguments as `NAME=VALUE`.
 
     Raises:
-        SpecError: there is none, or it has no maps that could be saved.
+        SpecError: there is none, or it has no maps that could be saved, or no such argument.
     """
     known = aligners()
     name = method.replace("_", "-")
@@ -104,8 +153,19 @@ def make_aligner(method: str, seed: int) -> LinearAligner:
     if not issubclass(aligner, LinearAligner):
         raise SpecError(f"{method} is no linear aligner: use it in Python")
     made = aligner()
-    made.set_params(random_state=seed)
+    made.set_params(random_state=seed, **dict(_setting(text, made.get_params()) for text in settings))
     return made
+
+
+def _setting(text: str, known: Mapping[str, Any]) -> tuple[str, Any]:
+    """An argument and its value: a number, true, false or null as in JSON, or a word."""
+    name, given, value = text.partition("=")
+    if not given or name not in known:
+        raise SpecError(f"--set takes NAME=VALUE, not {text!r}{did_you_mean(name, list(known))}")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
 
 
 def training_file(out: Path) -> Path:
@@ -113,7 +173,7 @@ def training_file(out: Path) -> Path:
     return out.with_name(f"{out.name}.training")
 
 
-def fit(pairs: Pairs, aligner: LinearAligner, out: Path, stage: Stage) -> LinearAligner:
+def fit(pairs: Pairs, aligner: LinearAligner, out: Path, clock: Clock) -> LinearAligner:
     """Fit an aligner and save it; an interrupted training goes on from a file beside the result.
 
     Raises:
@@ -122,32 +182,38 @@ def fit(pairs: Pairs, aligner: LinearAligner, out: Path, stage: Stage) -> Linear
     check_file(out)
     checkpoint = training_file(out)
     takes: Any = aligner.fit
-    resumable = {"checkpoint": checkpoint} if "checkpoint" in signature(takes).parameters else {}
-    with stage("fitting maps") as progress:
-        takes(pairs.store, pairs.target, progress=progress, **resumable)
+    known, store, target = signature(takes).parameters, pairs.store, pairs.target
+    resumable = {"checkpoint": checkpoint} if "checkpoint" in known else {}
+    if "clock" in known:
+        takes(store, target, clock=clock, **resumable)
+    else:
+        with clock("fitting maps") as progress:
+            takes(store, target, progress=progress, **resumable)
     aligner.target_ = pairs.target_origin
-    aligner.metrics_ = {**aligner.metrics_, "cosine": aligner.score(pairs.store, pairs.target)}
-    aligner.save(out)
-    checkpoint.unlink(missing_ok=True)
+    with clock("measuring"):
+        aligner.metrics_ = {**aligner.metrics_, "cosine": aligner.score(store, target, most=MEASURED)}
+    with clock("writing"):
+        aligner.save(out)
+        checkpoint.unlink(missing_ok=True)
     return aligner
 
 
-def vocabulary(pairs: Pairs, cache: Path) -> Vocabulary | None:
+def vocabulary(subject: Ready, clip: Ready, cache: Path) -> Vocabulary | None:
     """The classes of the model: its classifier's vectors, and CLIP's of their names. `None` without a classifier."""
-    known = pairs.subject.loaded.classifier
+    known = subject.loaded.classifier
     if known is None:
         return None
     names = tuple(name.split(",")[0] for name in known.names)
-    texts = ClipSpace(pairs.clip.loaded, cache=cache / "texts").encode_text(names, templates=TEMPLATES)
+    texts = ClipSpace(clip.loaded, cache=cache / "texts").encode_text(names, templates=TEMPLATES)
     return Vocabulary(known.names, known.layer.weight.detach().float().cpu(), texts.cpu())
 
 
-def summary(pairs: Pairs, aligner: LinearAligner, out: Path) -> dict[str, Any]:
+def summary(pairs: Pairs, clip: str, aligner: LinearAligner, out: Path) -> dict[str, Any]:
     """What was made, in plain values."""
     return {
         "out": str(out),
         "model": pairs.store.origin.model,
-        "clip": pairs.target_origin.model,
+        "clip": pairs.target_origin.model if pairs.target_origin else clip,
         "aligner": type(aligner).__name__,
         "images": len(pairs.store),
         "components": len(pairs.store.components),
@@ -157,15 +223,23 @@ def summary(pairs: Pairs, aligner: LinearAligner, out: Path) -> dict[str, Any]:
     }
 
 
-def report(pairs: Pairs, job: Extraction, cache: Path, *, loading: Loading, seeds: int, stage: Stage) -> list[Judged]:
-    """All aligners side by side: on the model, and on CLIP aligned with itself, where the answer is known."""
-    words = vocabulary(pairs, cache)
-    tables = [_judged(pairs, words, seeds, stage)]
-    if pairs.subject.request.model != pairs.clip.request.model:
-        request, whole = pairs.clip.request, replace(job, output="embedding", through=None)
-        itself = gather(request, request, whole, cache, loading=loading, stage=stage)
+def report(pairs: Pairs, pairing: Pairing, *, loading: Loading, seeds: int, stage: Stage) -> list[Judged]:
+    """All aligners side by side: on the model, and on CLIP aligned with itself, where the answer is known.
+
+    Raises:
+        SpecError: there are no images, which CLIP itself would have to be taken apart on.
+    """
+    job, cache, request = pairing.job, pairing.cache, pairing.clip
+    if job is None:
+        raise SpecError("--report needs --images beside --store")
+    subject, clip = pairs.subject or prepare(pairing.subject), pairs.clip or prepare(request)
+    words = vocabulary(subject, clip, cache)
+    tables = [_judged(pairs, request.model, words, seeds, stage)]
+    if pairing.subject.model != request.model:
+        whole = Pairing(request, request, cache, replace(job, output="embedding", through=None))
+        itself = gather(whole, loading=loading, stage=stage)
         names = scene_texts() if words is None else words.labels
-        tables.append(_judged(itself, _own_words(itself.clip, names, cache), seeds, stage))
+        tables.append(_judged(itself, request.model, _own_words(clip, names, cache), seeds, stage))
     return tables
 
 
@@ -175,9 +249,8 @@ def _own_words(clip: Ready, labels: tuple[str, ...], cache: Path) -> Vocabulary:
     return Vocabulary(labels, texts, texts)
 
 
-def _judged(pairs: Pairs, words: Vocabulary | None, seeds: int, stage: Stage) -> Judged:
-    same = pairs.store.origin == pairs.target_origin
-    model, clip = pairs.store.origin.model, pairs.target_origin.model
+def _judged(pairs: Pairs, clip: str, words: Vocabulary | None, seeds: int, stage: Stage) -> Judged:
+    same, model = pairs.store.origin == pairs.target_origin, pairs.store.origin.model
     with stage(f"judging aligners of {model}") as progress:
         rows = judge(pairs.store, pairs.target, words=words, same_space=same, seeds=range(seeds), progress=progress)
     return Judged(model, clip, len(pairs.store), tuple(rows))

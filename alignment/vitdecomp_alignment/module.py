@@ -51,21 +51,18 @@ class MapsModule(nn.Module):
         return replace(start, corrections=tuple(corrections), bias=bias)
 
     def distance(
-        self, values: Float[Tensor, "n component d"], target: Float[Tensor, "n d_clip"]
+        self, x: Sequence[Float[Tensor, "n _"]], target: Float[Tensor, "n d_clip"]
     ) -> Float[Tensor, " n"]:
-        """1 - cosine between the sum of the mapped contributions and the target."""
-        parts = (
-            torch.einsum("nkr,krm->nm", span.coordinates(values), weight)
-            for span, weight in zip(self.start.spans, self.weights, strict=True)
-        )
+        """1 - cosine between the sum of the mapped contributions and the target; x are coordinates in each span."""
+        parts = (own.to(weight) @ weight.flatten(0, 1) for own, weight in zip(x, self.weights, strict=True))
         total = reduce(torch.add, parts)
         if self.bias is not None:
             total = total + self.bias
-        return 1 - torch.cosine_similarity(total, target, dim=1)
+        return 1 - torch.cosine_similarity(total, target.to(total), dim=1)
 
-    def forward(self, values: Float[Tensor, "n component d"], target: Float[Tensor, "n d_clip"]) -> Float[Tensor, ""]:
+    def forward(self, x: Sequence[Float[Tensor, "n _"]], target: Float[Tensor, "n d_clip"]) -> Float[Tensor, ""]:
         """The loss of a batch."""
-        return self.distance(values, target).mean() + self.penalised()
+        return self.distance(x, target).mean() + self.penalised()
 
     def penalised(self) -> Float[Tensor, ""]:
         """The part of the loss that no image has a say in: the penalty with its weight."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -14,12 +15,26 @@ from vitdecomp.registry import did_you_mean
 Maps = Sequence[Float[Tensor, "_ _ d_clip"]]
 
 
+class Gram(torch.autograd.Function):
+    """W W^T, with one product in place of two for its gradient: (G + G^T) W."""
+
+    @staticmethod
+    def forward(ctx: Any, maps: Float[Tensor, "k s t"]) -> Float[Tensor, "k s s"]:  # noqa: D102
+        ctx.save_for_backward(maps)
+        return maps @ maps.mT
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Float[Tensor, "k s s"]) -> Float[Tensor, "k s t"]:  # noqa: D102
+        (maps,) = ctx.saved_tensors
+        return (gradient + gradient.mT) @ maps
+
+
 def excess(maps: Float[Tensor, "k r d_clip"]) -> Float[Tensor, "k s s"]:
     """W W^T - I of each map, or W^T W - I where that is the smaller: zero when W is as orthogonal as it can be.
 
     Beyond the smaller of its two dimensions no map can keep lengths; what is missing there is a constant.
     """
-    gram = maps @ maps.mT if maps.shape[1] <= maps.shape[2] else maps.mT @ maps
+    gram: Tensor = Gram.apply(maps if maps.shape[1] <= maps.shape[2] else maps.mT)
     return gram - torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from vitdecomp.progress import Progress
-from vitdecomp.source import Source
 from vitdecomp_alignment.checkpoint import Checkpoint
+from vitdecomp_alignment.examples import Examples
 from vitdecomp_alignment.module import MapsModule
 
 EVALUATIONS = 10  # of the validation images in an epoch
@@ -24,20 +23,14 @@ class Schedule:
     """How maps are trained.
 
     Attributes:
-        learning_rate, weight_decay: of Adam. batch_size: images in a step. epochs: at most.
-        validation_fraction: of the images, held out; with 0 all are learned from, for all epochs.
+        learning_rate, weight_decay: of Adam. epochs: at most; all of them if no images are held out.
         patience: evaluations without a better smoothed loss after which training stops; ten are made in an epoch.
-        shuffle: take the images in another order in every epoch. seed: of that order, and of what is held out.
     """
 
     learning_rate: float
     weight_decay: float
-    batch_size: int
     epochs: int
-    validation_fraction: float
     patience: int
-    shuffle: bool
-    seed: int
 
 
 @dataclass(slots=True)
@@ -61,29 +54,27 @@ class Training:
 
     Args:
         module: the maps and their loss.
-        source: contributions. target: the other model's vectors.
+        examples: images.
         schedule: the settings.
         checkpoint: a file to go on from, written at every evaluation.
     """
 
     def __init__(
-        self, module: MapsModule, source: Source, target: Tensor, schedule: Schedule, checkpoint: Checkpoint | None
+        self, module: MapsModule, examples: Examples, schedule: Schedule, checkpoint: Checkpoint | None
     ) -> None:
-        self.module, self.source, self.target, self.schedule = module, source, target, schedule
+        self.module, self.examples, self.schedule = module, examples, schedule
         self.checkpoint, self.state = checkpoint, State()
-        self.learned, self.held_out = _split(len(source), schedule)
-        self.per_epoch = -(-len(self.learned) // schedule.batch_size)
         self.optimizer = torch.optim.Adam(
-            module.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay
+            module.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True
         )
         self.best = _copied(module)
 
     def run(self, progress: Progress | None = None) -> None:
         """Train until the epochs are over or nothing gets better, and leave the best maps in the module."""
-        total = self.per_epoch * self.schedule.epochs
-        every = max(1, self.per_epoch // EVALUATIONS)
+        total = self.examples.per_epoch * self.schedule.epochs
+        every = max(1, self.examples.per_epoch // EVALUATIONS)
         self._restore()
-        if self.state.step == 0 and len(self.held_out):
+        if self.state.step == 0 and len(self.examples.held_out):
             self._evaluate()  # what one begins with may be the best
         while self.state.step < total and self.state.since < self.schedule.patience:
             self._step()
@@ -96,26 +87,12 @@ class Training:
         self.module.load_state_dict(self.best)
 
     def _step(self) -> None:
-        rows = self._rows(self.state.step)
-        loss = self.module(*self._read(rows))
+        loss = self.module(*self.examples.batch(self.state.step))
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
         self.state.running.append(float(loss.detach()))
         self.state.step += 1
-
-    def _rows(self, step: int) -> list[int]:
-        """The images of a step."""
-        epoch, place = divmod(step, self.per_epoch)
-        order = self.learned
-        if self.schedule.shuffle:
-            order = np.random.default_rng([self.schedule.seed, 1, epoch]).permutation(order)
-        chosen: list[int] = order[place * self.schedule.batch_size :][: self.schedule.batch_size].tolist()
-        return chosen
-
-    def _read(self, rows: Sequence[int]) -> tuple[Float[Tensor, "n component d"], Float[Tensor, "n d_clip"]]:
-        like = next(self.module.parameters())
-        return self.source.take(rows).values.to(like), self.target[torch.as_tensor(rows)].to(like)
 
     @torch.no_grad()
     def _evaluate(self) -> None:
@@ -125,14 +102,15 @@ class Training:
         if state.running:
             row["loss"] = float(np.mean(state.running))
         state.running = []
-        if len(self.held_out):
+        judged = len(self.examples.held_out) > 0
+        if judged:
             row["distance"] = self.distance()
             row["validation"] = row["distance"] + float(self.module.penalised())
             last = [r["validation"] for r in state.history[-REMEMBERED + 1 :]]
             row["smoothed"] = float(np.mean([*last, row["validation"]]))
             state.since += 1
         state.history.append(row)
-        if row.get("smoothed", -float("inf")) < state.best or not len(self.held_out):
+        if row.get("smoothed", -float("inf")) < state.best or not judged:
             state.best, state.since, self.best = row.get("smoothed", state.best), 0, _copied(self.module)
         self._save()
 
@@ -165,20 +143,8 @@ class Training:
     @torch.no_grad()
     def distance(self) -> float:
         """The mean of 1 - cosine over the images held out."""
-        found = 0.0
-        for rows in self._chunks(self.held_out):
-            found += float(self.module.distance(*self._read(rows)).sum())
-        return found / len(self.held_out)
-
-    def _chunks(self, rows: np.ndarray, size: int = 256) -> Iterator[list[int]]:
-        return (rows[i : i + size].tolist() for i in range(0, len(rows), size))
-
-
-def _split(n: int, schedule: Schedule) -> tuple[np.ndarray, np.ndarray]:
-    """The images to learn from and those held out, each in order."""
-    held_out = round(n * schedule.validation_fraction)
-    order = np.random.default_rng([schedule.seed, 0]).permutation(n)
-    return np.sort(order[held_out:]), np.sort(order[:held_out])
+        found = sum(float(self.module.distance(*batch).sum()) for batch in self.examples.judged())
+        return found / len(self.examples.held_out)
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
