@@ -15,27 +15,30 @@ from vitdecomp.registry import did_you_mean
 Maps = Sequence[Float[Tensor, "_ _ d_clip"]]
 
 
-class Gram(torch.autograd.Function):
-    """W W^T, with one product in place of two for its gradient: (G + G^T) W."""
+class Excess(torch.autograd.Function):
+    """W W^T - I, for functions whose gradient G is symmetric as this is: that of W is then 2 G W, one product."""
 
     @staticmethod
     def forward(ctx: Any, maps: Float[Tensor, "k s t"]) -> Float[Tensor, "k s s"]:  # noqa: D102
         ctx.save_for_backward(maps)
-        return maps @ maps.mT
+        found = maps @ maps.mT
+        found.diagonal(dim1=1, dim2=2).sub_(1)
+        return found
 
     @staticmethod
     def backward(ctx: Any, gradient: Float[Tensor, "k s s"]) -> Float[Tensor, "k s t"]:  # noqa: D102
         (maps,) = ctx.saved_tensors
-        return (gradient + gradient.mT) @ maps
+        return torch.baddbmm(maps, gradient, maps, beta=0, alpha=2)
 
 
 def excess(maps: Float[Tensor, "k r d_clip"]) -> Float[Tensor, "k s s"]:
     """W W^T - I of each map, or W^T W - I where that is the smaller: zero when W is as orthogonal as it can be.
 
-    Beyond the smaller of its two dimensions no map can keep lengths; what is missing there is a constant.
+    Beyond the smaller of its two dimensions no map can keep lengths; what is missing there is a constant. Only
+    functions that treat it and its transpose alike have the right gradient.
     """
-    gram: Tensor = Gram.apply(maps if maps.shape[1] <= maps.shape[2] else maps.mT)
-    return gram - torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
+    found: Tensor = Excess.apply(maps if maps.shape[1] <= maps.shape[2] else maps.mT)
+    return found
 
 
 def frobenius(maps: Maps) -> Tensor:
