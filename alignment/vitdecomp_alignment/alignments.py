@@ -21,6 +21,7 @@ from vitdecomp.loading import Loading
 from vitdecomp.origin import Origin
 from vitdecomp.prepare import Ready, Request, prepare
 from vitdecomp.progress import Clock, Stage
+from vitdecomp.ranks import Ranks
 from vitdecomp.registry import did_you_mean
 from vitdecomp.store import Store
 from vitdecomp_alignment.clip_space import ClipSpace
@@ -95,6 +96,17 @@ class Pairing:
             raise SpecError("give --images, or --store with what `vitdecomp extract` wrote")
 
 
+def gather_in_turn(pairing: Pairing, ranks: Ranks, *, loading: Loading, stage: Stage) -> Pairs:
+    """The same in all processes of a run: what the first takes apart the others read from the cache.
+
+    Raises:
+        RankError: another process is gone.
+    """
+    pairs = gather(pairing, loading=loading, stage=stage) if ranks.first else None
+    ranks.barrier()
+    return pairs or gather(pairing, loading=loading, stage=stage)
+
+
 def gather(pairing: Pairing, *, loading: Loading, stage: Stage) -> Pairs:
     """Take images apart, and let CLIP see them, or read both from the cache or from a store.
 
@@ -127,7 +139,7 @@ def gather(pairing: Pairing, *, loading: Loading, stage: Stage) -> Pairs:
                 else f"{pairing.store} holds other images than {job.images}, or in another order"
             )
         target = torch.cat([batch.total() for batch in vectors.batches(256)])
-        if pairing.store is not None:
+        if pairing.store is not None and pairing.clip.model not in store.vectors_of:
             store.add_vectors(pairing.clip.model, target, vectors.origin)
     return Pairs(ready, seer, store, target, vectors.origin)
 
@@ -173,23 +185,30 @@ def training_file(out: Path) -> Path:
     return out.with_name(f"{out.name}.training")
 
 
-def fit(pairs: Pairs, aligner: LinearAligner, out: Path, clock: Clock) -> LinearAligner:
+def fit(pairs: Pairs, aligner: LinearAligner, out: Path, clock: Clock, ranks: Ranks) -> LinearAligner:
     """Fit an aligner and save it; an interrupted training goes on from a file beside the result.
 
     Raises:
         OutputError: the file cannot be written.
+        SpecError: the aligner does not know how to share the work.
+        RankError: another process is gone.
     """
     check_file(out)
     checkpoint = training_file(out)
     takes: Any = aligner.fit
     known, store, target = signature(takes).parameters, pairs.store, pairs.target
-    resumable = {"checkpoint": checkpoint} if "checkpoint" in known else {}
+    resumable: dict[str, Any] = {"checkpoint": checkpoint} if "checkpoint" in known else {}
+    if ranks.count > 1 and "ranks" not in known:
+        raise SpecError(f"{type(aligner).__name__} is fitted by one process alone: start it without torchrun")
     if "clock" in known:
-        takes(store, target, clock=clock, **resumable)
+        shared = {"ranks": ranks} if "ranks" in known else {}
+        takes(store, target, clock=clock, **resumable, **shared)
     else:
         with clock("fitting maps") as progress:
             takes(store, target, progress=progress, **resumable)
     aligner.target_ = pairs.target_origin
+    if not ranks.first:
+        return aligner
     with clock("measuring"):
         aligner.metrics_ = {**aligner.metrics_, "cosine": aligner.score(store, target, most=MEASURED)}
     with clock("writing"):

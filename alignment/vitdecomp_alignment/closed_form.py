@@ -13,11 +13,13 @@ from torch import Tensor
 from vitdecomp.aligner import register_aligner
 from vitdecomp.errors import InputError, SpecError
 from vitdecomp.progress import Clock, Progress
+from vitdecomp.ranks import Ranks
 from vitdecomp.source import Source
+from vitdecomp_alignment.agreed import Found, of_first
 from vitdecomp_alignment.coefficients import Coefficients
 from vitdecomp_alignment.linear import LinearAligner, check_target
 from vitdecomp_alignment.maps import LinearMaps, Span
-from vitdecomp_alignment.spans import find_spans
+from vitdecomp_alignment.spans import agreed_spans
 from vitdecomp_alignment.sums import Moments, Rows, Sums, width
 from vitdecomp_alignment.turns import Turns
 
@@ -74,6 +76,7 @@ class ClosedForm(LinearAligner):
         *,
         progress: Progress | None = None,
         clock: Clock | None = None,
+        ranks: Ranks | None = None,
     ) -> Self:
         """Learn the maps.
 
@@ -82,8 +85,11 @@ class ClosedForm(LinearAligner):
             target: the other model's vectors of the same images, `(n, d_clip)`.
             progress: called with the images done and their number.
             clock: shows every part of the work, and knows afterwards how long each took.
+            ranks: processes that share the work, each of which calls this with the same arguments, and learns the
+                same: each sums over some of the images, and the first solves.
 
         Raises:
+            RankError: another process is gone.
             InputError: not of the same images, too few, or components that span too many dimensions together.
             SpecError: a ridge that is not positive, or no fraction.
         """
@@ -91,26 +97,37 @@ class ClosedForm(LinearAligner):
         self._check()
         clock = clock or Clock()
         kept = Coefficients(source)
-        self.maps_ = self.solved(kept, target, clock, progress)
+        self.maps_ = self.solved(kept, target, clock, ranks or Ranks(), progress=progress)
         with clock("checksum"):
             self.fingerprint_, self.origin_ = source.fingerprint(), source.take(range(1)).origin
         return self
 
-    def solved(self, kept: Coefficients, target: Tensor, clock: Clock, progress: Progress | None = None) -> LinearMaps:
+    def solved(
+        self, kept: Coefficients, target: Tensor, clock: Clock, ranks: Ranks, *, progress: Progress | None = None
+    ) -> LinearMaps:
         """The maps for some coefficients; sets what `fit` learns beside them."""
         with clock("spans"):
-            spans = find_spans(kept, max_rank=self.max_rank, seed=self.random_state)
+            spans = agreed_spans(kept, ranks, max_rank=self.max_rank, seed=self.random_state)
         _refuse_too_wide(width(spans, kept.dimension), len(kept))
         with clock("sums") as shown:
-            sums, held_out = self._sum(kept, target, spans, clock, progress or shown)
+            rows = _stretch(len(kept), ranks)
+            sums, held_out = self.sums(kept, target, spans, rows, clock, progress=progress or shown)
+            if ranks.count > 1:
+                sums.over(ranks)
+                held_out.over(ranks)
         with clock("solving"):
-            self.ridge_ = self._best(sums, held_out, spans) if self.ridge is None else self.ridge
-            sums.merge(held_out)
-            shared = sums.procrustes()
-            prior = _prior(spans, shared)
-            (weight,) = sums.ridges(prior, [self.ridge_])
-            self.metrics_ = {"ridge": self.ridge_, "squared_error": sums.error(weight)}
-        return _as_maps(kept, spans, shared, weight - prior)
+            found, self.metrics_ = of_first(ranks, lambda: self._solved(sums, held_out, spans))
+        self.ridge_ = self.metrics_["ridge"]
+        return _as_maps(kept, spans, found["shared"], found["correction"])
+
+    def _solved(self, sums: Moments, held_out: Moments, spans: Sequence[Span]) -> Found:
+        ridge = self._best(sums, held_out, spans) if self.ridge is None else self.ridge
+        sums.merge(held_out)
+        shared = sums.procrustes()
+        prior = _prior(spans, shared)
+        (weight,) = sums.ridges(prior, [ridge])
+        found = {"shared": shared, "correction": weight - prior}
+        return found, {"ridge": ridge, "squared_error": sums.error(weight)}
 
     def _check(self) -> None:
         if self.ridge is not None and self.ridge <= 0:
@@ -120,19 +137,19 @@ class ClosedForm(LinearAligner):
         if not 0 < self.validation_fraction < 1:
             raise SpecError(f"validation_fraction must be between 0 and 1, not {self.validation_fraction}")
 
-    def _sum(
-        self, kept: Coefficients, target: Tensor, spans: Sequence[Span], clock: Clock, progress: Progress
+    def sums(
+        self, kept: Coefficients, target: Tensor, spans: Sequence[Span], rows: range, clock: Clock, *, progress: Progress
     ) -> tuple[Moments, Moments]:
-        """The sums over the images to learn from, and over those held out."""
+        """The sums over some of the images, over those to learn from and over those held out; they can be added up."""
         n, wide = len(kept), width(spans, kept.dimension)
         kind = Rows if n < wide else Sums
         sums, held_out = (kind(wide, kept.dimension, target.shape[1]) for _ in range(2))
         chosen, turns = self._held_out(n), Turns(kept, spans)
-        for rows, a in clock.timed("reading", kept.scan(self.batch_size)):
-            out, goal = chosen[rows.start : rows.stop], target[rows.start : rows.stop].cpu()
+        for some_rows, a in clock.timed("reading", kept.scan(self.batch_size, rows)):
+            out, goal = chosen[some_rows.start : some_rows.stop], target[some_rows.start : some_rows.stop].cpu()
             for moments, some in ((sums, ~out), (held_out, out)):
                 moments.add(turns(a[some]), kept.total(a[some]), goal[some])
-            progress(rows.stop, n)
+            progress(some_rows.stop - rows.start, len(rows))
         return sums, held_out
 
     def _held_out(self, n: int) -> Bool[Tensor, " n"]:
@@ -155,6 +172,11 @@ class ClosedForm(LinearAligner):
         best, shared = min(errors.values()), held_out.error(prior)
         allowed = best + (1 - self.keep) * max(shared - best, 0.0) + TINY
         return max(strength for strength, error in errors.items() if error <= allowed)
+
+
+def _stretch(n: int, ranks: Ranks) -> range:
+    """A process's share of the images: consecutive ones, which are read fastest."""
+    return range(n * ranks.rank // ranks.count, n * (ranks.rank + 1) // ranks.count)
 
 
 def _prior(spans: Sequence[Span], shared: Tensor) -> Float[Tensor, "R d_clip"]:

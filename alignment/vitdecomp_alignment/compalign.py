@@ -13,6 +13,7 @@ from torch import Tensor
 from vitdecomp.aligner import register_aligner
 from vitdecomp.errors import SpecError
 from vitdecomp.progress import Clock, Progress
+from vitdecomp.ranks import Ranks
 from vitdecomp.registry import did_you_mean
 from vitdecomp.source import Source
 from vitdecomp_alignment.checkpoint import Checkpoint
@@ -23,7 +24,7 @@ from vitdecomp_alignment.linear import LinearAligner, check_target
 from vitdecomp_alignment.maps import LinearMaps, Span
 from vitdecomp_alignment.module import MapsModule
 from vitdecomp_alignment.penalty import deviation, penalty
-from vitdecomp_alignment.spans import find_spans, whole_space
+from vitdecomp_alignment.spans import agreed_spans, whole_space
 from vitdecomp_alignment.training import Schedule, Training
 from vitdecomp_alignment.turns import Turns
 
@@ -90,6 +91,7 @@ class CompAlign(LinearAligner):
         checkpoint: Path | str | None = None,
         progress: Progress | None = None,
         clock: Clock | None = None,
+        ranks: Ranks | None = None,
     ) -> Self:
         """Train the maps.
 
@@ -99,15 +101,18 @@ class CompAlign(LinearAligner):
             checkpoint: a file that is written while training lasts, and from which it goes on after a kill.
             progress: called with the steps done and their number.
             clock: shows every part of the work, and knows afterwards how long each took.
+            ranks: processes that share every batch, each of which calls this with the same arguments, and learns the
+                same. `batch_size` is that of all together, so that one process learns the same but for rounding.
 
         Raises:
+            RankError: another process is gone; what the checkpoint holds can be gone on with.
             InputError: not of the same images, or too few.
             SpecError: a setting that means nothing.
             OutputError: the checkpoint cannot be written, or is of another training.
         """
         check_target(source, target)
         self._check()
-        clock = clock or Clock()
+        clock, ranks = clock or Clock(), ranks or Ranks()
         with clock("checksum"):
             self.fingerprint_, self.origin_ = source.fingerprint(), source.take(range(1)).origin
             identity = self._identity(self.fingerprint_, target)
@@ -116,29 +121,31 @@ class CompAlign(LinearAligner):
         if kept.fit_in_memory:
             with clock("reading") as shown:
                 kept.hold(shown)
-        start, hard = self._start(kept, target, clock), self.orthogonality == "hard"
+        start, hard = self._start(kept, target, clock, ranks), self.orthogonality == "hard"
         weight = None if isinstance(self.orthogonality, str) else self.orthogonality
         module = MapsModule(_orthogonalised(start) if hard else start, penalty(self.penalty), weight)
         order = Order(self.batch_size, self.validation_fraction, self.shuffle, self.random_state)
-        training = Training(module, Examples(kept, Turns(kept, start.spans), target, order), self._schedule(), saved)
+        examples = Examples(kept, Turns(kept, start.spans), target, order)
+        training = Training(module, examples, self._schedule(), saved, ranks)
         with clock("training") as shown:
             training.run(progress or shown)
             self.maps_, self.history_ = module.maps(), training.state.history
             self.metrics_ = self._measured(training)
         return self
 
-    def _start(self, kept: Coefficients, target: Tensor, clock: Clock) -> LinearMaps:
+    def _start(self, kept: Coefficients, target: Tensor, clock: Clock, ranks: Ranks) -> LinearMaps:
         """The maps to begin with, with a span for every component."""
         if isinstance(self.init, LinearMaps):
             return self.init
         bias = torch.zeros(target.shape[1], dtype=kept.dtype) if self.bias else None
         if self.init == "closed_form":
-            fitted = ClosedForm(random_state=self.random_state).solved(kept, target, clock)
+            fitted = ClosedForm(random_state=self.random_state).solved(kept, target, clock, ranks)
             if self.coordinates == "full":
                 fitted = _in_full(fitted)
             return replace(fitted, bias=bias)
         with clock("spans"):
-            spans = whole_space(kept) if self.coordinates == "full" else find_spans(kept, seed=self.random_state)
+            full, seed = self.coordinates == "full", self.random_state
+            spans = whole_space(kept) if full else agreed_spans(kept, ranks, seed=seed)
         generator = torch.Generator().manual_seed(self.random_state)
         shared = torch.zeros(kept.dimension, target.shape[1], dtype=kept.dtype)
         spans = tuple(replace(s, basis=None if s.basis is None else s.basis.to(kept.dtype)) for s in spans)

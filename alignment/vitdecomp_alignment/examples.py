@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from vitdecomp.ranks import Ranks
 from vitdecomp_alignment.coefficients import BLOCK, Coefficients
 from vitdecomp_alignment.turns import Turns
 
@@ -53,11 +54,13 @@ class Examples:
         self._window, self._read = -1, torch.zeros(())
         self._judged: Tensor | None = None
 
-    def batch(self, step: int) -> Batch:
-        """The images of a step."""
+    def batch(self, step: int, ranks: Ranks) -> Batch:
+        """This process's share of the images of a step."""
         rows = self.rows(step)
-        a = self.kept.take(rows) if self.kept.fit_in_memory else self._from_window(step, len(rows))
-        return self.turns(a), self.target[torch.from_numpy(rows)]
+        share = slice(ranks.rank, None, ranks.count)
+        own = rows[share]
+        a = self.kept.take(own) if self.kept.fit_in_memory else self._from_window(step, len(rows))[share]
+        return self.turns(a), self.target[torch.from_numpy(own)]
 
     def rows(self, step: int) -> Int64[np.ndarray, " n"]:
         """Which images these are."""
@@ -66,12 +69,12 @@ class Examples:
             self._epoch, self._rows, self._window = epoch, self._ordered(epoch), -1
         return self._rows[place * self.order.batch_size :][: self.order.batch_size]
 
-    def judged(self) -> Iterator[Batch]:
-        """The images held out, some at a time."""
+    def judged(self, ranks: Ranks) -> Iterator[Batch]:
+        """This process's share of the images held out, some at a time."""
         if self._judged is None:
             self._judged = self.kept.take(self.held_out)
         goal = self.target[torch.from_numpy(self.held_out)]
-        for start in range(0, len(self.held_out), CHUNK):
+        for start in ranks.share(range(0, len(self.held_out), CHUNK)):
             yield self.turns(self._judged[start : start + CHUNK]), goal[start : start + CHUNK]
 
     def _ordered(self, epoch: int) -> Int64[np.ndarray, " n"]:

@@ -13,6 +13,7 @@ from vitdecomp.aligner import register_aligner
 from vitdecomp.component import WHOLE, Component
 from vitdecomp.contributions import Contributions
 from vitdecomp.progress import Clock, Progress
+from vitdecomp.ranks import Ranks
 from vitdecomp.source import Source
 from vitdecomp_alignment.compalign import CompAlign
 from vitdecomp_alignment.linear import LinearAligner
@@ -62,10 +63,11 @@ class LinearAlign(LinearAligner):
         checkpoint: Path | str | None = None,
         progress: Progress | None = None,
         clock: Clock | None = None,
+        ranks: Ranks | None = None,
     ) -> Self:
         """Train the map; arguments and errors are those of `CompAlign.fit`."""
         one = CompAlign(**self.get_params()).fit(
-            Summed(source), target, checkpoint=checkpoint, progress=progress, clock=clock
+            Summed(source), target, checkpoint=checkpoint, progress=progress, clock=clock, ranks=ranks
         )
         shared = one.weights_[0]
         self.maps_ = LinearMaps(source.components, shared, bias=one.maps_.bias)

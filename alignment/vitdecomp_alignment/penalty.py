@@ -41,15 +41,20 @@ def excess(maps: Float[Tensor, "k r d_clip"]) -> Float[Tensor, "k s s"]:
     return found
 
 
-def frobenius(maps: Maps) -> Tensor:
+def frobenius(maps: Maps, count: int | None = None) -> Tensor:
     """The sum over components of |W^T W - I|_F: the penalty of the paper (arXiv 2406.01583, section 3.2)."""
     return torch.stack([torch.linalg.vector_norm(excess(w), dim=(1, 2)).sum() for w in maps]).sum()
 
 
-def mean_square(maps: Maps) -> Tensor:
-    """The mean over components of d_clip mean((W^T W - I)^2): the penalty of the paper's public code."""
+def mean_square(maps: Maps, count: int | None = None) -> Tensor:
+    """The mean over components of d_clip mean((W^T W - I)^2): the penalty of the paper's public code.
+
+    Args:
+        maps: of all components, or of some.
+        count: of all components; what this gives for some of them adds up to the mean.
+    """
     squares = torch.stack([excess(w).square().sum() / w.shape[2] for w in maps]).sum()
-    return squares / sum(len(w) for w in maps)
+    return squares / (sum(len(w) for w in maps) if count is None else count)
 
 
 def deviation(maps: Maps) -> float:
@@ -68,10 +73,10 @@ def deviation(maps: Maps) -> float:
     return float(torch.cat(parts).mean())
 
 
-PENALTIES: Mapping[str, Callable[[Maps], Tensor]] = {"frobenius": frobenius, "mean_square": mean_square}
+PENALTIES: Mapping[str, Callable[[Maps, int | None], Tensor]] = {"frobenius": frobenius, "mean_square": mean_square}
 
 
-def penalty(name: str) -> Callable[[Maps], Tensor]:
+def penalty(name: str) -> Callable[[Maps, int | None], Tensor]:
     """A penalty by its name.
 
     Raises:

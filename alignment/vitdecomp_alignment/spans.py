@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vitdecomp.ranks import Ranks
+from vitdecomp_alignment.agreed import Found, of_first
 from vitdecomp_alignment.coefficients import Coefficients
 from vitdecomp_alignment.maps import Span
 
@@ -38,6 +40,23 @@ def find_spans(kept: Coefficients, *, max_rank: int | None = None, seed: int = 0
         bases[i] = _leading(scatter, kept.bases[i], NOISE[kept.own_dtype], most)
     sizes = np.array([bases[i].shape[1] for i in range(len(kept.bases))])
     return tuple(_span(np.flatnonzero(sizes == size), bases) for size in np.unique(sizes))
+
+
+def agreed_spans(kept: Coefficients, ranks: Ranks, *, max_rank: int | None = None, seed: int = 0) -> tuple[Span, ...]:
+    """The same for all processes of a run.
+
+    Raises:
+        RankError: another process is gone.
+    """
+    if ranks.count == 1:
+        return find_spans(kept, max_rank=max_rank, seed=seed)
+    tensors, count = of_first(ranks, lambda: _written(find_spans(kept, max_rank=max_rank, seed=seed)))
+    return tuple(Span(tensors[f"{i}.rows"], tensors.get(f"{i}.basis")) for i in range(count))
+
+
+def _written(spans: Sequence[Span]) -> Found:
+    named = {f"{i}.{part}": getattr(span, part) for i, span in enumerate(spans) for part in ("rows", "basis")}
+    return {name: tensor for name, tensor in named.items() if tensor is not None}, len(spans)
 
 
 def whole_space(kept: Coefficients) -> tuple[Span, ...]:

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vitdecomp.ranks import Ranks
 from vitdecomp_alignment.maps import Span
 
 STRIPE = 512  # rows of x^T x that are worked on together
@@ -52,6 +53,17 @@ class Moments(ABC):
         self.square, self.n = self.square + other.square, self.n + other.n
         self._merge(other)
 
+    def over(self, ranks: Ranks) -> None:
+        """Take in what all processes of a run have seen, each in its share of the images.
+
+        Raises:
+            RankError: another process is gone.
+        """
+        seen = ranks.total(torch.tensor([self.square, float(self.n)], dtype=torch.float64)).tolist()
+        self.square, self.n = seen[0], round(seen[1])
+        self.whole = ranks.total(self.whole)
+        self._over(ranks)
+
     def procrustes(self) -> Float[Tensor, "d d_clip"]:
         """The map with orthonormal rows or columns that takes totals nearest to the targets (Schönemann, 1966)."""
         u, _, vh = torch.linalg.svd(self.whole, full_matrices=False)
@@ -73,6 +85,9 @@ class Moments(ABC):
 
     @abstractmethod
     def _merge(self, other: Any) -> None: ...  # of the same kind
+
+    @abstractmethod
+    def _over(self, ranks: Ranks) -> None: ...
 
 
 class Sums(Moments):
@@ -118,6 +133,10 @@ class Sums(Moments):
         self._mirrored = False
         self.cross += other.cross
 
+    def _over(self, ranks: Ranks) -> None:
+        self._upper, self.cross = ranks.total(self._upper), ranks.total(self.cross)
+        self._mirrored = False
+
 
 class Rows(Moments):
     """x and t themselves: smaller than their sums, and faster to solve with, for fewer than R images."""
@@ -131,7 +150,7 @@ class Rows(Moments):
         if len(self._parts) > 1:
             xs, targets = zip(*self._parts, strict=True)
             self._parts = [(torch.cat(xs), torch.cat(targets))]
-        return self._parts[0]
+        return self._parts[0] if self._parts else (self.whole.new_zeros(0, self.width), self.whole[:0])
 
     def error(self, weight: Float[Tensor, "R d_clip"]) -> float:
         """As it is defined."""
@@ -153,6 +172,18 @@ class Rows(Moments):
 
     def _merge(self, other: Any) -> None:
         self._add(*other.both())
+
+    def _over(self, ranks: Ranks) -> None:
+        """Images in the order of the processes."""
+        x, target = self.both()
+        counts = ranks.gathered(len(x))
+        start = sum(counts[: ranks.rank])
+        parts = []
+        for own in (x, target):
+            everything = own.new_zeros(sum(counts), own.shape[1])
+            everything[start : start + len(own)] = own
+            parts.append(ranks.total(everything))
+        self._parts = [(parts[0], parts[1])]
 
 
 def width(spans: Sequence[Span], d: int) -> int:

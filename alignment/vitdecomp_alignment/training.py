@@ -7,9 +7,12 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from vitdecomp.progress import Progress
+from vitdecomp.ranks import Ranks
+from vitdecomp_alignment.agreed import of_first
 from vitdecomp_alignment.checkpoint import Checkpoint
 from vitdecomp_alignment.examples import Examples
 from vitdecomp_alignment.module import MapsModule
@@ -57,12 +60,18 @@ class Training:
         examples: images.
         schedule: the settings.
         checkpoint: a file to go on from, written at every evaluation.
+        ranks: processes that share every batch; they step alike, and the first keeps the file.
     """
 
     def __init__(
-        self, module: MapsModule, examples: Examples, schedule: Schedule, checkpoint: Checkpoint | None
+        self,
+        module: MapsModule,
+        examples: Examples,
+        schedule: Schedule,
+        checkpoint: Checkpoint | None,
+        ranks: Ranks,
     ) -> None:
-        self.module, self.examples, self.schedule = module, examples, schedule
+        self.module, self.examples, self.schedule, self.ranks = module, examples, schedule, ranks
         self.checkpoint, self.state = checkpoint, State()
         self.optimizer = torch.optim.Adam(
             module.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True
@@ -87,12 +96,23 @@ class Training:
         self.module.load_state_dict(self.best)
 
     def _step(self) -> None:
-        loss = self.module(*self.examples.batch(self.state.step))
+        step, ranks = self.state.step, self.ranks
+        loss = self.module(*self.examples.batch(step, ranks), len(self.examples.rows(step)), ranks)
         self.optimizer.zero_grad()
         loss.backward()
+        self.state.running.append(self._together(loss.detach()))
         self.optimizer.step()
-        self.state.running.append(float(loss.detach()))
         self.state.step += 1
+
+    def _together(self, loss: Float[Tensor, ""]) -> float:
+        """Add up the gradients and the loss of all processes, in one exchange."""
+        if self.ranks.count > 1:
+            gradients = [p.grad for p in self.module.parameters() if p.grad is not None]
+            flat = self.ranks.total(torch.cat([loss[None], *(gradient.flatten() for gradient in gradients)]))
+            loss, parts = flat[0], flat[1:].split([gradient.numel() for gradient in gradients])
+            for gradient, part in zip(gradients, parts, strict=True):
+                gradient.copy_(part.view_as(gradient))
+        return float(loss)
 
     @torch.no_grad()
     def _evaluate(self) -> None:
@@ -105,7 +125,7 @@ class Training:
         judged = len(self.examples.held_out) > 0
         if judged:
             row["distance"] = self.distance()
-            row["validation"] = row["distance"] + float(self.module.penalised())
+            row["validation"] = row["distance"] + float(self.module.penalised(Ranks()))
             last = [r["validation"] for r in state.history[-REMEMBERED + 1 :]]
             row["smoothed"] = float(np.mean([*last, row["validation"]]))
             state.since += 1
@@ -115,7 +135,7 @@ class Training:
         self._save()
 
     def _save(self) -> None:
-        if self.checkpoint is None:
+        if self.checkpoint is None or not self.ranks.first:
             return
         adam = self.optimizer.state_dict()["state"]
         tensors = {
@@ -127,10 +147,10 @@ class Training:
 
     def _restore(self) -> None:
         """Go on where the checkpoint was written, if there is one."""
-        saved = None if self.checkpoint is None else self.checkpoint.read()
-        if saved is None:
+        file = self.checkpoint
+        tensors, state = of_first(self.ranks, lambda: (file and file.read()) or ({}, None))
+        if state is None:
             return
-        tensors, state = saved
         self.state = State(**state)
         self.module.load_state_dict(_under("now.", tensors))
         self.best = _under("best.", tensors)
@@ -143,8 +163,8 @@ class Training:
     @torch.no_grad()
     def distance(self) -> float:
         """The mean of 1 - cosine over the images held out."""
-        found = sum(float(self.module.distance(*batch).sum()) for batch in self.examples.judged())
-        return found / len(self.examples.held_out)
+        found = sum(float(self.module.distance(*batch).sum()) for batch in self.examples.judged(self.ranks))
+        return float(self.ranks.total(torch.tensor(found, dtype=torch.float64))) / len(self.examples.held_out)
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -71,18 +71,24 @@ def align(  # noqa: PLR0913 - one parameter per flag
     from vitdecomp.loading import Loading
     from vitdecomp.prepare import Request
     from vitdecomp.progress import Clock
+    from vitdecomp.ranks import ranks
     from vitdecomp_alignment import alignments, show
 
     aligner, kept = alignments.make_aligner(method, seed, settings or ()), cache or cache_directory()
     check_file(out)
-    if not resume:
-        alignments.training_file(out).unlink(missing_ok=True)
     job = images and Extraction(images, by, output, tuple(through) if through else None, limit=limit)
     subject = Request(model, random_weights, checkpoint, device, dtype, seed, image_size)
     seer, loading = Request(clip, device=device), Loading(batch_size, num_workers, skip_unreadable)
-    pairing, clock = alignments.Pairing(subject, seer, kept, job, store), Clock(partial(progress_bar, quiet=quiet))
-    pairs = alignments.gather(pairing, loading=loading, stage=clock)
-    summary = alignments.summary(pairs, clip, alignments.fit(pairs, aligner, out, clock), out)
+    pairing = alignments.Pairing(subject, seer, kept, job, store)
+    with ranks() as mine:
+        clock = Clock(partial(progress_bar, quiet=quiet or not mine.first))
+        if not resume and mine.first:
+            alignments.training_file(out).unlink(missing_ok=True)
+        pairs = alignments.gather_in_turn(pairing, mine, loading=loading, stage=clock)
+        fitted = alignments.fit(pairs, aligner, out, clock, mine)
+    if not mine.first:
+        return
+    summary = alignments.summary(pairs, clip, fitted, out)
     tables = alignments.report(pairs, pairing, loading=loading, seeds=seeds, stage=clock) if report else []
     if as_json:
         shown = {"seconds": clock.seconds, "report": [table.to_json() for table in tables]}
