@@ -128,7 +128,7 @@ def test_what_is_written_is_carried_over_without_a_change(precision, change):
     assert np.allclose(new.basis.T @ new.basis, np.eye(new.width), atol=1e-6)
     assert away(new, second).max() <= PRECISIONS[precision].promise
     stored = old.code(first).stored
-    carried = new.coefficients(new.carried(old, stored))
+    carried = new.coefficients(new.carried(stored))
     assert np.array_equal(carried[:, : old.width], old.coefficients(stored))
     assert not carried[:, old.width :].any()
 

@@ -14,8 +14,9 @@ from vitdecomp.datasets import Picture
 from vitdecomp.header import Header
 from vitdecomp.lock import locked
 from vitdecomp.retrieval.lengths import SUFFIX
+from vitdecomp.rows import Chunk
 from vitdecomp.testing import AlignerContract
-from vitdecomp.writer import Chunk, StoreWriter
+from vitdecomp.writer import StoreWriter
 
 N, D = 90, 12
 ANOTHER_PROCESS = """

@@ -8,50 +8,15 @@ from pathlib import Path
 import lance
 import pytest
 import torch
+from made_up import COMPONENTS, D, chunk, header, values
 
 import vitdecomp as vd
 from vitdecomp import VitdecompError
-from vitdecomp.datasets import Picture
 from vitdecomp.encoding import PRECISIONS
 from vitdecomp.header import Header
 from vitdecomp.lock import LOCK, locked
 from vitdecomp.store import Store
-from vitdecomp.writer import TIDY, Chunk, StoreWriter
-
-D = 16
-NAMES = ("head.0", "head.1", "mlp", "bias", "const", "zero", "late")
-COMPONENTS = tuple(vd.Component(name, "attn" if "head" in name else "other") for name in NAMES)
-
-
-def header(precision="float16", **changes):
-    plain = {"model": "a:b", "weights": "w", "preprocessing": "p", "output": "embedding", "by": "head"}
-    sizes = {"through": None, "dtype": "float32", "dimension": D, "components": COMPONENTS}
-    return Header(**{**plain, **sizes, "precision": precision, **changes})
-
-
-def values(rows):
-    """Contributions to some images: of few and of all dimensions, constant, zero, and one that begins to vary late."""
-    maps = torch.randn(3, D, D, generator=torch.Generator().manual_seed(0))
-    found = torch.zeros(len(rows), len(NAMES), D)
-    for place, row in enumerate(rows):
-        x = torch.randn(4, D, generator=torch.Generator().manual_seed(row + 1))
-        found[place, 0] = x[0, :4] @ maps[0, :4]
-        found[place, 1] = x[1, : 3 + row // 20] @ maps[1, : 3 + row // 20]
-        found[place, 2] = x[2]
-        found[place, 3] = (1 + 0.1 * x[3, 0]) * maps[2, 0]
-        found[place, 4] = maps[2, 1]
-        found[place, 6] = x[3, 1] * maps[2, 2] if row >= 30 else 0
-    return found
-
-
-def chunk(rows):
-    return Chunk(
-        pictures=[Picture(f"{row}.png", "cat" if row % 2 else None, {"place": "water"}) for row in rows],
-        paths=[f"/photos/{row}.png" for row in rows],
-        digests=[f"d{row}" for row in rows],
-        values=values(rows),
-        error=torch.full((len(rows),), 1e-7, dtype=torch.float64),
-    )
+from vitdecomp.writer import TIDY, StoreWriter
 
 
 def write(place, starts, size=10, precision="float16", finish=True):

@@ -25,6 +25,9 @@ class Bases:
         header: of the store.
         names: columns of `images.lance`.
 
+    Attributes:
+        constants: how wide the components are, or were, that began as fixed ones.
+
     Raises:
         InputError: one is missing.
     """
@@ -35,8 +38,11 @@ class Bases:
         self._rows: dict[int, int] = {}
         self._told: dict[int, dict[str, Any]] = {}
         self._found: dict[int, Encoding] = {}
+        self.constants: dict[int, int] = {}
         for row, told in enumerate(table.rows(TOLD).to_pylist()):
             index = told["component"]
+            if told["fixed"]:
+                self.constants[index] = told["rank"]
             if told["fixed"] if index not in newest else told["generation"] == newest[index]:
                 self._rows[index], self._told[index] = row, told  # of two attempts the last one was carried out
         missing = [c.name for i, c in enumerate(header.components) if i not in self._rows]

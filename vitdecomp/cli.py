@@ -120,6 +120,10 @@ def extract(  # noqa: PLR0913 - one parameter per flag
     limit: Limit = None,
     skip_unreadable: SkipUnreadable = True,
     resume: Annotated[bool, typer.Option("--resume/--no-resume", help="Go on with what is there.")] = True,
+    engine: Annotated[str, typer.Option(help="Who does the work: local, with torchrun if it started us, or ray.")] = (
+        "local"
+    ),
+    address: Annotated[str | None, typer.Option(help="Of a Ray cluster; default: one on this machine.")] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -128,13 +132,18 @@ def extract(  # noqa: PLR0913 - one parameter per flag
     from vitdecomp.extract import Extraction
     from vitdecomp.loading import Loading
     from vitdecomp.prepare import Request
+    from vitdecomp.ranks import ranks
     from vitdecomp.show import show_extraction
 
     job = Extraction(images, by, output, tuple(through) if through else None, chunk_size, limit, precision)
     request = Request(model, random_weights, checkpoint, device, dtype, seed, image_size)
     loading = Loading(batch_size, num_workers, skip_unreadable)
-    with progress_bar("extracting", quiet) as progress:
-        summary = write_store(request, job, out, resume=resume, loading=loading, progress=progress)
+    with ranks() as mine, progress_bar("extracting", quiet or not mine.first) as progress:
+        summary = write_store(
+            request, job, out, resume=resume, loading=loading, progress=progress, engine=engine, address=address
+        )
+    if not mine.first:
+        return
     if as_json:
         typer.echo(json.dumps(summary, indent=1))
     else:

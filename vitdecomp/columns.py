@@ -2,7 +2,8 @@
 
 A store is a folder with two Lance data sets: `images.lance` has a row for each image, and `bases.lance` one for each
 encoding that a component has or had. The newest encoding whose column `images.lance` has is the one that counts, so
-that one commit there changes both. A component that is fixed has no column.
+that one commit there changes both. A component that is fixed has no column. While several processes write, there is
+`parts.lance` too: see `vitdecomp.parts`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from vitdecomp.encoding import Encoding
 from vitdecomp.header import Header
 from vitdecomp.origin import Origin
 
-IMAGES, BASES = "images.lance", "bases.lance"
+IMAGES, BASES, PARTS = "images.lance", "bases.lance", "parts.lance"
 HEADER = b"vitdecomp"  # key of the header in the metadata of `images.lance`
 VECTORS = re.compile(r"vectors_(\d+)_(\d+)")
 COMPONENT = re.compile(r"component_(\d+)_(\d+)")
@@ -34,6 +35,11 @@ COMPONENT = re.compile(r"component_(\d+)_(\d+)")
 def component_column(index: int, generation: int) -> str:
     """The name of a component's column: a component's own name has dots, which Lance takes for structs."""
     return f"component_{index}_{generation}"
+
+
+def raw_column(index: int) -> str:
+    """The name of the column with contributions that no encoding fits yet; no store has it."""
+    return f"raw_{index}"
 
 
 def vectors_column(index: int, generation: int) -> str:

@@ -109,10 +109,10 @@ class Encoding:
         wide = stored.astype(np.promote_types(self.format, np.float32))
         return wide if self.scale == 1 else wide * wide.dtype.type(self.scale)
 
-    def carried(self, earlier: Encoding, stored: Float[np.ndarray, "n _"]) -> Float[np.ndarray, "n r"]:
+    def carried(self, stored: Float[np.ndarray, "n _"]) -> Float[np.ndarray, "n r"]:
         """Numbers of an earlier encoding of this component in this one; exact."""
         wide = np.zeros((len(stored), self.width), dtype=self.format)
-        wide[:, : earlier.width] = stored
+        wide[:, : stored.shape[1]] = stored
         return wide
 
     def _expanded(self, coefficients: Float[np.ndarray, "n r"]) -> Float[np.ndarray, "n d"]:
@@ -128,7 +128,7 @@ def first_encoding(values: Float[np.ndarray, "n d"], precision: str) -> Encoding
     Raises:
         InputError: contributions that are not finite.
     """
-    _check_finite(values)
+    check_finite(values)
     kept, d = PRECISIONS[precision], values.shape[1]
     directions = _directions(_unit(values), kept.outside)
     rank, seen = directions.shape[1], len(values)
@@ -148,7 +148,7 @@ def fitting(encoding: Encoding, values: Float[np.ndarray, "n d"], precision: str
         InputError: contributions that are not finite.
         InexactError: no encoding that carries on the earlier one keeps the promise.
     """
-    _check_finite(values)
+    check_finite(values)
     kept = PRECISIONS[precision]
     coded = encoding.code(values)
     if encoding.holds(coded, kept):
@@ -172,7 +172,8 @@ def _first_that_holds(candidates: list[Encoding], values: Float[np.ndarray, "n d
     raise InexactError(f"contributions cannot be written to within {precision.promise:.0e}, but to {lost:.0e}")
 
 
-def _check_finite(values: Float[np.ndarray, "n d"]) -> None:
+def check_finite(values: Float[np.ndarray, "n d"]) -> None:
+    """Raise `InputError` unless all contributions are finite."""
     if not np.isfinite(values).all():
         raise InputError("contributions contain NaN or infinity")
 

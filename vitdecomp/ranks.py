@@ -14,11 +14,13 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
 
 from vitdecomp.errors import RankError
 
 Items = TypeVar("Items", bound=Sequence[Any])
-PATIENCE = timedelta(hours=2)  # one whose process ended is noticed at once; this is for one that hangs
+PATIENCE = timedelta(hours=12)  # one whose process ended is noticed at once; this is for one that hangs
+JOINING = timedelta(minutes=5)  # how long the others may take to start
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ class Ranks:
 def ranks(patience: timedelta = PATIENCE) -> Iterator[Ranks]:
     """Join the processes that `torchrun` or `accelerate launch` started; one alone is `Ranks(0, 1)`, at no cost.
 
-    CPU tensors go through gloo, those of a GPU through nccl. A group that is there already is used and left as it is.
+    CPU tensors go through gloo, those of a GPU through nccl. If they are joined already, they stay so afterwards.
 
     Args:
         patience: how long to wait for a process that is alive and does not answer.
@@ -106,22 +108,30 @@ def ranks(patience: timedelta = PATIENCE) -> Iterator[Ranks]:
         RankError: another process is not there.
     """
     there = dist.is_available() and dist.is_initialized()
-    count = dist.get_world_size() if there else int(os.environ.get("WORLD_SIZE", "1"))
+    count = dist.get_world_size() if there else int(os.environ.get("WORLD_SIZE", "1") if "RANK" in os.environ else 1)
     if count == 1:
         yield Ranks()
         return
-    backend, local = _backend(), int(os.environ.get("LOCAL_RANK", "0"))
-    if there:
-        with _together():
-            group = dist.new_group(backend=backend, timeout=patience)
-        yield Ranks(dist.get_rank(), count, local, group)
-        return
-    with _together():
-        dist.init_process_group(backend, timeout=patience)
     try:
-        yield Ranks(dist.get_rank(), count, local)
+        with _together():
+            if not there:
+                _join(count)
+            group = dist.new_group(backend=_backend(), timeout=patience)
+        yield Ranks(dist.get_rank(), count, int(os.environ.get("LOCAL_RANK", "0")), group)
     finally:
-        dist.destroy_process_group()
+        if not there and dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def _join(count: int) -> None:
+    """Find the other processes.
+
+    After a restart torchrun may offer the store of the attempt before, with addresses of processes that are dead.
+    """
+    store, rank, _ = next(rendezvous("env://", timeout=JOINING))
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    own = dist.PrefixStore(f"attempt {attempt}", store)  # type: ignore[attr-defined]
+    dist.init_process_group(_backend(), store=own, rank=rank, world_size=count, timeout=JOINING)
 
 
 def _backend() -> str:

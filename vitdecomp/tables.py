@@ -6,6 +6,7 @@ process that has used it must not fork.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -124,6 +125,70 @@ class Table:
         """
         self._write(table, "append")
 
+    def fragment(self, table: pa.Table) -> str:
+        """Write rows that do not count before they are committed; some columns may be missing.
+
+        Any number of processes may do so at once.
+
+        Returns:
+            What `commit` wants to know of them, as JSON.
+
+        Raises:
+            OutputError: they cannot be written.
+        """
+        from lance.fragment import write_fragments
+
+        with writing(self.uri):
+            written = write_fragments(
+                table,
+                self._data,
+                data_storage_version=FORMAT,
+                storage_options=self.options,
+                max_rows_per_file=len(table),
+            )
+            return json.dumps(written[0].to_json())
+
+    def written(self, fragment: str) -> pa.Table:
+        """Rows that were written and need not be committed.
+
+        Raises:
+            InputError: they cannot be read.
+        """
+        from lance.file import LanceFileReader
+
+        with reading(self.uri):
+            path = f"{self.uri}/data/{json.loads(fragment)['files'][0]['path']}"
+            return LanceFileReader(path, storage_options=self.options).read_all().to_table()
+
+    def commit(self, fragments: Sequence[str]) -> None:
+        """Append rows that were written, all or none.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        import lance
+
+        with writing(self.uri):
+            found = [lance.FragmentMetadata.from_json(fragment) for fragment in fragments]
+            operation = lance.LanceOperation.Append(found)
+            self._data = lance.LanceDataset.commit(
+                self.uri, operation, read_version=self._data.version, storage_options=self.options
+            )
+
+    def drop(self) -> None:
+        """Forget all rows, then the table: whoever is killed on the way leaves an empty one.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        import lance
+
+        self._write(self._data.schema.empty_table(), "overwrite")
+        self.tidy(alone=True)
+        with writing(self.uri):
+            lance.LanceDataset.drop(self.uri, storage_options=self.options)
+        self._data = None
+
     def add_columns(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
         """Write more columns, for all rows in order.
 
@@ -151,6 +216,15 @@ class Table:
         with writing(self.uri):
             self._data.update_config(config)
 
+    def compact(self) -> None:
+        """Merge small files; others may append meanwhile.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        with writing(self.uri):
+            self._data.optimize.compact_files(target_rows_per_fragment=FRAGMENT)
+
     def tidy(self, *, alone: bool) -> None:
         """Merge small files, and delete what no row needs any more.
 
@@ -160,8 +234,8 @@ class Table:
         Raises:
             OutputError: it cannot be written.
         """
+        self.compact()
         with writing(self.uri):
-            self._data.optimize.compact_files(target_rows_per_fragment=FRAGMENT)
             self._data.cleanup_old_versions(
                 older_than=timedelta(0), delete_unverified=alone, error_if_tagged_old_versions=False
             )

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import torch
 from jaxtyping import Float
-from torch import Tensor
 
 from vitdecomp.bases import Bases
 from vitdecomp.columns import (
@@ -20,40 +16,23 @@ from vitdecomp.columns import (
     COMPONENT,
     HEADER,
     IMAGES,
+    PARTS,
     bases_table,
     component_column,
     component_field,
     generations,
-    groups_json,
     lists,
     numbers,
-    schema_of,
 )
-from vitdecomp.datasets.picture import Picture
 from vitdecomp.encoding import PRECISIONS, Encoding, first_encoding, fitting
 from vitdecomp.errors import OutputError
 from vitdecomp.files import check_directory
 from vitdecomp.header import SCHEMA, Header
 from vitdecomp.lock import LOCK
+from vitdecomp.rows import Chunk, rows_of
 from vitdecomp.tables import Table, local_path
 
 TIDY = 64  # commits after which small files are merged
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """Images that are written together.
-
-    Attributes:
-        pictures: what is known of them. paths: where they are. digests: SHA-256 of their files.
-        values: contributions, `(n, component, d)`. error: of their sums, `(n,)`.
-    """
-
-    pictures: Sequence[Picture]
-    paths: Sequence[str]
-    digests: Sequence[str]
-    values: Tensor
-    error: Tensor
 
 
 class StoreWriter:
@@ -65,6 +44,7 @@ class StoreWriter:
 
     Attributes:
         header: of what is there already, if anything is.
+        settled: whether the encodings that were there fitted what was written last.
 
     Raises:
         OutputError: the place holds something else or is damaged, or cannot be written.
@@ -74,6 +54,7 @@ class StoreWriter:
         self.uri = uri.rstrip("/")
         self.images = Table(f"{self.uri}/{IMAGES}", options)
         self.bases = Table(f"{self.uri}/{BASES}", options)
+        self.settled = False
         self._encodings: list[Encoding] = []
         self._commits = 0
         self.header = self._earlier()
@@ -81,6 +62,17 @@ class StoreWriter:
     def __len__(self) -> int:
         """Number of images."""
         return len(self.images)
+
+    @property
+    def own_header(self) -> Header:
+        """Of what is there.
+
+        Raises:
+            OutputError: nothing is.
+        """
+        if self.header is None:
+            raise OutputError(f"{self.uri} holds nothing yet")
+        return self.header
 
     @property
     def complete(self) -> bool:
@@ -120,14 +112,47 @@ class StoreWriter:
             self._encodings = [first_encoding(values[:, i], header.precision) for i in range(values.shape[1])]
             number = PRECISIONS[header.precision].basis
             self.bases.replace(bases_table(header, dict(enumerate(self._encodings)), number))
-            self.images.replace(self._rows(header, chunk, values))
+            self.images.replace(rows_of(header, chunk, self._encodings))
             self.header = header
         else:
-            self._begin(header, values)
-            self.images.append(self._rows(header, chunk, values))
+            self.settled = not self.grow([dict(enumerate(values.swapaxes(0, 1)))])
+            self.images.append(rows_of(header, chunk, self._encodings))
         self._commits += 1
         if self._commits % TIDY == 0:
             self.tidy()
+
+    def encodings(self) -> list[Encoding]:
+        """Those of all components."""
+        if not self._encodings:
+            self._encodings = Bases(self.bases, self.own_header, self.images.schema.names).all()
+        return self._encodings
+
+    def grow(self, chunks: Iterable[Mapping[int, Float[np.ndarray, "n d"]]]) -> bool:
+        """Make ready for more rows, with encodings that fit these contributions too.
+
+        Args:
+            chunks: contributions of some components to some images, by component.
+
+        Returns:
+            Whether there are other encodings now.
+
+        Raises:
+            OutputError: they cannot be written.
+        """
+        if self.complete:
+            self.images.set(complete="false", before=str(len(self)))
+        if not self._encodings:
+            self._drop_replaced()
+        header, new = self.own_header, list(self.encodings())
+        for values in chunks:
+            for index, found in values.items():
+                new[index] = fitting(new[index], found, header.precision)
+        pairs = enumerate(zip(self._encodings, new, strict=True))
+        changed = {index: pair for index, pair in pairs if pair[0] is not pair[1]}
+        if changed:
+            self._encode_anew(header, changed)
+            self._encodings = new
+        return bool(changed)
 
     def finish(self) -> None:
         """Merge small files, and say that all is there.
@@ -170,23 +195,6 @@ class StoreWriter:
         if stale:
             self.images.drop_columns(stale)
 
-    def _begin(self, header: Header, values: Float[np.ndarray, "n component d"]) -> None:
-        """Make ready for more rows: note that the store is not complete, and encode what needs it anew."""
-        if self.complete:
-            self.images.set(complete="false", before=str(len(self)))
-        if not self._encodings:
-            self._drop_replaced()
-            self._encodings = Bases(self.bases, header, self.images.schema.names).all()
-        changed: dict[int, tuple[Encoding, Encoding]] = {}
-        for index, encoding in enumerate(self._encodings):
-            new = fitting(encoding, values[:, index], header.precision)
-            if new is not encoding:
-                changed[index] = (encoding, new)
-        if changed:
-            self._encode_anew(header, changed)
-            for index, (_, new) in changed.items():
-                self._encodings[index] = new
-
     def _encode_anew(self, header: Header, changed: Mapping[int, tuple[Encoding, Encoding]]) -> None:
         """Carry the rows that are there over to other encodings: one commit, which counts or does not."""
         number = PRECISIONS[header.precision].basis
@@ -199,40 +207,16 @@ class StoreWriter:
                 columns = []
                 for index, (was, new) in changed.items():
                     stored = numbers(batch.column(old[index]), was.width) if index in old else was.held(len(batch))
-                    columns.append(lists(new.carried(was, stored)))
+                    columns.append(lists(new.carried(stored)))
                 yield pa.RecordBatch.from_arrays(columns, schema=schema)
 
         self.images.add_columns(schema, batches())
         if old:
             self.images.drop_columns(list(old.values()))
 
-    def _rows(self, header: Header, chunk: Chunk, values: Float[np.ndarray, "n component d"]) -> pa.Table:
-        coded = [encoding.code(values[:, i]) for i, encoding in enumerate(self._encodings)]
-        plain = [
-            pa.array([picture.id for picture in chunk.pictures]),
-            pa.array(list(chunk.paths)),
-            pa.array([picture.label for picture in chunk.pictures], pa.string()),
-            pa.array([groups_json(picture.groups) for picture in chunk.pictures], pa.string()),
-            pa.array(list(chunk.digests)),
-            pa.array(_checksums(chunk.values)),
-            pa.array(chunk.error.double().cpu().numpy()),
-            lists(chunk.values.double().sum(1).float().cpu().numpy()),
-            lists(np.stack([one.loss for one in coded], axis=1).astype(np.float32)),
-        ]
-        columns = [lists(one.stored) for one, e in zip(coded, self._encodings, strict=True) if not e.fixed]
-        return pa.Table.from_arrays([*plain, *columns], schema=schema_of(header, self._encodings))
-
 
 def _check_vacant(place: Path | None) -> None:
     """Refuse a folder with something else in it."""
     others = [] if place is None or not place.is_dir() else [p.name for p in place.iterdir()]
-    if set(others) - {LOCK, IMAGES, BASES}:
+    if set(others) - {LOCK, IMAGES, BASES, PARTS}:
         raise OutputError(f"{place} is not empty and no store: give a folder of its own for the result")
-
-
-def _checksums(values: Tensor) -> list[str]:
-    """Of each image's contributions, as they were computed."""
-    rows = values.detach().cpu().contiguous()
-    return [
-        hashlib.blake2b(row.reshape(-1).view(torch.uint8).numpy().tobytes(), digest_size=16).hexdigest() for row in rows
-    ]

@@ -19,6 +19,8 @@ def write_store(
     resume: bool = True,
     loading: Loading | None = None,
     progress: Progress | None = None,
+    engine: str = "local",
+    address: str | None = None,
 ) -> dict[str, Any]:
     """Write the contributions of a data set of pictures, or of those that are not there yet.
 
@@ -29,7 +31,7 @@ def write_store(
         OutputError: the place cannot be written, or holds something else.
         InputError: no images, or one that cannot be read.
     """
-    done = extract(request, job, out, resume=resume, loading=loading, progress=progress)
+    done = extract(request, job, out, resume=resume, loading=loading, progress=progress, engine=engine, address=address)
     store = done.store
     return {
         "out": str(out),

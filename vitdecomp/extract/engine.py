@@ -1,0 +1,94 @@
+"""Who carries an extraction out: this process, those that torchrun started, or those of a cluster."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from importlib.metadata import entry_points
+
+from vitdecomp.errors import SpecError
+from vitdecomp.extract.extractor import Extractor
+from vitdecomp.parts import Parts
+from vitdecomp.ranks import Ranks
+from vitdecomp.registry import did_you_mean
+from vitdecomp.rows import rows_of
+from vitdecomp.writer import StoreWriter
+
+GROUP = "vitdecomp.engines"
+Tick = Callable[[int], None]
+"""Called with how many more images are done."""
+
+
+class Worker:
+    """Writes chunks of images beside a store that others write to as well.
+
+    Args:
+        extractor: of the images.
+        uri: of the store, which has its encodings already.
+
+    Raises:
+        OutputError: there is no such store, or one of something else.
+    """
+
+    def __init__(self, extractor: Extractor, uri: str) -> None:
+        writer = StoreWriter(uri)
+        self.extractor, self.images, self.encodings = extractor, writer.images, writer.encodings()
+        self.parts, self.header = Parts(uri), writer.own_header
+        extractor.header.check(self.header, uri)
+
+    def __call__(self, indices: Sequence[int]) -> list[int]:
+        """Take images apart and write them.
+
+        Returns:
+            Those that cannot be read.
+        """
+        chunk, skipped = self.extractor.chunk(indices)
+        if chunk is not None:
+            self.parts.record(indices[0], rows_of(self.header, chunk, self.encodings), self.images)
+        return skipped
+
+
+class Engine(ABC):
+    """How chunks of images are spread over processes. Plugins bring some: entry points `vitdecomp.engines`.
+
+    Args:
+        mine: which of the processes of the run this is.
+        address: of a cluster.
+
+    Raises:
+        SpecError: it has no use for an address, or for several processes.
+        LoadError: something is not installed.
+    """
+
+    @abstractmethod
+    def __init__(self, mine: Ranks, address: str | None) -> None: ...
+
+    @property
+    @abstractmethod
+    def alone(self) -> bool:
+        """Whether one process does all the work."""
+
+    @abstractmethod
+    def run(self, chunks: Sequence[list[int]], extractor: Extractor, uri: str, tick: Tick) -> list[int]:
+        """Have a `Worker` write each chunk, which all processes of the run know; some of them, or all.
+
+        Returns:
+            Images that this process found to be unreadable.
+
+        Raises:
+            RankError: processes were lost, and nobody takes their place.
+        """
+
+
+def engine(name: str, mine: Ranks, address: str | None) -> Engine:
+    """An engine by its name.
+
+    Raises:
+        SpecError: there is none, or it cannot be used so.
+        LoadError: something that it needs is not installed.
+    """
+    known = {plugin.name: plugin for plugin in entry_points(group=GROUP)}
+    if name not in known:
+        raise SpecError(f"no engine {name!r}{did_you_mean(name, sorted(known))}")
+    found: Engine = known[name].load()(mine, address)
+    return found

@@ -1,0 +1,144 @@
+"""A model and the pictures that it takes apart, some at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from importlib.metadata import version
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vitdecomp.contributions import Contributions
+from vitdecomp.datasets import Pictures, open_pictures
+from vitdecomp.errors import InputError, OutputError
+from vitdecomp.extract.job import Extraction, Order
+from vitdecomp.extract.splitting import header_of, splitting
+from vitdecomp.loading import Loaded, Loading, digests, load, load_all, name
+from vitdecomp.prepare import Ready, prepare
+from vitdecomp.rows import Chunk
+from vitdecomp.writer import StoreWriter
+
+
+class Extractor:
+    """What a job does to its images.
+
+    Attributes:
+        wanted: places of the images in the data set.
+        header: of the store.
+
+    Raises:
+        InputError: no image can be read.
+    """
+
+    def __init__(self, ready: Ready, job: Extraction, pictures: Pictures, loading: Loading) -> None:
+        self.ready, self.job, self.pictures, self.loading = ready, job, pictures, loading
+        self.wanted = range(len(pictures.pictures[: job.limit]))
+        self.split, first = splitting(ready, job, self._first_readable())
+        self._digests: dict[int, str] = {}
+        self.header = header_of(ready, job, first)
+
+    @classmethod
+    def of(cls, order: Order) -> Extractor:
+        """The same in another process."""
+        return cls(prepare(order.request), order.job, open_pictures(order.job.images), order.loading)
+
+    def order(self, uri: str) -> Order:
+        """What another process needs to know."""
+        return Order(self.ready.request, self.job, self.loading, uri)
+
+    def key(self) -> str:
+        """A checksum of all that decides the result."""
+        known = (self.pictures.pictures[i] for i in self.wanted)
+        names = [(picture.id, picture.label, sorted(picture.groups.items())) for picture in known]
+        self._digests = dict(zip(self.wanted, digests(self.pictures, self.wanted), strict=True))
+        told = [version("vitdecomp"), self.header.to_json(), names, list(self._digests.values())]
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
+
+    def id(self, index: int) -> str:
+        """The name of an image."""
+        return self.pictures.pictures[index].id
+
+    def chunks(self, known: Collection[str], old: Collection[str]) -> Iterator[list[int]]:
+        """Images that are not known, cut where a run that nobody interrupts cuts them.
+
+        Args:
+            known: names of the images that are there.
+            old: of those that were there when the run began.
+        """
+        plan = [i for i in self.wanted if self.id(i) not in old]
+        for start in range(0, len(plan), self.job.chunk_size):
+            missing = [i for i in plan[start : start + self.job.chunk_size] if self.id(i) not in known]
+            if missing:
+                yield missing
+
+    def chunk(self, indices: Sequence[int]) -> tuple[Chunk | None, list[int]]:
+        """Some images taken apart, if any can be read, and those that cannot.
+
+        Raises:
+            InputError: one cannot be read, and none may be left out.
+        """
+        read: list[Loaded] = []
+        parts: list[Contributions] = []
+        skipped: list[int] = []
+        loaded = load_all(self.pictures, indices, self.ready.preprocess, self.loading)
+        while batch := list(islice(loaded, self.loading.batch_size)):
+            good = [one for one in batch if isinstance(one.pixels, Tensor)]
+            skipped += self._refuse_unreadable(batch)
+            if good:
+                pixels = torch.stack([one.pixels for one in good if isinstance(one.pixels, Tensor)])
+                parts.append(self.split(pixels.to(self.ready.device, self.ready.dtype)))
+                read += [replace(one, pixels="") for one in good]
+        return self._chunk(read, parts) if read else None, skipped
+
+    def check_known(self, writer: StoreWriter, known: Mapping[str, tuple[str, str]]) -> None:
+        """Refuse another picture under a name that is there already, and note where the pictures are now.
+
+        Args:
+            writer: of the store.
+            known: digests and paths of what is there, by name.
+
+        Raises:
+            OutputError: there is one.
+        """
+        there = [i for i in self.wanted if self.id(i) in known]
+        found = self._digests or dict(zip(there, digests(self.pictures, there), strict=True))
+        for index in there:
+            if found[index] not in ("", known[self.id(index)][0]):  # one that is gone has been seen
+                raise OutputError(
+                    f"{writer.uri} holds another picture as {self.id(index)} than {name(self.pictures, index)}: "
+                    "use another store"
+                )
+        for index in there[:1]:
+            path, end = known[self.id(index)][1], f"/{self.id(index)}"
+            if path.endswith(end):  # not one that a table names by its absolute path
+                writer.moved(path.removesuffix(end), str(self.pictures.root))
+
+    def _chunk(self, read: Sequence[Loaded], parts: Sequence[Contributions]) -> Chunk:
+        return Chunk(
+            pictures=[self.pictures.pictures[one.index] for one in read],
+            paths=[name(self.pictures, one.index) for one in read],
+            digests=[one.digest for one in read],
+            values=torch.cat([part.values.cpu() for part in parts]),
+            error=torch.cat([part.error.cpu() for part in parts]),
+        )
+
+    def _refuse_unreadable(self, batch: Sequence[Loaded]) -> list[int]:
+        bad = [one for one in batch if isinstance(one.pixels, str)]
+        if bad and not self.loading.skip_unreadable:
+            raise InputError(f"{bad[0].pixels} (--skip-unreadable leaves such files out)")
+        return [one.index for one in bad]
+
+    def _first_readable(self) -> Any:
+        why = ""
+        for index in self.wanted:
+            found = load(self.pictures, index, self.ready.preprocess)
+            if isinstance(found.pixels, Tensor):
+                return found.pixels
+            self._refuse_unreadable([found])
+            why = why or found.pixels
+        raise InputError(f"none of {len(self.wanted)} images can be read; the first: {why}")

@@ -1,0 +1,83 @@
+"""What is asked of an extraction, and what became of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vitdecomp.datasets import Pictures
+from vitdecomp.engine.units import BY, By
+from vitdecomp.errors import SpecError
+from vitdecomp.loading import Loading
+from vitdecomp.prepare import Request
+from vitdecomp.registry import did_you_mean
+from vitdecomp.store import Store
+
+REPRESENTATION = "representation"
+
+
+@dataclass(frozen=True, slots=True)
+class Extraction:
+    """What to extract from which images.
+
+    Attributes:
+        images: a data set of pictures, or where it is: see `vitdecomp.datasets`.
+        by: the components: as for `Decomposer`, two of them joined by a comma, or `representation`, which is not
+            split at all.
+        output, through: as for `Decomposer`.
+        chunk_size: images that are written together.
+        limit: take no more images than this.
+        precision: of what is written, a key of `vitdecomp.encoding.PRECISIONS`.
+    """
+
+    images: Path | Pictures
+    by: str = "head"
+    output: str = "embedding"
+    through: tuple[str, ...] | None = None
+    chunk_size: int = 256
+    limit: int | None = None
+    precision: str = "float16"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An extraction as another process is told of it.
+
+    Attributes:
+        request: the model. job: what to extract. loading: how images are read. uri: of the store.
+    """
+
+    request: Request
+    job: Extraction
+    loading: Loading
+    uri: str
+
+
+@dataclass(frozen=True, slots=True)
+class Extracted:
+    """A store, and what an extraction did to it.
+
+    Attributes:
+        store: all of it.
+        added: images that were added.
+        skipped: ids of images that could not be read.
+    """
+
+    store: Store
+    added: int
+    skipped: tuple[str, ...]
+
+
+def parse_by(text: str) -> By | None:
+    """`"head"`, or `("head", "token")` of `"head,token"`; `None` of `"representation"`.
+
+    Raises:
+        SpecError: nothing of the kind.
+    """
+    known: dict[str, Any] = {key if isinstance(key, str) else ",".join(key): key for key in BY}
+    known[REPRESENTATION] = None
+    if text not in known:
+        raise SpecError(f"cannot split by {text!r}{did_you_mean(text, list(known))}")
+    by: By | None = known[text]
+    return by

@@ -1,0 +1,34 @@
+"""This process, and those that torchrun or accelerate started with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vitdecomp.errors import SpecError
+from vitdecomp.extract.engine import Engine, Tick, Worker
+from vitdecomp.extract.extractor import Extractor
+from vitdecomp.ranks import Ranks
+
+
+class Local(Engine):
+    """Every process of the run takes every so manieth chunk."""
+
+    def __init__(self, mine: Ranks, address: str | None) -> None:
+        if address is not None:
+            raise SpecError("--address is that of a cluster: add --engine ray")
+        self.mine = mine
+
+    @property
+    def alone(self) -> bool:
+        """Whether torchrun started no other."""
+        return self.mine.count == 1
+
+    def run(self, chunks: Sequence[list[int]], extractor: Extractor, uri: str, tick: Tick) -> list[int]:
+        """Write a share of the chunks."""
+        worker, skipped = Worker(extractor, uri), list[int]()
+        for done, chunk in enumerate(self.mine.share(chunks), 1):
+            skipped += worker(chunk)
+            tick(self.mine.count * len(chunk))
+            if self.mine.first:
+                worker.parts.tidy(done)
+        return skipped

@@ -1,0 +1,65 @@
+"""What takes images apart, for a job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from vitdecomp.component import WHOLE
+from vitdecomp.contributions import Contributions
+from vitdecomp.decompose import Decomposer
+from vitdecomp.errors import InputError
+from vitdecomp.extract.job import Extraction, parse_by
+from vitdecomp.header import Header
+from vitdecomp.images import describe
+from vitdecomp.origin import Origin
+from vitdecomp.prepare import Ready, fitted
+
+Split = Callable[[Tensor], Contributions]
+
+
+def splitting(ready: Ready, job: Extraction, pixels: Tensor) -> tuple[Split, Contributions]:
+    """What takes images apart, and what it gives for one of them."""
+    by, batch = parse_by(job.by), pixels[None].to(ready.device, ready.dtype)
+    if by is None:
+        whole = _Whole(ready, job.output)
+        return whole, whole(batch)
+    dec = fitted(
+        Decomposer(ready.loaded, by=by, output=job.output, through=job.through or "auto"), batch, ready.request
+    )
+    return dec.transform, dec.transform(batch)
+
+
+def header_of(ready: Ready, job: Extraction, first: Contributions) -> Header:
+    """What is to be written, as far as one image tells."""
+    origin = Origin.of(ready.loaded.module, ready.loaded.spec, job.output) if first.origin is None else first.origin
+    return Header(
+        model=origin.model,
+        weights=origin.weights,
+        preprocessing=describe(ready.preprocess),
+        output=job.output,
+        by=job.by,
+        through=job.through,
+        dtype=str(first.values.dtype).removeprefix("torch."),
+        precision=job.precision,
+        dimension=first.dimension,
+        components=first.components,
+    )
+
+
+class _Whole:
+    """Images to representations, as one component."""
+
+    def __init__(self, ready: Ready, output: str) -> None:
+        self.origin = Origin.of(ready.loaded.module, ready.loaded.spec, output)
+        self.module = ready.loaded.representation(output)
+
+    def __call__(self, images: Tensor) -> Contributions:
+        with torch.no_grad():
+            vectors = self.module(images)
+        if vectors.ndim != 2 or not bool(vectors.isfinite().all()):
+            raise InputError(f"{self.origin.model} must return a finite vector per image, not {tuple(vectors.shape)}")
+        error = torch.zeros(len(vectors), dtype=torch.float64)
+        return Contributions(vectors[:, None], (WHOLE,), error, origin=self.origin)
