@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from made_up import write_made
 from vitdecomp_alignment import ClosedForm, CompAlign, LinearAlign
 from vitdecomp_alignment import coefficients as module
 from vitdecomp_alignment.coefficients import Coefficients
@@ -13,15 +14,11 @@ from vitdecomp_alignment.spans import find_spans, whole_space
 from vitdecomp_alignment.turns import Turns
 
 from vitdecomp import Contributions, Store
-from vitdecomp.datasets import Picture
-from vitdecomp.header import Header
-from vitdecomp.lock import locked
 from vitdecomp.progress import Clock
 from vitdecomp.ranks import Ranks
 from vitdecomp.testing import AlignerContract
-from vitdecomp.writer import Chunk, StoreWriter
 
-N, D = 1300, 12
+N = 1300
 
 
 class Counted(Store):
@@ -35,19 +32,9 @@ class Counted(Store):
             yield block
 
 
-def written(place, c):
-    names = [f"{row}.png" for row in range(len(c))]
-    header = Header("random:made", "0", "none", "embedding", "head", None, "float32", "float32", D, c.components)
-    with locked(str(place)):
-        writer = StoreWriter(str(place))
-        writer.write(header, Chunk([Picture(name) for name in names], names, names, c.values, c.error))
-        writer.finish()
-    return Counted(place)
-
-
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    return written(tmp_path_factory.mktemp("coefficients") / "s", AlignerContract().contributions(N))
+    return Counted(write_made(tmp_path_factory.mktemp("coefficients") / "s", AlignerContract().contributions(N)))
 
 
 @pytest.fixture
@@ -58,7 +45,7 @@ def c(store):
 def test_a_store_is_kept_in_bases(store):
     kept = Coefficients(store)
     assert any(basis is not None for basis in kept.bases)
-    assert kept.width < len(store.components) * D
+    assert kept.width < len(store.components) * store.dimension
 
 
 @pytest.mark.parametrize("spans", [find_spans, whole_space, lambda kept: find_spans(kept, max_rank=2)])
