@@ -1,15 +1,15 @@
 r"""How long `vitdecomp align` takes on many images, stage by stage, and what memory.
 
-    python benchmarks/align_scale.py                                    50,000 images, 64 heads of 64 and one rest of 768
+    python benchmarks/align_scale.py                                 50,000 images, 64 heads of 64 and a rest of 768
     python benchmarks/align_scale.py -n 5000 --method 'closed form' --out results
     python benchmarks/align_scale.py --method 'published schedule' --place /tmp/s.lance
 
 The store is made up, with the columns that `vitdecomp extract` writes: causes that all components share, each with a
 mixture of its own, and noise; CLIP's vectors, of 512 numbers, are a mixture of the same causes and noise. Each method
-runs as a user runs it, in a process of its own, whose peak of memory is told. `CompAlign` is what `vitdecomp align` does:
-the closed form, and then training until the images held out show no gain, or ten epochs are over. `published schedule`
-begins at random maps, holds no images out and takes one epoch; in the components' own coordinates, or, as published, in
-the whole space.
+runs as a user runs it, in a process of its own, whose peak of memory is told. `CompAlign` is what `vitdecomp align`
+does: the closed form, and then training until the images held out show no gain, or ten epochs are over. `published
+schedule` begins at random maps, holds no images out and takes one epoch; in the components' own coordinates, or, as
+published, in the whole space.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from vitdecomp import Store
 from vitdecomp.tables import FRAGMENT
 
 MODEL, CLIP = "random:store", "made:clip"
+DIMENSION = 512  # of CLIP's vectors
 CAUSES = 24  # that all components and CLIP's vectors share
 METHODS: dict[str, tuple[str, ...]] = {
     "closed form": ("--method", "closed-form"),
@@ -53,13 +54,12 @@ METHODS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Settings:
-    """Images, heads and their width, dimensions of the model and of CLIP, threads."""
+    """Images, heads and their width, dimensions of the model, threads."""
 
     n: int
     heads: int
     width: int
     dimension: int
-    clip: int
     threads: int
 
     @property
@@ -79,19 +79,19 @@ def caused(index: int, rows: range, rank: int) -> np.ndarray:
     return found
 
 
-def seen(n: int, dimension: int) -> Iterator[np.ndarray]:
+def seen(n: int) -> Iterator[np.ndarray]:
     """CLIP's vectors: another mixture of the same causes, and noise."""
-    mixture = np.random.default_rng(3).standard_normal((CAUSES, dimension), dtype=np.float32)
+    mixture = np.random.default_rng(3).standard_normal((CAUSES, DIMENSION), dtype=np.float32)
     for start in range(0, n, FRAGMENT):
         some = min(FRAGMENT, n - start)
-        noise = np.random.default_rng([4, start]).standard_normal((some, dimension), dtype=np.float32)
+        noise = np.random.default_rng([4, start]).standard_normal((some, DIMENSION), dtype=np.float32)
         yield causes(start, some) @ mixture + 2 * noise
 
 
 def make(place: str, settings: Settings) -> None:
     """Write the store, with CLIP's vectors in it."""
     write_store(place, settings.n, settings.sizes, caused)
-    Store(place).add_vectors(CLIP, torch.from_numpy(np.concatenate([*seen(settings.n, settings.clip)])))
+    Store(place).add_vectors(CLIP, torch.from_numpy(np.concatenate([*seen(settings.n)])))
 
 
 def made(place: str, settings: Settings) -> Store:
@@ -144,16 +144,19 @@ def main(
     heads: Annotated[int, typer.Option(min=1, help="Components besides the rest.")] = 64,
     width: Annotated[int, typer.Option(min=1, help="Dimensions that a head spans.")] = 64,
     dimension: Annotated[int, typer.Option(min=2, help="Length of a contribution.")] = 768,
-    clip: Annotated[int, typer.Option(min=2, help="Length of CLIP's vectors.")] = 512,
     method: Annotated[list[str] | None, typer.Option(help=f"{', '.join(METHODS)}; repeatable; default: all.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of each alignment.")] = 2,
-    place: Annotated[str | None, typer.Option(help="Where the store is, or is written; default: a temporary folder.")] = None,
+    place: Annotated[
+        str | None, typer.Option(help="Of the store, written if it is not there; default: temporary.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for align_scale.md and align_scale.json.")] = None,
 ) -> None:
     """Time alignments of a large store."""
-    settings, console = Settings(n, heads, width, dimension, clip, threads), Console()
+    settings, console = Settings(n, heads, width, dimension, threads), Console()
     results: dict[str, Result] = {}
-    head = f"{n:,} images, {heads} heads of {width} and one rest of {dimension} dimensions, CLIP's vectors of {clip}"
+    head = (
+        f"{n:,} images, {heads} heads of {width} and one rest of {dimension} dimensions, CLIP's vectors of {DIMENSION}"
+    )
     with tempfile.TemporaryDirectory() as temporary:
         where = place or f"{temporary}/store.lance"
         made(where, settings)

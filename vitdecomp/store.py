@@ -197,7 +197,8 @@ class Store:
         Nothing else is read, and the next images are read while a caller is at work on the last ones.
 
         Args:
-            components: which columns. size: images at a time, at most.
+            components: which columns.
+            size: images at a time, at most.
             rows: consecutive images, instead of all.
 
         Raises:

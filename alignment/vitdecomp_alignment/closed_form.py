@@ -111,7 +111,7 @@ class ClosedForm(LinearAligner):
         _refuse_too_wide(width(spans, kept.dimension), len(kept))
         with clock("sums") as shown:
             rows = _stretch(len(kept), ranks)
-            sums, held_out = self.sums(kept, target, spans, rows, clock, progress=progress or shown)
+            sums, held_out = self.sums(kept, target, spans, rows, clock=clock, progress=progress or shown)
             if ranks.count > 1:
                 sums.over(ranks)
                 held_out.over(ranks)
@@ -138,7 +138,14 @@ class ClosedForm(LinearAligner):
             raise SpecError(f"validation_fraction must be between 0 and 1, not {self.validation_fraction}")
 
     def sums(
-        self, kept: Coefficients, target: Tensor, spans: Sequence[Span], rows: range, clock: Clock, *, progress: Progress
+        self,
+        kept: Coefficients,
+        target: Tensor,
+        spans: Sequence[Span],
+        rows: range,
+        clock: Clock,
+        *,
+        progress: Progress,
     ) -> tuple[Moments, Moments]:
         """The sums over some of the images, over those to learn from and over those held out; they can be added up."""
         n, wide = len(kept), width(spans, kept.dimension)

@@ -75,7 +75,8 @@ class LinearAligner(BaseEstimator, Aligner):  # type: ignore[misc]
         """The mean cosine between the mapped totals and the other model's vectors, from -1 to 1.
 
         Args:
-            source: contributions. target: the other model's vectors of the same images, `(n, d_clip)`.
+            source: contributions.
+            target: the other model's vectors of the same images, `(n, d_clip)`.
             batch_size: images read at a time.
             most: images that are looked at, if there are more; a store is read in as many places.
         """

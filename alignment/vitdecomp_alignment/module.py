@@ -51,9 +51,7 @@ class MapsModule(nn.Module):
         corrections = (w - span.restrict(start.shared) for w, span in zip(self.weights, start.spans, strict=True))
         return replace(start, corrections=tuple(corrections), bias=bias)
 
-    def distance(
-        self, x: Sequence[Float[Tensor, "n _"]], target: Float[Tensor, "n d_clip"]
-    ) -> Float[Tensor, " n"]:
+    def distance(self, x: Sequence[Float[Tensor, "n _"]], target: Float[Tensor, "n d_clip"]) -> Float[Tensor, " n"]:
         """1 - cosine between the sum of the mapped contributions and the target; x are coordinates in each span."""
         parts = (own.to(weight) @ weight.flatten(0, 1) for own, weight in zip(x, self.weights, strict=True))
         total = reduce(torch.add, parts)

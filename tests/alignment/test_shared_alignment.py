@@ -1,4 +1,4 @@
-"""Several processes align as one would, and one that is killed costs no more than what was done since the checkpoint."""
+"""Several processes align as one would, and a killed one costs no more than what was done since the checkpoint."""
 
 from __future__ import annotations
 

@@ -73,18 +73,19 @@ def align(  # noqa: PLR0913 - one parameter per flag
     from vitdecomp.progress import Clock
     from vitdecomp.ranks import ranks
     from vitdecomp_alignment import alignments, show
+    from vitdecomp_alignment.pairs import Pairing, gather_in_turn
 
     aligner, kept = alignments.make_aligner(method, seed, settings or ()), cache or cache_directory()
     check_file(out)
     job = images and Extraction(images, by, output, tuple(through) if through else None, limit=limit)
     subject = Request(model, random_weights, checkpoint, device, dtype, seed, image_size)
     seer, loading = Request(clip, device=device), Loading(batch_size, num_workers, skip_unreadable)
-    pairing = alignments.Pairing(subject, seer, kept, job, store)
+    pairing = Pairing(subject, seer, kept, job, store)
     with ranks() as mine:
         clock = Clock(partial(progress_bar, quiet=quiet or not mine.first))
         if not resume and mine.first:
             alignments.training_file(out).unlink(missing_ok=True)
-        pairs = alignments.gather_in_turn(pairing, mine, loading=loading, stage=clock)
+        pairs = gather_in_turn(pairing, mine, loading=loading, stage=clock)
         fitted = alignments.fit(pairs, aligner, out, clock, mine)
     if not mine.first:
         return
