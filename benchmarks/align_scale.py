@@ -154,9 +154,7 @@ def main(
     """Time alignments of a large store."""
     settings, console = Settings(n, heads, width, dimension, threads), Console()
     results: dict[str, Result] = {}
-    head = (
-        f"{n:,} images, {heads} heads of {width} and a rest of {dimension} dimensions, CLIP's vectors of {DIMENSION}"
-    )
+    head = f"{n:,} images, {heads} heads of {width} and a rest of {dimension} dimensions, CLIP's vectors of {DIMENSION}"
     with tempfile.TemporaryDirectory() as temporary:
         where = place or f"{temporary}/store.lance"
         made(where, settings)

@@ -106,8 +106,10 @@ class Table:
 
         with reading(self.uri):
             data = lance.dataset(self.uri, version=version, storage_options=self.options)
-            part = {} if rows is None else {"offset": rows.start, "limit": len(rows)}
-            yield from data.to_batches(columns=list(columns), batch_size=size, scan_in_order=True, **part)
+            offset, limit = (None, None) if rows is None else (rows.start, len(rows))
+            yield from data.to_batches(
+                columns=list(columns), batch_size=size, scan_in_order=True, offset=offset, limit=limit
+            )
 
     def replace(self, table: pa.Table) -> None:
         """Write the first rows, whatever was there.

@@ -143,8 +143,8 @@ class ClosedForm(LinearAligner):
         target: Tensor,
         spans: Sequence[Span],
         rows: range,
-        clock: Clock,
         *,
+        clock: Clock,
         progress: Progress,
     ) -> tuple[Moments, Moments]:
         """The sums over some of the images, over those to learn from and over those held out; they can be added up."""

@@ -38,11 +38,11 @@ class Coefficients:
         self.source, self.dimension = source, source.dimension
         self.own_dtype = source.take(range(1)).values.dtype
         self.dtype = torch.promote_types(self.own_dtype, torch.float32)
-        on_disk = isinstance(source, Scanned)
+        scanned = source if isinstance(source, Scanned) else None
+        self._scanned = scanned
         self.bases: tuple[Tensor | None, ...] = tuple(
-            source.basis(component) if isinstance(source, Scanned) else None for component in source.components
+            None if scanned is None else scanned.basis(component) for component in source.components
         )
-        self._scanned = source if on_disk else None
         self.widths = tuple(self.dimension if basis is None else basis.shape[1] for basis in self.bases)
         self.starts = np.cumsum([0, *self.widths])
         self.width = int(self.starts[-1])
@@ -124,11 +124,11 @@ class Coefficients:
             yield int(self.starts[run[0]]), int(self.starts[run[-1] + 1]), torch.cat(bases) if based else None
 
     def _some(self, rows: Sequence[int] | np.ndarray) -> Float[Tensor, "n R"]:
-        consecutive = isinstance(rows, range) and rows.step == 1
+        chosen = rows if isinstance(rows, range) and rows.step == 1 else np.asarray(rows, dtype=np.int64)
         if self._held is None:
-            read = self.source.take(rows if consecutive else [int(i) for i in rows])
+            read = self.source.take(chosen if isinstance(chosen, range) else chosen.tolist())
             return read.values.cpu().to(self.dtype).flatten(1)
-        return self._held[rows.start : rows.stop] if consecutive else self._held[torch.as_tensor(np.asarray(rows))]
+        return self._held[slice(chosen.start, chosen.stop) if isinstance(chosen, range) else torch.from_numpy(chosen)]
 
     def _joined(self, block: Block) -> Float[Tensor, "n R"]:
         found = torch.empty(len(block.rows), self.width, dtype=self.dtype)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from vitdecomp.datasets import open_pictures
@@ -94,16 +95,28 @@ def gather(pairing: Pairing, *, loading: Loading, stage: Stage) -> Pairs:
         seer = prepare(pairing.clip)
         seen = Extraction(job.images, REPRESENTATION, limit=job.limit)
         vectors = cached(seer, seen, pairing.cache, loading=loading, progress=progress)
-        if vectors.ids != store.ids:
+        if vectors.ids != store.ids and pairing.store is None:
             raise InputError(
                 f"{model} and {pairing.clip.model} could not read the same images: leave out the broken ones"
-                if pairing.store is None
-                else f"{pairing.store} holds other images than {job.images}, or in another order"
             )
-        target = torch.cat([batch.total() for batch in vectors.batches(256)])
-        if pairing.store is not None and pairing.clip.model not in store.vectors_of:
+        target = _of_the_same(vectors, store, job.images)
+        if pairing.store is not None and not _keeps(store, pairing.clip.model, vectors.origin):
             store.add_vectors(pairing.clip.model, target, vectors.origin)
     return Pairs(ready, seer, store, target, vectors.origin)
+
+
+def _of_the_same(vectors: Store, store: Store, images: object) -> Float[Tensor, "n d_clip"]:
+    """Vectors of the images in a store, in its order."""
+    places = {name: place for place, name in enumerate(vectors.ids)}
+    missing = [name for name in store.ids if name not in places]
+    if missing:
+        raise InputError(f"{store.uri} holds {missing[0]} and {len(missing) - 1} more that {images} has not")
+    found = torch.cat([batch.total() for batch in vectors.batches(256)])
+    return found[torch.tensor([places[name] for name in store.ids])]
+
+
+def _keeps(store: Store, name: str, origin: Origin) -> bool:
+    return name in store.vectors_of and store.vectors(name)[1] == origin
 
 
 def _opened(place: str, model: str) -> Store:

@@ -87,7 +87,7 @@ def _leading(
     """The strongest directions, as many as are more than noise, rounded up."""
     strength, vectors = torch.linalg.eigh(scatter)
     rank = max(1, int((strength > strength[-1:] * noise**2).sum()))
-    found = vectors.flip(1) if basis is None else basis.double() @ vectors.flip(1)
+    found: Tensor = vectors.flip(1) if basis is None else basis.double() @ vectors.flip(1)
     return found[:, : min(_round_up(rank), most)]
 
 
@@ -96,8 +96,8 @@ def _completed(basis: Float[Tensor, "d r"], size: int) -> Float[Tensor, "d size"
     own, r = basis.double(), basis.shape[1]
     if size == r:
         return own
-    further = torch.linalg.qr(torch.cat([own, torch.eye(len(own), dtype=own.dtype)], 1)).Q[:, r:size]
-    return torch.cat([own, further], 1)
+    q: Tensor = torch.linalg.qr(torch.cat([own, torch.eye(len(own), dtype=own.dtype)], 1)).Q
+    return torch.cat([own, q[:, r:size]], 1)
 
 
 def _round_up(rank: int) -> int:

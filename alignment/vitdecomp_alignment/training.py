@@ -109,9 +109,10 @@ class Training:
         if self.ranks.count > 1:
             gradients = [p.grad for p in self.module.parameters() if p.grad is not None]
             flat = self.ranks.total(torch.cat([loss[None], *(gradient.flatten() for gradient in gradients)]))
-            loss, parts = flat[0], flat[1:].split([gradient.numel() for gradient in gradients])
-            for gradient, part in zip(gradients, parts, strict=True):
-                gradient.copy_(part.view_as(gradient))
+            loss, start = flat[0], 1
+            for gradient in gradients:
+                gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
+                start += gradient.numel()
         return float(loss)
 
     @torch.no_grad()

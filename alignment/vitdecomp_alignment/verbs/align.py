@@ -77,7 +77,8 @@ def align(  # noqa: PLR0913 - one parameter per flag
 
     aligner, kept = alignments.make_aligner(method, seed, settings or ()), cache or cache_directory()
     check_file(out)
-    job = images and Extraction(images, by, output, tuple(through) if through else None, limit=limit)
+    taken = tuple(through) if through else None
+    job = None if images is None else Extraction(images, by, output, taken, limit=limit)
     subject = Request(model, random_weights, checkpoint, device, dtype, seed, image_size)
     seer, loading = Request(clip, device=device), Loading(batch_size, num_workers, skip_unreadable)
     pairing = Pairing(subject, seer, kept, job, store)
