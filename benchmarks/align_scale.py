@@ -166,8 +166,9 @@ def main(
             notes += [f"Steps: {steps:,.0f}"] if steps else []
             results[name] = Result(found, [sheet], notes)
             console.print(sheet.rich(), *(f"{note}." for note in notes), "", sep="\n")
-    if out is not None:
-        write(out, "align_scale", ("Aligning many images", f"{head}; on {machine()}."), asdict(settings), results)
+            if out is not None:
+                heading = ("Aligning many images", f"{head}; on {machine()}.")
+                write(out, "align_scale", heading, asdict(settings), results)
 
 
 if __name__ == "__main__":
