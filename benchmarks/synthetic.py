@@ -21,17 +21,19 @@ Draw = Callable[[int, range, int], np.ndarray]
 
 @dataclass(frozen=True)
 class Sizes:
-    """So many components, each of so many dimensions of the representation's."""
+    """So many components, each of so many dimensions of the representation's, and some more that fill all of them."""
 
     components: int
     rank: int
     dimension: int
+    full: int = 0
 
     @property
     def header(self) -> Header:
         heads = (Component(f"blocks.{i // HEADS}.attn.head.{i % HEADS}", "attn") for i in range(self.components))
+        full = (Component(f"blocks.{i}.mlp", "mlp") for i in range(self.full))
         settings = ("embedding", "head", None, "float32", "float16", self.dimension)
-        return Header("random:store", "0", "none", *settings, tuple(heads))
+        return Header("random:store", "0", "none", *settings, (*heads, *full))
 
 
 def noise(index: int, rows: range, rank: int) -> np.ndarray:
@@ -42,8 +44,9 @@ def noise(index: int, rows: range, rank: int) -> np.ndarray:
 def write(place: str, n: int, sizes: Sizes, draw: Draw = noise) -> None:
     """Write a store whose components have random bases, a file of many rows at a time."""
     header, rng = sizes.header, np.random.default_rng(0)
-    drawn = (rng.standard_normal((sizes.dimension, sizes.rank)) for _ in header.components)
+    drawn = (rng.standard_normal((sizes.dimension, sizes.rank)) for _ in range(sizes.components))
     encodings = [Encoding(sizes.dimension, np.linalg.qr(x)[0].astype(np.float32), "float16") for x in drawn]
+    encodings += [Encoding(sizes.dimension, None, "float16")] * sizes.full
     Table(f"{place}/{BASES}").replace(bases_table(header, dict(enumerate(encodings)), "float32"))
     images, schema = Table(f"{place}/{IMAGES}"), schema_of(header, encodings)
     for start in range(0, n, FRAGMENT):

@@ -5,7 +5,9 @@ import torch
 import vitdecomp as vd
 from vitdecomp.datasets import Picture
 from vitdecomp.header import Header
+from vitdecomp.lock import locked
 from vitdecomp.rows import Chunk
+from vitdecomp.writer import StoreWriter
 
 D = 16
 NAMES = ("head.0", "head.1", "mlp", "bias", "const", "zero", "late")
@@ -41,3 +43,14 @@ def chunk(rows):
         values=values(rows),
         error=torch.full((len(rows),), 1e-7, dtype=torch.float64),
     )
+
+
+def write_made(place, c):
+    """A store of contributions of a model that nobody can load, `random:made`."""
+    names = [f"{row}.png" for row in range(len(c))]
+    own = header("float32", model="random:made", dimension=c.dimension, components=c.components)
+    with locked(str(place)):
+        writer = StoreWriter(str(place))
+        writer.write(own, Chunk([Picture(name) for name in names], names, names, c.values, c.error))
+        writer.finish()
+    return place

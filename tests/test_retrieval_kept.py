@@ -38,8 +38,8 @@ class Watched(vd.Store):
         self.read += len(rows)
         return super().coefficients(component, rows)
 
-    def scan(self, components, size):
-        for images in super().scan(components, size):
+    def scan(self, components, size, rows=None):
+        for images in super().scan(components, size, rows):
             self.read += len(images.rows) * len(components)
             yield images
 

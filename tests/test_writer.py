@@ -11,6 +11,7 @@ import torch
 from made_up import COMPONENTS, D, chunk, header, values
 
 import vitdecomp as vd
+from vitdecomp import VitdecompError
 from vitdecomp.encoding import PRECISIONS
 from vitdecomp.header import Header
 from vitdecomp.lock import LOCK, locked
@@ -64,6 +65,21 @@ def test_a_scan_reads_what_columns_hold(tmp_path, size):
             found = torch.cat([images.parts[i].float() * images.scales[i] for images in blocks])
             assert torch.equal(found, store.coefficients(component, range(60)).float())
     assert [len(images.rows) for images in store.scan(store.components[5:6], 50)] == [50, 10]
+
+
+@pytest.mark.parametrize("rows", [range(13, 47), range(59, 60), range(20, 20)])
+def test_a_scan_of_some_images_reads_these_alone(tmp_path, rows):
+    write(tmp_path / "s", range(0, 60, 10))
+    store = Store(tmp_path / "s")
+    for components in (store.components, store.components[5:6]):
+        blocks = list(store.scan(components, 8, rows))
+        assert [row for images in blocks for row in images.rows] == [*rows]
+        for i, component in enumerate(components):
+            for images in blocks:
+                found = images.parts[i].float() * images.scales[i]
+                assert torch.equal(found, store.coefficients(component, images.rows).float())
+    with pytest.raises(VitdecompError, match="rows 59 to 60 asked for"):
+        list(store.scan(store.components, 8, range(59, 61)))
 
 
 def test_another_process_goes_on_as_the_same_one_would(tmp_path):

@@ -75,8 +75,8 @@ class Block:
 class Scanned(Columns, Protocol):
     """A source that is read fastest from its first image to its last, several components at once."""
 
-    def scan(self, components: Sequence[Component], size: int) -> Iterator[Block]:
-        """The coefficients of some components for all images in order, about so many images at a time."""
+    def scan(self, components: Sequence[Component], size: int, rows: range | None = None) -> Iterator[Block]:
+        """The coefficients of some components for all images in order, or for consecutive ones, some at a time."""
         ...
 
 

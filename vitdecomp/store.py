@@ -191,19 +191,27 @@ class Store:
         stored = numbers(self._images.rows([column], rows)[column], encoding.width)
         return torch.from_numpy(encoding.coefficients(stored))
 
-    def scan(self, components: Sequence[Component], size: int) -> Iterator[Block]:
+    def scan(self, components: Sequence[Component], size: int, rows: range | None = None) -> Iterator[Block]:
         """The coefficients of some components for all images in order, in the format in which they are written.
 
         Nothing else is read, and the next images are read while a caller is at work on the last ones.
 
+        Args:
+            components: which columns.
+            size: images at a time, at most.
+            rows: consecutive images, instead of all.
+
         Raises:
             SpecError: there is no such component.
+            InputError: there are not so many images.
         """
+        rows = range(len(self)) if rows is None else rows
+        self._check(rows)
         indices = [self._place(component) for component in components]
         columns = [self._bases.column(index) for index in indices]
         encodings = [self._bases[index] for index in indices]
-        scales, start = tuple(encoding.scale for encoding in encodings), 0
-        for n, read in self._batches([column for column in columns if column is not None], size):
+        scales, start = tuple(encoding.scale for encoding in encodings), rows.start
+        for n, read in self._batches([column for column in columns if column is not None], size, rows):
             parts = tuple(
                 torch.from_numpy(encoding.held(n)) if column is None else shared(read[column], encoding.width)
                 for column, encoding in zip(columns, encodings, strict=True)
@@ -301,13 +309,14 @@ class Store:
         else:
             yield from self._read(rows)
 
-    def _batches(self, columns: Sequence[str], size: int) -> Iterator[tuple[int, pa.RecordBatch]]:
-        """Some columns of all images, at most so many at a time, and how many these are."""
-        if columns:
-            batches = self._images.batches(columns, min(size, SCANNED), self._images.version)
+    def _batches(self, columns: Sequence[str], size: int, rows: range) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """Some columns of consecutive images, at most so many at a time, and how many these are."""
+        if columns and len(rows):
+            part = None if len(rows) == len(self) else rows
+            batches = self._images.batches(columns, min(size, SCANNED), self._images.version, part)
             yield from ((len(batch), batch) for batch in batches)
         else:
-            yield from ((min(size, len(self) - start), None) for start in range(0, len(self), size))
+            yield from ((min(size, rows.stop - start), None) for start in range(rows.start, rows.stop, size))
 
     def _read(self, rows: Sequence[int]) -> Iterator[Float[np.ndarray, "n r"]]:
         columns = [self._bases.column(index) for index in range(len(self.components))]
@@ -325,8 +334,12 @@ class Store:
         return self._places[component]
 
     def _check(self, rows: Sequence[int]) -> None:
-        if len(rows) and not 0 <= min(rows) <= max(rows) < len(self):
-            raise InputError(f"rows {min(rows)} to {max(rows)} asked for, of {len(self)} in {self.uri}")
+        if not len(rows):
+            return
+        consecutive = isinstance(rows, range) and rows.step == 1
+        first, last = (rows[0], rows[-1]) if consecutive else (min(rows), max(rows))
+        if not 0 <= first <= last < len(self):
+            raise InputError(f"rows {first} to {last} asked for, of {len(self)} in {self.uri}")
 
 
 def _header(images: Table, uri: str) -> Header:

@@ -92,8 +92,10 @@ class Table:
         """Of the rows and columns that this sees."""
         return int(self._data.version)
 
-    def batches(self, columns: Sequence[str], size: int = 1024, version: int | None = None) -> Iterator[pa.RecordBatch]:
-        """Some columns of all rows, some at a time, of a version or the latest one.
+    def batches(
+        self, columns: Sequence[str], size: int = 1024, version: int | None = None, rows: range | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Some columns of all rows or of consecutive ones, some at a time, of a version or the latest one.
 
         They are read in a handle of its own: one that is written to cannot be read.
 
@@ -104,7 +106,10 @@ class Table:
 
         with reading(self.uri):
             data = lance.dataset(self.uri, version=version, storage_options=self.options)
-            yield from data.to_batches(columns=list(columns), batch_size=size, scan_in_order=True)
+            offset, limit = (None, None) if rows is None else (rows.start, len(rows))
+            yield from data.to_batches(
+                columns=list(columns), batch_size=size, scan_in_order=True, offset=offset, limit=limit
+            )
 
     def replace(self, table: pa.Table) -> None:
         """Write the first rows, whatever was there.

@@ -1,48 +1,31 @@
-"""What `vitdecomp align` does: contributions and CLIP's vectors of the same images, from the cache, to fitted maps."""
+"""What `vitdecomp align` does: from contributions and CLIP's vectors of the same images to fitted maps."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from vitdecomp.aligner import aligners
-from vitdecomp.datasets import open_pictures
-from vitdecomp.errors import InputError, SpecError
-from vitdecomp.extract import REPRESENTATION, Extraction, cached
+from vitdecomp.errors import SpecError
 from vitdecomp.files import check_file
 from vitdecomp.loading import Loading
-from vitdecomp.origin import Origin
-from vitdecomp.prepare import Ready, Request, prepare
-from vitdecomp.progress import Stage
+from vitdecomp.prepare import Ready, prepare
+from vitdecomp.progress import Clock, Stage
+from vitdecomp.ranks import Ranks
 from vitdecomp.registry import did_you_mean
-from vitdecomp.store import Store
 from vitdecomp_alignment.clip_space import ClipSpace
 from vitdecomp_alignment.judge import Judgement, judge, summarised
 from vitdecomp_alignment.linear import LinearAligner
 from vitdecomp_alignment.match import Vocabulary
+from vitdecomp_alignment.pairs import Pairing, Pairs, gather
 from vitdecomp_alignment.prompts import TEMPLATES
 from vitdecomp_alignment.texts import scene_texts
 
-
-@dataclass(frozen=True, slots=True)
-class Pairs:
-    """The same images as a model takes them apart and as CLIP sees them.
-
-    Attributes:
-        subject, clip: the models. store: contributions to the subject's representations.
-        target: CLIP's vectors, `(n, d_clip)`. target_origin: and where they come from.
-    """
-
-    subject: Ready
-    clip: Ready
-    store: Store
-    target: Tensor
-    target_origin: Origin
+MEASURED = 4096  # images
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,33 +51,11 @@ class Judged:
         }
 
 
-def gather(subject: Request, clip: Request, job: Extraction, cache: Path, *, loading: Loading, stage: Stage) -> Pairs:
-    """Take images apart, and let CLIP see them, or read both from the cache.
+def make_aligner(method: str, seed: int, settings: Sequence[str] = ()) -> LinearAligner:
+    """An aligner by its name, with some of its arguments as `NAME=VALUE`.
 
     Raises:
-        InputError: no images, or one that cannot be read.
-        OutputError: the cache cannot be written.
-        SpecError, LoadError: no such model, or its weights cannot be had.
-    """
-    open_pictures(job.images)  # before a model is loaded for nothing
-    with stage(f"contributions of {subject.model}") as progress:
-        ready = prepare(subject)
-        store = cached(ready, job, cache, loading=loading, progress=progress)
-    with stage(f"vectors of {clip.model}") as progress:
-        seer = prepare(clip)
-        seen = Extraction(job.images, REPRESENTATION, limit=job.limit)
-        vectors = cached(seer, seen, cache, loading=loading, progress=progress)
-    if vectors.ids != store.ids:
-        raise InputError(f"{subject.model} and {clip.model} could not read the same images: leave out the broken ones")
-    target = torch.cat([batch.total() for batch in vectors.batches(256)])
-    return Pairs(ready, seer, store, target, vectors.origin)
-
-
-def make_aligner(method: str, seed: int) -> LinearAligner:
-    """An aligner by its name.
-
-    Raises:
-        SpecError: there is none, or it has no maps that could be saved.
+        SpecError: there is none, or it has no maps that could be saved, or no such argument.
     """
     known = aligners()
     name = method.replace("_", "-")
@@ -104,8 +65,19 @@ def make_aligner(method: str, seed: int) -> LinearAligner:
     if not issubclass(aligner, LinearAligner):
         raise SpecError(f"{method} is no linear aligner: use it in Python")
     made = aligner()
-    made.set_params(random_state=seed)
+    made.set_params(random_state=seed, **dict(_setting(text, made.get_params()) for text in settings))
     return made
+
+
+def _setting(text: str, known: Mapping[str, Any]) -> tuple[str, Any]:
+    """An argument and its value: a number, true, false or null as in JSON, or a word."""
+    name, given, value = text.partition("=")
+    if not given or name not in known:
+        raise SpecError(f"--set takes NAME=VALUE, not {text!r}{did_you_mean(name, list(known))}")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
 
 
 def training_file(out: Path) -> Path:
@@ -113,41 +85,54 @@ def training_file(out: Path) -> Path:
     return out.with_name(f"{out.name}.training")
 
 
-def fit(pairs: Pairs, aligner: LinearAligner, out: Path, stage: Stage) -> LinearAligner:
+def fit(pairs: Pairs, aligner: LinearAligner, out: Path, clock: Clock, ranks: Ranks) -> LinearAligner:
     """Fit an aligner and save it; an interrupted training goes on from a file beside the result.
 
     Raises:
         OutputError: the file cannot be written.
+        SpecError: the aligner does not know how to share the work.
+        RankError: another process is gone.
     """
     check_file(out)
     checkpoint = training_file(out)
     takes: Any = aligner.fit
-    resumable = {"checkpoint": checkpoint} if "checkpoint" in signature(takes).parameters else {}
-    with stage("fitting maps") as progress:
-        takes(pairs.store, pairs.target, progress=progress, **resumable)
+    known, store, target = signature(takes).parameters, pairs.store, pairs.target
+    resumable: dict[str, Any] = {"checkpoint": checkpoint} if "checkpoint" in known else {}
+    if ranks.count > 1 and "ranks" not in known:
+        raise SpecError(f"{type(aligner).__name__} is fitted by one process alone: start it without torchrun")
+    if "clock" in known:
+        shared = {"ranks": ranks} if "ranks" in known else {}
+        takes(store, target, clock=clock, **resumable, **shared)
+    else:
+        with clock("fitting maps") as progress:
+            takes(store, target, progress=progress, **resumable)
     aligner.target_ = pairs.target_origin
-    aligner.metrics_ = {**aligner.metrics_, "cosine": aligner.score(pairs.store, pairs.target)}
-    aligner.save(out)
-    checkpoint.unlink(missing_ok=True)
+    if not ranks.first:
+        return aligner
+    with clock("measuring"):
+        aligner.metrics_ = {**aligner.metrics_, "cosine": aligner.score(store, target, most=MEASURED)}
+    with clock("writing"):
+        aligner.save(out)
+        checkpoint.unlink(missing_ok=True)
     return aligner
 
 
-def vocabulary(pairs: Pairs, cache: Path) -> Vocabulary | None:
+def vocabulary(subject: Ready, clip: Ready, cache: Path) -> Vocabulary | None:
     """The classes of the model: its classifier's vectors, and CLIP's of their names. `None` without a classifier."""
-    known = pairs.subject.loaded.classifier
+    known = subject.loaded.classifier
     if known is None:
         return None
     names = tuple(name.split(",")[0] for name in known.names)
-    texts = ClipSpace(pairs.clip.loaded, cache=cache / "texts").encode_text(names, templates=TEMPLATES)
+    texts = ClipSpace(clip.loaded, cache=cache / "texts").encode_text(names, templates=TEMPLATES)
     return Vocabulary(known.names, known.layer.weight.detach().float().cpu(), texts.cpu())
 
 
-def summary(pairs: Pairs, aligner: LinearAligner, out: Path) -> dict[str, Any]:
+def summary(pairs: Pairs, clip: str, aligner: LinearAligner, out: Path) -> dict[str, Any]:
     """What was made, in plain values."""
     return {
         "out": str(out),
         "model": pairs.store.origin.model,
-        "clip": pairs.target_origin.model,
+        "clip": pairs.target_origin.model if pairs.target_origin else clip,
         "aligner": type(aligner).__name__,
         "images": len(pairs.store),
         "components": len(pairs.store.components),
@@ -157,15 +142,23 @@ def summary(pairs: Pairs, aligner: LinearAligner, out: Path) -> dict[str, Any]:
     }
 
 
-def report(pairs: Pairs, job: Extraction, cache: Path, *, loading: Loading, seeds: int, stage: Stage) -> list[Judged]:
-    """All aligners side by side: on the model, and on CLIP aligned with itself, where the answer is known."""
-    words = vocabulary(pairs, cache)
-    tables = [_judged(pairs, words, seeds, stage)]
-    if pairs.subject.request.model != pairs.clip.request.model:
-        request, whole = pairs.clip.request, replace(job, output="embedding", through=None)
-        itself = gather(request, request, whole, cache, loading=loading, stage=stage)
+def report(pairs: Pairs, pairing: Pairing, *, loading: Loading, seeds: int, stage: Stage) -> list[Judged]:
+    """All aligners side by side: on the model, and on CLIP aligned with itself, where the answer is known.
+
+    Raises:
+        SpecError: there are no images, which CLIP itself would have to be taken apart on.
+    """
+    job, cache, request = pairing.job, pairing.cache, pairing.clip
+    if job is None:
+        raise SpecError("--report needs --images beside --store")
+    subject, clip = pairs.subject or prepare(pairing.subject), pairs.clip or prepare(request)
+    words = vocabulary(subject, clip, cache)
+    tables = [_judged(pairs, request.model, words, seeds, stage)]
+    if pairing.subject.model != request.model:
+        whole = Pairing(request, request, cache, replace(job, output="embedding", through=None))
+        itself = gather(whole, loading=loading, stage=stage)
         names = scene_texts() if words is None else words.labels
-        tables.append(_judged(itself, _own_words(itself.clip, names, cache), seeds, stage))
+        tables.append(_judged(itself, request.model, _own_words(clip, names, cache), seeds, stage))
     return tables
 
 
@@ -175,9 +168,8 @@ def _own_words(clip: Ready, labels: tuple[str, ...], cache: Path) -> Vocabulary:
     return Vocabulary(labels, texts, texts)
 
 
-def _judged(pairs: Pairs, words: Vocabulary | None, seeds: int, stage: Stage) -> Judged:
-    same = pairs.store.origin == pairs.target_origin
-    model, clip = pairs.store.origin.model, pairs.target_origin.model
+def _judged(pairs: Pairs, clip: str, words: Vocabulary | None, seeds: int, stage: Stage) -> Judged:
+    same, model = pairs.store.origin == pairs.target_origin, pairs.store.origin.model
     with stage(f"judging aligners of {model}") as progress:
         rows = judge(pairs.store, pairs.target, words=words, same_space=same, seeds=range(seeds), progress=progress)
     return Judged(model, clip, len(pairs.store), tuple(rows))

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from vitdecomp.aligner import register_aligner
 from vitdecomp.errors import InputError, SpecError
-from vitdecomp.progress import Progress
+from vitdecomp.progress import Clock, Progress
+from vitdecomp.ranks import Ranks
 from vitdecomp.source import Source
+from vitdecomp_alignment.agreed import Found, of_first
+from vitdecomp_alignment.coefficients import Coefficients
 from vitdecomp_alignment.linear import LinearAligner, check_target
 from vitdecomp_alignment.maps import LinearMaps, Span
-from vitdecomp_alignment.spans import find_spans
+from vitdecomp_alignment.spans import agreed_spans
 from vitdecomp_alignment.sums import Moments, Rows, Sums, width
+from vitdecomp_alignment.turns import Turns
 
 STRENGTHS = (1000.0, 300.0, 100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 1e-2, 1e-4, 1e-6)
 TINY = torch.finfo(torch.float32).eps
@@ -58,40 +62,72 @@ class ClosedForm(LinearAligner):
         keep: float = 0.95,
         max_rank: int | None = None,
         validation_fraction: float = 0.1,
-        batch_size: int = 256,
+        batch_size: int = 1024,
         random_state: int = 0,
     ) -> None:
         self.ridge, self.keep, self.max_rank = ridge, keep, max_rank
         self.validation_fraction, self.batch_size = validation_fraction, batch_size
         self.random_state = random_state
 
-    def fit(self: Self, source: Source, target: Tensor, *, progress: Progress | None = None) -> Self:
+    def fit(
+        self: Self,
+        source: Source,
+        target: Tensor,
+        *,
+        progress: Progress | None = None,
+        clock: Clock | None = None,
+        ranks: Ranks | None = None,
+    ) -> Self:
         """Learn the maps.
 
         Args:
-            source: contributions in memory or on disk.
+            source: contributions in memory or on disk; they are read once, in order.
             target: the other model's vectors of the same images, `(n, d_clip)`.
             progress: called with the images done and their number.
+            clock: shows every part of the work, and knows afterwards how long each took.
+            ranks: processes that share the work, each of which calls this with the same arguments, and learns the
+                same: each sums over some of the images, and the first solves.
 
         Raises:
+            RankError: another process is gone.
             InputError: not of the same images, too few, or components that span too many dimensions together.
             SpecError: a ridge that is not positive, or no fraction.
         """
         check_target(source, target)
         self._check()
-        spans = _double(find_spans(source, max_rank=self.max_rank, seed=self.random_state))
-        _refuse_too_wide(width(spans, source.dimension), len(source))
-        sums, held_out = self._sum(source, target, spans, progress)
-        self.ridge_ = self._best(sums, held_out) if self.ridge is None else self.ridge
+        clock = clock or Clock()
+        kept = Coefficients(source)
+        self.maps_ = self.solved(kept, target, clock, ranks or Ranks(), progress=progress)
+        with clock("checksum"):
+            self.fingerprint_, self.origin_ = source.fingerprint(), source.take(range(1)).origin
+        return self
+
+    def solved(
+        self, kept: Coefficients, target: Tensor, clock: Clock, ranks: Ranks, *, progress: Progress | None = None
+    ) -> LinearMaps:
+        """The maps for some coefficients; sets what `fit` learns beside them."""
+        with clock("spans"):
+            spans = agreed_spans(kept, ranks, max_rank=self.max_rank, seed=self.random_state)
+        _refuse_too_wide(width(spans, kept.dimension), len(kept))
+        with clock("sums") as shown:
+            rows = _stretch(len(kept), ranks)
+            sums, held_out = self.sums(kept, target, spans, rows, clock=clock, progress=progress or shown)
+            if ranks.count > 1:
+                sums.over(ranks)
+                held_out.over(ranks)
+        with clock("solving"):
+            found, self.metrics_ = of_first(ranks, lambda: self._solved(sums, held_out, spans))
+        self.ridge_ = self.metrics_["ridge"]
+        return _as_maps(kept, spans, found["shared"], found["correction"])
+
+    def _solved(self, sums: Moments, held_out: Moments, spans: Sequence[Span]) -> Found:
+        ridge = self._best(sums, held_out, spans) if self.ridge is None else self.ridge
         sums.merge(held_out)
         shared = sums.procrustes()
         prior = _prior(spans, shared)
-        (weight,) = sums.ridges(prior, [self.ridge_])
-        dtype = torch.float64 if source.take([0]).values.dtype == torch.float64 else torch.float32
-        self.maps_ = _as_maps(source, spans, shared, weight - prior, dtype)
-        self.metrics_ = {"ridge": self.ridge_, "squared_error": sums.error(weight)}
-        self.fingerprint_, self.origin_ = source.fingerprint(), source.take([0]).origin
-        return self
+        (weight,) = sums.ridges(prior, [ridge])
+        found = {"shared": shared, "correction": weight - prior}
+        return found, {"ridge": ridge, "squared_error": sums.error(weight)}
 
     def _check(self) -> None:
         if self.ridge is not None and self.ridge <= 0:
@@ -101,31 +137,40 @@ class ClosedForm(LinearAligner):
         if not 0 < self.validation_fraction < 1:
             raise SpecError(f"validation_fraction must be between 0 and 1, not {self.validation_fraction}")
 
-    def _sum(
-        self, source: Source, target: Tensor, spans: Sequence[Span], progress: Progress | None
+    def sums(
+        self,
+        kept: Coefficients,
+        target: Tensor,
+        spans: Sequence[Span],
+        rows: range,
+        *,
+        clock: Clock,
+        progress: Progress,
     ) -> tuple[Moments, Moments]:
-        """The sums over the images to learn from, and over those held out."""
-        n, d, d_clip = len(source), source.dimension, target.shape[1]
-        kind = Rows if n < width(spans, d) else Sums
-        sums, held_out = kind(spans, d, d_clip), kind(spans, d, d_clip)
+        """The sums over some of the images, over those to learn from and over those held out; they can be added up."""
+        n, wide = len(kept), width(spans, kept.dimension)
+        kind = Rows if n < wide else Sums
+        sums, held_out = (kind(wide, kept.dimension, target.shape[1]) for _ in range(2))
+        chosen, turns = self._held_out(n), Turns(kept, spans)
+        for some_rows, a in clock.timed("reading", kept.scan(self.batch_size, rows)):
+            out, goal = chosen[some_rows.start : some_rows.stop], target[some_rows.start : some_rows.stop].cpu()
+            for moments, some in ((sums, ~out), (held_out, out)):
+                moments.add(turns(a[some]), kept.total(a[some]), goal[some])
+            progress(some_rows.stop - rows.start, len(rows))
+        return sums, held_out
+
+    def _held_out(self, n: int) -> Bool[Tensor, " n"]:
         chosen = np.zeros(n, dtype=bool)
         order = np.random.default_rng([self.random_state, 1]).permutation(n)
         chosen[order[: max(1, round(n * self.validation_fraction))]] = True
-        for rows in _batches(n, self.batch_size):
-            values, out = source.take(rows).values.cpu(), torch.from_numpy(chosen[rows.start : rows.stop])
-            goal = target[rows.start : rows.stop].cpu()
-            sums.add(values[~out], goal[~out])
-            held_out.add(values[out], goal[out])
-            if progress is not None:
-                progress(rows.stop, n)
-        return sums, held_out
+        return torch.from_numpy(chosen)
 
-    def _best(self, sums: Moments, held_out: Moments) -> float:
+    def _best(self, sums: Moments, held_out: Moments, spans: Sequence[Span]) -> float:
         """The strongest ridge that keeps enough of the gain, so that no map leaves Q for nothing.
 
         From the strongest on the error falls, and then rises: what comes after that is not tried.
         """
-        prior = _prior(sums.spans, sums.procrustes())
+        prior = _prior(spans, sums.procrustes())
         errors: dict[float, float] = {}
         for strength, weight in zip(STRENGTHS, sums.ridges(prior, STRENGTHS), strict=True):
             errors[strength] = held_out.error(weight)
@@ -136,26 +181,22 @@ class ClosedForm(LinearAligner):
         return max(strength for strength, error in errors.items() if error <= allowed)
 
 
-def _batches(n: int, size: int) -> Iterator[range]:
-    return (range(start, min(start + size, n)) for start in range(0, n, size))
-
-
-def _double(spans: Sequence[Span]) -> tuple[Span, ...]:
-    return tuple(Span(s.rows, None if s.basis is None else s.basis.double()) for s in spans)
+def _stretch(n: int, ranks: Ranks) -> range:
+    """A process's share of the images: consecutive ones, which are read fastest."""
+    return range(n * ranks.rank // ranks.count, n * (ranks.rank + 1) // ranks.count)
 
 
 def _prior(spans: Sequence[Span], shared: Tensor) -> Float[Tensor, "R d_clip"]:
     return torch.cat([span.restrict(shared).flatten(0, 1) for span in spans])
 
 
-def _as_maps(
-    source: Source, spans: Sequence[Span], shared: Tensor, correction: Tensor, dtype: torch.dtype
-) -> LinearMaps:
+def _as_maps(kept: Coefficients, spans: Sequence[Span], shared: Tensor, correction: Tensor) -> LinearMaps:
+    dtype = kept.dtype
     shapes = [span.restrict(shared).shape for span in spans]
     ends = np.cumsum([k * r for k, r, _ in shapes])[:-1].tolist()
     pieces = correction.tensor_split(ends)
     return LinearMaps(
-        components=source.components,
+        components=kept.source.components,
         shared=shared.to(dtype),
         spans=tuple(Span(s.rows, None if s.basis is None else s.basis.to(dtype)) for s in spans),
         corrections=tuple(p.reshape(shape).to(dtype) for p, shape in zip(pieces, shapes, strict=True)),

@@ -12,17 +12,21 @@ from torch import Tensor
 
 from vitdecomp.aligner import register_aligner
 from vitdecomp.errors import SpecError
-from vitdecomp.progress import Progress
+from vitdecomp.progress import Clock, Progress
+from vitdecomp.ranks import Ranks
 from vitdecomp.registry import did_you_mean
 from vitdecomp.source import Source
 from vitdecomp_alignment.checkpoint import Checkpoint
 from vitdecomp_alignment.closed_form import ClosedForm
+from vitdecomp_alignment.coefficients import Coefficients
+from vitdecomp_alignment.examples import Examples, Order
 from vitdecomp_alignment.linear import LinearAligner, check_target
 from vitdecomp_alignment.maps import LinearMaps, Span
 from vitdecomp_alignment.module import MapsModule
 from vitdecomp_alignment.penalty import deviation, penalty
-from vitdecomp_alignment.spans import find_spans, whole_space
+from vitdecomp_alignment.spans import agreed_spans, whole_space
 from vitdecomp_alignment.training import Schedule, Training
+from vitdecomp_alignment.turns import Turns
 
 SPREAD = 0.02  # of random maps at the beginning, as in the paper's public code
 Self = TypeVar("Self", bound="CompAlign")
@@ -86,6 +90,8 @@ class CompAlign(LinearAligner):
         *,
         checkpoint: Path | str | None = None,
         progress: Progress | None = None,
+        clock: Clock | None = None,
+        ranks: Ranks | None = None,
     ) -> Self:
         """Train the maps.
 
@@ -94,46 +100,59 @@ class CompAlign(LinearAligner):
             target: the other model's vectors of the same images, `(n, d_clip)`.
             checkpoint: a file that is written while training lasts, and from which it goes on after a kill.
             progress: called with the steps done and their number.
+            clock: shows every part of the work, and knows afterwards how long each took.
+            ranks: processes that share every batch, each of which calls this with the same arguments, and learns the
+                same. `batch_size` is that of all together, so that one process learns the same but for rounding.
 
         Raises:
+            RankError: another process is gone; what the checkpoint holds can be gone on with.
             InputError: not of the same images, or too few.
             SpecError: a setting that means nothing.
             OutputError: the checkpoint cannot be written, or is of another training.
         """
         check_target(source, target)
         self._check()
-        fingerprint = source.fingerprint()
-        saved = None if checkpoint is None else Checkpoint(Path(checkpoint), self._identity(fingerprint, target))
-        hard = self.orthogonality == "hard"
-        start = self._start(source, target)
+        clock, ranks = clock or Clock(), ranks or Ranks()
+        with clock("checksum"):
+            self.fingerprint_, self.origin_ = source.fingerprint(), source.take(range(1)).origin
+            identity = self._identity(self.fingerprint_, target)
+        saved = None if checkpoint is None else Checkpoint(Path(checkpoint), identity)
+        kept = Coefficients(source)
+        if kept.fit_in_memory:
+            with clock("reading") as shown:
+                kept.hold(shown)
+        start, hard = self._start(kept, target, clock, ranks), self.orthogonality == "hard"
         weight = None if isinstance(self.orthogonality, str) else self.orthogonality
         module = MapsModule(_orthogonalised(start) if hard else start, penalty(self.penalty), weight)
-        training = Training(module, source, target, self._schedule(), saved)
-        training.run(progress)
-        self.maps_, self.history_, self.fingerprint_ = module.maps(), training.state.history, fingerprint
-        self.metrics_, self.origin_ = self._measured(training), source.take([0]).origin
+        order = Order(self.batch_size, self.validation_fraction, self.shuffle, self.random_state)
+        examples = Examples(kept, Turns(kept, start.spans), target, order)
+        training = Training(module, examples, self._schedule(), saved, ranks)
+        with clock("training") as shown:
+            training.run(progress or shown)
+            self.maps_, self.history_ = module.maps(), training.state.history
+            self.metrics_ = self._measured(training)
         return self
 
-    def _start(self, source: Source, target: Tensor) -> LinearMaps:
+    def _start(self, kept: Coefficients, target: Tensor, clock: Clock, ranks: Ranks) -> LinearMaps:
         """The maps to begin with, with a span for every component."""
         if isinstance(self.init, LinearMaps):
             return self.init
-        first = source.take([0]).values
-        dtype = first.dtype if first.dtype == torch.float64 else torch.float32
-        bias = torch.zeros(target.shape[1], dtype=dtype) if self.bias else None
+        bias = torch.zeros(target.shape[1], dtype=kept.dtype) if self.bias else None
         if self.init == "closed_form":
-            fitted = ClosedForm(random_state=self.random_state).fit(source, target).maps_
+            fitted = ClosedForm(random_state=self.random_state).solved(kept, target, clock, ranks)
             if self.coordinates == "full":
                 fitted = _in_full(fitted)
             return replace(fitted, bias=bias)
-        spans = whole_space(source) if self.coordinates == "full" else find_spans(source, seed=self.random_state)
+        with clock("spans"):
+            full, seed = self.coordinates == "full", self.random_state
+            spans = whole_space(kept) if full else agreed_spans(kept, ranks, seed=seed)
         generator = torch.Generator().manual_seed(self.random_state)
-        shared = torch.zeros(source.dimension, target.shape[1], dtype=dtype)
-        spans = tuple(replace(s, basis=None if s.basis is None else s.basis.to(dtype)) for s in spans)
+        shared = torch.zeros(kept.dimension, target.shape[1], dtype=kept.dtype)
+        spans = tuple(replace(s, basis=None if s.basis is None else s.basis.to(kept.dtype)) for s in spans)
         corrections = tuple(
-            SPREAD * torch.randn(s.restrict(shared).shape, generator=generator, dtype=dtype) for s in spans
+            SPREAD * torch.randn(s.restrict(shared).shape, generator=generator, dtype=kept.dtype) for s in spans
         )
-        return LinearMaps(source.components, shared, spans, corrections, bias)
+        return LinearMaps(kept.source.components, shared, spans, corrections, bias)
 
     def _schedule(self) -> Schedule:
         # A parametrized map keeps signs in its parameter, which a decay would turn into zeros.
@@ -141,16 +160,12 @@ class CompAlign(LinearAligner):
         return Schedule(
             learning_rate=self.learning_rate,
             weight_decay=decay,
-            batch_size=self.batch_size,
             epochs=self.epochs,
-            validation_fraction=self.validation_fraction,
             patience=self.patience,
-            shuffle=self.shuffle,
-            seed=self.random_state,
         )
 
     def _measured(self, training: Training) -> dict[str, float]:
-        held_out = {"validation_distance": training.distance()} if len(training.held_out) else {}
+        held_out = {"validation_distance": training.distance()} if len(training.examples.held_out) else {}
         return {
             "steps": float(training.state.step),
             "orthogonality": deviation(training.module.maps().within()),

@@ -17,7 +17,9 @@ from vitdecomp.errors import InputError, SpecError
 from vitdecomp.origin import Origin
 from vitdecomp.source import Source
 from vitdecomp_alignment import maps_file
+from vitdecomp_alignment.coefficients import Coefficients
 from vitdecomp_alignment.maps import LinearMaps
+from vitdecomp_alignment.turns import Turns
 
 Self = TypeVar("Self", bound="LinearAligner")
 
@@ -69,19 +71,27 @@ class LinearAligner(BaseEstimator, Aligner):  # type: ignore[misc]
         """
         return self._fitted().restricted(component, basis)
 
-    def score(self, source: Source, target: Tensor, batch_size: int = 256) -> float:
-        """The mean cosine between the mapped totals and the other model's vectors, from -1 to 1."""
+    def score(self, source: Source, target: Tensor, *, batch_size: int = 256, most: int | None = None) -> float:
+        """The mean cosine between the mapped totals and the other model's vectors, from -1 to 1.
+
+        Args:
+            source: contributions.
+            target: the other model's vectors of the same images, `(n, d_clip)`.
+            batch_size: images read at a time.
+            most: images that are looked at, if there are more; a store is read in as many places.
+        """
         maps, n = self._fitted(), len(source)
         maps.check(source.components, source.dimension)
         check_target(source, target)
         if self.origin_ is not None:
-            self.origin_.check(source.take([0]).origin, "the maps are for")
-        found = 0.0
-        for start in range(0, n, batch_size):
-            rows = range(start, min(start + batch_size, n))
-            mapped = maps.total(source.take(rows).values)
-            found += float(torch.cosine_similarity(mapped, target[start : rows.stop].to(mapped), dim=1).sum())
-        return found / n
+            self.origin_.check(source.take(range(1)).origin, "the maps are for")
+        found, seen, kept = 0.0, 0, Coefficients(source)
+        turns = Turns(kept, maps.spans)
+        for rows, a in kept.scan(batch_size) if most is None or n <= most else kept.sample(most, 0):
+            mapped = maps.together(turns(a), kept.total(a))
+            goal = target[torch.as_tensor(rows)].to(mapped)
+            found, seen = found + float(torch.cosine_similarity(mapped, goal, dim=1).sum()), seen + len(a)
+        return found / seen
 
     def settings(self) -> dict[str, Any]:
         """The arguments in plain values; maps that were given to begin with are only said to have been given."""

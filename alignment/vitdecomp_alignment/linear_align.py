@@ -12,7 +12,8 @@ from torch import Tensor
 from vitdecomp.aligner import register_aligner
 from vitdecomp.component import WHOLE, Component
 from vitdecomp.contributions import Contributions
-from vitdecomp.progress import Progress
+from vitdecomp.progress import Clock, Progress
+from vitdecomp.ranks import Ranks
 from vitdecomp.source import Source
 from vitdecomp_alignment.compalign import CompAlign
 from vitdecomp_alignment.linear import LinearAligner
@@ -61,9 +62,13 @@ class LinearAlign(LinearAligner):
         *,
         checkpoint: Path | str | None = None,
         progress: Progress | None = None,
+        clock: Clock | None = None,
+        ranks: Ranks | None = None,
     ) -> Self:
         """Train the map; arguments and errors are those of `CompAlign.fit`."""
-        one = CompAlign(**self.get_params()).fit(Summed(source), target, checkpoint=checkpoint, progress=progress)
+        one = CompAlign(**self.get_params()).fit(
+            Summed(source), target, checkpoint=checkpoint, progress=progress, clock=clock, ranks=ranks
+        )
         shared = one.weights_[0]
         self.maps_ = LinearMaps(source.components, shared, bias=one.maps_.bias)
         self.history_, self.metrics_, self.fingerprint_ = one.history_, one.metrics_, source.fingerprint()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 
@@ -95,11 +96,14 @@ class LinearMaps:
     def total(self, values: Float[Tensor, "n component d"]) -> Float[Tensor, "n d_clip"]:
         """The sum of the mapped contributions, without each of them."""
         values = values.to(self.shared)
+        return self.together([span.coordinates(values).flatten(1) for span in self.spans], values.sum(1))
+
+    def together(self, x: Sequence[Float[Tensor, "n _"]], total: Float[Tensor, "n d"]) -> Float[Tensor, "n d_clip"]:
+        """The same from the contributions' coordinates in each span, side by side, and from their sum."""
         parts = (
-            torch.einsum("nkr,krm->nm", span.coordinates(values), correction)
-            for span, correction in zip(self.spans, self.corrections, strict=True)
+            own.to(correction) @ correction.flatten(0, 1) for own, correction in zip(x, self.corrections, strict=True)
         )
-        summed = reduce(torch.add, parts, values.sum(1) @ self.shared)
+        summed = reduce(torch.add, parts, total.to(self.shared) @ self.shared)
         return summed if self.bias is None else summed + self.bias
 
     def __call__(self, c: Contributions) -> Contributions:

@@ -12,9 +12,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
+from vitdecomp.ranks import Ranks
 from vitdecomp_alignment.maps import LinearMaps
 
-Penalty = Callable[[Sequence[Tensor]], Tensor]
+Penalty = Callable[[Sequence[Tensor], int], Tensor]
 
 
 class MapsModule(nn.Module):
@@ -50,28 +51,27 @@ class MapsModule(nn.Module):
         corrections = (w - span.restrict(start.shared) for w, span in zip(self.weights, start.spans, strict=True))
         return replace(start, corrections=tuple(corrections), bias=bias)
 
-    def distance(
-        self, values: Float[Tensor, "n component d"], target: Float[Tensor, "n d_clip"]
-    ) -> Float[Tensor, " n"]:
-        """1 - cosine between the sum of the mapped contributions and the target."""
-        parts = (
-            torch.einsum("nkr,krm->nm", span.coordinates(values), weight)
-            for span, weight in zip(self.start.spans, self.weights, strict=True)
-        )
+    def distance(self, x: Sequence[Float[Tensor, "n _"]], target: Float[Tensor, "n d_clip"]) -> Float[Tensor, " n"]:
+        """1 - cosine between the sum of the mapped contributions and the target; x are coordinates in each span."""
+        parts = (own.to(weight) @ weight.flatten(0, 1) for own, weight in zip(x, self.weights, strict=True))
         total = reduce(torch.add, parts)
         if self.bias is not None:
             total = total + self.bias
-        return 1 - torch.cosine_similarity(total, target, dim=1)
+        return 1 - torch.cosine_similarity(total, target.to(total), dim=1)
 
-    def forward(self, values: Float[Tensor, "n component d"], target: Float[Tensor, "n d_clip"]) -> Float[Tensor, ""]:
-        """The loss of a batch."""
-        return self.distance(values, target).mean() + self.penalised()
+    def forward(
+        self, x: Sequence[Float[Tensor, "n _"]], target: Float[Tensor, "n d_clip"], n: int, ranks: Ranks
+    ) -> Float[Tensor, ""]:
+        """This process's part of the loss of a batch of n images: its images, and the penalty of its components."""
+        return self.distance(x, target).sum() / n + self.penalised(ranks)
 
-    def penalised(self) -> Float[Tensor, ""]:
-        """The part of the loss that no image has a say in: the penalty with its weight."""
+    def penalised(self, ranks: Ranks) -> Float[Tensor, ""]:
+        """The part of the loss that no image has a say in: the penalty of some components, with its weight."""
+        weights = self.weights
         if not self.orthogonality:
-            return self.weights[0].new_zeros(())
-        return self.orthogonality * self.penalty(self.weights)
+            return weights[0].new_zeros(())
+        own = [weight[ranks.rank :: ranks.count] for weight in weights]
+        return self.orthogonality * self.penalty(own, sum(len(weight) for weight in weights))
 
 
 class _Weight(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -14,24 +15,46 @@ from vitdecomp.registry import did_you_mean
 Maps = Sequence[Float[Tensor, "_ _ d_clip"]]
 
 
+class Excess(torch.autograd.Function):
+    """W W^T - I, for functions whose gradient G is symmetric as this is: that of W is then 2 G W, one product."""
+
+    @staticmethod
+    def forward(ctx: Any, maps: Float[Tensor, "k s t"]) -> Float[Tensor, "k s s"]:  # noqa: D102
+        ctx.save_for_backward(maps)
+        found = maps @ maps.mT
+        found.diagonal(dim1=1, dim2=2).sub_(1)
+        return found
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Float[Tensor, "k s s"]) -> Float[Tensor, "k s t"]:  # noqa: D102
+        (maps,) = ctx.saved_tensors
+        return torch.baddbmm(maps, gradient, maps, beta=0, alpha=2)
+
+
 def excess(maps: Float[Tensor, "k r d_clip"]) -> Float[Tensor, "k s s"]:
     """W W^T - I of each map, or W^T W - I where that is the smaller: zero when W is as orthogonal as it can be.
 
-    Beyond the smaller of its two dimensions no map can keep lengths; what is missing there is a constant.
+    Beyond the smaller of its two dimensions no map can keep lengths; what is missing there is a constant. Only
+    functions that treat it and its transpose alike have the right gradient.
     """
-    gram = maps @ maps.mT if maps.shape[1] <= maps.shape[2] else maps.mT @ maps
-    return gram - torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
+    found: Tensor = Excess.apply(maps if maps.shape[1] <= maps.shape[2] else maps.mT)
+    return found
 
 
-def frobenius(maps: Maps) -> Tensor:
+def frobenius(maps: Maps, count: int | None = None) -> Tensor:
     """The sum over components of |W^T W - I|_F: the penalty of the paper (arXiv 2406.01583, section 3.2)."""
     return torch.stack([torch.linalg.vector_norm(excess(w), dim=(1, 2)).sum() for w in maps]).sum()
 
 
-def mean_square(maps: Maps) -> Tensor:
-    """The mean over components of d_clip mean((W^T W - I)^2): the penalty of the paper's public code."""
+def mean_square(maps: Maps, count: int | None = None) -> Tensor:
+    """The mean over components of d_clip mean((W^T W - I)^2): the penalty of the paper's public code.
+
+    Args:
+        maps: of all components, or of some.
+        count: of all components; what this gives for some of them adds up to the mean.
+    """
     squares = torch.stack([excess(w).square().sum() / w.shape[2] for w in maps]).sum()
-    return squares / sum(len(w) for w in maps)
+    return squares / (sum(len(w) for w in maps) if count is None else count)
 
 
 def deviation(maps: Maps) -> float:
@@ -50,10 +73,10 @@ def deviation(maps: Maps) -> float:
     return float(torch.cat(parts).mean())
 
 
-PENALTIES: Mapping[str, Callable[[Maps], Tensor]] = {"frobenius": frobenius, "mean_square": mean_square}
+PENALTIES: Mapping[str, Callable[[Maps, int | None], Tensor]] = {"frobenius": frobenius, "mean_square": mean_square}
 
 
-def penalty(name: str) -> Callable[[Maps], Tensor]:
+def penalty(name: str) -> Callable[[Maps, int | None], Tensor]:
     """A penalty by its name.
 
     Raises:

@@ -27,8 +27,10 @@ SEEN = 1e-9  # a spread below this is rounding
 Rows = Sequence[Mapping[str, Any]]
 
 
-def show_alignment(console: Console, summary: Mapping[str, Any], tables: Sequence[Judged]) -> None:
-    """Print what was fitted, and the report if there is one."""
+def show_alignment(
+    console: Console, summary: Mapping[str, Any], seconds: Mapping[str, float], tables: Sequence[Judged]
+) -> None:
+    """Print what was fitted, how long every part of it took, and the report if there is one."""
     console.print(
         f"{summary['aligner']} of {summary['components']} components of {summary['model']} "
         f"({summary['dimension']} to {summary['clip_dimension']} dimensions) to {summary['clip']}, "
@@ -36,6 +38,9 @@ def show_alignment(console: Console, summary: Mapping[str, Any], tables: Sequenc
     )
     for name, value in summary["metrics"].items():
         console.print(f"  {name.replace('_', ' '):16} {value:.4g}")
+    console.print("seconds")
+    for name, spent in (*seconds.items(), ("all", sum(seconds.values()))):
+        console.print(f"  {name:32} {spent:8.1f}")
     console.print(f"wrote {summary['out']}")
     for table in tables:
         console.print()

@@ -10,8 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vitdecomp.ranks import Ranks
 from vitdecomp_alignment.maps import Span
 
+STRIPE = 512  # rows of x^T x that are worked on together
 Self = TypeVar("Self", bound="Moments")
 
 
@@ -21,7 +23,7 @@ class Moments(ABC):
     Every image counts alike: it is scaled so that s and t have length one.
 
     Args:
-        spans: whose coordinates.
+        wide: of x, R.
         d: of the representation.
         d_clip: of the target.
 
@@ -29,27 +31,38 @@ class Moments(ABC):
         width: of x, R. whole: s^T t, `(d, d_clip)`. square: the sum of |t|^2. n: images so far.
     """
 
-    def __init__(self, spans: Sequence[Span], d: int, d_clip: int) -> None:
-        self.spans, self.width = spans, width(spans, d)
+    def __init__(self, wide: int, d: int, d_clip: int) -> None:
+        self.width = wide
         self.whole = torch.zeros(d, d_clip, dtype=torch.float64)
         self.square, self.n = 0.0, 0
 
-    def add(self, values: Float[Tensor, "n component d"], target: Float[Tensor, "n d_clip"]) -> None:
-        """Take a batch in."""
-        values, target = values.double(), torch.nn.functional.normalize(target.double(), dim=1)
-        total = values.sum(1)
+    def add(
+        self, x: Sequence[Float[Tensor, "n _"]], total: Float[Tensor, "n d"], target: Float[Tensor, "n d_clip"]
+    ) -> None:
+        """Take a batch in; x comes in parts that are side by side."""
+        total, target = total.double(), torch.nn.functional.normalize(target.double(), dim=1)
         lengths = total.norm(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
-        x = torch.cat([span.coordinates(values).flatten(1) for span in self.spans], dim=1) / lengths
         self.whole.addmm_((total / lengths).T, target)
         self.square += float(target.square().sum())
-        self.n += len(values)
-        self._add(x, target)
+        self.n += len(total)
+        self._add(torch.cat([part.double() for part in x], dim=1).div_(lengths), target)
 
     def merge(self: Self, other: Self) -> None:
         """Take in what another has seen."""
         self.whole += other.whole
         self.square, self.n = self.square + other.square, self.n + other.n
         self._merge(other)
+
+    def over(self, ranks: Ranks) -> None:
+        """Take in what all processes of a run have seen, each in its share of the images.
+
+        Raises:
+            RankError: another process is gone.
+        """
+        seen = ranks.total(torch.tensor([self.square, float(self.n)], dtype=torch.float64)).tolist()
+        self.square, self.n = seen[0], round(seen[1])
+        self.whole = ranks.total(self.whole)
+        self._over(ranks)
 
     def procrustes(self) -> Float[Tensor, "d d_clip"]:
         """The map with orthonormal rows or columns that takes totals nearest to the targets (Schönemann, 1966)."""
@@ -73,14 +86,28 @@ class Moments(ABC):
     @abstractmethod
     def _merge(self, other: Any) -> None: ...  # of the same kind
 
+    @abstractmethod
+    def _over(self, ranks: Ranks) -> None: ...
+
 
 class Sums(Moments):
     """x^T x and x^T t, `(R, R)` and `(R, d_clip)`: no larger for more images."""
 
-    def __init__(self, spans: Sequence[Span], d: int, d_clip: int) -> None:
-        super().__init__(spans, d, d_clip)
-        self.inner = torch.zeros(self.width, self.width, dtype=torch.float64)
+    def __init__(self, wide: int, d: int, d_clip: int) -> None:
+        super().__init__(wide, d, d_clip)
+        self._upper = torch.zeros(self.width, self.width, dtype=torch.float64)  # below its blocks it means nothing
+        self._mirrored = True
         self.cross = torch.zeros(self.width, d_clip, dtype=torch.float64)
+
+    @property
+    def inner(self) -> Float[Tensor, "R R"]:
+        """x^T x."""
+        if not self._mirrored:
+            for start in range(0, self.width, STRIPE):
+                stop = start + STRIPE
+                self._upper[stop:, start:stop] = self._upper[start:stop, stop:].T
+            self._mirrored = True
+        return self._upper
 
     def error(self, weight: Float[Tensor, "R d_clip"]) -> float:
         """From |x W|^2 - 2 <x W, t> + |t|^2."""
@@ -96,19 +123,26 @@ class Sums(Moments):
             yield towards + _solve(self.inner, strength * scale, rest)
 
     def _add(self, x: Float[Tensor, "n R"], target: Float[Tensor, "n d_clip"]) -> None:
-        self.inner.addmm_(x.T, x)
+        for start in range(0, self.width, STRIPE):  # half of what is symmetric
+            self._upper[start : start + STRIPE, start:].addmm_(x[:, start : start + STRIPE].T, x[:, start:])
+        self._mirrored = False
         self.cross.addmm_(x.T, target)
 
     def _merge(self, other: Any) -> None:
-        self.inner += other.inner
+        self._upper += other._upper
+        self._mirrored = False
         self.cross += other.cross
+
+    def _over(self, ranks: Ranks) -> None:
+        self._upper, self.cross = ranks.total(self._upper), ranks.total(self.cross)
+        self._mirrored = False
 
 
 class Rows(Moments):
     """x and t themselves: smaller than their sums, and faster to solve with, for fewer than R images."""
 
-    def __init__(self, spans: Sequence[Span], d: int, d_clip: int) -> None:
-        super().__init__(spans, d, d_clip)
+    def __init__(self, wide: int, d: int, d_clip: int) -> None:
+        super().__init__(wide, d, d_clip)
         self._parts: list[tuple[Tensor, Tensor]] = []
 
     def both(self) -> tuple[Float[Tensor, "n R"], Float[Tensor, "n d_clip"]]:
@@ -116,7 +150,7 @@ class Rows(Moments):
         if len(self._parts) > 1:
             xs, targets = zip(*self._parts, strict=True)
             self._parts = [(torch.cat(xs), torch.cat(targets))]
-        return self._parts[0]
+        return self._parts[0] if self._parts else (self.whole.new_zeros(0, self.width), self.whole[:0])
 
     def error(self, weight: Float[Tensor, "R d_clip"]) -> float:
         """As it is defined."""
@@ -138,6 +172,18 @@ class Rows(Moments):
 
     def _merge(self, other: Any) -> None:
         self._add(*other.both())
+
+    def _over(self, ranks: Ranks) -> None:
+        """Images in the order of the processes."""
+        x, target = self.both()
+        counts = ranks.gathered(len(x))
+        start = sum(counts[: ranks.rank])
+        parts = []
+        for own in (x, target):
+            everything = own.new_zeros(sum(counts), own.shape[1])
+            everything[start : start + len(own)] = own
+            parts.append(ranks.total(everything))
+        self._parts = [(parts[0], parts[1])]
 
 
 def width(spans: Sequence[Span], d: int) -> int:

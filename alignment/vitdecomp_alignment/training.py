@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -11,8 +11,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vitdecomp.progress import Progress
-from vitdecomp.source import Source
+from vitdecomp.ranks import Ranks
+from vitdecomp_alignment.agreed import of_first
 from vitdecomp_alignment.checkpoint import Checkpoint
+from vitdecomp_alignment.examples import Examples
 from vitdecomp_alignment.module import MapsModule
 
 EVALUATIONS = 10  # of the validation images in an epoch
@@ -24,20 +26,14 @@ class Schedule:
     """How maps are trained.
 
     Attributes:
-        learning_rate, weight_decay: of Adam. batch_size: images in a step. epochs: at most.
-        validation_fraction: of the images, held out; with 0 all are learned from, for all epochs.
+        learning_rate, weight_decay: of Adam. epochs: at most; all of them if no images are held out.
         patience: evaluations without a better smoothed loss after which training stops; ten are made in an epoch.
-        shuffle: take the images in another order in every epoch. seed: of that order, and of what is held out.
     """
 
     learning_rate: float
     weight_decay: float
-    batch_size: int
     epochs: int
-    validation_fraction: float
     patience: int
-    shuffle: bool
-    seed: int
 
 
 @dataclass(slots=True)
@@ -61,29 +57,33 @@ class Training:
 
     Args:
         module: the maps and their loss.
-        source: contributions. target: the other model's vectors.
+        examples: images.
         schedule: the settings.
         checkpoint: a file to go on from, written at every evaluation.
+        ranks: processes that share every batch; they step alike, and the first keeps the file.
     """
 
     def __init__(
-        self, module: MapsModule, source: Source, target: Tensor, schedule: Schedule, checkpoint: Checkpoint | None
+        self,
+        module: MapsModule,
+        examples: Examples,
+        schedule: Schedule,
+        checkpoint: Checkpoint | None,
+        ranks: Ranks,
     ) -> None:
-        self.module, self.source, self.target, self.schedule = module, source, target, schedule
+        self.module, self.examples, self.schedule, self.ranks = module, examples, schedule, ranks
         self.checkpoint, self.state = checkpoint, State()
-        self.learned, self.held_out = _split(len(source), schedule)
-        self.per_epoch = -(-len(self.learned) // schedule.batch_size)
         self.optimizer = torch.optim.Adam(
-            module.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay
+            module.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True
         )
         self.best = _copied(module)
 
     def run(self, progress: Progress | None = None) -> None:
         """Train until the epochs are over or nothing gets better, and leave the best maps in the module."""
-        total = self.per_epoch * self.schedule.epochs
-        every = max(1, self.per_epoch // EVALUATIONS)
+        total = self.examples.per_epoch * self.schedule.epochs
+        every = max(1, self.examples.per_epoch // EVALUATIONS)
         self._restore()
-        if self.state.step == 0 and len(self.held_out):
+        if self.state.step == 0 and len(self.examples.held_out):
             self._evaluate()  # what one begins with may be the best
         while self.state.step < total and self.state.since < self.schedule.patience:
             self._step()
@@ -96,26 +96,24 @@ class Training:
         self.module.load_state_dict(self.best)
 
     def _step(self) -> None:
-        rows = self._rows(self.state.step)
-        loss = self.module(*self._read(rows))
+        step, ranks = self.state.step, self.ranks
+        loss = self.module(*self.examples.batch(step, ranks), len(self.examples.rows(step)), ranks)
         self.optimizer.zero_grad()
         loss.backward()
+        self.state.running.append(self._together(loss.detach()))
         self.optimizer.step()
-        self.state.running.append(float(loss.detach()))
         self.state.step += 1
 
-    def _rows(self, step: int) -> list[int]:
-        """The images of a step."""
-        epoch, place = divmod(step, self.per_epoch)
-        order = self.learned
-        if self.schedule.shuffle:
-            order = np.random.default_rng([self.schedule.seed, 1, epoch]).permutation(order)
-        chosen: list[int] = order[place * self.schedule.batch_size :][: self.schedule.batch_size].tolist()
-        return chosen
-
-    def _read(self, rows: Sequence[int]) -> tuple[Float[Tensor, "n component d"], Float[Tensor, "n d_clip"]]:
-        like = next(self.module.parameters())
-        return self.source.take(rows).values.to(like), self.target[torch.as_tensor(rows)].to(like)
+    def _together(self, loss: Float[Tensor, ""]) -> float:
+        """Add up the gradients and the loss of all processes, in one exchange."""
+        if self.ranks.count > 1:
+            gradients = [p.grad for p in self.module.parameters() if p.grad is not None]
+            flat = self.ranks.total(torch.cat([loss[None], *(gradient.flatten() for gradient in gradients)]))
+            loss, start = flat[0], 1
+            for gradient in gradients:
+                gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
+                start += gradient.numel()
+        return float(loss)
 
     @torch.no_grad()
     def _evaluate(self) -> None:
@@ -125,19 +123,20 @@ class Training:
         if state.running:
             row["loss"] = float(np.mean(state.running))
         state.running = []
-        if len(self.held_out):
+        judged = len(self.examples.held_out) > 0
+        if judged:
             row["distance"] = self.distance()
-            row["validation"] = row["distance"] + float(self.module.penalised())
+            row["validation"] = row["distance"] + float(self.module.penalised(Ranks()))
             last = [r["validation"] for r in state.history[-REMEMBERED + 1 :]]
             row["smoothed"] = float(np.mean([*last, row["validation"]]))
             state.since += 1
         state.history.append(row)
-        if row.get("smoothed", -float("inf")) < state.best or not len(self.held_out):
+        if row.get("smoothed", -float("inf")) < state.best or not judged:
             state.best, state.since, self.best = row.get("smoothed", state.best), 0, _copied(self.module)
         self._save()
 
     def _save(self) -> None:
-        if self.checkpoint is None:
+        if self.checkpoint is None or not self.ranks.first:
             return
         adam = self.optimizer.state_dict()["state"]
         tensors = {
@@ -149,10 +148,10 @@ class Training:
 
     def _restore(self) -> None:
         """Go on where the checkpoint was written, if there is one."""
-        saved = None if self.checkpoint is None else self.checkpoint.read()
-        if saved is None:
+        file = self.checkpoint
+        tensors, state = of_first(self.ranks, lambda: (file and file.read()) or ({}, None))
+        if state is None:
             return
-        tensors, state = saved
         self.state = State(**state)
         self.module.load_state_dict(_under("now.", tensors))
         self.best = _under("best.", tensors)
@@ -165,20 +164,8 @@ class Training:
     @torch.no_grad()
     def distance(self) -> float:
         """The mean of 1 - cosine over the images held out."""
-        found = 0.0
-        for rows in self._chunks(self.held_out):
-            found += float(self.module.distance(*self._read(rows)).sum())
-        return found / len(self.held_out)
-
-    def _chunks(self, rows: np.ndarray, size: int = 256) -> Iterator[list[int]]:
-        return (rows[i : i + size].tolist() for i in range(0, len(rows), size))
-
-
-def _split(n: int, schedule: Schedule) -> tuple[np.ndarray, np.ndarray]:
-    """The images to learn from and those held out, each in order."""
-    held_out = round(n * schedule.validation_fraction)
-    order = np.random.default_rng([schedule.seed, 0]).permutation(n)
-    return np.sort(order[held_out:]), np.sort(order[:held_out])
+        found = sum(float(self.module.distance(*batch).sum()) for batch in self.examples.judged(self.ranks))
+        return float(self.ranks.total(torch.tensor(found, dtype=torch.float64))) / len(self.examples.held_out)
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -33,11 +33,11 @@ def images(n: int) -> tuple[torch.Tensor, torch.Tensor]:
 def gathered(kind: type[Moments], n: int) -> Moments:
     """In three batches, the last of them by another."""
     values, target = images(n)
-    first, second = kind(SPANS, D, D_CLIP), kind(SPANS, D, D_CLIP)
+    first, second = kind(R, D, D_CLIP), kind(R, D, D_CLIP)
     a, b = n // 3, n // 2
-    first.add(values[:a], target[:a])
-    first.add(values[a:b], target[a:b])
-    second.add(values[b:], target[b:])
+    for moments, rows in ((first, slice(a)), (first, slice(a, b)), (second, slice(b, n))):
+        some = values[rows]
+        moments.add([span.coordinates(some).flatten(1) for span in SPANS], some.sum(1), target[rows])
     first.merge(second)
     return first
 
@@ -89,9 +89,9 @@ def test_the_ridge_that_is_chosen_is_that_of_trying_all(n, kind, keep, monkeypat
     choose = ClosedForm._best
     monkeypatch.setattr(ClosedForm, "_best", lambda self, *both: seen.append(deepcopy(both)) or choose(self, *both))
     aligner = ClosedForm(keep=keep).fit(c, noisy)
-    sums, held_out = seen[0]
+    sums, held_out, spans = seen[0]
     assert type(sums) is kind
-    prior = torch.cat([span.restrict(sums.procrustes()).flatten(0, 1) for span in sums.spans])
+    prior = torch.cat([span.restrict(sums.procrustes()).flatten(0, 1) for span in spans])
     errors = [held_out.error(weight) for weight in sums.ridges(prior, STRENGTHS)]
     allowed = min(errors) + (1 - keep) * max(held_out.error(prior) - min(errors), 0.0) + TINY
     assert aligner.ridge_ == next(one for one, error in zip(STRENGTHS, errors, strict=True) if error <= allowed)

@@ -1,0 +1,126 @@
+"""The same images as a model takes them apart and as CLIP sees them: made now, or kept from an earlier time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vitdecomp.datasets import open_pictures
+from vitdecomp.errors import InputError, SpecError
+from vitdecomp.extract import REPRESENTATION, Extraction, cached
+from vitdecomp.loading import Loading
+from vitdecomp.origin import Origin
+from vitdecomp.prepare import Ready, Request, prepare
+from vitdecomp.progress import Stage
+from vitdecomp.ranks import Ranks
+from vitdecomp.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """The same images as a model takes them apart and as CLIP sees them.
+
+    Attributes:
+        subject, clip: the models, unless all was there already and none was loaded.
+        store: contributions to the subject's representations.
+        target: CLIP's vectors, `(n, d_clip)`. target_origin: and where they come from, if it is known.
+    """
+
+    subject: Ready | None
+    clip: Ready | None
+    store: Store
+    target: Tensor
+    target_origin: Origin | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pairing:
+    """Which images are paired, and by which models.
+
+    Attributes:
+        subject, clip: the models. cache: where what they make of images is kept.
+        job: images, and how the subject's contributions to them are split.
+        store: what `vitdecomp extract` wrote, in place of taking the images apart; it is split as it is.
+    """
+
+    subject: Request
+    clip: Request
+    cache: Path
+    job: Extraction | None
+    store: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse neither images nor a store."""
+        if self.store is None and self.job is None:
+            raise SpecError("give --images, or --store with what `vitdecomp extract` wrote")
+
+
+def gather_in_turn(pairing: Pairing, ranks: Ranks, *, loading: Loading, stage: Stage) -> Pairs:
+    """The same in all processes of a run: what the first takes apart the others read from the cache.
+
+    Raises:
+        RankError: another process is gone.
+    """
+    pairs = gather(pairing, loading=loading, stage=stage) if ranks.first else None
+    ranks.barrier()
+    return pairs or gather(pairing, loading=loading, stage=stage)
+
+
+def gather(pairing: Pairing, *, loading: Loading, stage: Stage) -> Pairs:
+    """Take images apart, and let CLIP see them, or read both from the cache or from a store.
+
+    Raises:
+        InputError: no images, or one that cannot be read, or a store of other images.
+        OutputError: the cache cannot be written.
+        SpecError, LoadError: no such model, or its weights cannot be had; a store of another model, or without
+            CLIP's vectors.
+    """
+    job, model = pairing.job, pairing.subject.model
+    if job is not None:
+        open_pictures(job.images)  # before a model is loaded for nothing
+    ready = None
+    with stage(f"contributions of {model}") as progress:
+        if pairing.store is not None:
+            store = _opened(pairing.store, model)
+        elif job is not None:
+            ready = prepare(pairing.subject)
+            store = cached(ready, job, pairing.cache, loading=loading, progress=progress)
+    with stage(f"vectors of {pairing.clip.model}") as progress:
+        if job is None:
+            return Pairs(None, None, store, *store.vectors(pairing.clip.model))
+        seer = prepare(pairing.clip)
+        seen = Extraction(job.images, REPRESENTATION, limit=job.limit)
+        vectors = cached(seer, seen, pairing.cache, loading=loading, progress=progress)
+        if vectors.ids != store.ids and pairing.store is None:
+            raise InputError(
+                f"{model} and {pairing.clip.model} could not read the same images: leave out the broken ones"
+            )
+        target = _of_the_same(vectors, store, job.images)
+        if pairing.store is not None and not _keeps(store, pairing.clip.model, vectors.origin):
+            store.add_vectors(pairing.clip.model, target, vectors.origin)
+    return Pairs(ready, seer, store, target, vectors.origin)
+
+
+def _of_the_same(vectors: Store, store: Store, images: object) -> Float[Tensor, "n d_clip"]:
+    """Vectors of the images in a store, in its order."""
+    places = {name: place for place, name in enumerate(vectors.ids)}
+    missing = [name for name in store.ids if name not in places]
+    if missing:
+        raise InputError(f"{store.uri} holds {missing[0]} and {len(missing) - 1} more that {images} has not")
+    found = torch.cat([batch.total() for batch in vectors.batches(256)])
+    return found[torch.tensor([places[name] for name in store.ids])]
+
+
+def _keeps(store: Store, name: str, origin: Origin) -> bool:
+    return name in store.vectors_of and store.vectors(name)[1] == origin
+
+
+def _opened(place: str, model: str) -> Store:
+    store = Store(place)
+    if store.origin.model != model:
+        raise SpecError(f"{place} holds contributions of {store.origin.model}, not of {model}")
+    return store
