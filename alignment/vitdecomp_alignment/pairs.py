@@ -15,7 +15,7 @@ from vitdecomp.extract import REPRESENTATION, Extraction, cached
 from vitdecomp.loading import Loading
 from vitdecomp.origin import Origin
 from vitdecomp.prepare import Ready, Request, prepare
-from vitdecomp.progress import Stage
+from vitdecomp.progress import Progress, Stage
 from vitdecomp.ranks import Ranks
 from vitdecomp.store import Store
 
@@ -82,13 +82,8 @@ def gather(pairing: Pairing, *, loading: Loading, stage: Stage) -> Pairs:
     job, model = pairing.job, pairing.subject.model
     if job is not None:
         open_pictures(job.images)  # before a model is loaded for nothing
-    ready = None
     with stage(f"contributions of {model}") as progress:
-        if pairing.store is not None:
-            store = _opened(pairing.store, model)
-        elif job is not None:
-            ready = prepare(pairing.subject)
-            store = cached(ready, job, pairing.cache, loading=loading, progress=progress)
+        ready, store = _contributions(pairing, loading, progress)
     with stage(f"vectors of {pairing.clip.model}") as progress:
         if job is None:
             return Pairs(None, None, store, *store.vectors(pairing.clip.model))
@@ -103,6 +98,15 @@ def gather(pairing: Pairing, *, loading: Loading, stage: Stage) -> Pairs:
         if pairing.store is not None and not _keeps(store, pairing.clip.model, vectors.origin):
             store.add_vectors(pairing.clip.model, target, vectors.origin)
     return Pairs(ready, seer, store, target, vectors.origin)
+
+
+def _contributions(pairing: Pairing, loading: Loading, progress: Progress | None) -> tuple[Ready | None, Store]:
+    """What was extracted before, or is now, with the model that does it."""
+    if pairing.store is not None:
+        return None, _opened(pairing.store, pairing.subject.model)
+    assert pairing.job is not None  # a pairing has one of them
+    ready = prepare(pairing.subject)
+    return ready, cached(ready, pairing.job, pairing.cache, loading=loading, progress=progress)
 
 
 def _of_the_same(vectors: Store, store: Store, images: object) -> Float[Tensor, "n d_clip"]:

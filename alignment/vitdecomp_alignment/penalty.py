@@ -26,9 +26,9 @@ class Excess(torch.autograd.Function):
         return found
 
     @staticmethod
-    def backward(ctx: Any, gradient: Float[Tensor, "k s s"]) -> Float[Tensor, "k s t"]:  # noqa: D102
+    def backward(ctx: Any, *grad_outputs: Float[Tensor, "k s s"]) -> Float[Tensor, "k s t"]:  # noqa: D102
         (maps,) = ctx.saved_tensors
-        return torch.baddbmm(maps, gradient, maps, beta=0, alpha=2)
+        return torch.baddbmm(maps, grad_outputs[0], maps, beta=0, alpha=2)
 
 
 def excess(maps: Float[Tensor, "k r d_clip"]) -> Float[Tensor, "k s s"]:
