@@ -113,7 +113,13 @@ def _file(paths: LinearPaths, module: nn.Module) -> bytes:
     captured = paths.captured
     graph, constants, write = written(captured.module, module)
     root = write(paths)
-    data = {"graph": graph, "front_end": captured.front_end, "batch": captured.batch, "table": write.table, "root": root}
+    data = {
+        "graph": graph,
+        "front_end": captured.front_end,
+        "batch": captured.batch,
+        "table": write.table,
+        "root": root,
+    }
     text = json.dumps(data, separators=(",", ":"))
     return save(constants, {"paths": text, "checksum": _checksum(text, constants)})
 

@@ -28,9 +28,7 @@ class Search:
     key: str
 
     @classmethod
-    def of(
-        cls, module: nn.Module, images: Tensor, through: Collection[str] | None, cache: PathsCache | None
-    ) -> Search:
+    def of(cls, module: nn.Module, images: Tensor, through: Collection[str] | None, cache: PathsCache | None) -> Search:
         """With rules of the user's own nothing is kept: a file cannot tell what they do."""
         key = None if cache is None else fingerprint(module, images, through)
         return cls(module, None, "") if key is None else cls(module, cache, key)

@@ -88,7 +88,9 @@ def _values(tensor: Tensor) -> str:
     """Indices and masks count as they are; of weights it counts whether there is anything but zeros."""
     if tensor.is_floating_point() or tensor.is_complex() or tensor.is_meta or tensor.is_quantized:
         return "" if tensor.is_meta else str(bool(tensor.detach().count_nonzero()))
-    return hashlib.sha256(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()).hexdigest()
+    return hashlib.sha256(
+        tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    ).hexdigest()
 
 
 @lru_cache(maxsize=None)
