@@ -6,7 +6,7 @@ import hashlib
 import platform
 import sys
 from collections.abc import Collection, Iterator
-from functools import lru_cache, partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,7 @@ def _values(tensor: Tensor) -> str:
     ).hexdigest()
 
 
-@lru_cache(maxsize=None)
+@cache
 def _source(name: str) -> str:
     """A checksum of the file that a module comes from; of torch the version says it."""
     file = getattr(sys.modules.get(name), "__file__", None)
@@ -102,7 +102,7 @@ def _source(name: str) -> str:
     return hashlib.sha256(Path(file).read_bytes()).hexdigest()
 
 
-@lru_cache(maxsize=None)
+@cache
 def own_code() -> str:
     """A checksum of the code that finds the paths: its version alone would not tell of a change."""
     digest = hashlib.sha256()
