@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,20 @@ from torch import nn
 # One thread for each worker, and for each command that it runs: more would fight for two cores.
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _cache_of_this_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing is read from the user's cache or written to it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VITDECOMP_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _cache_of_this_test(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, _cache_of_this_run: None) -> None:
+    """No test sees what another one has left."""
+    monkeypatch.setenv("VITDECOMP_CACHE", str(tmp_path / ".cache"))
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -22,9 +23,10 @@ from vitdecomp.origin import Origin
 from vitdecomp.registry import did_you_mean
 from vitdecomp.report import Report, make_report
 from vitdecomp.tolerance import TOLERANCE, relative_error
-from vitdecomp.trace.capture import capture
-from vitdecomp.trace.paths import LinearPaths, find_paths
+from vitdecomp.trace.paths import LinearPaths
 from vitdecomp.trace.recorder import Recorder
+from vitdecomp.trace.saved.cache import PathsCache
+from vitdecomp.trace.saved.search import Search
 
 Through: TypeAlias = "Literal['auto'] | Collection[str]"
 
@@ -39,6 +41,8 @@ class Decomposer:
         through: `"auto"` opens only the gates that the trunk needs; a collection of module paths also walks
             through those attentions, with their pattern frozen (higher orders).
         tolerance: largest relative error of the sum; by default that of the dtype (`vitdecomp.TOLERANCE`).
+        cache: folder where what was found about a model's structure is kept, for other weights of it and the next
+            process; `"auto"` for one in `vitdecomp.files.cache_directory()`, `None` to keep nothing.
 
     Attributes:
         components_: the components, in the order of the contributions' axis.
@@ -61,10 +65,11 @@ class Decomposer:
         output: str = "embedding",
         through: Through = "auto",
         tolerance: float | None = None,
+        cache: Path | Literal["auto"] | None = "auto",
     ) -> None:
         self.model, self.output, self.through = model, output, through
         self.by: By = normalised(by)
-        self.tolerance = tolerance
+        self.tolerance, self.cache = tolerance, cache
 
     def fit(self, images: Float[Tensor, "n *image"]) -> Decomposer:
         """Trace the model on one or more images and find its linear paths. The model is left as it was.
@@ -85,13 +90,19 @@ class Decomposer:
             raise SpecError(f"through={self.through!r}: give 'auto' or a collection of module paths")
         self.origin_ = Origin.of(loaded.module, loaded.spec, self.output)
         self._module, self._image_shape = module, tuple(images.shape[1:])
-        self._paths = find_paths(capture(module, images), through)
-        self._views: dict[Any, tuple[LinearPaths, Units]] = {}
-        self._recorders: dict[tuple[int, ...], Recorder] = {}
-        self.components_ = self._view(self.by)[1].components
-        seconds = time.perf_counter() - began
-        sample = self._decompose(images, "head")
-        self.report_ = make_report(loaded, self.output, self._paths, sample, seconds)
+        self._search = Search.of(module, images, through, self._cache())
+        for paths, last in self._search.candidates(images, through):
+            try:
+                self._paths, self._views = paths, dict[Any, tuple[LinearPaths, Units]]()
+                self._recorders = dict[tuple[int, ...], Recorder]()
+                self.components_ = self._view(self.by)[1].components
+                seconds = time.perf_counter() - began
+                sample = self._decompose(images, "head")
+                self.report_ = make_report(loaded, self.output, self._paths, sample, seconds)
+                break
+            except Exception:  # paths that are not this model's, although its graph is
+                if last:
+                    raise
         return self
 
     def transform(self, images: Float[Tensor, "n *image"]) -> Contributions:
@@ -199,12 +210,17 @@ class Decomposer:
             )
         return Partial(paths, units, components)
 
+    def _cache(self) -> PathsCache | None:
+        if self.cache is None:
+            return None
+        return PathsCache.standard() if self.cache == "auto" else PathsCache(Path(self.cache))
+
     def _view(self, by: By) -> tuple[LinearPaths, Units]:
         by = normalised(by)
         if not hasattr(self, "_paths"):
             raise SpecError("this Decomposer is not fitted yet: call fit(images) first")
         if by not in self._views:
-            paths = self._paths.by_token() if BY[by].tokens else self._paths
+            paths = self._search.by_token(self._paths) if BY[by].tokens else self._paths
             quick = paths.neurons if BY[by].neurons else paths.early
             paths = paths if quick is None else quick
             self._views[by] = (paths, split(paths, by))

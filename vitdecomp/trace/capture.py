@@ -76,6 +76,27 @@ def capture(module: nn.Module, images: Tensor) -> Captured:
     )
 
 
+def again(
+    module: nn.Module, images: Tensor, graph: fx.GraphModule, front_end: str, batch: int | None
+) -> Captured | None:
+    """A graph that was captured earlier, of a module like this one; `None` if it computes something else.
+
+    Raises:
+        InputError: the module refuses the images, or its output is not one vector per image.
+    """
+    with _undisturbed(module):
+        trial = _more(images, TRIAL_IMAGES)
+        expected = _run_eager(module, trial[:TRACED_IMAGES])
+        try:
+            error = relative_error(_first(graph(trial[:TRACED_IMAGES])), expected).max().item()
+        except Exception:  # it is of another module, whatever it says
+            return None
+        if not error <= TOLERANCE[expected.dtype]:
+            return None
+        graph.eval()
+        return Captured(graph, *_ends(graph.graph), trial[:batch], front_end, batch)
+
+
 def _more(images: Tensor, n: int) -> Tensor:
     """n different images, made from those that are given with a little noise (no global random state is used)."""
     source = torch.Generator().manual_seed(0)
@@ -211,7 +232,7 @@ def _checked(graph: fx.GraphModule, trial: Tensor, expected: Tensor, front_end: 
     except Exception:  # the graph holds for the traced batch size alone
         batch = TRACED_IMAGES
         got = _Trial(graph).run(trial[:batch])
-    got = got[0] if isinstance(got, (tuple, list)) else got
+    got = _first(got)
     expected = expected[: len(got)]
     error = relative_error(got, expected).max().item()
     if not error <= TOLERANCE[expected.dtype]:
@@ -226,11 +247,13 @@ def _checked(graph: fx.GraphModule, trial: Tensor, expected: Tensor, front_end: 
     return Captured(graph, image, output, trial[:batch], front_end, batch)
 
 
+def _first(result: Any) -> Any:
+    return result[0] if isinstance(result, (tuple, list)) else result
+
+
 def _ends(graph: fx.Graph) -> tuple[fx.Node, fx.Node]:
     image = next(n for n in graph.nodes if n.op == "placeholder")
-    result = next(n for n in graph.nodes if n.op == "output").args[0]
-    output = result[0] if isinstance(result, (tuple, list)) else result
-    return image, output
+    return image, _first(next(n for n in graph.nodes if n.op == "output").args[0])
 
 
 SHAPE_ONLY = {
@@ -240,7 +263,10 @@ SHAPE_ONLY = {
 
 
 def _annotate(graph: fx.Graph, prefix: str) -> None:
-    """Note for every node whether it depends on the image, and the module that calls it, as the user names it."""
+    """Note for every node whether it depends on the image, which axes do not depend on the batch, and the module.
+
+    The module is the one that calls the operation, as the user names it.
+    """
     for node in graph.nodes:
         if node.op == "placeholder":
             node.meta["varies"] = True
@@ -248,6 +274,8 @@ def _annotate(graph: fx.Graph, prefix: str) -> None:
             node.meta["varies"] = False
         else:
             node.meta["varies"] = any(i.meta.get("varies") for i in node.all_input_nodes)
+        sizes = getattr(node.meta.get("val"), "shape", ())
+        node.meta["static"] = tuple(isinstance(size, int) for size in sizes)
         node.meta["module"] = (_module(node) + ".").removeprefix(prefix).rstrip(".")
         if "parameter" in node.meta:
             node.meta["parameter"] = str(node.meta["parameter"]).removeprefix(prefix)

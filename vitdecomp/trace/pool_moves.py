@@ -35,7 +35,8 @@ def _pointwise(step: Step, pool: Pool, before: Shape, after: Shape, recorded: Re
     size = (1,) * (len(after) - len(size)) + size
     varying = {i for axis, numbers in enumerate(pool.numbered) for i in numbers if size[axis] > 1}
     if not varying:
-        return pool, step if isinstance(gate, float | int) else replace(step, args=(Gate(viewed, (gate, ())),))
+        number = not isinstance(resolve(gate, recorded), Tensor)
+        return pool, step if number else replace(step, args=(Gate(viewed, (gate, ())),))
     shape = tuple(v if i in varying else 1 for i, v in enumerate(pool.view))
     if not varying & pool.pooled:
         return pool, replace(step, args=(Gate(viewed, (gate, tuple(shape[i] for i in pool.left))),))

@@ -175,8 +175,8 @@ def shape(node: fx.Node) -> tuple[int, ...]:
 
 def is_static(node: fx.Node, dim: int) -> bool:
     """Whether the length of an axis is the same for every batch size."""
-    sizes = getattr(node.meta.get("val"), "shape", None)
-    return sizes is None or isinstance(sizes[dim], int)
+    static = node.meta.get("static", ())
+    return not static or bool(static[dim])
 
 
 def module_path(node: fx.Node) -> str:

@@ -364,14 +364,7 @@ def _annotate(module: fx.GraphModule, case: Case) -> None:
             value, other = (run.values[node] for run in runs)
             node.meta["trial_shape"], node.meta["trial_dtype"] = tuple(value.shape), value.dtype
             sizes = zip(value.shape, other.shape, strict=True)
-            node.meta["val"] = _Sizes(tuple(a if a == b else "n" for a, b in sizes))
-
-
-@dataclass(frozen=True, slots=True)
-class _Sizes:
-    """What a rule may ask of an exported value: which of its sizes depend on the batch."""
-
-    shape: tuple[Any, ...]
+            node.meta["static"] = tuple(a == b for a, b in sizes)
 
 
 def error_of_sum(captured: Captured, graph: LinearGraph, images: Tensor) -> float:
