@@ -44,7 +44,7 @@ def files(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.safetensors"))
 
 
-def plain(value: Any) -> Any:
+def plain(value: Any) -> Any:  # noqa: PLR0911 - one for each kind
     """A value in which nodes are names, so that those of two graphs can be compared."""
     match value:
         case fx.Node():

@@ -167,7 +167,7 @@ READERS: dict[str, Callable[[Reader, list[Any]], Any]] = {
 
 def _place(number: int) -> int:
     """A place in a table; one counted from behind would be none."""
-    if not isinstance(number, int) or number < 0:
+    if number < 0:
         raise UnnamedError(f"no place {number!r}")
     return number
 
