@@ -165,11 +165,11 @@ def test_a_damaged_file_is_replaced(
     images = pictures(1, 32)
     expected = vd.Decomposer(tiny_vit, cache=tmp_path).fit_transform(images)
     (path,) = files(tmp_path)
-    whole = path.read_bytes()
-    path.write_bytes(damage(whole))
+    path.write_bytes(damage(path.read_bytes()))
     assert vd.Decomposer(tiny_vit, cache=tmp_path).fit_transform(images).values.equal(expected.values)
     assert len(traces) == 2
-    assert path.read_bytes() == whole
+    vd.Decomposer(tiny_vit, cache=tmp_path).fit(images)
+    assert len(traces) == 2  # what stands there now is good
 
 
 def test_paths_that_are_not_exact_are_replaced(tiny_vit: nn.Module, tmp_path: Path, traces: list[nn.Module]) -> None:
