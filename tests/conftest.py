@@ -21,16 +21,10 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 @pytest.fixture(autouse=True, scope="session")
 def _cache_of_this_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Nothing is read from the user's cache or written to it."""
+    """Nothing is read from the user's cache or written to it; tests may find what others have left, as users do."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VITDECOMP_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
-
-
-@pytest.fixture(autouse=True)
-def _cache_of_this_test(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, _cache_of_this_run: None) -> None:
-    """No test sees what another one has left."""
-    monkeypatch.setenv("VITDECOMP_CACHE", str(tmp_path / ".cache"))
 
 
 @pytest.fixture

@@ -150,7 +150,7 @@ def test_another_structure_is_another_file(part: str, tiny_vit: Any, tmp_path: P
     elif part == "zero":
         tiny_vit.blocks[0].mlp.fc2.weight.data.zero_()
     elif part == "hook":
-        tiny_vit.norm.register_forward_hook(lambda module, given, found: found * 2)
+        tiny_vit.norm.register_forward_hook(lambda module, given, found: found + found)
     images = pictures(1, 32).to(next(tiny_vit.parameters()))
     vd.Decomposer(tiny_vit, cache=tmp_path, **options).fit(images)
     assert len(traces) == len(files(tmp_path)) == 2
@@ -166,10 +166,9 @@ def test_a_damaged_file_is_replaced(
     expected = vd.Decomposer(tiny_vit, cache=tmp_path).fit_transform(images)
     (path,) = files(tmp_path)
     path.write_bytes(damage(path.read_bytes()))
-    assert vd.Decomposer(tiny_vit, cache=tmp_path).fit_transform(images).values.equal(expected.values)
-    assert len(traces) == 2
-    vd.Decomposer(tiny_vit, cache=tmp_path).fit(images)
-    assert len(traces) == 2  # what stands there now is good
+    for _ in range(2):
+        assert vd.Decomposer(tiny_vit, cache=tmp_path).fit_transform(images).values.equal(expected.values)
+        assert len(traces) == 2  # the second time it is whole again
 
 
 def test_paths_that_are_not_exact_are_replaced(tiny_vit: nn.Module, tmp_path: Path, traces: list[nn.Module]) -> None:
