@@ -11,22 +11,17 @@ from itertools import accumulate
 from typing import Any
 
 import torch
-from speed_tasks import TASKS, Bench, Model
+from speed_tasks import TASKS, Model, opened
 from timing import PLAIN, Conditions, told
 from torch.profiler import ProfilerActivity, profile
-
-from vitdecomp import LoadError
 
 
 def peaks(model: Model, batch: int, conditions: Conditions) -> dict[str, Any]:
     """Peaks of the plain pass and of all tasks that have a limit and no batch of their own, in bytes."""
-    found: dict[str, Any] = {"model": model.spec, "batch": batch, "why": model.why_not}
-    if found["why"]:
-        return found
-    try:
-        bench = Bench.load(model, batch, conditions)
-    except (ImportError, LoadError) as error:  # the library is there, and something that it needs is not
-        return {**found, "why": f"failed: {told(error)}"}
+    found: dict[str, Any] = {"model": model.spec, "batch": batch, "why": ""}
+    bench = opened(model, batch, conditions)
+    if isinstance(bench, str):
+        return {**found, "why": bench}
     weights = sum(t.numel() * t.element_size() for t in bench.module.state_dict().values())
     rows: dict[str, Any] = {}
     for name in [name for name, task in TASKS.items() if name == PLAIN or (task.memory and not task.batch)]:

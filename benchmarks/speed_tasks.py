@@ -229,6 +229,16 @@ def load(model: Model) -> LoadedModel:
     return load_model(model.spec, pretrained=False, **model.options)
 
 
+def opened(model: Model, batch: int, conditions: Conditions) -> Bench | str:
+    """A model of the list with random weights, traced; or why it cannot be measured here."""
+    if model.why_not:
+        return model.why_not
+    try:
+        return Bench.load(model, batch, conditions)
+    except (ImportError, LoadError) as error:  # the library is there, and something that it needs is not
+        return f"failed: {told(error)}"
+
+
 def times(model: Model, batch: int, conditions: Conditions, *, per_image: int = PER_IMAGE) -> dict[str, Any]:
     """Rows of all tasks of one model, with how long it took to trace and how many components it has.
 
@@ -238,13 +248,10 @@ def times(model: Model, batch: int, conditions: Conditions, *, per_image: int = 
         conditions: where, and how often.
         per_image: the largest batch of those that do.
     """
-    found: dict[str, Any] = {"model": model.spec, "batch": batch, "why": model.why_not}
-    if found["why"]:
-        return found
-    try:
-        bench = Bench.load(model, batch, conditions)
-    except (ImportError, LoadError) as error:  # the library is there, and something that it needs is not
-        return {**found, "why": f"failed: {told(error)}"}
+    found: dict[str, Any] = {"model": model.spec, "batch": batch, "why": ""}
+    bench = opened(model, batch, conditions)
+    if isinstance(bench, str):
+        return {**found, "why": bench}
     rows = _rows(bench, None)
     for own in dict.fromkeys(task.batch for task in TASKS.values() if task.batch and model.each):
         rows += _rows(bench.with_batch(min(own, per_image)), own)

@@ -20,21 +20,16 @@ from vitdecomp.columns import (
     BASES,
     HEADER,
     IMAGES,
-    VECTORS,
-    generations,
     joined,
-    lists,
     numbers,
     shared,
-    vectors_column,
-    vectors_field,
 )
 from vitdecomp.component import Component
 from vitdecomp.contributions import Contributions
-from vitdecomp.errors import InputError, OutputError, SpecError
+from vitdecomp.errors import InputError, SpecError
 from vitdecomp.header import SCHEMA, Header
-from vitdecomp.lock import locked
 from vitdecomp.origin import Origin
+from vitdecomp.other_vectors import OtherVectors
 from vitdecomp.registry import did_you_mean
 from vitdecomp.source import Block
 from vitdecomp.tables import Table
@@ -71,6 +66,7 @@ class Store:
         if damage:
             raise InputError(f"{self.uri} is damaged ({damage}): delete it and run the same `vitdecomp extract` again")
         self._bases = Bases(self._table, self.header, self._images.schema.names)
+        self._others = OtherVectors(self._images, self.uri)
         self._places = {component: i for i, component in enumerate(self.components)}
         self._dtype: torch.dtype = getattr(torch, self.header.dtype)
         self._kept: list[Float[np.ndarray, "n r"]] | None = None
@@ -124,7 +120,7 @@ class Store:
     @property
     def vectors_of(self) -> tuple[str, ...]:
         """Names of the other models whose vectors of the images are kept."""
-        return tuple(self._vectors())
+        return tuple(self._others.columns)
 
     def __len__(self) -> int:
         """Number of images."""
@@ -247,18 +243,7 @@ class Store:
             SpecError: there are none of that name.
             InputError: some images, which were added later, have none.
         """
-        known = self._vectors()
-        if name not in known:
-            raise SpecError(f"{self.uri} has no vectors {name!r}{did_you_mean(name, list(known))}")
-        field = self._images.schema.field(known[name])
-        column = self._images.rows([field.name])[field.name]
-        if column.null_count:
-            raise InputError(
-                f"{column.null_count} of {len(self)} images in {self.uri} have no vector of {name}: add them"
-            )
-        told = json.loads(field.metadata[b"origin"])
-        found = torch.from_numpy(numbers(column, field.type.list_size).copy())
-        return found, None if told is None else Origin(**told)
+        return self._others.read(name)
 
     def add_vectors(self, name: str, vectors: Float[Tensor, "n d_clip"], origin: Origin | None = None) -> None:
         """Keep another model's vectors of all images beside them, instead of those of the same name.
@@ -267,28 +252,7 @@ class Store:
             InputError: not one finite vector for each image.
             OutputError: they cannot be written.
         """
-        if len(vectors) != len(self) or not bool(vectors.isfinite().all()):
-            raise InputError(f"{len(vectors)} vectors for {len(self)} images: give a finite one for each")
-        numbered, known = generations(self._images.schema.names, VECTORS), self._vectors()
-        index, generation = max(numbered, default=-1) + 1, 0
-        if name in known:
-            index = next(i for i, g in numbered.items() if vectors_column(i, g) == known[name])
-            generation = numbered[index] + 1
-        field = vectors_field(name, index, generation, vectors.shape[1], origin)
-        column = lists(vectors.detach().float().cpu().numpy())
-        with locked(self.uri):
-            if not self._images.open() or len(self._images) != len(vectors):
-                raise OutputError(f"{self.uri} was changed meanwhile: open it again")
-            schema = pa.schema([field])
-            self._images.add_columns(schema, [pa.RecordBatch.from_arrays([column], schema=schema)])
-            if name in known:
-                self._images.drop_columns([known[name]])
-
-    def _vectors(self) -> dict[str, str]:
-        """Columns with vectors, by the name of the model."""
-        schema = self._images.schema
-        columns = [vectors_column(i, g) for i, g in generations(schema.names, VECTORS).items()]
-        return {schema.field(column).metadata[b"vectors"].decode(): column for column in columns}
+        self._others.add(name, vectors, origin)
 
     @cached_property
     def _errors(self) -> Float[Tensor, " n"]:
