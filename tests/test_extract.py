@@ -7,7 +7,7 @@ from timm.models.vision_transformer import VisionTransformer
 
 import vitdecomp as vd
 from vitdecomp.adapter import ADAPTERS
-from vitdecomp.commands.extract import write_store
+from vitdecomp.commands.extract import summary
 from vitdecomp.extract import Extraction
 from vitdecomp.extract import extract as write
 from vitdecomp.loading import Loading
@@ -51,7 +51,8 @@ def job(photos, **changes):
 
 
 def extract(request, job, loading, progress=None):
-    return write_store(request, job, str(place(job.images)), loading=loading, progress=progress)
+    out = str(place(job.images))
+    return summary(out, write(request, job, out, loading=loading, progress=progress))
 
 
 def place(photos):

@@ -128,8 +128,9 @@ def extract(  # noqa: PLR0913 - one parameter per flag
     quiet: Quiet = False,
 ) -> None:
     """Write the contributions of images to a store; run it again to go on, or to add more images."""
-    from vitdecomp.commands.extract import write_store
+    from vitdecomp.commands.extract import summary
     from vitdecomp.extract import Extraction
+    from vitdecomp.extract import extract as write_store
     from vitdecomp.loading import Loading
     from vitdecomp.prepare import Request
     from vitdecomp.ranks import ranks
@@ -139,15 +140,16 @@ def extract(  # noqa: PLR0913 - one parameter per flag
     request = Request(model, random_weights, checkpoint, device, dtype, seed, image_size)
     loading = Loading(batch_size, num_workers, skip_unreadable)
     with ranks() as mine, progress_bar("extracting", quiet or not mine.first) as progress:
-        summary = write_store(
+        done = write_store(
             request, job, out, resume=resume, loading=loading, progress=progress, engine=engine, address=address
         )
     if not mine.first:
         return
+    told = summary(out, done)
     if as_json:
-        typer.echo(json.dumps(summary, indent=1))
+        typer.echo(json.dumps(told, indent=1))
     else:
-        show_extraction(stdout(), summary)
+        show_extraction(stdout(), told)
 
 
 @verb

@@ -1,37 +1,20 @@
-"""What `vitdecomp extract` does: the contributions of a data set of pictures, written to a store."""
+"""What `vitdecomp extract` tells: its result in plain values."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from vitdecomp.extract import Extraction, extract
-from vitdecomp.loading import Loading
-from vitdecomp.prepare import Request
-from vitdecomp.progress import Progress
+from vitdecomp.extract import Extracted
 
 
-def write_store(
-    request: Request,
-    job: Extraction,
-    out: Path | str,
-    *,
-    resume: bool = True,
-    loading: Loading | None = None,
-    progress: Progress | None = None,
-    engine: str = "local",
-    address: str | None = None,
-) -> dict[str, Any]:
-    """Write the contributions of a data set of pictures, or of those that are not there yet.
+def summary(out: Path | str, done: Extracted) -> dict[str, Any]:
+    """What an extraction did, in plain values.
 
-    Returns:
-        A summary in plain values.
-
-    Raises:
-        OutputError: the place cannot be written, or holds something else.
-        InputError: no images, or one that cannot be read.
+    Args:
+        out: where the store is.
+        done: as `vitdecomp.extract.extract` returns it.
     """
-    done = extract(request, job, out, resume=resume, loading=loading, progress=progress, engine=engine, address=address)
     store = done.store
     return {
         "out": str(out),
