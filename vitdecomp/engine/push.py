@@ -25,6 +25,7 @@ _SHIFTED: dict[Any, Callable[..., Tensor]] = {
     torch.reshape: lambda x, size: x.reshape(len(x), *size),
     torch.permute: lambda x, order: x.permute(0, *(axis + 1 for axis in order)),
     mix: lambda x, weight, axis: mix(x, weight, axis + 1),
+    torch.matmul: lambda x, matrix: torch.vmap(torch.matmul, (0, None))(x, matrix) if matrix.ndim != 2 else x @ matrix,
 }
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vitdecomp.trace.linear_graph import resolve
 from vitdecomp.trace.pool_shapes import Moved, Recorded, back_in_shape, regrouped, settled
-from vitdecomp.trace.pool_weights import asked, mix, placed, viewed
+from vitdecomp.trace.pool_weights import asked, mix, one_place, placed, viewed
 from vitdecomp.trace.pooling import Pool, Shape, refined
 from vitdecomp.trace.rule import Gate, Step
 from vitdecomp.trace.rules.arithmetic import cast
@@ -48,6 +48,11 @@ def _pointwise(step: Step, pool: Pool, before: Shape, after: Shape, recorded: Re
 
 def _unchanged(step: Step, pool: Pool, before: Shape, after: Shape, recorded: Recorded) -> Moved | None:
     return pool, step
+
+
+def _matmul(step: Step, pool: Pool, before: Shape, after: Shape, recorded: Recorded) -> Moved | None:
+    """A product with one matrix."""
+    return _linear(step, pool, before, after, recorded) if len(_size(step.args[0], recorded)) == 2 else None
 
 
 def _linear(step: Step, pool: Pool, before: Shape, after: Shape, recorded: Recorded) -> Moved | None:
@@ -147,9 +152,17 @@ def _cut(pool: Pool, axis: int, start: int, length: int, recorded: Recorded) -> 
 
 
 def _narrow(step: Step, pool: Pool, before: Shape, after: Shape, recorded: Recorded) -> Moved | None:
+    """What is added up in a range; a single place is a sum with weights that are zero at all others."""
     axis, start, length = step.args
+    if not isinstance(start, int):
+        return None
+    if length == 1 and before[axis] > 1:
+        behind = sum(len(group) for group in pool.groups[axis + 1 :])
+        places: list[int | None] = [None if a == axis else a for a in range(len(before))]
+        new: list[Shape] = [(before[axis],) if a == axis else () for a in range(len(before))]
+        return _pooling(pool, places, new, Gate(one_place, (pool.weights, start, before[axis], behind)), recorded)
     factor = pool.single(axis)
-    if factor is None or factor not in pool.pooled or not isinstance(start, int):
+    if factor is None or factor not in pool.pooled:
         return None
     weights = Gate(placed, (pool.weights, len(pool.lanes) + factor, start, length, before[axis]))
     return replace(pool, groups=(*pool.groups[:axis], (before[axis],), *pool.groups[axis + 1 :]), weights=weights), None
@@ -183,7 +196,7 @@ def _sample(step: Step, pool: Pool, before: Shape, after: Shape, recorded: Recor
 
 
 def _pooling(
-    pool: Pool, places: Sequence[int | None], new: Sequence[Shape], weight: float, recorded: Recorded
+    pool: Pool, places: Sequence[int | None], new: Sequence[Shape], weight: float | Gate, recorded: Recorded
 ) -> Moved | None:
     """The pool before a step that adds up: for each axis the one that it becomes, and the factors that go."""
     own: list[Sequence[int]] = [() if place is None else pool.numbered[place] for place in places]
@@ -246,6 +259,7 @@ MOVERS: dict[Any, Mover] = {
     operator.neg: _unchanged,
     cast: _unchanged,
     F.linear: _linear,
+    torch.matmul: _matmul,
     convolve: _convolve,
     torch.permute: _permute,
     torch.reshape: _reshape,

@@ -40,6 +40,13 @@ def unlaned(x: Tensor, order: Sequence[int], shape: Shape) -> Tensor:
     return x.permute(*order).reshape(shape)
 
 
+def one_place(like: Tensor, start: int, total: int, behind: int) -> Tensor:
+    """Weights that are one at a place and zero elsewhere, with so many axes behind."""
+    weights = like.new_zeros(total)
+    weights[start] = 1
+    return weights.reshape(total, *(1,) * behind)
+
+
 def placed(weights: Tensor, axis: int, start: int, length: int, total: int) -> Tensor:
     """Weights of a range, zeros around it."""
     return embed(weights.expand(*weights.shape[:axis], length, *weights.shape[axis + 1 :]), axis, start, total)
