@@ -126,7 +126,7 @@ class Decomposer:
         """The representation itself, from the captured graph."""
         self._check(images)
         recorder = self._view(self.by)[0].recorder
-        return torch.cat([recorder(chunk)[0] for chunk in self._paths.captured.chunks(images)])[: len(images)]
+        return torch.cat([recorder(chunk)[0] for chunk in recorder.portions(images)])[: len(images)]
 
     def attribute(
         self, images: Float[Tensor, "n *image"], directions: Tensor, by: By | None = None
@@ -171,13 +171,14 @@ class Decomposer:
         recorder = self._recorder([paths for paths, _ in views])
         results: list[list[Tensor]] = [[] for _ in views]
         done = 0
-        for chunk in self._paths.captured.chunks(images):
+        for chunk in recorder.portions(images):
             representation, recorded = recorder(chunk)
             q = _directions(directions, representation, done, len(images)).to(representation)
             done += len(chunk)
             with torch.no_grad():
                 for found, (paths, units) in zip(results, views, strict=True):
                     found.append(products(paths, units, recorded, q))
+            del recorded  # room for the next
         return [torch.cat(found)[: len(images)] for found in results]
 
     def _recorder(self, paths: Sequence[LinearPaths]) -> Recorder:
@@ -229,12 +230,13 @@ class Decomposer:
     def _decompose(self, images: Tensor, by: By) -> Contributions:
         paths, units = self._view(by)
         values, errors = [], []
-        for chunk in self._paths.captured.chunks(images):
+        for chunk in paths.recorder.portions(images):
             representation, recorded = paths.recorder(chunk)
             if not bool(representation.isfinite().all()):
                 raise InputError(f"the model returns NaN or infinity for these images, in {representation.dtype}")
             with torch.no_grad():
                 part = units.pushed(recorded, len(chunk), representation)
+            del recorded  # room for the next
             error = relative_error(part.sum(1), representation)
             if not bool((error <= self._tolerance(representation.dtype)).all()):
                 raise InexactError(self._explain(paths, chunk, error))

@@ -158,7 +158,7 @@ class Units:
             alone: Tensor = recorded[value][None]
             return alone
         if cut.axis == TOKENS and whole is not None:
-            units = self._masked(cut, whole.layout, recorded[whole.value], images, some)
+            units = self._masked(cut, whole.layout, whole.of(recorded), images, some)
             return torch.stack([whole.pooled(unit, recorded) for unit in units])
         return self._masked(cut, cut.part.layout, recorded[value], images, some)
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from vitdecomp.trace.late import without
 from vitdecomp.trace.layout import CHANNEL, HEAD, IMAGE, TOKEN, Layout
 from vitdecomp.trace.pooling import Pool, pooled, spans
 from vitdecomp.trace.rule import Gate
@@ -41,9 +42,16 @@ class Whole:
     pieces: tuple[Piece, ...]
 
     @property
-    def gates(self) -> tuple[Gate, Gate]:
-        """What must be recorded for `tokens` and `pooled`."""
-        return self.value, self.pool.weights
+    def gates(self) -> tuple[Gate, ...]:
+        """What must be recorded: of a difference its terms, which other parts may need as well."""
+        return (*(self.value.args if self.value.fn is without else [self.value]), self.pool.weights)
+
+    def of(self, recorded: Mapping[Gate, Any]) -> Tensor:
+        """The leaf's value."""
+        if self.value.fn is without:
+            return without(*(recorded[term] for term in self.value.args))
+        found: Tensor = recorded[self.value]
+        return found
 
     def pooled(self, x: Tensor, recorded: Mapping[Gate, Any]) -> Tensor:
         """What is left of a value of the leaf."""
@@ -54,7 +62,7 @@ class Whole:
 
         Each token is multiplied with the adjoint of every lane, and these products added up with its weights there.
         """
-        x, weights = recorded[self.value], recorded[self.pool.weights]
+        x, weights = self.of(recorded), recorded[self.pool.weights]
         lanes = [*self.pool.lanes]
         sizes = [images if piece.label == IMAGE else piece.size for piece in self.pieces]
         labels, front = [*range(len(sizes))], [*range(len(sizes), len(sizes) + len(lanes))]

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
 from vitdecomp.trace.capture import Captured
+from vitdecomp.trace.footprint import peak_bytes
 from vitdecomp.trace.rule import Gate, same
 from vitdecomp.trace.rules.attention import no_larger
+
+ROOM: Mapping[str, int] = MappingProxyType({"cpu": 2**29})
+"""How many bytes a run may hold at once, by the kind of device."""
+ELSEWHERE = 2**31  # on an accelerator: parts that are too small would leave it idle
 
 
 class Recorder:
@@ -29,7 +36,7 @@ class Recorder:
         recorded = [emit(g) for g in gates]
         graph.output((copies[captured.output], tuple(recorded)))
         graph.eliminate_dead_code()
-        self.gates = tuple(gates)
+        self.captured, self.gates = captured, tuple(gates)
         self.module = fx.GraphModule(captured.module, graph)
 
     def __call__(self, images: Tensor) -> tuple[Tensor, dict[Gate, Any]]:
@@ -37,6 +44,21 @@ class Recorder:
         with torch.no_grad():
             representation, values = self.module(images)
         return representation, dict(zip(self.gates, values, strict=True))
+
+    def portions(self, images: Tensor) -> Sequence[Tensor]:
+        """A batch in parts of about the same size, so that what is recorded of one finds room.
+
+        A graph that holds for one batch size alone gets parts of that size, the last filled up with the last image.
+        """
+        if self.captured.batch is not None or len(images) == 1:
+            return self.captured.chunks(images)
+        most = max(1, ROOM.get(images.device.type, ELSEWHERE) // self._bytes)
+        return images.tensor_split(-(-len(images) // most))
+
+    @cached_property
+    def _bytes(self) -> int:
+        """How many a run holds at once for each image."""
+        return max(1, peak_bytes(self.module, self.captured.trial[:1]))
 
 
 class _Emitter:

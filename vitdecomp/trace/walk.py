@@ -78,7 +78,7 @@ class _Builder:
         value = Gate(same, (term.operand,))
         for before in term.steps:
             value = Gate(before.fn, (value, *before.args), before.kwargs)
-        self.at[node] = self._put(Apply(self._put(Leaf(node, value, SOURCE)), step, node))
+        self.at[node] = self._put(Apply(self._put(Leaf(node, Gate(alone, (value,)), SOURCE)), step, node))
 
     def _term(self, node: fx.Node, term: Term) -> int:
         if varies(term.operand):
@@ -108,6 +108,11 @@ def _constant(node: fx.Node, term: Term, steps: int) -> Leaf:
     if steps == len(term.steps):
         value = Gate(broadcast, (value, Gate(shape_of, (node,))))
     return Leaf(node, value, CONSTANT, term.operand, term.label)
+
+
+def alone(x: Tensor) -> Tensor:
+    """A copy of what is a small part of its memory, so that the rest (queries and keys) can be freed."""
+    return x.clone() if 2 * x.nbytes <= x.untyped_storage().nbytes() else x
 
 
 def _number(value: float | int, like: Tensor) -> Tensor:

@@ -1,0 +1,105 @@
+"""What a run of the recorder holds in memory, and batches that are recorded in portions."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, fx, nn
+from torch.fx.experimental.proxy_tensor import make_fx
+
+import vitdecomp as vd
+from vitdecomp.trace import recorder
+from vitdecomp.trace.footprint import peak_bytes
+from vitdecomp.trace.recorder import Recorder
+from vitdecomp.trace.walk import alone
+
+
+@pytest.fixture
+def images() -> Tensor:
+    return torch.randn(7, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+def chain(x: Tensor) -> Tensor:
+    a = x + 1  # 1 held
+    wide = torch.cat([a, a, a])  # then 3 more
+    view = wide.reshape(-1)[:4]
+    return view.sum() + a.sum()
+
+
+class TestPeakBytes:
+    def test_views_count_once_and_what_is_done_is_free(self) -> None:
+        x = torch.zeros(25, 10)  # 1,000 bytes
+        found = peak_bytes(fx.symbolic_trace(chain), x)
+        assert found == 4004  # and the view's sum, before the wide one is free
+
+    def test_weights_and_their_views_do_not_count(self) -> None:
+        linear = nn.Linear(100, 100, bias=False)
+        graph = fx.Graph()
+        x, weight = graph.placeholder("x"), graph.get_attr("weight")
+        turned = graph.call_method("t", (weight,))
+        graph.output(graph.call_function(torch.matmul, (x, turned)))
+        assert peak_bytes(fx.GraphModule(linear, graph), torch.zeros(1, 100)) == 400  # the product
+
+    def test_it_is_what_lives_between_operations(self, tiny_vit: nn.Module, images: Tensor) -> None:
+        """Against a run that asks the garbage collector which tensors are alive, after every operation."""
+        model = make_fx(tiny_vit.double())(images)
+        there = [images, *model.state_dict(keep_vars=True).values()]
+        known = {t.untyped_storage().data_ptr() for t in there}
+        alive: list[weakref.ref[Tensor]] = []
+        most = 0
+
+        class Watched(fx.Interpreter):
+            def run_node(self, n: fx.Node) -> Any:
+                nonlocal most
+                value = super().run_node(n)
+                if isinstance(value, Tensor):
+                    alive.append(weakref.ref(value))
+                tensors = [t for ref in alive if (t := ref()) is not None]
+                sizes = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
+                most = max(most, sum(size for place, size in sizes.items() if place not in known))
+                return value
+
+        gc.collect()
+        with torch.no_grad():
+            Watched(model).run(images)
+        assert peak_bytes(model, images) == pytest.approx(most, rel=0.02)
+
+
+class TestPortions:
+    @pytest.mark.parametrize("by", ["head", "token", "neuron"])
+    def test_they_change_nothing(
+        self, tiny_vit: nn.Module, images: Tensor, monkeypatch: pytest.MonkeyPatch, by: Any
+    ) -> None:
+        dec = vd.Decomposer(tiny_vit.double(), by=by, cache=None).fit(images[:2])
+        directions = torch.randn(7, 2, 48, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+        ways = (lambda x: dec.transform(x).values, lambda x: dec.attribute(x, directions), dec.represent)
+        whole = [way(images) for way in ways]
+        sizes: list[int] = []
+        run = Recorder.__call__
+        monkeypatch.setattr(Recorder, "__call__", lambda self, x: sizes.append(len(x)) or run(self, x))
+        monkeypatch.setattr(recorder, "ROOM", {"cpu": 1})
+        for way, expected in zip(ways, whole, strict=True):
+            torch.testing.assert_close(way(images), expected)
+        assert sizes == [1] * 21
+
+    def test_they_find_room(self, tiny_vit: nn.Module, images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+        dec = vd.Decomposer(tiny_vit.double(), cache=None).fit(images[:2])
+        run = dec._paths.recorder
+        one = peak_bytes(run.module, images[:1])
+        for room, expected in ((7 * one, [7]), (6.9 * one, [4, 3]), (3 * one, [3, 2, 2]), (0, [1] * 7)):
+            monkeypatch.setattr(recorder, "ROOM", {"cpu": int(room)})
+            assert [len(portion) for portion in run.portions(images)] == expected
+            assert max(peak_bytes(run.module, portion) for portion in run.portions(images)) <= max(room, one)
+        assert torch.equal(torch.cat(list(run.portions(images))), images)
+
+
+def test_what_stands_alone_leaves_the_rest() -> None:
+    qkv = torch.randn(3, 4, 5)
+    values = alone(qkv[2])
+    assert torch.equal(values, qkv[2])
+    assert values.untyped_storage().nbytes() == values.nbytes
+    assert alone(qkv) is qkv
