@@ -85,7 +85,10 @@ def negate(g: Growing, i: int) -> int:
 
 def project(g: Growing, i: int) -> int:
     *outer, width = g.shapes[i]
-    return i if width == "n" else g.apply(i, (*outer, 3), F.linear, g.noise(3, width))
+    if width == "n":
+        return i
+    ways = ((F.linear, g.noise(3, width)), (torch.matmul, g.noise(width, 3)))
+    return g.apply(i, (*outer, 3), *ways[g.choose(0, 1)])
 
 
 def permute(g: Growing, i: int) -> int:

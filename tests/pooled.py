@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 WIDTH, TOKENS = 8, 16
+PROJECTION = torch.randn(WIDTH, 5, generator=torch.Generator().manual_seed(0))
 
 
 class Attention(nn.Module):
@@ -21,10 +22,23 @@ class Attention(nn.Module):
         return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
 
-class Block(nn.Module):
+class FlatAttention(nn.Module):
+    """Tokens first, and one axis for tokens and images on the way to the last projection: nn.MultiheadAttention."""
+
     def __init__(self) -> None:
         super().__init__()
-        self.norm, self.attn, self.scale = nn.LayerNorm(WIDTH), Attention(), nn.Parameter(torch.rand(WIDTH))
+        self.attention = nn.MultiheadAttention(WIDTH, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.transpose(0, 1)
+        found: Tensor = self.attention(x, x, x, need_weights=False)[0]
+        return found.transpose(0, 1)
+
+
+class Block(nn.Module):
+    def __init__(self, attention: Callable[[], nn.Module] = Attention) -> None:
+        super().__init__()
+        self.norm, self.attn, self.scale = nn.LayerNorm(WIDTH), attention(), nn.Parameter(torch.rand(WIDTH))
         self.mlp = nn.Sequential(nn.LayerNorm(WIDTH), nn.Linear(WIDTH, 12), nn.GELU(), nn.Linear(12, WIDTH))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -47,11 +61,18 @@ class ClassBlock(nn.Module):
 
 
 class Model(nn.Module):
-    def __init__(self, pool: Callable[[Tensor], Tensor], *, registers: int = 0, class_blocks: int = 0) -> None:
+    def __init__(
+        self,
+        pool: Callable[[Tensor], Tensor],
+        *,
+        registers: int = 0,
+        class_blocks: int = 0,
+        attention: Callable[[], nn.Module] = Attention,
+    ) -> None:
         super().__init__()
         self.patches, self.pool = nn.Conv2d(3, WIDTH, 4, 4), pool
         self.cls, self.registers = nn.Parameter(torch.randn(1, 1, WIDTH)), nn.Parameter(torch.randn(registers, WIDTH))
-        self.blocks = nn.ModuleList(Block() for _ in range(2))
+        self.blocks = nn.ModuleList(Block(attention) for _ in range(2))
         self.class_blocks = nn.ModuleList(ClassBlock() for _ in range(class_blocks))
         self.norm = nn.LayerNorm(WIDTH)
 
@@ -76,5 +97,7 @@ POOLS: dict[str, Callable[[], Model]] = {
     "some_tokens": lambda: Model(lambda x: x[:, 2:5].flatten(1), registers=1),
     "slices_of_several_lengths": lambda: Model(lambda x: x[:, :2].sum(1) + x[:, 4:9].mean(1) - x[:, -1]),
     "slice_of_slice": lambda: Model(lambda x: x[:, 1:][:, 2:7][:, :, :5][:, -2]),
+    "flat": lambda: Model(lambda x: x[:, 0] @ PROJECTION.to(x), attention=FlatAttention),
+    "flat_mean_of_two": lambda: Model(lambda x: x[:, 1:3].mean(1), attention=FlatAttention),
     "cait": lambda: Model(lambda x: x[:, 0], class_blocks=2),
 }

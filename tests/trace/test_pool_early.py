@@ -170,7 +170,7 @@ def test_heads_and_channels_stay_in_the_layout_of_what_is_left() -> None:
 # --- models ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["mean", "mean_of_patches", "cls_plus_mean", "cait"])
+@pytest.mark.parametrize("name", ["mean", "mean_of_patches", "cls_plus_mean", "cait", "flat", "flat_mean_of_two"])
 def test_early_paths_attribute_like_the_plain_ones(name: str) -> None:
     torch.manual_seed(0)
     images = torch.randn(3, 3, 16, 16, dtype=torch.float64)
@@ -195,6 +195,17 @@ def test_a_mean_of_tokens_leaves_one_token_of_every_source() -> None:
     images = torch.randn(2, 3, 16, 16, dtype=torch.float64)
     found = vd.Decomposer(POOLS["mean"]().double().eval()).fit(images)
     assert max(leaf_sizes(found, images)) == 8  # the width: MLPs begin behind their last projection
+
+
+@pytest.mark.parametrize(("name", "queries"), [("flat", 1), ("flat_mean_of_two", 2), ("mean", 17)])
+def test_patterns_have_the_queries_that_count(name: str, queries: int) -> None:
+    images = torch.randn(3, 3, 16, 16, dtype=torch.float64)
+    found = vd.Decomposer(POOLS[name]().double().eval(), by="token").fit(images[:2])
+    nodes = found._view("token")[0].recorder.module.graph.nodes
+    patterns = [n.target.template[0] for n in nodes if getattr(n.target, "__name__", "") == "attention_pattern"]
+    assert len(patterns) == 2
+    rows = [length[0] if (length := args[6:]) else 17 for args in patterns]
+    assert rows == [queries, queries]
 
 
 def test_several_granularities_at_once_are_those_one_by_one() -> None:

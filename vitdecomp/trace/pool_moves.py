@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vitdecomp.trace.linear_graph import resolve
-from vitdecomp.trace.pool_shapes import Moved, Recorded, back_in_shape, regrouped, settled
-from vitdecomp.trace.pool_weights import asked, mix, one_place, placed, viewed
+from vitdecomp.trace.pool_queries import before_pattern
+from vitdecomp.trace.pool_shapes import Moved, Recorded, regrouped, settled
+from vitdecomp.trace.pool_weights import mix, one_place, placed, viewed
 from vitdecomp.trace.pooling import Pool, Shape, refined
 from vitdecomp.trace.rule import Gate, Step
 from vitdecomp.trace.rules.arithmetic import cast
@@ -210,22 +211,6 @@ def _pooling(
     return settled(moved, pool, recorded)
 
 
-def _pattern(step: Step, pool: Pool, before: Shape, after: Shape, recorded: Recorded) -> Moved | None:
-    """Queries that are added up ask for each key as often as their patterns together say."""
-    query = len(after) - 2
-    lead, width = pool.groups[:query], pool.single(len(after) - 1)
-    whole = all(i in pool.pooled or pool.factors[i] == 1 for i in pool.numbered[query])
-    free = width is not None and width not in pool.pooled | pool.weighted(recorded)
-    key = sum(len(group) for group in lead)
-    if query < 1 or before[:query] != after[:query] or not free or not whole or pool.image >= key:
-        return None
-    chosen = frozenset(i for i in pool.pooled if i < key) | {key}
-    axes = tuple(-1 if pool.image in pool.numbered[a] else math.prod(group) for a, group in enumerate(lead))
-    weights = Gate(asked, (pool.weights, step.args[0], pool.view[:-1], axes, pool.view[:key]))
-    moved = Pool((*lead, (before[query],), pool.groups[-1]), pool.image, chosen, pool.lanes, weights)
-    return back_in_shape(moved, pool)
-
-
 # --- small helpers ---
 
 
@@ -272,5 +257,5 @@ MOVERS: dict[Any, Mover] = {
     torch.sum: _reduce,
     torch.mean: _reduce,
     sample: _sample,
-    matmul_left: _pattern,
+    matmul_left: before_pattern,
 }
