@@ -15,8 +15,9 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
+from bench import Bench
 from jaxtyping import Float
-from speed_tasks import Bench, Run
+from speed_tasks import Run
 from torch import Tensor
 
 Pick = Callable[[tuple[Any, ...], Any], Any]

@@ -12,8 +12,9 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
+from bench import Bench, traced
 from machine import missing
-from speed_tasks import HEADS, Bench, Run, plain, pull, push, traced
+from speed_tasks import HEADS, Run, plain, pull, push
 from timing import PLAIN, Conditions, measured
 
 HEAD_TOKEN = "one direction by head x token"

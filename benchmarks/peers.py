@@ -11,8 +11,9 @@ from typing import Any
 
 import by_hand
 import torch
+from bench import Bench, Model
 from machine import missing
-from speed_tasks import Bench, Make, Model, Run, plain, pull, push
+from speed_tasks import Make, Run, plain, pull, push
 from timing import PLAIN, Conditions, Row, measured, told
 from torch import Tensor
 

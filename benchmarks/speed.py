@@ -29,6 +29,7 @@ from typing import Annotated, Any
 import speed_page
 import torch
 import typer
+from bench import MODELS, load, model_of
 from curve_figure import draw
 from curves import CURVES, curve
 from machine import Machine, missing
@@ -36,7 +37,7 @@ from peers import compared
 from rich.console import Console
 from sheets import command
 from speed_memory import peaks
-from speed_tasks import MODELS, PER_IMAGE, load, model_of, times
+from speed_tasks import PER_IMAGE, times
 from timing import DTYPES, Conditions
 
 from vitdecomp import VitdecompError

@@ -11,7 +11,8 @@ from itertools import accumulate
 from typing import Any
 
 import torch
-from speed_tasks import TASKS, Model, opened
+from bench import Model, opened
+from speed_tasks import TASKS
 from timing import PLAIN, Conditions, told
 from torch.profiler import ProfilerActivity, profile
 

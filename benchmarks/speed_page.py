@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from bench import model_of
 from machine import Machine, counted
 from sheets import Sheet
-from speed_tasks import TASKS, Task, model_of
+from speed_tasks import TASKS, Task
 from timing import PLAIN, Row
 
 Found = Mapping[str, Any]
 """A run: `name`, `command`, `machine`, `conditions`, and the parts `time`, `memory`, `peers`, `curves`."""
 NOTHING = "–"
-FIT = "tracing, seconds"
+FIT, AGAIN = "tracing, seconds", "the second time, from the cache, seconds"
 
 
 def full(found: Found) -> str:
@@ -22,7 +23,9 @@ def full(found: Found) -> str:
     for entry in found.get("time", ()):
         text += [f"## {_title(entry)}", _times_sheet(entry).markdown() if not entry["why"] else f"{entry['why']}."]
         if not entry["why"]:
-            text.append(f"{entry['components']} components; traced in {entry['fit']:.1f} s.")
+            text.append(
+                f"{entry['components']} components; traced in {entry['fit']:.1f} s, again in {entry['again']:.1f} s."
+            )
     text += _together(found, "##")
     if found.get("curves"):
         text.append("## Curves")
@@ -78,8 +81,9 @@ def targets(entries: Sequence[Found], memory: Sequence[Found], batch: int) -> li
         rows = [[name, *(_time(e, name, task) for e in some)]
                 for name, task in TASKS.items() if name != PLAIN]  # fmt: skip
         fits = (_against(e.get("fit"), model_of(e["model"]).fit, e["why"], "{:.1f}") for e in some)
+        again = (_against(e.get("again"), None, e["why"], "{:.1f}") for e in some)
         header = ["times the plain pass", *(model_of(e["model"]).title for e in some)]
-        sheets.append(Sheet(f"Time, batch {batch}", header, [*rows, [FIT, *fits]]))
+        sheets.append(Sheet(f"Time, batch {batch}", header, [*rows, [FIT, *fits], [AGAIN, *again]]))
     peaks = [entry for entry in memory if entry["batch"] == batch]
     known = [(name, task) for name, task in TASKS.items() if any(name in e.get("rows", ()) for e in peaks)]
     if known:
