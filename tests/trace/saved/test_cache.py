@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -219,6 +220,15 @@ def test_a_folder_stays_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     for name in ("einops_cls", "parallel"):
         vd.Decomposer(randomised(MODELS[name][0]()), cache=tmp_path).fit(pictures(1, 16))
     assert not list(tmp_path.iterdir())
+
+
+def test_what_was_never_finished_goes(tiny_vit: nn.Module, tmp_path: Path) -> None:
+    old, young = tmp_path / "a.new.partial", tmp_path / "b.new"
+    for path in (old, young):
+        path.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    vd.Decomposer(tiny_vit, cache=tmp_path).fit(pictures(1, 32))
+    assert sorted(tmp_path.iterdir()) == sorted([young, *files(tmp_path)])
 
 
 def test_the_usual_place(tiny_vit: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

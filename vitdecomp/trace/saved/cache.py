@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,7 +26,8 @@ from vitdecomp.trace.saved.codec import Reader
 from vitdecomp.trace.saved.graph import read, written
 from vitdecomp.trace.saved.named import UnnamedError
 
-SUFFIX = ".paths.safetensors"
+SUFFIX, NEW = ".paths.safetensors", ".new"
+ABANDONED = 3600  # seconds: whoever began to write a file so long ago was killed
 MAX_BYTES = 2**28  # of a folder
 # What a file that is not there, damaged, or of another model may raise.
 UNREADABLE = (
@@ -77,7 +79,7 @@ class PathsCache:
         with suppress(UnnamedError, OutputError, OSError):
             made = _file(paths, module)
             make_directory(self.folder)
-            own = self.folder / f"{uuid4().hex}.new"  # several processes may write the same paths
+            own = self.folder / f"{uuid4().hex}{NEW}"  # several processes may write the same paths
             with atomic(own) as place:
                 place.write_bytes(made)
             own.replace(self._path(key))
@@ -100,7 +102,10 @@ class PathsCache:
         return data, constants
 
     def _shrink(self) -> None:
-        """Remove what was not used for longest."""
+        """Remove what was not used for longest, and what was never finished."""
+        for path in self.folder.glob(f"*{NEW}*"):
+            if time.time() - path.stat().st_mtime > ABANDONED:
+                path.unlink(missing_ok=True)
         known = [(path.stat(), path) for path in self.folder.glob("*" + SUFFIX)]
         total = 0
         for stat, path in sorted(known, key=lambda entry: -entry[0].st_mtime):
