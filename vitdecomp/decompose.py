@@ -15,9 +15,11 @@ from vitdecomp.adapter import LoadedModel, as_loaded
 from vitdecomp.component import Component
 from vitdecomp.contributions import Contributions
 from vitdecomp.engine.exactness import locate_error
+from vitdecomp.engine.granularity import BY, By, normalised
+from vitdecomp.engine.inputs import as_directions, check_images
 from vitdecomp.engine.partial import Partial
 from vitdecomp.engine.products import products
-from vitdecomp.engine.units import BY, By, Units, normalised, split
+from vitdecomp.engine.units import Units, split
 from vitdecomp.errors import InexactError, InputError, SpecError
 from vitdecomp.origin import Origin
 from vitdecomp.registry import did_you_mean
@@ -84,7 +86,7 @@ class Decomposer:
         began = time.perf_counter()
         loaded = as_loaded(self.model)
         module = loaded.representation(self.output)
-        _check_images(images, module, None)
+        check_images(images, module, None)
         through = None if isinstance(self.through, str) else tuple(self.through)
         if isinstance(self.through, str) and self.through != "auto":
             raise SpecError(f"through={self.through!r}: give 'auto' or a collection of module paths")
@@ -173,7 +175,7 @@ class Decomposer:
         done = 0
         for chunk in recorder.portions(images):
             representation, recorded = recorder(chunk)
-            q = _directions(directions, representation, done, len(images)).to(representation)
+            q = as_directions(directions, representation, done, len(images)).to(representation)
             done += len(chunk)
             with torch.no_grad():
                 for found, (paths, units) in zip(results, views, strict=True):
@@ -259,38 +261,4 @@ class Decomposer:
     def _check(self, images: Tensor) -> None:
         if not hasattr(self, "_paths"):
             raise SpecError("this Decomposer is not fitted yet: call fit(images) first")
-        _check_images(images, self._module, self._image_shape)
-
-
-def _check_images(images: object, module: nn.Module, expected: tuple[int, ...] | None) -> None:
-    if not isinstance(images, Tensor) or images.ndim < 2:
-        raise InputError(f"images must be a tensor (n, channels, height, width), not {_describe(images)}")
-    if len(images) == 0:
-        raise InputError("images: a batch of zero; give at least one")
-    if expected is not None and tuple(images.shape[1:]) != expected:
-        raise InputError(f"images of shape {tuple(images.shape[1:])}, but this Decomposer was fitted on {expected}")
-    weight = next((p for p in module.parameters() if p.is_floating_point()), None)
-    if weight is not None and (images.dtype != weight.dtype or images.device != weight.device):
-        raise InputError(
-            f"images are {images.dtype} on {images.device}, the model is {weight.dtype} on {weight.device}: "
-            "convert with images.to(...)"
-        )
-    if not bool(images.isfinite().all()):
-        raise InputError("images contain NaN or infinity")
-
-
-def _describe(value: object) -> str:
-    return f"of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-
-
-def _directions(directions: object, representation: Tensor, start: int, total: int) -> Tensor:
-    """Directions as `(direction, n, d)` for one chunk of images."""
-    n, d = representation.shape
-    if not isinstance(directions, Tensor) or directions.shape[-1:] != (d,) or directions.ndim not in (2, 3):
-        raise InputError(f"directions must be (direction, {d}) or (n, direction, {d}), not {_describe(directions)}")
-    if directions.ndim == 2:
-        return directions[:, None].expand(-1, n, -1)
-    if len(directions) != total:
-        raise InputError(f"directions for {len(directions)} images, but there are {total}")
-    some = directions[start : start + n]
-    return torch.cat([some, some[-1:].expand(n - len(some), -1, -1)]).transpose(0, 1)
+        check_images(images, self._module, self._image_shape)

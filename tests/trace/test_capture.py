@@ -9,12 +9,13 @@ from third_party import HEADS, MODELS, EinopsViT
 from torch import Tensor, nn
 
 import vitdecomp as vd
-from vitdecomp.trace.capture import FRONT_ENDS, capture
+from vitdecomp.trace.capture import capture
+from vitdecomp.trace.front_ends import FRONT_ENDS
 
 
 @pytest.mark.parametrize("name", ["einops_cls", "parallel", "windows"])
 def test_the_fallback_is_exact_and_names_by_parameters(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vitdecomp.trace.capture.FRONT_ENDS", {"make_fx": FRONT_ENDS["make_fx"]})
+    monkeypatch.setattr("vitdecomp.trace.front_ends.FRONT_ENDS", {"make_fx": FRONT_ENDS["make_fx"]})
     module = randomised(MODELS[name][0]())
     images = pictures(3, 16)
     decomposer = vd.Decomposer(module).fit(images[:1])

@@ -15,7 +15,8 @@ from pooled import POOLS
 from torch import Tensor
 
 import vitdecomp as vd
-from vitdecomp.engine.units import By, split
+from vitdecomp.engine.granularity import By
+from vitdecomp.engine.units import split
 from vitdecomp.trace.layout import Layout
 from vitdecomp.trace.linear_graph import Apply, LinearGraph
 from vitdecomp.trace.paths import LinearPaths

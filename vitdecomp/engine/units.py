@@ -3,83 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from vitdecomp.component import CONSTANT_KIND, Component
+from vitdecomp.component import Component
+from vitdecomp.engine.cuts import CHANNELS, HEADS, TOKENS, Cut, cut_parts, row
 from vitdecomp.engine.fan import Fan, find_fans
+from vitdecomp.engine.granularity import BY, By, Granularity
 from vitdecomp.engine.push import push
-from vitdecomp.errors import SpecError
 from vitdecomp.trace.layout import Layout
 from vitdecomp.trace.linear_graph import Sum, inputs
-from vitdecomp.trace.paths import LinearPaths, Part
+from vitdecomp.trace.paths import LinearPaths
 from vitdecomp.trace.rule import Gate
 
-By: TypeAlias = "Literal['head', 'module', 'block', 'token', 'neuron'] | tuple[Literal['head'], Literal['token']]"
-HEADS, TOKENS, CHANNELS = 1, 2, 3  # axes of a leaf in canonical form, (n, head, token, channel)
-NEURON_KINDS = ("mlp", "conv")
 EMBEDDING = Component("embed", "embed")
 PUSHED_BYTES = 2**28  # how much the widest value of a push may take
-
-
-@dataclass(frozen=True, slots=True)
-class Granularity:
-    """One way to cut a model into components.
-
-    Attributes:
-        heads, tokens, neurons: which axes are cut.
-        kinds: the kinds of which `attribute` keeps that axis apart; empty for those without such an axis.
-        blocks: whether all sources of a residual block are one component.
-    """
-
-    heads: bool = False
-    tokens: bool = False
-    neurons: bool = False
-    blocks: bool = False
-    kinds: tuple[str, ...] = ()
-
-
-BY: dict[Any, Granularity] = {
-    "head": Granularity(heads=True),
-    "module": Granularity(),
-    "block": Granularity(blocks=True),
-    "token": Granularity(tokens=True, kinds=("attn", "mlp", "conv", "embed")),
-    ("head", "token"): Granularity(heads=True, tokens=True, kinds=("attn",)),
-    "neuron": Granularity(heads=True, neurons=True, kinds=NEURON_KINDS),
-}
-
-
-def normalised(by: object) -> By:
-    """A granularity as it stands in the table.
-
-    Raises:
-        SpecError: there is no such granularity.
-    """
-    for known in BY:
-        if by == known or (isinstance(by, list) and tuple(by) == known):
-            return cast(By, known)
-    raise SpecError(f"by={by!r} is not one of {', '.join(map(repr, BY))}")
-
-
-@dataclass(frozen=True)
-class Cut:
-    """How one part is cut: into `heads` x `cells` (tokens or neurons) components, those at `places` of which it has."""
-
-    part: Part
-    heads: int
-    cells: int
-    axis: int | None
-    rows: tuple[int, ...]
-    places: tuple[int, ...]
-
-    @property
-    def count(self) -> int:
-        """How many components the part is cut into."""
-        return self.heads * self.cells
 
 
 @dataclass(frozen=True)
@@ -107,7 +49,7 @@ class Units:
         result = example.new_zeros((images, len(index), cells))
         for cut in kept:
             table = self._products(cut, recorded, adjoints[cut.part.leaf], images)
-            rows = [index[row] for row in self._row_components(cut)]
+            rows = [index[c] for c in self._row_components(cut)]
             result[:, torch.tensor(rows)[:, None], torch.tensor(cut.places)] += table
         return result if self.granularity.kinds else result[..., 0]
 
@@ -134,7 +76,7 @@ class Units:
 
     def _row_components(self, cut: Cut) -> list[Component]:
         owners = [self.components[cut.rows[h * cut.cells]] for h in range(cut.heads)]
-        return [_row(owner) for owner in owners] if self._kept(cut) else owners
+        return [row(owner) for owner in owners] if self._kept(cut) else owners
 
     def pushed(
         self, recorded: Mapping[Gate, Any], images: int, like: Tensor, only: Collection[int] | None = None
@@ -239,58 +181,4 @@ class Units:
 def split(paths: LinearPaths, by: By) -> Units:
     """Cut the parts of a model into components."""
     granularity = BY[by]
-    components: dict[Component, int] = {}
-    rows: dict[Component, None] = {}
-    cuts = []
-    for part in paths.parts:
-        heads, cells, axis = _counts(part, granularity)
-        places = part.tokens.kept if axis == TOKENS else tuple(range(cells))
-        own = [_component(part, granularity, h, c) for h in range(heads) for c in range(cells)]
-        for component in own:
-            components.setdefault(component, len(components))
-        cut = Cut(part, heads, cells, axis, tuple(components[c] for c in own), places)
-        cuts.append(cut)
-        if not granularity.kinds:
-            rows.update(dict.fromkeys(own))
-        elif part.who.kind in granularity.kinds:
-            rows.update(dict.fromkeys(_row(own[h * cells]) for h in range(heads)))
-    return Units(paths, granularity, tuple(components), tuple(rows), tuple(cuts))
-
-
-def _counts(part: Part, granularity: Granularity) -> tuple[int, int, int | None]:
-    """Into how many heads and cells a part is cut, and along which axis the cells lie."""
-    kind, layout = part.who.kind, part.layout
-    if kind == CONSTANT_KIND:
-        return 1, 1, None
-    heads = layout.count("h") if granularity.heads and kind == "attn" else 1
-    if granularity.tokens and (not granularity.kinds or kind in granularity.kinds):
-        return heads, part.tokens.count, TOKENS
-    if granularity.neurons and kind in NEURON_KINDS:
-        return 1, layout.count("h") * layout.count("w"), CHANNELS
-    return heads, 1, None
-
-
-def _component(part: Part, granularity: Granularity, head: int, cell: int) -> Component:
-    who = part.who
-    if who.kind == CONSTANT_KIND:
-        return Component(who.name, who.kind, module=who.module)
-    if granularity.blocks and who.block is not None:
-        return Component(who.block, "block", block=who.block, module=who.block)
-    component = Component(who.name, who.kind, block=who.block, module=who.module)
-    if granularity.heads and who.kind == "attn":
-        number = part.first_head + head
-        component = replace(component, name=f"{component.name}.head.{number}", head=number)
-    if granularity.tokens and who.kind in granularity.kinds:
-        component = replace(component, name=f"{component.name}.token.{cell}", token=cell)
-    if granularity.neurons and who.kind in NEURON_KINDS:
-        component = replace(component, name=f"{component.name}.neuron.{cell}", neuron=cell)
-    return component
-
-
-def _row(component: Component) -> Component:
-    """The component without its token or neuron."""
-    for mark in (".token.", ".neuron."):
-        head, found, _ = component.name.rpartition(mark)
-        if found:
-            component = replace(component, name=head)
-    return replace(component, token=None, neuron=None)
+    return Units(paths, granularity, *cut_parts(paths.parts, granularity))

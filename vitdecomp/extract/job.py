@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vitdecomp.datasets import Pictures
-from vitdecomp.engine.units import BY, By
+from vitdecomp.engine.granularity import BY, By
 from vitdecomp.errors import SpecError
 from vitdecomp.loading import Loading
 from vitdecomp.prepare import Request

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from vitdecomp.adapter import Representation
-from vitdecomp.trace import capture
+from vitdecomp.trace import front_ends
 from vitdecomp.trace.rule import NONLINEAR, OPENINGS, RULES
 from vitdecomp.trace.saved.graph import tensors
 from vitdecomp.trace.saved.named import OWN
@@ -43,7 +43,7 @@ def _entries(table: Any) -> list[tuple[Any, Any]]:
 
 def _told(module: nn.Module, images: Tensor, through: Collection[str] | None) -> Iterator[str]:
     device = images.device.type
-    yield f"{SCHEMA} {platform.python_version()} {torch.__version__} {own_code()} {list(capture.FRONT_ENDS)}"
+    yield f"{SCHEMA} {platform.python_version()} {torch.__version__} {own_code()} {list(front_ends.FRONT_ENDS)}"
     yield f"{tuple(images.shape[1:])} {images.dtype} {device} {torch.get_default_dtype()} {through}"
     yield f"{torch.is_autocast_enabled(device)}"
     if isinstance(module, Representation):

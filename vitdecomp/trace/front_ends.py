@@ -1,0 +1,68 @@
+"""Ways to capture a module as a torch.fx graph of ATen operations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+
+def export(module: nn.Module, images: Tensor) -> fx.GraphModule:
+    """torch.export: works for nearly every model, and names the module behind every node."""
+    program = torch.export.export(
+        module, (images,), strict=False, dynamic_shapes=({0: torch.export.Dim.AUTO},)
+    ).run_decompositions({})
+    signature = program.graph_signature
+    lifted = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+    named: dict[str, Tensor] = dict(module.named_parameters(remove_duplicate=False))
+    named |= dict(module.named_buffers(remove_duplicate=False))
+    constants = signature.inputs_to_lifted_tensor_constants
+    tensors = {name: named.get(fqn, program.state_dict.get(fqn)) for name, fqn in lifted.items()}
+    tensors |= {name: program.constants[fqn] for name, fqn in constants.items()}
+    tensors = {n: program.constants[lifted[n]] if t is None else t for n, t in tensors.items()}
+    names = {**lifted, **constants}
+    graph = fx.Graph()
+    values: dict[fx.Node, fx.Node] = {}
+    root: dict[str, Any] = {}
+    for node in program.graph.nodes:
+        if node.op == "placeholder" and node.name in tensors:
+            attribute = f"tensor_{len(root)}"
+            root[attribute] = tensors[node.name]
+            new = graph.get_attr(attribute)
+            new.meta = {**node.meta, "parameter": names[node.name]}
+        elif node.op == "get_attr":
+            root[node.target] = getattr(program.graph_module, node.target)
+            new = graph.get_attr(node.target)
+            new.meta = dict(node.meta)
+        else:
+            new = graph.node_copy(node, values.__getitem__)
+        values[node] = new
+    return fx.GraphModule(root, graph)
+
+
+def by_make_fx(module: nn.Module, images: Tensor) -> fx.GraphModule:
+    """make_fx: for modules with Python that torch.export refuses; one batch size, parameters by identity."""
+
+    def call(x: Tensor) -> Tensor:
+        result: Tensor = module(x)
+        return result
+
+    run: Any = torch.func.functionalize(call)
+    with sdpa_kernel(SDPBackend.MATH):  # as products and a softmax, so that heads can be found
+        traced = make_fx(run, tracing_mode="real")(images)
+    fqn = {id(t): n for n, t in [*module.named_parameters(), *module.named_buffers()]}
+    for node in traced.graph.nodes:
+        if node.op == "get_attr":
+            tensor = getattr(traced, node.target)
+            node.meta["parameter"] = fqn.get(id(tensor), node.target)
+    return traced
+
+
+FRONT_ENDS: dict[str, Callable[[nn.Module, Tensor], fx.GraphModule]] = {
+    "torch.export": export,
+    "make_fx": by_make_fx,
+}
