@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from vitdecomp.aligner import aligners
 from vitdecomp.errors import SpecError
@@ -26,6 +27,7 @@ from vitdecomp_alignment.prompts import TEMPLATES
 from vitdecomp_alignment.texts import scene_texts
 
 MEASURED = 4096  # images
+KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word", type(None): "null"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,19 +67,25 @@ def make_aligner(method: str, seed: int, settings: Sequence[str] = ()) -> Linear
     if not issubclass(aligner, LinearAligner):
         raise SpecError(f"{method} is no linear aligner: use it in Python")
     made = aligner()
-    made.set_params(random_state=seed, **dict(_setting(text, made.get_params()) for text in settings))
+    kinds = get_type_hints(aligner.__init__)
+    takes = {argument: kinds.get(argument, Any) for argument in made.get_params()}
+    made.set_params(random_state=seed, **dict(_setting(text, takes) for text in settings))
     return made
 
 
 def _setting(text: str, known: Mapping[str, Any]) -> tuple[str, Any]:
-    """An argument and its value: a number, true, false or null as in JSON, or a word."""
-    name, given, value = text.partition("=")
+    """An argument of a known type and its value: a number, true, false or null as in JSON, or a word."""
+    name, given, word = text.partition("=")
     if not given or name not in known:
         raise SpecError(f"--set takes NAME=VALUE, not {text!r}{did_you_mean(name, list(known))}")
-    try:
-        return name, json.loads(value)
-    except ValueError:
-        return name, value
+    value: Any = word
+    with suppress(ValueError):
+        value = json.loads(word)
+    kinds = get_args(known[name]) or (known[name],)
+    if not any(kind is Any or type(value) is kind or (kind, type(value)) == (float, int) for kind in kinds):
+        wanted = " or ".join(KINDS[kind] for kind in kinds if kind in KINDS)
+        raise SpecError(f"--set {name} takes {wanted}, not {word!r}")
+    return name, value
 
 
 def training_file(out: Path) -> Path:

@@ -76,6 +76,8 @@ def test_every_part_is_told_in_words(place, extracted, in_process):
         (("align", "scenes:deit", "--clip", "scenes:clip", "--out", "x"), "give --images, or --store with what"),
         (("align", "scenes:dino", *ALIGN[2:], "--out", "x"), "s.lance holds contributions of scenes:deit, not of"),
         ((*ALIGN, "--out", "x", "--set", "epoch=1"), "not 'epoch=1'; did you mean epochs"),
+        ((*ALIGN, "--out", "x", "--set", "epochs=many"), "--set epochs takes a whole number, not 'many'"),
+        ((*ALIGN, "--out", "x", "--set", "orthogonality=true"), "orthogonality takes a number or a word, not 'true'"),
         ((*ALIGN, "--out", "x", "--set", "epochs"), "--set takes NAME=VALUE, not 'epochs'"),
         ((*ALIGN, "--out", "x", "--images", "few"), "s.lance holds "),
     ],
