@@ -9,7 +9,7 @@ CLUSTER = """
 import sys
 from ray.cluster_utils import Cluster
 
-checks = {"health_check_period_ms": 1000, "health_check_failure_threshold": 3}
+checks = {"health_check_period_ms": 1000}
 head = {"num_cpus": 0, "include_dashboard": False, "_system_config": checks}
 cluster = Cluster(initialize_head=True, head_node_args=head)
 nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]

@@ -24,7 +24,7 @@ from vitdecomp.prepare import Request
 from vitdecomp.progress import unseen
 
 N = 500
-LONG = ("--set", "epochs=40", "--set", "patience=100000", "--set", "learning_rate=0.0001", "--set", "init=random")
+LONG = ("--set", "epochs=20", "--set", "patience=100000", "--set", "learning_rate=0.0001", "--set", "init=random")
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def test_a_node_is_killed(place, cluster, in_process):
     assert process.returncode == 0, err
     assert "processes on Ray 2 of 2" in err
     assert "processes on Ray 1 of 2" in err
-    assert "\ntraining 1 of 600\n" not in err.split("1 of 2")[1]  # not from the beginning
+    assert "\ntraining 1 of 300\n" not in err.split("1 of 2")[1]  # not from the beginning
     assert not training_file(out).exists()
     alone = in_process(place, *words("alone.safetensors", *LONG, "--json"))
     found, wanted = json.loads(told), json.loads(alone.stdout)
