@@ -7,6 +7,7 @@ from vitdecomp.datasets import Picture
 from vitdecomp.header import Header
 from vitdecomp.lock import locked
 from vitdecomp.rows import Chunk
+from vitdecomp.testing import AlignerContract
 from vitdecomp.writer import StoreWriter
 
 D = 16
@@ -43,6 +44,13 @@ def chunk(rows):
         values=values(rows),
         error=torch.full((len(rows),), 1e-7, dtype=torch.float64),
     )
+
+
+def write_pairs(place, n):
+    """Such a store, with vectors of a CLIP, `made:clip`, that are not quite what any map makes of its contributions."""
+    c = AlignerContract().contributions(n)
+    noise = torch.randn(n, 8, generator=torch.Generator().manual_seed(5))
+    vd.Store(write_made(place, c)).add_vectors("made:clip", AlignerContract().target(c) + noise)
 
 
 def write_made(place, c):

@@ -13,11 +13,13 @@ import typer
 
 from vitdecomp import __version__
 from vitdecomp.flags import (
+    Address,
     BatchSize,
     Cache,
     Checkpoint,
     Device,
     Dtype,
+    Engine,
     ImageSize,
     Json,
     Limit,
@@ -120,10 +122,8 @@ def extract(  # noqa: PLR0913 - one parameter per flag
     limit: Limit = None,
     skip_unreadable: SkipUnreadable = True,
     resume: Annotated[bool, typer.Option("--resume/--no-resume", help="Go on with what is there.")] = True,
-    engine: Annotated[str, typer.Option(help="Who does the work: local, with torchrun if it started us, or ray.")] = (
-        "local"
-    ),
-    address: Annotated[str | None, typer.Option(help="Of a Ray cluster; default: one on this machine.")] = None,
+    engine: Engine = "local",
+    address: Address = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:

@@ -28,3 +28,5 @@ SkipUnreadable = Annotated[
     bool, typer.Option("--skip-unreadable/--strict", help="Leave out broken images and list them, or stop there.")
 ]
 Cache = Annotated[Path | None, typer.Option(help="Folder for what can be computed again.")]
+Engine = Annotated[str, typer.Option(help="Who does the work: local, with torchrun if it started us, or ray.")]
+Address = Annotated[str | None, typer.Option(help="Of a Ray cluster; default: one on this machine.")]

@@ -107,8 +107,7 @@ def ranks(patience: timedelta = PATIENCE) -> Iterator[Ranks]:
     Raises:
         RankError: another process is not there.
     """
-    there = dist.is_available() and dist.is_initialized()
-    count = dist.get_world_size() if there else int(os.environ.get("WORLD_SIZE", "1") if "RANK" in os.environ else 1)
+    there, count = _joined(), started_together()
     if count == 1:
         yield Ranks()
         return
@@ -121,6 +120,17 @@ def ranks(patience: timedelta = PATIENCE) -> Iterator[Ranks]:
     finally:
         if not there and dist.is_initialized():
             dist.destroy_process_group()
+
+
+def started_together() -> int:
+    """How many processes a run has; none is joined."""
+    if _joined():
+        return dist.get_world_size()
+    return int(os.environ.get("WORLD_SIZE", "1") if "RANK" in os.environ else 1)
+
+
+def _joined() -> bool:
+    return dist.is_available() and dist.is_initialized()
 
 
 def _join(count: int) -> None:

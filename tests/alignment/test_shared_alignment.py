@@ -10,13 +10,11 @@ import sys
 import time
 
 import pytest
-import torch
-from made_up import write_made
+from made_up import write_pairs
 from vitdecomp_alignment import maps_file
 from vitdecomp_alignment.alignments import make_aligner
 
 from vitdecomp import Store
-from vitdecomp.testing import AlignerContract
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("shared-alignment")]
 CLIP, N = "made:clip", 500
@@ -62,9 +60,7 @@ main()
 def place(tmp_path_factory):
     """A store, with vectors of a CLIP that are not quite what any map makes of its contributions."""
     place = tmp_path_factory.mktemp("shared")
-    c = AlignerContract().contributions(N)
-    noise = torch.randn(N, 8, generator=torch.Generator().manual_seed(5))
-    Store(write_made(place / "s.lance", c)).add_vectors(CLIP, AlignerContract().target(c) + noise)
+    write_pairs(place / "s.lance", N)
     (place / "all.py").write_text(ALL)
     (place / "killable.py").write_text(KILLABLE)
     return place

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import logging
-import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from dataclasses import replace
-from types import ModuleType
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from vitdecomp.errors import InputError, LoadError, OutputError, RankError, SpecError, VitdecompError
+from vitdecomp.errors import RankError, SpecError, VitdecompError
 from vitdecomp.extract.engine import Engine, Tick, Worker
 from vitdecomp.extract.extractor import Extractor
 from vitdecomp.extract.job import Order
 from vitdecomp.ranks import Ranks
-
-GPUS = ("auto", "cuda")  # devices that mean a GPU for each actor, where the cluster has any
-KINDS: Mapping[str, type[VitdecompError]] = {kind.__name__: kind for kind in (InputError, OutputError)}
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+from vitdecomp.ray_cluster import GPUS, RayCluster, as_told, go_to, line
 
 
 class OnRay(Engine):
@@ -33,7 +28,8 @@ class OnRay(Engine):
     def __init__(self, mine: Ranks, address: str | None) -> None:
         if mine.count > 1:
             raise SpecError("--engine ray starts processes of its own: leave torchrun out")
-        self.ray, self.address = _ray(), address
+        self.cluster = RayCluster(address, "ray.data")
+        self.ray = self.cluster.ray
 
     @property
     def alone(self) -> bool:
@@ -53,47 +49,32 @@ class OnRay(Engine):
         try:
             for row in self._rows(chunks, extractor.order(uri)):
                 if row["error"]:
-                    raise KINDS[row["kind"]](row["error"])
+                    raise as_told(row["kind"], row["error"])
                 skipped += [int(index) for index in row["skipped"]]
                 tick(row["images"])
         except self.ray.exceptions.RayError as error:
-            raise RankError(f"Ray cannot go on: run the same command again ({_line(error)})") from error
+            raise RankError(f"Ray cannot go on: run the same command again ({line(error)})") from error
         return skipped
 
     @contextmanager
     def started(self) -> Iterator[None]:
         """Join the cluster at the address, or start one on this machine; a process that has joined one stays in it."""
-        own = not self.ray.is_initialized()
-        if own:
-            quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
-            local = {} if self.address else {"include_dashboard": False}
-            try:
-                self.ray.init(address=self.address, **quiet, **local)
-            except (ConnectionError, ValueError, RuntimeError) as error:
-                raise RankError(f"there is no Ray cluster at {self.address or 'hand'}: {_line(error)}") from error
-        context = self.ray.data.DataContext.get_current()
-        context.enable_progress_bars = False
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
-        with redirect_stdout(sys.stderr):  # Ray prints what its nodes report, to the very end
-            try:
-                yield
-            finally:
-                if own:
-                    self.ray.shutdown()
+        with self.cluster.started():
+            self.ray.data.DataContext.get_current().enable_progress_bars = False
+            logging.getLogger("ray.data").setLevel(logging.ERROR)
+            yield
 
     def _rows(self, chunks: Sequence[list[int]], order: Order) -> Iterator[dict[str, Any]]:
         """What the actors say of each chunk, in the order in which they are done."""
-        import ray.data
-
         gpus, cpus = self._actors(order.request.device)
         request = replace(order.request, device="cuda" if gpus else "cpu")
         items = [{"chunk": chunk} for chunk in chunks]
-        data = ray.data.from_items(items, override_num_blocks=len(items))
+        data = self.ray.data.from_items(items, override_num_blocks=len(items))
         yield from data.map_batches(
             Actor,
             batch_size=1,
-            fn_constructor_args=(replace(order, request=request), self.tables),
-            compute=ray.data.ActorPoolStrategy(size=min(gpus or cpus, len(chunks))),
+            fn_constructor_args=(replace(order, request=request), self.tables, Path.cwd()),
+            compute=self.ray.data.ActorPoolStrategy(size=min(gpus or cpus, len(chunks))),
             num_gpus=1 if gpus else 0,
             num_cpus=0 if gpus else 1,
         ).iter_rows()
@@ -108,7 +89,8 @@ class OnRay(Engine):
 class Actor:
     """A `Worker` that is made when its process has started; its errors are told as rows."""
 
-    def __init__(self, order: Order, tables: int) -> None:
+    def __init__(self, order: Order, tables: int, place: Path) -> None:
+        go_to(place)
         self.worker = Worker(Extractor.of(order), order.uri, uuid4().int % tables)
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[Any]]:
@@ -116,23 +98,6 @@ class Actor:
         indices = [int(index) for index in batch["chunk"][0]]
         try:
             skipped, error, kind = self.worker(indices), "", ""
-        except tuple(KINDS.values()) as found:
+        except VitdecompError as found:
             skipped, error, kind = [], str(found), type(found).__name__
         return {"images": [len(indices)], "skipped": [skipped], "error": [error], "kind": [kind]}
-
-
-def _line(error: BaseException) -> str:
-    """The last line of what Ray says, which names the cause."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[-1] if lines else type(error).__name__)[:300]
-
-
-def _ray() -> ModuleType:
-    os.environ.update(QUIET)  # before it is imported, and for the processes that it starts
-    try:
-        import ray
-        import ray.data
-    except ImportError as error:
-        raise LoadError("--engine ray needs Ray: pip install 'vitdecomp[ray]'") from error
-    found: ModuleType = ray
-    return found

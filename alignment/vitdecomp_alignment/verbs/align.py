@@ -10,11 +10,13 @@ from typing import Annotated
 import typer
 
 from vitdecomp.flags import (
+    Address,
     BatchSize,
     Cache,
     Checkpoint,
     Device,
     Dtype,
+    Engine,
     ImageSize,
     Json,
     Limit,
@@ -62,38 +64,32 @@ def align(  # noqa: PLR0913 - one parameter per flag
     skip_unreadable: SkipUnreadable = False,
     cache: Cache = None,
     resume: Annotated[bool, typer.Option("--resume/--no-resume", help="Go on with an interrupted training.")] = True,
+    engine: Engine = "local",
+    address: Address = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Fit linear maps that take a model's contributions into CLIP's space, so that texts can name them."""
     from vitdecomp.extract import Extraction
-    from vitdecomp.files import cache_directory, check_file
+    from vitdecomp.files import cache_directory
     from vitdecomp.loading import Loading
     from vitdecomp.prepare import Request
-    from vitdecomp.progress import Clock
-    from vitdecomp.ranks import ranks
-    from vitdecomp_alignment import alignments, show
-    from vitdecomp_alignment.pairs import Pairing, gather_in_turn
+    from vitdecomp_alignment import show
+    from vitdecomp_alignment.engines import engine as engine_of
+    from vitdecomp_alignment.job import Job
+    from vitdecomp_alignment.pairs import Pairing
 
-    aligner, kept = alignments.make_aligner(method, seed, settings or ()), cache or cache_directory()
-    check_file(out)
     taken = tuple(through) if through else None
-    job = None if images is None else Extraction(images, by, output, taken, limit=limit)
+    pictures = None if images is None else Extraction(images, by, output, taken, limit=limit)
     subject = Request(model, random_weights, checkpoint, device, dtype, seed, image_size)
-    seer, loading = Request(clip, device=device), Loading(batch_size, num_workers, skip_unreadable)
-    pairing = Pairing(subject, seer, kept, job, store)
-    with ranks() as mine:
-        clock = Clock(partial(progress_bar, quiet=quiet or not mine.first))
-        if not resume and mine.first:
-            alignments.training_file(out).unlink(missing_ok=True)
-        pairs = gather_in_turn(pairing, mine, loading=loading, stage=clock)
-        fitted = alignments.fit(pairs, aligner, out, clock, mine)
-    if not mine.first:
+    pairing = Pairing(subject, Request(clip, device=device), cache or cache_directory(), pictures, store)
+    loading, repeated = Loading(batch_size, num_workers, skip_unreadable), seeds if report else 0
+    job = Job(pairing, loading, out, method, tuple(settings or ()), seed, resume, repeated)
+    done = engine_of(engine)(job, partial(progress_bar, quiet=quiet), address)
+    if done is None:
         return
-    summary = alignments.summary(pairs, clip, fitted, out)
-    tables = alignments.report(pairs, pairing, loading=loading, seeds=seeds, stage=clock) if report else []
     if as_json:
-        shown = {"seconds": clock.seconds, "report": [table.to_json() for table in tables]}
-        typer.echo(json.dumps({**summary, **shown}, indent=1))
+        shown = {"seconds": done.seconds, "report": [table.to_json() for table in done.tables]}
+        typer.echo(json.dumps({**done.summary, **shown}, indent=1))
     else:
-        show.show_alignment(stdout(), summary, clock.seconds, tables)
+        show.show_alignment(stdout(), done.summary, done.seconds, done.tables)

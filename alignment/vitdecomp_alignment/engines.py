@@ -1,0 +1,39 @@
+"""Who carries an alignment out, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from vitdecomp.errors import SpecError
+from vitdecomp.progress import Stage
+from vitdecomp.registry import did_you_mean
+from vitdecomp_alignment.job import Alignment, Job, work
+from vitdecomp_alignment.on_ray import on_ray
+
+Engine = Callable[[Job, Stage, str | None], Alignment | None]
+"""Does a job, shows its parts, and may use a cluster at an address; all but one process of a run get `None`."""
+
+
+def local(job: Job, stage: Stage, address: str | None) -> Alignment | None:
+    """Align in this process, and in those that torchrun or accelerate started with it.
+
+    Raises:
+        SpecError: there is an address, or whatever else `work` raises.
+    """
+    if address is not None:
+        raise SpecError("--address is that of a cluster: add --engine ray")
+    return work(job, stage)
+
+
+ENGINES: Mapping[str, Engine] = {"local": local, "ray": on_ray}
+
+
+def engine(name: str) -> Engine:
+    """An engine by its name.
+
+    Raises:
+        SpecError: there is none.
+    """
+    if name not in ENGINES:
+        raise SpecError(f"no engine {name!r}{did_you_mean(name, list(ENGINES))}")
+    return ENGINES[name]

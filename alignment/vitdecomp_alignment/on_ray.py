@@ -1,0 +1,240 @@
+"""An alignment on a Ray cluster: Ray Train starts a process on each machine, and `work` runs in all of them."""
+
+from __future__ import annotations
+
+import os
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from torch import OutOfMemoryError
+
+from vitdecomp.errors import OutputError, RankError, SpecError, VitdecompError
+from vitdecomp.progress import Progress, Stage
+from vitdecomp.ranks import started_together
+from vitdecomp.ray_cluster import GPUS, SETTINGS, RayCluster, as_told, go_to, line
+from vitdecomp_alignment.job import Alignment, Job, work
+
+RESTARTS = 5  # after a machine or a process was lost; machines that are lost may be counted once more
+LISTENING = 0.5  # seconds that one message is waited for
+SELDOM = 0.5  # seconds between two messages on how far a part of the work is
+# What there is to tell, beside errors by the names of their classes.
+PROGRESS, DONE, MEMORY, BUG = "progress", "done", "memory", "bug"
+TRAIN = {
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # or every process is moved to a folder of its own
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "20",  # for machines of which Ray does not know yet that they are lost
+}
+
+
+def on_ray(job: Job, stage: Stage, address: str | None) -> Alignment:
+    """Align with one process on every machine of a Ray cluster, or of one that is started here.
+
+    When a machine is lost, those that are left go on from the last checkpoint of the training.
+
+    Args:
+        job: what to align. The images, the store and the result are in places that all machines see.
+        stage: shows the parts of the work.
+        address: of the cluster.
+
+    Raises:
+        SpecError: torchrun started this process among others.
+        LoadError: Ray is not installed.
+        RankError: there is no cluster, or too much of it was lost.
+        OutputError: the result is on another machine.
+        VitdecompError: whatever else `work` raises.
+    """
+    if started_together() > 1:
+        raise SpecError("--engine ray starts processes of its own: leave torchrun out")
+    cluster = RayCluster(address, "ray.train.torch")
+    with cluster.started(), Shown(stage) as shown:
+        try:
+            found = _at_last(cluster, job, shown)
+        except cluster.ray.exceptions.RayError as error:
+            raise _lost(line(error)) from error
+    if not job.out.exists():
+        raise OutputError(f"{job.out} was written on another machine: give a place that all machines see")
+    return found
+
+
+def _at_last(cluster: RayCluster, job: Job, shown: Shown) -> Alignment:
+    """What becomes of a job that is begun again when something was lost."""
+    why, most = "", 0
+    for _ in range(1 + RESTARTS):
+        count, each = _machines(cluster, job.pairing.subject.device)
+        most = max(most, count)
+        shown.begin("processes on Ray")
+        shown("processes on Ray", count, most)
+        heard = Heard(shown)
+        why = _listen(cluster, job, heard, (count, each))
+        if heard.alignment is not None:
+            return heard.alignment
+        if heard.error is not None:
+            raise heard.error
+        job = replace(job, resume=True)  # this run's own training is not thrown away
+    raise _lost(why)
+
+
+def _machines(cluster: RayCluster, device: str) -> tuple[int, dict[str, float]]:
+    """On how many machines a process can run, and what it takes of each: all CPUs, and a GPU where there are any."""
+    there = cluster.machines()
+    gpus = [machine for machine in there if machine.get("GPU", 0) >= 1] if device in GPUS else []
+    useful = gpus or [machine for machine in there if machine.get("CPU", 0) >= 1]
+    if not useful:
+        raise RankError("no machine of the Ray cluster has a CPU: add one, and run the same command again")
+    each = {"CPU": min(machine.get("CPU", 0) for machine in useful)}
+    return len(useful), {**each, "GPU": 1.0} if gpus else each
+
+
+def _listen(cluster: RayCluster, job: Job, heard: Heard, size: tuple[int, dict[str, float]]) -> str:
+    """Hear what the processes tell until all of them have ended; if they failed, in which way."""
+    from ray.util.queue import Empty, Queue
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    ray = cluster.ray
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    mail = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
+    # Ray Train takes the signals of the process where it is asked, so that is one that does nothing else.
+    asked = ray.remote(_train).options(num_cpus=0, max_retries=0, scheduling_strategy=here)
+    training = asked.remote(Order(job, Path.cwd(), mail), *size)
+    try:
+        while True:
+            ended = ray.wait([training], timeout=0)[0]
+            with suppress(Empty):
+                while True:
+                    heard(*mail.get(timeout=LISTENING))
+            if ended:
+                break
+        ray.get(training)
+    except ray.exceptions.RayTaskError as error:
+        return line(error)
+    finally:
+        mail.shutdown(force=True)
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a process on Ray is told.
+
+    Attributes:
+        job: what to align. place: where the caller's relative paths begin. mail: takes what there is to tell.
+    """
+
+    job: Job
+    place: Path
+    mail: Any
+
+
+def _train(order: Order, count: int, each: Mapping[str, float]) -> None:
+    """Have Ray Train start the processes, and wait until they have ended."""
+    os.environ.update({**SETTINGS, **TRAIN})
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    failures = FailureConfig(max_failures=0, controller_failure_limit=0)  # type: ignore[call-arg] # of the second version
+    with TemporaryDirectory() as unused:  # Ray Train asks for a place, and is given nothing to keep
+        TorchTrainer(
+            in_process_of_ray,
+            train_loop_config={"order": order},
+            scaling_config=ScalingConfig(
+                num_workers=count,
+                use_gpu="GPU" in each,
+                resources_per_worker=dict(each),
+                placement_strategy="STRICT_SPREAD",
+            ),
+            run_config=RunConfig(storage_path=unused, failure_config=failures),
+        ).fit()
+
+
+def in_process_of_ray(told: Mapping[str, Order]) -> None:
+    """The work of one process, which tells what comes of it."""
+    order = told["order"]
+    go_to(order.place)
+    try:
+        alignment = work(order.job, Telling(order.mail.put))
+    except VitdecompError as error:
+        order.mail.put((type(error).__name__, str(error)))
+        raise
+    except (MemoryError, OutOfMemoryError) as error:
+        order.mail.put((MEMORY, str(error)))
+        raise
+    except Exception:
+        order.mail.put((BUG, traceback.format_exc()))
+        raise
+    if alignment is not None:
+        order.mail.put((DONE, alignment))
+
+
+class Telling:
+    """A stage whose parts are shown by another process."""
+
+    def __init__(self, put: Callable[[Any], None]) -> None:
+        self.put, self.last = put, 0.0
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[Progress]:
+        """A part of the work."""
+
+        def progress(done: int, total: int) -> None:
+            if done >= total or time.monotonic() > self.last + SELDOM:
+                self.last = time.monotonic()
+                self.put((PROGRESS, (name, done, total)))
+
+        self.put((PROGRESS, (name, 0, 0)))
+        yield progress
+
+
+class Shown(ExitStack):
+    """The part of the work that other processes are at."""
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__()
+        self.stage, self.name = stage, ""
+
+    def __call__(self, name: str, done: int, total: int) -> None:
+        """How far they are."""
+        if name != self.name:
+            self.begin(name)
+        if total:
+            self.progress(done, total)
+
+    def begin(self, name: str) -> None:
+        """Show a part from its beginning."""
+        self.close()
+        self.name, self.progress = name, self.enter_context(self.stage(name))
+
+
+class Heard:
+    """What the processes of one attempt have told.
+
+    Attributes:
+        alignment: what became of the job. error: why it cannot be done at all, however often it is tried.
+    """
+
+    def __init__(self, shown: Shown) -> None:
+        self.shown = shown
+        self.alignment: Alignment | None = None
+        self.error: Exception | None = None
+
+    def __call__(self, kind: str, told: Any) -> None:
+        """Hear one message."""
+        if kind == PROGRESS:
+            self.shown(*told)
+        elif kind == DONE:
+            self.alignment = told
+        elif kind != RankError.__name__:  # that is said by those whose company was lost
+            self.error = self.error or _error(kind, told)
+
+
+def _error(kind: str, told: str) -> Exception:
+    others = {MEMORY: MemoryError, BUG: RuntimeError}
+    return others[kind](told) if kind in others else as_told(kind, told)
+
+
+def _lost(why: str) -> RankError:
+    return RankError(f"Ray cannot go on: run the same command again ({why})")
