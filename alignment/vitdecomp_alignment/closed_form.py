@@ -134,6 +134,8 @@ class ClosedForm(LinearAligner):
             raise SpecError(f"ridge must be positive, not {self.ridge}")
         if not 0 <= self.keep <= 1:
             raise SpecError(f"keep must be between 0 and 1, not {self.keep}")
+        if self.max_rank is not None and self.max_rank < 1:
+            raise SpecError(f"max_rank must be 1 or more, not {self.max_rank}")
         if not 0 < self.validation_fraction < 1:
             raise SpecError(f"validation_fraction must be between 0 and 1, not {self.validation_fraction}")
 

@@ -1,11 +1,11 @@
-"""An alignment on a Ray cluster: Ray Train starts a process on each machine, and `work` runs in all of them."""
+"""An alignment on a Ray cluster: Ray Train starts processes on its machines, and `work` runs in all of them."""
 
 from __future__ import annotations
 
 import os
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,7 +32,7 @@ TRAIN = {
 
 
 def on_ray(job: Job, stage: Stage, address: str | None) -> Alignment:
-    """Align with one process on every machine of a Ray cluster, or of one that is started here.
+    """Align with processes on all machines of a Ray cluster, or of one that is started here.
 
     When a machine is lost, those that are left go on from the last checkpoint of the training.
 
@@ -65,12 +65,12 @@ def _at_last(cluster: RayCluster, job: Job, shown: Shown) -> Alignment:
     """What becomes of a job that is begun again when something was lost."""
     why, most = "", 0
     for _ in range(1 + RESTARTS):
-        count, each = _machines(cluster, job.pairing.subject.device)
-        most = max(most, count)
+        processes = Processes.on(cluster.machines(), job.pairing.subject.device)
+        most = max(most, processes.count)
         shown.begin("processes on Ray")
-        shown("processes on Ray", count, most)
+        shown("processes on Ray", processes.count, most)
         heard = Heard(shown)
-        why = _listen(cluster, job, heard, (count, each))
+        why = _listen(cluster, job, heard, processes)
         if heard.alignment is not None:
             return heard.alignment
         if heard.error is not None:
@@ -79,18 +79,36 @@ def _at_last(cluster: RayCluster, job: Job, shown: Shown) -> Alignment:
     raise _lost(why)
 
 
-def _machines(cluster: RayCluster, device: str) -> tuple[int, dict[str, float]]:
-    """On how many machines a process can run, and what it takes of each: all CPUs, and a GPU where there are any."""
-    there = cluster.machines()
-    gpus = [machine for machine in there if machine.get("GPU", 0) >= 1] if device in GPUS else []
-    useful = gpus or [machine for machine in there if machine.get("CPU", 0) >= 1]
-    if not useful:
-        raise RankError("no machine of the Ray cluster has a CPU: add one, and run the same command again")
-    each = {"CPU": min(machine.get("CPU", 0) for machine in useful)}
-    return len(useful), {**each, "GPU": 1.0} if gpus else each
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """How an alignment is spread: a process for each GPU, or else one for each machine, with all its CPUs.
+
+    Attributes:
+        count: of them. each: what it takes of its machine. apart: whether no two may be on one machine.
+    """
+
+    count: int
+    each: Mapping[str, float]
+    apart: bool
+
+    @classmethod
+    def on(cls, machines: Sequence[Mapping[str, float]], device: str) -> Processes:
+        """As many as machines with so many CPUs and GPUs have room for.
+
+        Raises:
+            RankError: for none.
+        """
+        gpus = [machine for machine in machines if machine.get("GPU", 0) >= 1] if device in GPUS else []
+        if gpus:
+            share = min(machine.get("CPU", 0) // machine["GPU"] for machine in gpus)
+            return cls(sum(int(machine["GPU"]) for machine in gpus), {"CPU": share, "GPU": 1.0}, apart=False)
+        useful = [machine for machine in machines if machine.get("CPU", 0) >= 1]
+        if not useful:
+            raise RankError("no machine of the Ray cluster has a CPU: add one, and run the same command again")
+        return cls(len(useful), {"CPU": min(machine["CPU"] for machine in useful)}, apart=True)
 
 
-def _listen(cluster: RayCluster, job: Job, heard: Heard, size: tuple[int, dict[str, float]]) -> str:
+def _listen(cluster: RayCluster, job: Job, heard: Heard, processes: Processes) -> str:
     """Hear what the processes tell until all of them have ended; if they failed, in which way."""
     from ray.util.queue import Empty, Queue
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -100,7 +118,7 @@ def _listen(cluster: RayCluster, job: Job, heard: Heard, size: tuple[int, dict[s
     mail = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
     # Ray Train takes the signals of the process where it is asked, so that is one that does nothing else.
     asked = ray.remote(_train).options(num_cpus=0, max_retries=0, scheduling_strategy=here)
-    training = asked.remote(Order(job, Path.cwd(), mail), *size)
+    training = asked.remote(Order(job, Path.cwd(), mail), processes)
     try:
         while True:
             ended = ray.wait([training], timeout=0)[0]
@@ -130,7 +148,7 @@ class Order:
     mail: Any
 
 
-def _train(order: Order, count: int, each: Mapping[str, float]) -> None:
+def _train(order: Order, processes: Processes) -> None:
     """Have Ray Train start the processes, and wait until they have ended."""
     os.environ.update({**SETTINGS, **TRAIN})
     from ray.train import FailureConfig, RunConfig, ScalingConfig
@@ -142,10 +160,10 @@ def _train(order: Order, count: int, each: Mapping[str, float]) -> None:
             in_process_of_ray,
             train_loop_config={"order": order},
             scaling_config=ScalingConfig(
-                num_workers=count,
-                use_gpu="GPU" in each,
-                resources_per_worker=dict(each),
-                placement_strategy="STRICT_SPREAD",
+                num_workers=processes.count,
+                use_gpu="GPU" in processes.each,
+                resources_per_worker=dict(processes.each),
+                placement_strategy="STRICT_SPREAD" if processes.apart else "PACK",
             ),
             run_config=RunConfig(storage_path=unused, failure_config=failures),
         ).fit()

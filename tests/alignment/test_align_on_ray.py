@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from made_up import write_pairs
 from two_nodes import started, two_nodes
-from vitdecomp_alignment import maps_file
+from vitdecomp_alignment import maps_file, on_ray
 from vitdecomp_alignment.alignments import training_file
 from vitdecomp_alignment.job import Alignment, Job
-from vitdecomp_alignment.on_ray import Heard, Order, Shown, in_process_of_ray
+from vitdecomp_alignment.on_ray import Heard, Order, Processes, Shown, in_process_of_ray
 from vitdecomp_alignment.pairs import Pairing
 
-from vitdecomp import SpecError, Store
+from vitdecomp import RankError, SpecError, Store
 from vitdecomp.loading import Loading
 from vitdecomp.prepare import Request
 from vitdecomp.progress import unseen
@@ -93,14 +93,23 @@ def test_a_process_tells_what_it_made(job):
     assert job.out.exists()
 
 
-def test_a_process_tells_what_went_wrong(job):
+def test_a_process_tells_what_went_wrong(job, monkeypatch):
     other = replace(job, pairing=replace(job.pairing, subject=Request("random:other")))
     error = heard(other).error
     assert type(error) is SpecError
     assert str(error).endswith("holds contributions of random:made, not of random:other")
-    broken = heard(replace(job, settings=("max_rank=many",)))  # what nobody foresaw is shown whole
+    monkeypatch.setattr(on_ray, "work", lambda job, stage: 1 / 0)
+    broken = heard(job)  # what nobody foresaw is shown whole
     assert type(broken.error) is RuntimeError
     assert "Traceback" in str(broken.error)
+
+
+def test_a_process_for_each_gpu_or_else_for_each_machine():
+    with_gpus = [{"CPU": 16.0, "GPU": 2.0}, {"CPU": 9.0, "GPU": 4.0}, {"CPU": 64.0}, {"memory": 1.0}]
+    assert Processes.on(with_gpus, "auto") == Processes(6, {"CPU": 2.0, "GPU": 1.0}, apart=False)
+    assert Processes.on(with_gpus, "cpu") == Processes(3, {"CPU": 9.0}, apart=True)
+    with pytest.raises(RankError, match="no machine of the Ray cluster has a CPU"):
+        Processes.on([{"memory": 1.0}], "auto")
 
 
 def test_what_cannot_work_is_one_line(place, in_process, monkeypatch):

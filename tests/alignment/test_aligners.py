@@ -198,3 +198,5 @@ def test_targets_that_cannot_be_learned_from():
         ClosedForm().fit(c.take([0]), target(c)[:1])
     with pytest.raises(VitdecompError, match="ridge must be positive"):
         ClosedForm(ridge=0.0).fit(c, target(c))
+    with pytest.raises(VitdecompError, match="max_rank must be 1 or more"):
+        ClosedForm(max_rank=0).fit(c, target(c))
