@@ -5,10 +5,10 @@ r"""What a decomposition costs, as a ratio to the plain forward pass of the same
     python benchmarks/speed.py --part time --batch 8 --batch 64 --device cuda --dtype bfloat16 --rounds 20
     python benchmarks/speed.py --read speed-h100.json --out docs/benchmarks --page docs/benchmarks.md
 
-The plain pass and every task are run in turn, so that what else the machine does hits them alike; a ratio is the median
-over the rounds of a task's time divided by that of the plain pass in the same round. Weights are random, the plain pass
-is the model's own code in `torch.inference_mode`. Memory is the weights and the most that a task allocates above what
-is there before it begins.
+All tasks are run in turn, each right behind a plain pass, so that what else the machine does hits both alike; a ratio
+is the median over the rounds of a task's time divided by that of the plain pass before it. Weights are random, the
+plain pass is the model's own code in `torch.inference_mode`. Memory is the weights and the most that a task allocates
+above what is there before it begins.
 
 `--out` writes `speed-NAME.json`, `speed-NAME.md` and `speed-NAME.svg`; `--page` puts the tables into a page, between
 marks that bear the name. What is done is in the JSON at once; `--read` makes the other files of it, on another machine

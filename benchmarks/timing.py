@@ -61,7 +61,7 @@ class Row:
 
     Attributes:
         task: its name. batch: images. seconds: of every round.
-        ratio: to the plain pass of the same round, the median over the rounds.
+        ratio: to the plain pass right before it, the median over the rounds.
         why: it was not measured, if it was not.
     """
 
@@ -78,16 +78,19 @@ class Row:
 
 
 def measured(tasks: Mapping[str, Callable[[], Any]], batch: int, conditions: Conditions) -> list[Row]:
-    """Run tasks in turn, round after round, beside the plain pass.
+    """Run tasks in turn, round after round, each of them right behind a plain pass of its own.
 
-    A task that fails in the round that does not count has the reason in its row, and the others go on.
+    A machine that others use is slower for some seconds, and then slows both down. A task that fails in the round that
+    does not count has the reason in its row, and the others go on.
 
     Args:
         tasks: by name; `plain` is one of them, and must not fail.
         batch: how many images each of them takes.
         conditions: how many rounds, and where.
     """
+    plain = tasks[PLAIN]
     seconds: dict[str, list[float]] = {name: [] for name in tasks}
+    beside: dict[str, list[float]] = {name: [] for name in tasks}
     failed: dict[str, str] = {}
     for name, task in tasks.items():
         try:
@@ -99,11 +102,12 @@ def measured(tasks: Mapping[str, Callable[[], Any]], batch: int, conditions: Con
     for _ in range(conditions.rounds):
         for name, task in tasks.items():
             if name not in failed:
-                seconds[name].append(_timed(task, conditions))
+                beside[name].append(_timed(plain, conditions))
+                seconds[name].append(beside[name][-1] if task is plain else _timed(task, conditions))
     return [
         Row(name, batch, why=failed[name])
         if name in failed
-        else Row(name, batch, seconds[name], ratio(seconds[name], seconds[PLAIN]))
+        else Row(name, batch, seconds[name], ratio(seconds[name], beside[name]))
         for name in tasks
     ]
 

@@ -52,7 +52,7 @@ class TestTiming:
         seen = []
         tasks = {name: lambda name=name: seen.append(name) for name in ("plain", "a", "b")}
         rows = timing.measured(tasks, 4, timing.Conditions(rounds=2))
-        assert seen == ["plain", "a", "b"] * 3
+        assert seen == ["plain", "a", "b"] + ["plain", "plain", "a", "plain", "b"] * 2
         assert [(row.task, row.batch, len(row.seconds)) for row in rows] == [(name, 4, 2) for name in tasks]
         assert rows[0].ratio == 1
 
