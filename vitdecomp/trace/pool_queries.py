@@ -42,11 +42,11 @@ def _that_count(pool: Pool, pattern: Any, query: int, recorded: Recorded) -> tup
     axis, sizes = len(pool.lanes) + query, pool.view[:-1]
     if pool.single(len(pool.groups) - 2) != query or query not in pool.weighted(recorded):
         return pool.weights, pattern, sizes
-    weights = _possible(pool.weights, recorded)
-    counts = weights.movedim(axis, 0).flatten(1).any(1).nonzero()
-    start, length = int(counts[0]), int(counts[-1] - counts[0]) + 1
-    if length == len(weights.movedim(axis, 0)):
+    possible = _possible(pool.weights, recorded).movedim(axis, 0).flatten(1).any(1)
+    counts = possible.nonzero().flatten().tolist()
+    if not counts or counts[-1] - counts[0] + 1 == len(possible):
         return pool.weights, pattern, sizes
+    start, length = counts[0], counts[-1] - counts[0] + 1
     some = Gate(torch.narrow, (pool.weights, axis, start, length))
     return some, Gate(rows_of, (pattern, start, length)), (*sizes[:query], length)
 
