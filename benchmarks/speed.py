@@ -133,7 +133,10 @@ def main(  # noqa: PLR0913, PLR0917 - one for each setting; typer names them
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     dtype: Annotated[str, typer.Option(help=f"One of {', '.join(DTYPES)}.")] = "float32",
     threads: Annotated[int, typer.Option(min=1, help="Of a CPU.")] = 2,
-    rounds: Annotated[int | None, typer.Option(min=1, help="That count. Default: 3, 1 if quick.")] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="That count, at least. Default: 3, 1 if quick.")] = None,
+    seconds: Annotated[
+        float, typer.Option(min=0, help="Rounds of short tasks go on for so long, unless quick.")
+    ] = 10.0,
     quick: Annotated[bool, typer.Option("--quick", help="Small models, one round: to see that it works.")] = False,
     name: Annotated[str | None, typer.Option(help="Of the files and the section. Default: DEVICE-DTYPE.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for speed-NAME.json, .md and .svg.")] = None,
@@ -143,7 +146,7 @@ def main(  # noqa: PLR0913, PLR0917 - one for each setting; typer names them
     """Time decompositions against the plain forward pass, beside other tools, and against what they grow with."""
     usual = QUICK if quick else Plan()
     plan = Plan(part or usual.parts, model or usual.models, batch or usual.batches, usual.hosts, usual.per_image, quick)
-    conditions = Conditions(device, dtype, threads, rounds or (1 if quick else 3))
+    conditions = Conditions(device, dtype, threads, rounds or (1 if quick else 3), 0.0 if quick else seconds)
     name = name or f"{device}-{dtype}{'-quick' if quick else ''}".replace(":", "")
     try:
         _check(plan, conditions, name, model, out, page)

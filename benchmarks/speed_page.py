@@ -125,7 +125,8 @@ def curve_sheets(name: str, curve: Found) -> Iterable[Sheet]:
 
 def _made(found: Found) -> list[str]:
     conditions, machine = found["conditions"], Machine(**found["machine"])
-    where = f"{conditions['dtype']} on {conditions['device']}, {counted(conditions['rounds'], 'round')}"
+    rounds = f"at least {counted(conditions['rounds'], 'round')} and {conditions['seconds']:g} s"
+    where = f"{conditions['dtype']} on {conditions['device']}, {rounds}"
     return [f"Made by `{found['command']}`: {where}.", machine.sentence()]
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -22,12 +23,14 @@ class Conditions:
     Attributes:
         device: such as `cpu` or `cuda`. dtype: number format of weights and images.
         threads: of the processor. rounds: that count; one more before them does not.
+        seconds: rounds go on until so many are over, since those of short tasks differ a lot.
     """
 
     device: str = "cpu"
     dtype: str = "float32"
     threads: int = 2
     rounds: int = 3
+    seconds: float = 0.0
 
     def check(self) -> None:
         """Raise `ValueError` for what cannot be had, with what to do instead."""
@@ -99,7 +102,7 @@ def measured(tasks: Mapping[str, Callable[[], Any]], batch: int, conditions: Con
             if name == PLAIN:
                 raise
             failed[name] = f"failed: {told(error)}"
-    for _ in range(conditions.rounds):
+    for _ in _rounds(conditions):
         for name, task in tasks.items():
             if name not in failed:
                 beside[name].append(_timed(plain, conditions))
@@ -110,6 +113,14 @@ def measured(tasks: Mapping[str, Callable[[], Any]], batch: int, conditions: Con
         else Row(name, batch, seconds[name], ratio(seconds[name], beside[name]))
         for name in tasks
     ]
+
+
+def _rounds(conditions: Conditions) -> Iterator[int]:
+    began = time.perf_counter()
+    for done in count():
+        if done >= conditions.rounds and time.perf_counter() - began >= conditions.seconds:
+            return
+        yield done
 
 
 def ratio(seconds: Sequence[float], plain: Sequence[float]) -> float:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from time import sleep
 
 import by_hand
 import curves
@@ -55,6 +56,10 @@ class TestTiming:
         assert seen == ["plain", "a", "b"] + ["plain", "plain", "a", "plain", "b"] * 2
         assert [(row.task, row.batch, len(row.seconds)) for row in rows] == [(name, 4, 2) for name in tasks]
         assert rows[0].ratio == 1
+
+    def test_short_tasks_have_more_rounds(self):
+        rows = timing.measured({"plain": int, "a": lambda: sleep(0.01)}, 1, timing.Conditions(rounds=2, seconds=0.1))
+        assert all(3 <= len(row.seconds) <= 11 for row in rows)
 
     def test_a_task_that_fails_says_why_and_the_others_go_on(self):
         rows = timing.measured({"plain": int, "broken": lambda: 1 / 0, "sound": int}, 1, ONCE)
