@@ -20,12 +20,20 @@ from vitdecomp.trace.rules.merge import drop, keep
 
 # Steps that treat leading axes alike: no need for vmap, which costs more than they do.
 _BROADCASTS = {operator.mul, operator.truediv, operator.neg, F.linear, keep, drop, cast}
+
+
+def _times(x: Tensor, matrix: Tensor) -> Tensor:
+    """Products with one matrix, or with a stack of them whose leading axes are not those of the rows."""
+    rowwise = torch.vmap(torch.matmul, (0, None))
+    return x @ matrix if matrix.ndim == 2 else rowwise(x, matrix)
+
+
 # Steps for which an axis in front of all others is as simple.
 _SHIFTED: dict[Any, Callable[..., Tensor]] = {
     torch.reshape: lambda x, size: x.reshape(len(x), *size),
     torch.permute: lambda x, order: x.permute(0, *(axis + 1 for axis in order)),
     mix: lambda x, weight, axis: mix(x, weight, axis + 1),
-    torch.matmul: lambda x, matrix: torch.vmap(torch.matmul, (0, None))(x, matrix) if matrix.ndim != 2 else x @ matrix,
+    torch.matmul: _times,
 }
 
 

@@ -90,7 +90,10 @@ def rows_of(pattern: Tensor, start: int, length: int) -> Tensor:
 
 
 def no_larger(gate: Gate) -> Gate:
-    """A gate that gives the same and computes no queries that are thrown away."""
+    """A gate that gives the same and computes no queries that are thrown away.
+
+    Only a run of the model needs it: while paths are found, a range of queries is cut from the recorded pattern.
+    """
     if gate.fn is rows_of and isinstance(gate.args[0], Gate) and gate.args[0].fn is attention_pattern:
         return Gate(attention_pattern, (*gate.args[0].args[:5], *gate.args[1:]))
     return gate
