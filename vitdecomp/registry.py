@@ -5,7 +5,8 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable, Iterator
 from difflib import SequenceMatcher
-from typing import Generic, TypeVar
+from importlib.metadata import entry_points
+from typing import Any, Generic, TypeVar
 
 from vitdecomp.errors import SpecError
 
@@ -73,6 +74,23 @@ class Registry(Generic[K, V]):
     def values(self) -> Iterator[V]:
         """The entries, in the order in which they came."""
         return iter(self._entries.values())
+
+
+def plugin(group: str, noun: str, name: str) -> Any:
+    """What an installed package offers under a name, by its entry points.
+
+    Args:
+        group: of entry points.
+        noun: what an entry is called in messages.
+        name: of the entry.
+
+    Raises:
+        SpecError: there is none; the message names the nearest ones.
+    """
+    known = {entry.name: entry for entry in entry_points(group=group)}
+    if name not in known:
+        raise SpecError(f"no {noun} {name!r}{did_you_mean(name, sorted(known))}")
+    return known[name].load()
 
 
 def did_you_mean(word: str, known: Iterable[str], n: int = 3) -> str:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from vitdecomp.errors import SpecError
 from vitdecomp.progress import Stage
-from vitdecomp.registry import did_you_mean
+from vitdecomp.registry import plugin
 from vitdecomp_alignment.job import Alignment, Job, work
-from vitdecomp_alignment.on_ray import on_ray
 
 Engine = Callable[[Job, Stage, str | None], Alignment | None]
 """Does a job, shows its parts, and may use a cluster at an address; all but one process of a run get `None`."""
+GROUP = "vitdecomp.align_engines"
 
 
 def local(job: Job, stage: Stage, address: str | None) -> Alignment | None:
@@ -25,15 +25,11 @@ def local(job: Job, stage: Stage, address: str | None) -> Alignment | None:
     return work(job, stage)
 
 
-ENGINES: Mapping[str, Engine] = {"local": local, "ray": on_ray}
-
-
 def engine(name: str) -> Engine:
     """An engine by its name.
 
     Raises:
         SpecError: there is none.
     """
-    if name not in ENGINES:
-        raise SpecError(f"no engine {name!r}{did_you_mean(name, list(ENGINES))}")
-    return ENGINES[name]
+    found: Engine = plugin(GROUP, "engine", name)
+    return found

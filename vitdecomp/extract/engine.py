@@ -5,13 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from importlib.metadata import entry_points
 
-from vitdecomp.errors import SpecError
 from vitdecomp.extract.extractor import Extractor
 from vitdecomp.parts import Parts
 from vitdecomp.ranks import Ranks
-from vitdecomp.registry import did_you_mean
+from vitdecomp.registry import plugin
 from vitdecomp.rows import rows_of
 from vitdecomp.writer import StoreWriter
 
@@ -103,8 +101,5 @@ def engine(name: str, mine: Ranks, address: str | None) -> Engine:
         SpecError: there is none, or it cannot be used so.
         LoadError: something that it needs is not installed.
     """
-    known = {plugin.name: plugin for plugin in entry_points(group=GROUP)}
-    if name not in known:
-        raise SpecError(f"no engine {name!r}{did_you_mean(name, sorted(known))}")
-    found: Engine = known[name].load()(mine, address)
+    found: Engine = plugin(GROUP, "engine", name)(mine, address)
     return found
