@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import os
-import time
-import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from torch import OutOfMemoryError
-
-from vitdecomp.errors import OutputError, RankError, SpecError, VitdecompError
-from vitdecomp.progress import Progress, Stage
+from vitdecomp.errors import OutputError, RankError, SpecError
+from vitdecomp.progress import Stage
 from vitdecomp.ranks import started_together
-from vitdecomp.ray_cluster import GPUS, SETTINGS, RayCluster, as_told, go_to, line
+from vitdecomp.ray_cluster import GPUS, SETTINGS, RayCluster, go_to, line
 from vitdecomp_alignment.job import Alignment, Job, work
+from vitdecomp_alignment.messages import DONE, Heard, Shown, Telling, failure
 
 RESTARTS = 5  # after a machine or a process was lost; machines that are lost may be counted once more
 LISTENING = 0.5  # seconds that one message is waited for
-SELDOM = 0.5  # seconds between two messages on how far a part of the work is
-# What there is to tell, beside errors by the names of their classes.
-PROGRESS, DONE, MEMORY, BUG = "progress", "done", "memory", "bug"
 TRAIN = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # or every process is moved to a folder of its own
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "20",  # for machines of which Ray does not know yet that they are lost
@@ -173,85 +167,14 @@ def in_process_of_ray(told: Mapping[str, Order]) -> None:
     """The work of one process, which tells what comes of it."""
     order = told["order"]
     go_to(order.place)
+    tell = order.mail.put
     try:
-        alignment = work(order.job, Telling(order.mail.put))
-    except VitdecompError as error:
-        order.mail.put((type(error).__name__, str(error)))
-        raise
-    except (MemoryError, OutOfMemoryError) as error:
-        order.mail.put((MEMORY, str(error)))
-        raise
-    except Exception:
-        order.mail.put((BUG, traceback.format_exc()))
+        alignment = work(order.job, Telling(tell))
+    except Exception as error:  # whatever it is: the caller is told of it
+        tell(failure(error))
         raise
     if alignment is not None:
-        order.mail.put((DONE, alignment))
-
-
-class Telling:
-    """A stage whose parts are shown by another process."""
-
-    def __init__(self, put: Callable[[Any], None]) -> None:
-        self.put, self.last = put, 0.0
-
-    @contextmanager
-    def __call__(self, name: str) -> Iterator[Progress]:
-        """A part of the work."""
-
-        def progress(done: int, total: int) -> None:
-            if done >= total or time.monotonic() > self.last + SELDOM:
-                self.last = time.monotonic()
-                self.put((PROGRESS, (name, done, total)))
-
-        self.put((PROGRESS, (name, 0, 0)))
-        yield progress
-
-
-class Shown(ExitStack):
-    """The part of the work that other processes are at."""
-
-    def __init__(self, stage: Stage) -> None:
-        super().__init__()
-        self.stage, self.name = stage, ""
-
-    def __call__(self, name: str, done: int, total: int) -> None:
-        """How far they are."""
-        if name != self.name:
-            self.begin(name)
-        if total:
-            self.progress(done, total)
-
-    def begin(self, name: str) -> None:
-        """Show a part from its beginning."""
-        self.close()
-        self.name, self.progress = name, self.enter_context(self.stage(name))
-
-
-class Heard:
-    """What the processes of one attempt have told.
-
-    Attributes:
-        alignment: what became of the job. error: why it cannot be done at all, however often it is tried.
-    """
-
-    def __init__(self, shown: Shown) -> None:
-        self.shown = shown
-        self.alignment: Alignment | None = None
-        self.error: Exception | None = None
-
-    def __call__(self, kind: str, told: Any) -> None:
-        """Hear one message."""
-        if kind == PROGRESS:
-            self.shown(*told)
-        elif kind == DONE:
-            self.alignment = told
-        elif kind != RankError.__name__:  # that is said by those whose company was lost
-            self.error = self.error or _error(kind, told)
-
-
-def _error(kind: str, told: str) -> Exception:
-    others = {MEMORY: MemoryError, BUG: RuntimeError}
-    return others[kind](told) if kind in others else as_told(kind, told)
+        tell((DONE, alignment))
 
 
 def _lost(why: str) -> RankError:

@@ -15,7 +15,8 @@ from two_nodes import started, two_nodes
 from vitdecomp_alignment import maps_file, on_ray
 from vitdecomp_alignment.alignments import training_file
 from vitdecomp_alignment.job import Alignment, Job
-from vitdecomp_alignment.on_ray import Heard, Order, Processes, Shown, in_process_of_ray
+from vitdecomp_alignment.messages import Heard, Shown
+from vitdecomp_alignment.on_ray import Order, Processes, in_process_of_ray
 from vitdecomp_alignment.pairs import Pairing
 
 from vitdecomp import RankError, SpecError, Store
