@@ -56,6 +56,16 @@ def test_one_process_alone_is_all_there_is():
     assert not torch.distributed.is_initialized()
 
 
+def test_processes_of_a_machine_take_its_gpus_in_turn(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    run = [Ranks(rank, 6, rank % 3) for rank in range(6)]  # two machines with three processes each
+    for name in ("auto", "cuda"):
+        assert [mine.device(name) for mine in run] == ["cuda:0", "cuda:1", "cuda:0"] * 2
+    assert {mine.device(name) for mine in run for name in ("cpu", "cuda:1")} == {"cpu", "cuda:1"}
+    assert Ranks().device("cuda") == "cuda"
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
 def test_shares_are_disjoint_and_make_up_the_whole(count):
     for items in (range(3, 17, 2), list("abcdef"), ()):

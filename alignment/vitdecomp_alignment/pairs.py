@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -58,6 +58,11 @@ class Pairing:
         if self.store is None and self.job is None:
             raise SpecError("give --images, or --store with what `vitdecomp extract` wrote")
 
+    def on(self, ranks: Ranks) -> Pairing:
+        """The same, with both models on the device of one process of a run."""
+        subject, clip = (replace(request, device=ranks.device(request.device)) for request in (self.subject, self.clip))
+        return replace(self, subject=subject, clip=clip)
+
 
 def gather_in_turn(pairing: Pairing, ranks: Ranks, *, loading: Loading, stage: Stage) -> Pairs:
     """The same in all processes of a run: what the first takes apart the others read from the cache.
@@ -65,6 +70,7 @@ def gather_in_turn(pairing: Pairing, ranks: Ranks, *, loading: Loading, stage: S
     Raises:
         RankError: another process is gone.
     """
+    pairing = pairing.on(ranks)
     pairs = gather(pairing, loading=loading, stage=stage) if ranks.first else None
     ranks.barrier()
     return pairs or gather(pairing, loading=loading, stage=stage)

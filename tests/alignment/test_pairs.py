@@ -1,0 +1,28 @@
+"""Images that two models see: what a pairing refuses, and where its models go."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from vitdecomp_alignment.pairs import Pairing
+
+from vitdecomp import SpecError
+from vitdecomp.prepare import Request
+from vitdecomp.ranks import Ranks
+
+
+def pairing(subject: Request, store: str | None = "store.lance") -> Pairing:
+    return Pairing(subject, Request("open_clip:ViT-B-16", device="cpu"), Path("cache"), None, store)
+
+
+def test_neither_images_nor_a_store():
+    with pytest.raises(SpecError, match="give --images, or --store"):
+        pairing(Request("timm:test_vit"), store=None)
+
+
+def test_models_go_to_the_gpu_of_their_process(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    found = pairing(Request("timm:test_vit")).on(Ranks(3, 4, 1))
+    assert (found.subject.device, found.clip.device) == ("cuda:1", "cpu")
+    assert pairing(Request("timm:test_vit")).on(Ranks()) == pairing(Request("timm:test_vit"))
