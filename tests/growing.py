@@ -184,9 +184,45 @@ def add_branch(g: Growing, i: int) -> int:
     return g.put(Sum((i, other, third), NODE), g.shapes[i])
 
 
+def read_by_head(g: Growing, i: int) -> int:
+    """One of several projections, of which each head adds up the places with weights of its own."""
+    *lead, places, width = g.shapes[i]
+    if not lead or len(lead) > 2 or "n" in (places, width):
+        return i
+    several, heads, size = g.choose(1, 3), g.choose(1, 3), g.choose(1, 3)
+    wide = (*lead, places, several * heads * size)
+    i = g.apply(i, wide, F.linear, g.noise(wide[-1], width))
+    split = (*lead, places, several, heads, size)
+    i = g.apply(i, split, torch.reshape, g.size(split))
+    one = (*lead, places, 1, heads, size)
+    i = g.apply(i, one, torch.narrow, len(lead) + 1, g.choose(0, several - 1), 1)
+    i = g.apply(i, one, operator.mul, g.noise(*lead, places, 1, heads, 1))
+    summed = (*lead, heads, size)
+    i = g.apply(i, summed, torch.sum, dim=(-4, -3), keepdim=False)
+    joined = (*lead, 1, heads * size)
+    return g.apply(i, joined, torch.reshape, g.size(joined))
+
+
+def read_twice(g: Growing, i: int) -> int:
+    """The same value added up with different weights, by two who want it so, and perhaps a third who wants it whole."""
+    *lead, places, width = g.shapes[i]
+    if not lead or "n" in (places, width):
+        return i
+    summed = (*lead, 1, width)
+    ends = [
+        g.apply(
+            g.apply(i, g.shapes[i], operator.mul, g.noise(*lead, places, 1)), summed, torch.sum, dim=(-2,), keepdim=True
+        )
+        for _ in range(2)
+    ]
+    if g.choose(0, 1):
+        ends.append(g.apply(i, summed, torch.narrow, len(lead), g.choose(0, places - 1), 1))
+    return g.put(Sum(tuple(ends), NODE), summed)
+
+
 MOVES = (
     scale, mask, negate, project, permute, merge_axes, split_axis, choose_some, choose_some, put_beside, average,
-    widen, roll, add_branch, attend,
+    widen, roll, add_branch, attend, read_by_head, read_twice,
 )  # fmt: skip
 
 

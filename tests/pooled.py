@@ -60,6 +60,34 @@ class ClassBlock(nn.Module):
         return torch.cat([cls, patches], 1)
 
 
+class Latents(nn.Module):
+    """SigLIP: learned queries read the tokens, head by head; with several of them the model takes their mean."""
+
+    def __init__(self, queries: int = 1) -> None:
+        super().__init__()
+        self.latents, self.q = nn.Parameter(torch.randn(1, queries, WIDTH)), nn.Linear(WIDTH, WIDTH)
+        self.kv, self.out = nn.Linear(WIDTH, 2 * WIDTH), nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q = self.q(self.latents.expand(x.shape[0], -1, -1)).unflatten(2, (2, -1)).transpose(1, 2)
+        k, v = self.kv(x).unflatten(2, (2, 2, -1)).permute(2, 0, 3, 1, 4)
+        found = self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        return found.mean(1)
+
+
+class FlatLatent(nn.Module):
+    """The same with nn.MultiheadAttention."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.latent, self.attention = nn.Parameter(torch.randn(1, 1, WIDTH)), nn.MultiheadAttention(WIDTH, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.transpose(0, 1)
+        found: Tensor = self.attention(self.latent.expand(1, x.shape[1], -1), x, x, need_weights=False)[0]
+        return found[0]
+
+
 class Model(nn.Module):
     def __init__(
         self,
@@ -99,5 +127,8 @@ POOLS: dict[str, Callable[[], Model]] = {
     "slice_of_slice": lambda: Model(lambda x: x[:, 1:][:, 2:7][:, :, :5][:, -2]),
     "flat": lambda: Model(lambda x: x[:, 0] @ PROJECTION.to(x), attention=FlatAttention),
     "flat_mean_of_two": lambda: Model(lambda x: x[:, 1:3].mean(1), attention=FlatAttention),
+    "latent": lambda: Model(Latents()),
+    "mean_of_latents": lambda: Model(Latents(3)),
+    "flat_latent": lambda: Model(FlatLatent()),
     "cait": lambda: Model(lambda x: x[:, 0], class_blocks=2),
 }

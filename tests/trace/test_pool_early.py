@@ -171,7 +171,7 @@ def test_heads_and_channels_stay_in_the_layout_of_what_is_left() -> None:
 # --- models ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["mean", "mean_of_patches", "cls_plus_mean", "cait", "flat", "flat_mean_of_two"])
+@pytest.mark.parametrize("name", sorted({*POOLS} - {"cls", "some_tokens"}))
 def test_early_paths_attribute_like_the_plain_ones(name: str) -> None:
     torch.manual_seed(0)
     images = torch.randn(3, 3, 16, 16, dtype=torch.float64)
@@ -196,6 +196,14 @@ def test_a_mean_of_tokens_leaves_one_token_of_every_source() -> None:
     images = torch.randn(2, 3, 16, 16, dtype=torch.float64)
     found = vd.Decomposer(POOLS["mean"]().double().eval()).fit(images)
     assert max(leaf_sizes(found, images)) == 8  # the width: MLPs begin behind their last projection
+
+
+@pytest.mark.parametrize(("name", "sums"), [("latent", 2), ("flat_latent", 2), ("cls_and_mean", 2), ("cait", 3)])
+def test_tokens_that_several_read_are_added_up_for_each(name: str, sums: int) -> None:
+    images = torch.randn(2, 3, 16, 16, dtype=torch.float64)
+    found = vd.Decomposer(POOLS[name]().double().eval()).fit(images)
+    sizes = leaf_sizes(found, images) - {8 * 4 * 4}  # the patches' own image, before its channels come last
+    assert max(sizes) == sums * 8
 
 
 @pytest.mark.parametrize(("name", "queries"), [("flat", 1), ("flat_mean_of_two", 2), ("mean", 17)])

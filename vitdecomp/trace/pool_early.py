@@ -3,18 +3,20 @@
 A mean over tokens commutes with linear maps that act on each token alike, and a frozen gate that scales each token
 alike only changes the weights of that mean. So a pool moves from the output towards the leaves as far as it goes:
 through norms, residual sums, windows and their shifts, and where tokens are merged or averaged by blocks it leaves one
-sum for each place in a block. Behind it the linear map has a few tokens instead of all of them.
+sum for each place in a block. Where several attentions read the same tokens, or one does head by head, there is a sum
+for each. Behind it the linear map has a few tokens instead of all of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from vitdecomp.trace.linear_graph import Apply, Leaf, LinearGraph, Sum, Value, inputs
 from vitdecomp.trace.pool_moves import MOVERS
 from vitdecomp.trace.pool_shapes import Moved
+from vitdecomp.trace.pool_together import own_part, together
 from vitdecomp.trace.pooling import Pool, Shape, ones
 from vitdecomp.trace.rule import Gate, Step
 
@@ -57,17 +59,23 @@ def pool_early(
         value, requests = graph.values[i], wanted.get(i)
         if requests is None:
             continue
-        kept[i] = pool = requests[0] if all(request == requests[0] for request in requests) else None
+        kept[i] = pool = together(requests, begin.weights, recorded)
         asked = pool
         if isinstance(value, Apply) and pool is not None:
-            mover = MOVERS.get(value.step.fn)
-            found = None if mover is None else mover(value.step, pool, shapes[value.input], shapes[i], recorded)
+            found = _move(value.step, pool, shapes[value.input], shapes[i], recorded)
             asked = None if found is None else found[0]
             if found is not None:
                 moved[i] = found
         for j in inputs(value):
             wanted.setdefault(j, []).append(asked)
-    return _Rebuild(graph, kept, moved, fits).run()
+    return _Rebuild(graph, wanted, kept, moved, fits).run()
+
+
+def _move(step: Step, pool: Pool, before: Shape, after: Shape, recorded: Mapping[Gate, Any]) -> Moved | None:
+    """A pool in front of a step, but not where it would be over nothing: weights need places to be added up."""
+    mover = MOVERS.get(step.fn)
+    found = None if mover is None else mover(step, pool, before, after, recorded)
+    return None if found is not None and pool.pooled and not found[0].pooled else found
 
 
 class _Rebuild:
@@ -76,11 +84,12 @@ class _Rebuild:
     def __init__(
         self,
         graph: LinearGraph,
+        wanted: Mapping[int, Sequence[Pool | None]],
         kept: Mapping[int, Pool | None],
         moved: Mapping[int, Moved],
         fits: Callable[[int, Pool], bool],
     ) -> None:
-        self.graph, self.kept, self.moved, self.fits = graph, kept, moved, fits
+        self.graph, self.wanted, self.kept, self.moved, self.fits = graph, wanted, kept, moved, fits
         self.values: list[Value] = []
         self.at: dict[int, int] = {}
         self.leaves: dict[int, int] = {}
@@ -115,8 +124,12 @@ class _Rebuild:
         return self.leaves[i] if pool is None else self._step(self.leaves[i], pool.step(), leaf)
 
     def _end(self, j: int, pool: Pool | None, like: Apply | Sum) -> int:
-        """The rebuilt input, pooled here if its other users want it otherwise."""
-        return self.at[j] if pool is None or self.kept[j] == pool else self._step(self.at[j], pool.step(), like)
+        """The rebuilt input, pooled here if its other users want all of it, or its part of what they all want."""
+        kept = self.kept[j]
+        if kept == pool:
+            return self.at[j]
+        step = own_part(kept, self.wanted[j], pool) if kept is not None else pool.step() if pool is not None else None
+        return self._step(self.at[j], step, like)
 
     def _step(self, end: int, step: Step | None, like: Value) -> int:
         return end if step is None else self._put(Apply(end, step, like.node))

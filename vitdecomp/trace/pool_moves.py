@@ -13,9 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vitdecomp.trace.linear_graph import resolve
+from vitdecomp.trace.pool_channels import before_linear
 from vitdecomp.trace.pool_queries import before_pattern
 from vitdecomp.trace.pool_shapes import Moved, Recorded, regrouped, settled
-from vitdecomp.trace.pool_weights import mix, one_place, placed, viewed
+from vitdecomp.trace.pool_weights import mix, one_place, placed, put_at, viewed
 from vitdecomp.trace.pooling import Pool, Shape, refined
 from vitdecomp.trace.rule import Gate, Step
 from vitdecomp.trace.rules.arithmetic import cast
@@ -57,6 +58,8 @@ def _matmul(step: Step, pool: Pool, before: Shape, after: Shape, recorded: Recor
 
 
 def _linear(step: Step, pool: Pool, before: Shape, after: Shape, recorded: Recorded) -> Moved | None:
+    if len(pool.groups[-1]) > 1:
+        return before_linear(step, pool, before, after, recorded)
     moved = _mixed(pool, len(after) - 1, before, recorded)
     return None if moved is None else (moved, step)
 
@@ -137,8 +140,10 @@ def _pad(step: Step, pool: Pool, before: Shape, after: Shape, recorded: Recorded
 
 def _embed(step: Step, pool: Pool, before: Shape, after: Shape, recorded: Recorded) -> Moved | None:
     axis, start, _ = step.args
-    found = _cut(pool, axis, start, before[axis], recorded) if isinstance(start, int) else None
-    return None if found is None else (found, None)
+    if not isinstance(start, int):
+        return None
+    found = _cut(pool, axis, start, before[axis], recorded)
+    return _along_kept(step, pool, before, after, recorded) if found is None else (found, None)
 
 
 def _cut(pool: Pool, axis: int, start: int, length: int, recorded: Recorded) -> Pool | None:
@@ -157,16 +162,30 @@ def _narrow(step: Step, pool: Pool, before: Shape, after: Shape, recorded: Recor
     axis, start, length = step.args
     if not isinstance(start, int):
         return None
-    if length == 1 and before[axis] > 1:
+    if before == after:
+        return pool, None
+    if length == 1:
         behind = sum(len(group) for group in pool.groups[axis + 1 :])
         places: list[int | None] = [None if a == axis else a for a in range(len(before))]
         new: list[Shape] = [(before[axis],) if a == axis else () for a in range(len(before))]
         return _pooling(pool, places, new, Gate(one_place, (pool.weights, start, before[axis], behind)), recorded)
     factor = pool.single(axis)
     if factor is None or factor not in pool.pooled:
-        return None
+        return _along_kept(step, pool, before, after, recorded)
     weights = Gate(placed, (pool.weights, len(pool.lanes) + factor, start, length, before[axis]))
     return replace(pool, groups=(*pool.groups[:axis], (before[axis],), *pool.groups[axis + 1 :]), weights=weights), None
+
+
+def _along_kept(step: Step, pool: Pool, before: Shape, after: Shape, recorded: Recorded) -> Moved | None:
+    """A range of an axis that is neither added up nor weighted is the same before a pool and behind it."""
+    axis, *rest = step.args
+    factor = pool.single(axis)
+    if factor not in pool.left or factor == pool.image or factor in pool.weighted(recorded) or after[axis] == 1:
+        return None
+    moved = replace(pool, groups=(*pool.groups[:axis], (before[axis],), *pool.groups[axis + 1 :]))
+    place = len(pool.lanes) + pool.left.index(factor)
+    one = step.fn is embed and before[axis] == 1  # a pool leaves out that axis
+    return moved, Step(put_at if one else step.fn, (place, *rest))
 
 
 def _reduce(step: Step, pool: Pool, before: Shape, after: Shape, recorded: Recorded) -> Moved | None:
@@ -176,6 +195,8 @@ def _reduce(step: Step, pool: Pool, before: Shape, after: Shape, recorded: Recor
         return None
     dims = named["dim"] if isinstance(named["dim"], tuple) else (named["dim"],)
     axes = {d % len(before) for d in dims}
+    if all(before[a] == 1 for a in axes):  # no sum at all
+        return _reshape(step, pool, before, after, recorded)
     rest = iter(range(len(after)))
     left = [None if a in axes and not named.get("keepdim") else next(rest) for a in range(len(before))]
     places = [None if a in axes else place for a, place in enumerate(left)]

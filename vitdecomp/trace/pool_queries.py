@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import math
-import operator
-from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from vitdecomp.trace.linear_graph import resolve
+from vitdecomp.trace.pool_possible import places
 from vitdecomp.trace.pool_shapes import Moved, Recorded, back_in_shape
-from vitdecomp.trace.pool_weights import asked, joined, laned, one_place, placed, viewed
+from vitdecomp.trace.pool_weights import asked
 from vitdecomp.trace.pooling import Pool, Shape
 from vitdecomp.trace.rule import Gate, Step
 from vitdecomp.trace.rules.attention import rows_of
-
-SHAPING = {viewed, joined, laned, one_place, placed, torch.permute, torch.roll, torch.narrow, operator.mul}
 
 
 def before_pattern(step: Step, pool: Pool, before: Shape, after: Shape, recorded: Recorded) -> Moved | None:
@@ -42,23 +37,9 @@ def _that_count(pool: Pool, pattern: Any, query: int, recorded: Recorded) -> tup
     axis, sizes = len(pool.lanes) + query, pool.view[:-1]
     if pool.single(len(pool.groups) - 2) != query or query not in pool.weighted(recorded):
         return pool.weights, pattern, sizes
-    possible = _possible(pool.weights, recorded).movedim(axis, 0).flatten(1).any(1)
-    counts = possible.nonzero().flatten().tolist()
-    if not counts or counts[-1] - counts[0] + 1 == len(possible):
+    counts = places(pool, query, recorded)
+    if len(counts) == pool.factors[query]:
         return pool.weights, pattern, sizes
-    start, length = counts[0], counts[-1] - counts[0] + 1
+    start, length = counts.start, len(counts)
     some = Gate(torch.narrow, (pool.weights, axis, start, length))
     return some, Gate(rows_of, (pattern, start, length)), (*sizes[:query], length)
-
-
-def _possible(weights: Gate, recorded: Recorded) -> Tensor:
-    """Weights as they would be if all that the model computes were one: zero where no image gives them a value."""
-    found: Tensor = weights.fn(*_arguments(weights.args, recorded)) if weights.fn in SHAPING else recorded[weights]
-    return found if weights.fn in SHAPING else torch.ones_like(found)
-
-
-def _arguments(args: Sequence[Any], recorded: Recorded) -> list[Any]:
-    return [
-        _possible(a, recorded) if isinstance(a, Gate) and isinstance(recorded[a], Tensor) else resolve(a, recorded)
-        for a in args
-    ]

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import torch
 
+from vitdecomp.trace.pool_possible import places
 from vitdecomp.trace.pool_weights import joined, laned, unlaned, viewed
 from vitdecomp.trace.pooling import Groups, Pool, Shape
 from vitdecomp.trace.rule import Gate, Step
@@ -28,7 +29,7 @@ def _in_lanes(pool: Pool, wanted: Pool, recorded: Recorded) -> Moved | None:
     mixed = [
         i
         for numbers in pool.numbered
-        if not pool.pooled.isdisjoint(numbers)
+        if any(i in pool.pooled and len(places(pool, i, recorded)) > 1 for i in numbers)
         for i in numbers
         if i in pool.left and i != pool.image
     ]

@@ -52,6 +52,11 @@ def placed(weights: Tensor, axis: int, start: int, length: int, total: int) -> T
     return embed(weights.expand(*weights.shape[:axis], length, *weights.shape[axis + 1 :]), axis, start, total)
 
 
+def put_at(x: Tensor, axis: int, start: int, total: int) -> Tensor:
+    """One place of an axis that x does not have, with zeros at all others."""
+    return embed(x.unsqueeze(axis), axis, start, total)
+
+
 def mix(x: Tensor, weight: Tensor, axis: int) -> Tensor:
     """A 1 x 1 convolution along one axis of any number of them."""
     return F.linear(x.movedim(axis, -1), weight.flatten(1)).movedim(-1, axis)
@@ -65,3 +70,21 @@ def asked(weights: Tensor, pattern: Tensor, factors: Shape, lead: Shape, outer: 
     rows = weights[..., 0].expand(*lanes, *sizes).reshape(lanes.numel(), *lead, pattern.shape[-2])
     found = torch.matmul(rows.movedim(0, -2), pattern).movedim(-2, 0)  # a lane is one more row for each pattern
     return found.reshape(*lanes, *outer, pattern.shape[-1], 1)
+
+
+def behind(weights: Tensor, order: Shape, kept: int) -> Tensor:
+    """Weights in another order of axes, of which those behind the first ones, all of size one, become a single one."""
+    ordered = weights.permute(*order)
+    return ordered.reshape(*ordered.shape[:kept], 1)
+
+
+def stacked(weights: Sequence[Tensor], lanes: Sequence[int]) -> Tensor:
+    """The weights of several pools with so many axes of lanes each, `(lane, *factors)`."""
+    flat = [w.reshape(-1, *w.shape[n:]) for w, n in zip(weights, lanes, strict=True)]
+    sizes = [max(several) for several in zip(*(w.shape[1:] for w in flat), strict=True)]
+    return torch.cat([w.expand(-1, *sizes) for w in flat])
+
+
+def part_of(x: Tensor, start: int, length: int, shape: Shape) -> Tensor:
+    """The lanes of one pool among those of all."""
+    return x.narrow(0, start, length).reshape(shape)
