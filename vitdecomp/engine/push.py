@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vitdecomp.engine.fan import fan
 from vitdecomp.trace.linear_graph import Apply, Leaf, LinearGraph, inputs, resolve, run_step
-from vitdecomp.trace.pool_weights import mix
+from vitdecomp.trace.pools.weights import mix
 from vitdecomp.trace.rule import Gate
 from vitdecomp.trace.rules.arithmetic import cast
 from vitdecomp.trace.rules.merge import drop, keep

@@ -18,9 +18,9 @@ from vitdecomp.trace.layout import Layout, find_layout
 from vitdecomp.trace.linear_graph import CONSTANT, LinearGraph
 from vitdecomp.trace.naming import Identity, constant_name, identify, unique_names
 from vitdecomp.trace.opening import Trunk, find_trunk
-from vitdecomp.trace.pool_early import pool_early
-from vitdecomp.trace.pooled_parts import Piece, Whole, left, pieces
-from vitdecomp.trace.pooling import Pool
+from vitdecomp.trace.pools.early import pool_early
+from vitdecomp.trace.pools.parts import Piece, Whole, left, pieces
+from vitdecomp.trace.pools.pool import Pool
 from vitdecomp.trace.probe import Derived, shapes, supports
 from vitdecomp.trace.recorder import Recorder
 from vitdecomp.trace.rule import Gate, module_path, same

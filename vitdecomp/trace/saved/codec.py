@@ -21,8 +21,8 @@ from vitdecomp.trace.linear_graph import Apply, Leaf, LinearGraph, Sum
 from vitdecomp.trace.naming import Identity
 from vitdecomp.trace.opening import Trunk
 from vitdecomp.trace.paths import LinearPaths, Part
-from vitdecomp.trace.pooled_parts import Piece, Whole
-from vitdecomp.trace.pooling import Pool
+from vitdecomp.trace.pools.parts import Piece, Whole
+from vitdecomp.trace.pools.pool import Pool
 from vitdecomp.trace.rule import Gate, Step
 from vitdecomp.trace.saved.named import UnnamedError, name_of, named
 from vitdecomp.trace.tokens import Tokens

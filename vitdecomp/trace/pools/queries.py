@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from vitdecomp.trace.pool_possible import places
-from vitdecomp.trace.pool_shapes import Moved, Recorded, back_in_shape
-from vitdecomp.trace.pool_weights import asked
-from vitdecomp.trace.pooling import Pool, Shape
+from vitdecomp.trace.pools.pool import Pool, Shape
+from vitdecomp.trace.pools.possible import places
+from vitdecomp.trace.pools.shapes import Moved, Recorded, back_in_shape
+from vitdecomp.trace.pools.weights import asked
 from vitdecomp.trace.rule import Gate, Step
 from vitdecomp.trace.rules.attention import rows_of
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vitdecomp.trace.linear_graph import Apply, Leaf, LinearGraph, Sum, Value, inputs
-from vitdecomp.trace.pool_moves import MOVERS
-from vitdecomp.trace.pool_shapes import Moved
-from vitdecomp.trace.pool_together import own_part, together
-from vitdecomp.trace.pooling import Pool, Shape, ones
+from vitdecomp.trace.pools.moves import MOVERS
+from vitdecomp.trace.pools.pool import Pool, Shape, ones
+from vitdecomp.trace.pools.shapes import Moved
+from vitdecomp.trace.pools.together import own_part, together
 from vitdecomp.trace.rule import Gate, Step
 
 

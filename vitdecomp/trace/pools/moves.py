@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vitdecomp.trace.linear_graph import resolve
-from vitdecomp.trace.pool_channels import before_linear
-from vitdecomp.trace.pool_queries import before_pattern
-from vitdecomp.trace.pool_shapes import Moved, Recorded, regrouped, settled
-from vitdecomp.trace.pool_weights import mix, one_place, placed, put_at, viewed
-from vitdecomp.trace.pooling import Pool, Shape, refined
+from vitdecomp.trace.pools.channels import before_linear
+from vitdecomp.trace.pools.pool import Pool, Shape, refined
+from vitdecomp.trace.pools.queries import before_pattern
+from vitdecomp.trace.pools.shapes import Moved, Recorded, regrouped, settled
+from vitdecomp.trace.pools.weights import mix, one_place, placed, put_at, viewed
 from vitdecomp.trace.rule import Gate, Step
 from vitdecomp.trace.rules.arithmetic import cast
 from vitdecomp.trace.rules.merge import embed

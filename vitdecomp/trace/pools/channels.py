@@ -12,10 +12,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from vitdecomp.trace.pool_possible import places
-from vitdecomp.trace.pool_shapes import LANES, Moved, Recorded
-from vitdecomp.trace.pool_weights import behind
-from vitdecomp.trace.pooling import Pool, Shape
+from vitdecomp.trace.pools.pool import Pool, Shape
+from vitdecomp.trace.pools.possible import places
+from vitdecomp.trace.pools.shapes import LANES, Moved, Recorded
+from vitdecomp.trace.pools.weights import behind
 from vitdecomp.trace.rule import Gate, Step
 
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from vitdecomp.trace.linear_graph import resolve
-from vitdecomp.trace.pool_weights import behind, joined, laned, one_place, placed, stacked, viewed
-from vitdecomp.trace.pooling import Pool
+from vitdecomp.trace.pools.pool import Pool
+from vitdecomp.trace.pools.weights import behind, joined, laned, one_place, placed, stacked, viewed
 from vitdecomp.trace.rule import Gate
 
 SHAPING = {

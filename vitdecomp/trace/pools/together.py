@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import torch
 
-from vitdecomp.trace.pool_shapes import LANES, Recorded, regrouped
-from vitdecomp.trace.pool_weights import part_of, stacked, viewed
-from vitdecomp.trace.pooling import Pool
+from vitdecomp.trace.pools.pool import Pool
+from vitdecomp.trace.pools.shapes import LANES, Recorded, regrouped
+from vitdecomp.trace.pools.weights import part_of, stacked, viewed
 from vitdecomp.trace.rule import Gate, Step
 
 
@@ -26,7 +26,7 @@ def together(pools: Sequence[Pool | None], one: Gate, recorded: Recorded) -> Poo
         A pool with the lanes of all. Where these would be more than what they add up, or somebody asks for all, a
         pool over nothing; `None` where the pools see different factors.
     """
-    asked = list(dict.fromkeys(pools))
+    asked = list(dict.fromkeys(pools)) if len(pools) > 1 else list(pools)
     first = asked[0]
     if len(asked) == 1 and (first is None or not first.pooled or _smaller([first])):
         return first

@@ -9,9 +9,9 @@ from typing import Any, TypeAlias
 
 import torch
 
-from vitdecomp.trace.pool_possible import places
-from vitdecomp.trace.pool_weights import joined, laned, unlaned, viewed
-from vitdecomp.trace.pooling import Groups, Pool, Shape
+from vitdecomp.trace.pools.pool import Groups, Pool, Shape
+from vitdecomp.trace.pools.possible import places
+from vitdecomp.trace.pools.weights import joined, laned, unlaned, viewed
 from vitdecomp.trace.rule import Gate, Step
 
 Recorded: TypeAlias = "Mapping[Gate, Any]"
@@ -26,13 +26,11 @@ def settled(moved: Pool, pool: Pool, recorded: Recorded) -> Moved:
 
 def _in_lanes(pool: Pool, wanted: Pool, recorded: Recorded) -> Moved | None:
     """The pool with lanes instead of factors that lie between pooled ones, and how to put these back in place."""
-    mixed = [
-        i
-        for numbers in pool.numbered
-        if any(i in pool.pooled and len(places(pool, i, recorded)) > 1 for i in numbers)
-        for i in numbers
-        if i in pool.left and i != pool.image
+    kept = {*pool.left} - {pool.image}
+    axes = [
+        numbers for numbers in pool.numbered if not pool.pooled.isdisjoint(numbers) and not kept.isdisjoint(numbers)
     ]
+    mixed = [i for numbers in axes if _sums(pool, numbers, recorded) for i in numbers if i in kept]
     lanes = tuple(pool.factors[i] for i in mixed)
     if not mixed or math.prod((*pool.lanes, *lanes)) > LANES:
         return None
@@ -41,6 +39,11 @@ def _in_lanes(pool: Pool, wanted: Pool, recorded: Recorded) -> Moved | None:
     moved = replace(pool, lanes=(*pool.lanes, *lanes), pooled=pool.pooled | {*mixed}, weights=weights)
     new = [old + mixed.index(i) if i in mixed else old + len(mixed) + moved.left.index(i) for i in pool.left]
     return _merged(moved, recorded), Step(unlaned, ((*range(old), *new), wanted.after))
+
+
+def _sums(pool: Pool, numbers: Sequence[int], recorded: Recorded) -> bool:
+    """Whether more than one place is added up along an axis; else what is kept of it lies together."""
+    return any(len(places(pool, i, recorded)) > 1 for i in numbers if i in pool.pooled)
 
 
 def back_in_shape(moved: Pool, pool: Pool) -> Moved:

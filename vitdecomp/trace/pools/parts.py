@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vitdecomp.trace.late import without
 from vitdecomp.trace.layout import CHANNEL, HEAD, IMAGE, TOKEN, Layout
-from vitdecomp.trace.pooling import Pool, pooled, spans
+from vitdecomp.trace.pools.pool import Pool, pooled, spans
 from vitdecomp.trace.rule import Gate
 
 

@@ -20,10 +20,10 @@ from vitdecomp.engine.units import split
 from vitdecomp.trace.layout import Layout
 from vitdecomp.trace.linear_graph import Apply, LinearGraph
 from vitdecomp.trace.paths import LinearPaths
-from vitdecomp.trace.pool_early import pool_early
-from vitdecomp.trace.pool_weights import laned
-from vitdecomp.trace.pooled_parts import left, pieces
-from vitdecomp.trace.pooling import Pool, pooled, refined
+from vitdecomp.trace.pools.early import pool_early
+from vitdecomp.trace.pools.parts import left, pieces
+from vitdecomp.trace.pools.pool import Pool, pooled, refined
+from vitdecomp.trace.pools.weights import laned
 from vitdecomp.trace.probe import Derived, shapes
 from vitdecomp.trace.rule import Gate, same
 

@@ -1,0 +1,1 @@
+"""Sums over tokens, taken in front of the linear maps instead of behind them."""
