@@ -69,7 +69,7 @@ $(OLDEST)/.ready: pyproject.toml constraints-oldest.txt | $(UV)
 demo: setup ## Take the embedded models apart and write demo-out/report.html
 	$(BIN)/vitdecomp demo --out demo-out
 
-bench: setup ## Measure what decompositions cost, for docs/benchmarks.md (20 minutes; BENCH_ARGS="--quick" to try)
+bench: setup ## Measure what decompositions cost, for docs/benchmarks.md (half an hour; BENCH_ARGS="--quick" to try)
 	$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python benchmarks/speed.py $(BENCH_ARGS)
 

@@ -11,7 +11,7 @@ from timing import PLAIN, Row
 
 SIZE = 2.2, 1.9  # of a panel, in inches
 COLUMNS = 4
-STEEP = 10  # a ratio from which on an axis is logarithmic
+STEEP = 10  # times the smallest value: an axis that goes farther is logarithmic
 COLOURS = ("#00796b", "#e65100", "#5e35b1", "#9e9e9e")
 
 
@@ -35,7 +35,8 @@ def draw(curves: Mapping[str, Any], path: Path) -> None:
             tasks = _panel(axes[row][column], curve, "ratio", "" if column else "x plain")
             _panel(axes[row + 1][column], curve, "milliseconds", "" if column else "ms")
             if not {*tasks} <= seen:
-                axes[row][column].legend(frameon=False, fontsize=6)
+                free = "upper right" if axes[row][column].get_yscale() == "log" else "lower left"
+                axes[row][column].legend(frameon=False, fontsize=6, loc=free)
                 seen |= {*tasks}
         for place in range(len(known), COLUMNS * rows // 2):
             for row in (0, 1):
@@ -56,9 +57,12 @@ def _panel(axis: Any, curve: Mapping[str, Any], value: str, label: str) -> list[
         axis.plot(at, values, marker="o", markersize=3, linewidth=1.2, color=colours[task], label=task)
     axis.set_xscale("log", base=2)
     axis.set_xticks(at, [f"{x}" for x in at])
-    if value != "ratio" or any(x > STEEP for values in by_task.values() for x in values):
+    every = [x for values in by_task.values() for x in values]
+    if max(every) > STEEP * min(every):
         axis.set_yscale("log")
         axis.yaxis.set_major_formatter("{x:g}")
+    else:
+        axis.set_ylim(0, 1.1 * max(every))  # from zero, or noise would look like a difference
     axis.minorticks_off()
     axis.set_xlabel(curve["label"])
     axis.set_ylabel(label)
