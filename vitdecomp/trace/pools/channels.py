@@ -1,4 +1,4 @@
-"""A pool in front of a product whose output channels it weights unlike: an attention that pools, head by head.
+"""A pool in front of a product whose output channels have weights of their own: an attention that pools, head by head.
 
 With weights that differ by head, the heads become lanes: each of them adds up what the product is taken of, and the
 product then has the rows of the matrix that are this head's.
