@@ -92,7 +92,7 @@ def gather(pairing: Pairing, *, loading: Loading, stage: Stage) -> Pairs:
         ready, store = _contributions(pairing, loading, progress)
     with stage(f"vectors of {pairing.clip.model}") as progress:
         if job is None:
-            return Pairs(None, None, store, *store.vectors(pairing.clip.model))
+            return Pairs(None, None, store, *_kept(store, pairing.clip.model))
         seer = prepare(pairing.clip)
         seen = Extraction(job.images, REPRESENTATION, limit=job.limit)
         vectors = cached(seer, seen, pairing.cache, loading=loading, progress=progress)
@@ -123,6 +123,14 @@ def _of_the_same(vectors: Store, store: Store, images: object) -> Float[Tensor, 
         raise InputError(f"{store.uri} holds {missing[0]} and {len(missing) - 1} more that {images} has not")
     found = torch.cat([batch.total() for batch in vectors.batches(256)])
     return found[torch.tensor([places[name] for name in store.ids])]
+
+
+def _kept(store: Store, name: str) -> tuple[Tensor, Origin | None]:
+    """CLIP's vectors of a store's images."""
+    try:
+        return store.vectors(name)
+    except SpecError as error:
+        raise SpecError(f"{error} (give --images too: the vectors of its images are then kept in it)") from error
 
 
 def _keeps(store: Store, name: str, origin: Origin) -> bool:

@@ -36,7 +36,7 @@ def extracted(place, in_process):
 def test_vectors_are_kept_and_then_images_are_not_needed(place, extracted, in_process):
     refused = in_process(place, *ALIGN, "--out", "none.safetensors")
     assert refused.returncode == 2
-    assert "has no vectors 'scenes:clip'" in refused.stderr
+    assert "has no vectors 'scenes:clip' (give --images too" in refused.stderr
     words = ("--set", "epochs=2", "--json")
     first = in_process(place, *ALIGN, "--images", "scenes", "--out", "first.safetensors", *words)
     assert first.returncode == 0, first.stderr
