@@ -128,8 +128,7 @@ class _Rebuild:
         kept = self.kept[j]
         if kept == pool:
             return self.at[j]
-        step = own_part(kept, self.wanted[j], pool) if kept is not None else pool.step() if pool is not None else None
-        return self._step(self.at[j], step, like)
+        return self._step(self.at[j], own_part(kept, self.wanted[j], pool), like)
 
     def _step(self, end: int, step: Step | None, like: Value) -> int:
         return end if step is None else self._put(Apply(end, step, like.node))

@@ -60,8 +60,16 @@ def _in_full(pool: Pool, recorded: Recorded) -> Pool:
     return Pool(groups, parents.index(pool.image), chosen, pool.lanes, weights)
 
 
-def own_part(kept: Pool, pools: Sequence[Pool | None], own: Pool | None) -> Step | None:
-    """What is left to do behind a pool that serves all, for one of those that asked."""
+def own_part(kept: Pool | None, pools: Sequence[Pool | None], own: Pool | None) -> Step | None:
+    """What is left to do for one of those that asked a value.
+
+    Args:
+        kept: the pool that serves all, `None` where the value is as it was.
+        pools: what all of them asked, as `together` had it.
+        own: what this one asked, `None` for all of the value.
+    """
+    if kept is None:
+        return None if own is None else own.step()
     if own is None:
         sizes = zip(kept.numbered, kept.groups, strict=True)
         return Step(torch.reshape, (tuple(-1 if kept.image in at else math.prod(group) for at, group in sizes),))
