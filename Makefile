@@ -52,7 +52,7 @@ check: setup ## Lint, types, import contracts, documentation
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
-	$(BIN)/mkdocs build --strict --quiet
+	$(BIN)/mkdocs build --strict
 
 test: setup ## Run the tests (PYTEST_ARGS="-m 'not slow'" for a quick round)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from vitdecomp import __version__
+from vitdecomp.console import printable, progress_bar, status, stderr, stdout, tolerate_encoding
 from vitdecomp.flags import (
     Address,
     BatchSize,
@@ -32,7 +33,7 @@ from vitdecomp.flags import (
     SkipUnreadable,
     Through,
 )
-from vitdecomp.terminal import app, progress_bar, status, stderr, stdout, verb
+from vitdecomp.terminal import app, verb
 
 GROUP = "vitdecomp.verbs"
 
@@ -247,11 +248,12 @@ def scenes(
     if as_json:
         typer.echo(json.dumps(summary, indent=1))
     else:
-        typer.echo(f"{summary['pictures']} pictures in {len(summary['classes'])} classes: {out}")
+        typer.echo(printable(f"{summary['pictures']} pictures in {len(summary['classes'])} classes: {out}"))
 
 
 def main() -> None:
     """The `vitdecomp` command. Plugins bring verbs of their own: modules that register them when they are loaded."""
+    tolerate_encoding()
     for plugin in entry_points(group=GROUP):
         plugin.load()
     try:
@@ -263,6 +265,6 @@ def main() -> None:
         describe = getattr(error, "format_message", None)
         if describe is None:
             raise
-        typer.echo(f"error: {' '.join(describe().split())}", err=True)
+        typer.echo(f"error: {printable(' '.join(describe().split()))}", err=True)
         code = 2
     sys.exit(code if isinstance(code, int) else 0)

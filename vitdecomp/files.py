@@ -14,6 +14,7 @@ from platformdirs import user_cache_path
 from vitdecomp.errors import OutputError
 
 PARTIAL = ".partial"  # suffix of a file that is being written
+LONGEST = 255  # bytes of a file's name, on all common file systems
 
 
 @contextmanager
@@ -23,7 +24,7 @@ def atomic(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: it cannot be written.
     """
-    partial = path.with_name(path.name + PARTIAL)
+    partial = path.with_name(_partial_name(path.name))
     try:
         yield partial
         with partial.open("rb") as written:
@@ -55,6 +56,8 @@ def check_directory(path: Path) -> None:
 
 def check_file(path: Path) -> None:
     """Raise `OutputError` unless a file can be written at `path`; nothing is created."""
+    if len(os.fsencode(path.name)) > LONGEST:
+        raise OutputError(f"cannot write {path.name[:60]}...: its name is longer than {LONGEST} bytes")
     if path.is_dir():
         raise OutputError(f"cannot write {path}: it is a directory")
     if not path.absolute().parent.is_dir():
@@ -81,6 +84,13 @@ def sha256(path: Path) -> str:
         while block := file.read(2**20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _partial_name(name: str) -> str:
+    """The name of a file while it is written; a name that would get too long is replaced by its checksum."""
+    if len(os.fsencode(name + PARTIAL)) <= LONGEST:
+        return name + PARTIAL
+    return hashlib.sha256(os.fsencode(name)).hexdigest() + PARTIAL
 
 
 def _reason(error: OSError) -> str:

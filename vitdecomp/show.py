@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from vitdecomp.console import make_list, make_table, print_table
 from vitdecomp.report import OpenedGate, Report
 from vitdecomp.trace.coverage import UNREACHED
 
@@ -22,21 +23,18 @@ SHOWN_STEPS = 12  # columns of a curve at most
 
 def show_report(console: Console, report: Report, source: str) -> None:
     """Print a report; `source` says which images it was made with."""
-    parts: list[tuple[str, RenderableType]] = [
-        ("", _summary(report, source)),
+    parts: list[tuple[str, Table]] = [
         ("Components by block", _blocks(report)),
         ("Gates: non-linearities that the paths lead through, frozen", _gates(report)),
         ("Not reached", _missing(report)),
-        ("Operations on the paths", _operations(report)),
     ]
-    for title, body in parts:
-        if isinstance(body, Table) and not body.row_count:
-            continue
-        console.print(
-            Group(Text(title, "bold"), Padding(body, (0, 0, 1, 2), expand=False))
-            if title
-            else Padding(body, (0, 0, 1, 0), expand=False)
-        )
+    print_table(console, _summary(report, source))
+    for title, table in parts:
+        if table.row_count:
+            console.print("", Text(title, "bold"), sep="\n")
+            print_table(console, table, indent=2)
+    console.print("", Text("Operations on the paths", "bold"), sep="\n")
+    console.print(Padding(_operations(report), (0, 0, 1, 2), expand=False))
 
 
 def exactness(report: Report) -> Text:
@@ -68,12 +66,7 @@ def _summary(report: Report, source: str) -> Table:
         ("coverage", coverage(report)),
         ("traced", f"in {report.seconds:.1f} s with {report.front_end}"),
     ]
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style=DIM)
-    table.add_column()
-    for name, value in rows:
-        table.add_row(name, value)
-    return table
+    return make_list(rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +79,7 @@ class _Row:
 
 def _blocks(report: Report) -> Table:
     kinds = [kind for kind in report.kinds if kind != "attn"]
-    table = _table("block", "heads", *kinds, words={"block"})
+    table = make_table("block", "heads", *kinds, words={"block"})
     heads: dict[str | None, list[int]] = {}
     owner = {c.name.removesuffix(f".head.{c.head}"): c.block for c in report.components if c.head is not None}
     for module, n in report.heads.items():
@@ -121,7 +114,7 @@ def _gates(report: Report) -> Table:
     found: dict[tuple[str, str], list[OpenedGate]] = {}
     for gate in report.gates:
         found.setdefault((_short(gate.op), gate.why), []).append(gate)
-    table = _table("operation", "number", "why", "where", words={"why", "where"})
+    table = make_table("operation", "number", "why", "where", words={"why", "where"})
     for (op, why), gates in found.items():
         where = ", ".join(gate.module for gate in gates if gate.module)
         table.add_row(op, str(sum(gate.count for gate in gates)), why, where)
@@ -133,7 +126,7 @@ def _missing(report: Report) -> Table:
     found: dict[str, list[str]] = {}
     for site in report.missing:
         found.setdefault(site.why, []).append(site.name)
-    table = _table("number", "why", "parts", words={"why", "parts"})
+    table = make_table("number", "why", "parts", words={"why", "parts"})
     for why, names in found.items():
         table.add_row(str(len(names)), why, ", ".join(names))
     return table
@@ -152,28 +145,19 @@ def _short(op: str) -> str:
     return name.partition(".")[0]
 
 
-def _table(*columns: str, words: Collection[str]) -> Table:
-    """A table whose columns of words give way on a narrow terminal, so that the numbers can be read."""
-    table = Table(box=None, padding=(0, 3, 0, 0), header_style=DIM)
-    for column in columns:
-        table.add_column(column, no_wrap=column not in words, overflow="fold")
-    return table
-
-
 def show_extraction(console: Console, summary: Mapping[str, Any]) -> None:
     """Print what `extract` wrote."""
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style=DIM)
-    table.add_column()
-    table.add_row("written to", str(summary["out"]))
-    table.add_row("images", f"{summary['images']}, {summary['added']} of them new")
-    if summary["skipped"]:
-        table.add_row("skipped", ", ".join(summary["skipped"]))
-    table.add_row("components", f"{summary['components']}, {summary['dimension']} dimensions, {summary['dtype']}")
-    table.add_row("written as", f"{summary['precision']}, {summary['bytes_per_image']:,} bytes an image")
-    table.add_row("largest error", f"{summary['error']:.1e} of the representation")
-    table.add_row("largest loss", f"{summary['loss']:.1e} of a contribution, by writing it")
-    console.print(table)
+    skipped = summary["skipped"]
+    rows = [
+        ("written to", str(summary["out"])),
+        ("images", f"{summary['images']}, {summary['added']} of them new"),
+        *([("skipped", ", ".join(skipped))] if skipped else []),
+        ("components", f"{summary['components']}, {summary['dimension']} dimensions, {summary['dtype']}"),
+        ("written as", f"{summary['precision']}, {summary['bytes_per_image']:,} bytes an image"),
+        ("largest error", f"{summary['error']:.1e} of the representation"),
+        ("largest loss", f"{summary['loss']:.1e} of a contribution, by writing it"),
+    ]
+    print_table(console, make_list(rows))
 
 
 def show_curves(console: Console, models: Sequence[Mapping[str, Any]]) -> None:
@@ -184,12 +168,10 @@ def show_curves(console: Console, models: Sequence[Mapping[str, Any]]) -> None:
             f"{found['model']}: accuracy of a {found['head']} head on {images['test']:,} images of "
             f"{len(found['classes'])} classes, {unit}s replaced by {found['value']}"
         )
-        table = Table(title=title, title_justify="left")
         steps = len(found["curves"][0].accuracy)
         shown = sorted({round(i * (steps - 1) / (min(steps, SHOWN_STEPS) - 1)) for i in range(min(steps, SHOWN_STEPS))})
-        table.add_column("order")
-        for step in shown:
-            table.add_column(f"-{step}" if step else "whole", justify="right")
+        columns = [f"-{step}" if step else "whole" for step in shown]
+        table = make_table("order", *columns, words={"order"}, title=title)
         for curve in found["curves"]:
             table.add_row(curve.order, *(f"{curve.accuracy[step]:.1%}" for step in shown))
-        console.print(table)
+        print_table(console, table)

@@ -37,8 +37,8 @@ def stages(console: Console) -> Stage:
     @contextmanager
     def stage(text: str) -> Iterator[None]:
         began = time.perf_counter()
-        with console.status(text) if console.is_terminal else nullcontext():
+        with console.status(Text(text)) if console.is_terminal else nullcontext():
             yield
-        console.print(f"{text:<28} {time.perf_counter() - began:6.1f} s", highlight=False)
+        console.print(f"{text:<28} {time.perf_counter() - began:6.1f} s")
 
     return stage

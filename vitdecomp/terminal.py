@@ -1,19 +1,23 @@
-"""How verbs are registered, fail, and show how far they are: results go to stdout, all else to stderr."""
+"""How verbs are registered and how they fail: one line, exit code 2."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+import errno
+import os
+from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import Any, TypeVar
 
 import typer
-from rich.console import Console
 
-from vitdecomp.errors import VitdecompError
-from vitdecomp.progress import Progress
+from vitdecomp.console import printable
+from vitdecomp.errors import InputError, VitdecompError
 
 F = TypeVar("F", bound=Callable[..., None])
+HELP = {"help_option_names": ["-h", "--help"]}
+# A path of the user's that cannot be used; any other OSError is a fault of ours and keeps its traceback.
+_PATHS = {errno.ENAMETOOLONG: "the name is too long", errno.ELOOP: "its links lead in a circle"}
 
 app = typer.Typer(
     name="vitdecomp",
@@ -21,6 +25,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings=HELP,
 )
 
 
@@ -30,70 +35,56 @@ def verb(function: F) -> F:
     @wraps(function)
     def run(*args: Any, **kwargs: Any) -> None:
         try:
-            function(*args, **kwargs)
+            function(*args, **{name: _at_home(value) for name, value in kwargs.items()})
         except VitdecompError as error:
-            _fail(str(error))
+            fail(str(error))
         except KeyboardInterrupt:
             resumes = "; run the same command again to resume" if "resume" in kwargs else ""
             typer.echo(f"interrupted{resumes}", err=True)
             raise typer.Exit(130) from None
         except Exception as error:
-            if not _out_of_memory(error):
-                raise
-            _fail(f"out of memory ({error}); try a smaller --batch-size or --device cpu")
+            fail(_unusual(error))
 
-    app.command()(run)
+    app.command(context_settings=HELP)(run)
     return function
+
+
+def fail(message: str) -> None:
+    """End the command with one line on stderr and exit code 2."""
+    typer.echo(f"error: {printable(' '.join(message.split()))}", err=True)
+    raise typer.Exit(2)
+
+
+def _at_home(value: Any) -> Any:
+    """Replace the `~` that begins a path, which a shell leaves alone in `--out=~/hits.html`."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(_at_home(one) for one in value)
+    if isinstance(value, Path) or (isinstance(value, str) and value.startswith("~/")):
+        try:
+            return type(value)(Path(value).expanduser())
+        except RuntimeError as error:
+            raise InputError(f"cannot find the home directory that {value} names") from error
+    return value
+
+
+def _unusual(error: Exception) -> str:
+    """What to say of an error that is not ours.
+
+    Raises:
+        Exception: the error itself, where its traceback says more.
+    """
+    if _out_of_memory(error):
+        return f"out of memory ({error}); try a smaller --batch-size or --device cpu"
+    if isinstance(error, OSError) and error.errno in _PATHS:
+        return f"cannot use the path {_shortened(error.filename)}: {_PATHS[error.errno]}"
+    raise error
+
+
+def _shortened(path: Any, longest: int = 100) -> str:
+    text = os.fsdecode(path) if isinstance(path, (str, bytes, os.PathLike)) else str(path)
+    return text if len(text) <= longest else f"{text[:longest]}... ({len(text):,} characters)"
 
 
 def _out_of_memory(error: Exception) -> bool:
     """Whether it is Python's, or torch's, which is known by its name so that torch need not be imported."""
     return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-
-
-def _fail(message: str) -> None:
-    typer.echo(f"error: {' '.join(message.split())}", err=True)
-    raise typer.Exit(2)
-
-
-def stdout() -> Console:
-    """Where results go."""
-    return Console(highlight=False, soft_wrap=False)
-
-
-def stderr(quiet: bool) -> Console:
-    """Where all else goes; nowhere, if quiet."""
-    return Console(stderr=True, quiet=quiet)
-
-
-def status(text: str, quiet: bool) -> AbstractContextManager[Any]:
-    """What is being done, on stderr while it lasts."""
-    return stderr(quiet).status(text)
-
-
-@contextmanager
-def progress_bar(text: str, quiet: bool) -> Iterator[Progress]:
-    """Progress on stderr: a bar in a terminal, a line for every tenth in a log."""
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    console = stderr(quiet)
-    if not console.is_terminal:
-        yield _tenths(console, text)
-        return
-    columns = (TextColumn(text), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Bar(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(text, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def _tenths(console: Console, text: str) -> Progress:
-    told = -1
-
-    def progress(done: int, total: int) -> None:
-        nonlocal told
-        if 10 * done // total > told:
-            told = 10 * done // total
-            console.print(f"{text} {done} of {total}")
-
-    return progress

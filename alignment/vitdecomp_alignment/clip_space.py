@@ -134,7 +134,7 @@ class ClipSpace:
             templates: sentences with one `{}` each, such as `vitdecomp_alignment.prompts.PLAIN`.
 
         Raises:
-            As `encode_text` does.
+            InputError, LoadError, SpecError: as for `encode_text`.
         """
         return ZeroShot(tuple(classes), self.encode_text(classes, templates=templates))
 

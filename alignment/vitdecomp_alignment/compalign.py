@@ -45,7 +45,8 @@ class CompAlign(LinearAligner):
         bias: learn one vector that is added to the sum, too; constants among the components do as much.
         init: `"closed_form"`, `"random"` or maps to begin with.
         coordinates: `"own"`: maps of the subspaces that the components span; `"full"`: of the whole space.
-        learning_rate, weight_decay: of Adam.
+        learning_rate: of Adam.
+        weight_decay: of Adam.
         batch_size: images in a step.
         epochs: at most.
         validation_fraction: of the images, held out for early stopping; with 0 there is none.

@@ -20,6 +20,8 @@ from vitdecomp_alignment.in_clip import Reading, in_clip
 from vitdecomp_alignment.texts import FEATURE_WORDS, general_texts, read_texts, scene_texts
 from vitdecomp_alignment.textspan import TextSpan
 
+EMBEDDED = "scenes:"  # prefix of the models of the embedded world
+
 
 def _feature_texts() -> tuple[str, ...]:
     return tuple(dict.fromkeys(word for words in FEATURE_WORDS.values() for word in words))
@@ -54,7 +56,8 @@ class Wording:
 
     Attributes:
         reading: which contributions.
-        texts: the name of a pool, or a file; by default `scene` for the embedded world and else `general`.
+        texts: the name of a pool, or a file; by default what suits the CLIP: `scene` for that of the embedded world,
+            which knows no other words, and else `general`.
         components: names or patterns of those that are meant; all by default.
     """
 
@@ -71,9 +74,10 @@ def in_words(request: Request, wording: Wording, cache: Path, *, loading: Loadin
         SpecError: no such model or pool, or a model without texts and no maps.
         OutputError: the cache cannot be written.
     """
-    labels = pool(wording.texts or ("general" if wording.reading.images else "scene"))
+    chosen = pool(wording.texts) if wording.texts else None  # before the model runs, since it may not exist
     found = in_clip(request, wording.reading, cache, loading=loading, stage=stage)
     source, space = found.source, found.space
+    labels = chosen or pool("scene" if space.spec.startswith(EMBEDDED) else "general")
     parts = [_some(source, rows, wording.components) for rows in _batches(len(source), 64)]
     c = Contributions.joined(parts)
     with stage(f"{len(labels):,} texts in {space.spec}"):
@@ -83,9 +87,13 @@ def in_words(request: Request, wording: Wording, cache: Path, *, loading: Loadin
 
 
 def described(worded: Worded, m: int, rank: int | None, progress: Progress | None = None) -> list[dict[str, Any]]:
-    """For every component that varies: its name, share of the variance, and texts with the share each explains."""
+    """Name the components that vary, the largest share of the variance first; constants never vary.
+
+    Returns:
+        For each its name, its share, and texts with the share of its variance that each explains.
+    """
     span = TextSpan(m=m, rank=rank).fit(worded.c, worded.texts, worded.labels, progress=progress)
-    return [
+    rows = [
         {
             "component": component.name,
             "share": float(share),
@@ -96,8 +104,9 @@ def described(worded: Worded, m: int, rank: int | None, progress: Progress | Non
             ],
         }
         for component, share, found in zip(span.components_, worded.shares, span.spans_, strict=True)
-        if found.indices
+        if found.indices and not component.is_constant
     ]
+    return sorted(rows, key=lambda row: -row["share"])
 
 
 def pool(name: str) -> tuple[str, ...]:

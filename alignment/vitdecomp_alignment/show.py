@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from vitdecomp.console import make_table, print_table
 from vitdecomp_alignment.alignments import Judged
 from vitdecomp_alignment.judge import Spread, summarised
 from vitdecomp_alignment.span_sizes import SpanSize
@@ -23,6 +24,11 @@ COLUMNS: Mapping[str, tuple[str, str]] = {
     "shuffled": ("shuffled", "{:.4f}"),
     "seconds": ("seconds", "{:.1f}"),
 }
+LEGEND = (
+    "share: of the variance of all components over these images",
+    "explained: of the component's own variance, by its texts; behind each text, what it adds",
+    "constants do not vary and are left out",
+)
 SEEN = 1e-9  # a spread below this is rounding
 Rows = Sequence[Mapping[str, Any]]
 
@@ -44,7 +50,7 @@ def show_alignment(
     console.print(f"wrote {summary['out']}")
     for table in tables:
         console.print()
-        console.print(_judged(table))
+        print_table(console, _judged(table))
         console.print(_chance(table))
 
 
@@ -52,14 +58,8 @@ def _judged(judged: Judged) -> Table:
     figures = summarised(judged.rows)
     known = [key for key in COLUMNS if key in next(iter(figures.values()))]
     seeds = len({row.seed for row in judged.rows})
-    table = Table(
-        title=f"{judged.model} to {judged.clip}: {judged.images:,} images, {seeds} seed{'s' * (seeds > 1)}",
-        title_justify="left",
-        padding=(0, 0),
-    )
-    table.add_column("aligner", no_wrap=True)
-    for key in known:
-        table.add_column(COLUMNS[key][0], justify="right")
+    title = f"{judged.model} to {judged.clip}: {judged.images:,} images, {seeds} seed{'s' * (seeds > 1)}"
+    table = make_table("aligner", *(COLUMNS[key][0] for key in known), words={"aligner"}, title=title)
     for method, row in figures.items():
         table.add_row(method, *(_written(row[key], COLUMNS[key][1]) for key in known))
     return table
@@ -82,23 +82,20 @@ def _chance(judged: Judged) -> str:
 def show_descriptions(console: Console, found: Mapping[str, Any], rows: Rows, effects: Sequence[SpanSize]) -> None:
     """Print the texts of every component, and what more texts and larger pools would explain."""
     title = f"{found['model']} in words of {found['clip']}: {found['images']:,} images, {found['pool']:,} texts"
-    table = Table(title=title, title_justify="left")
-    for heading, right in (("component", False), ("share", True), ("explained", True), ("texts", False)):
-        table.add_column(heading, justify="right" if right else "left", no_wrap=right)
+    table = make_table("component", "share", "explained", "texts", words={"component", "texts"}, title=title)
     for row in rows:
         words = ", ".join(f"{text['text']} ({text['explained']:.0%})" for text in row["texts"])
         table.add_row(row["component"], f"{row['share']:.1%}", f"{row['explained']:.0%}", words)
-    console.print(table)
+    print_table(console, table)
+    console.print("", *LEGEND, sep="\n")
     if effects:
-        console.print(_effects(effects))
+        print_table(console, _effects(effects))
 
 
 def _effects(effects: Sequence[SpanSize]) -> Table:
-    table = Table(title="Share of the variance explained, by texts in the pool and in the basis", title_justify="left")
     sizes = list(dict.fromkeys(row.m for row in effects))
-    table.add_column("pool", justify="right")
-    for m in sizes:
-        table.add_column(f"m = {m}", justify="right")
+    title = "Share of the variance explained, by texts in the pool and in the basis"
+    table = make_table("pool", *(f"m = {m}" for m in sizes), words=(), title=title)
     for pool in dict.fromkeys(row.pool for row in effects):
         cells = {row.m: Spread(row.weighted, row.weighted_spread) for row in effects if row.pool == pool}
         table.add_row(f"{pool:,}", *(_written(cells[m], "{:.1%}") for m in sizes))

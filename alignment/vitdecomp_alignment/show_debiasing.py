@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
+from vitdecomp.console import make_table, print_table
 from vitdecomp_alignment.debiasing import Removal
 
 SHOWN = 10  # components that are named
@@ -20,9 +20,8 @@ def show_removal(console: Console, found: Removal) -> None:
         f"{found.model} without {'/'.join(map(str, counts))} components, in words of {found.clip}: "
         f"{len(found.train):,} training and {len(found.test):,} test images, {len(runs)} seed{'s' * (len(runs) > 1)}"
     )
-    table = Table(title=title, title_justify="left")
-    for heading in ("representation", "worst group", "average", *names):
-        table.add_column(heading, justify="left" if heading == "representation" else "right")
+    first = "representation"
+    table = make_table(first, "worst group", "average", *names, words={first}, title=title)
     for row in found.rows():
         own = {"before": "before", "after": "after"}.get(row["representation"])
         groups = [
@@ -32,8 +31,8 @@ def show_removal(console: Console, found: Removal) -> None:
         table.add_row(
             label, *(f"{mean:.1%} ±{deviation:.1%}" for mean, deviation in (row["worst"], row["average"])), *groups
         )
-    console.print(table)
-    first = runs[0].components
-    told = ", ".join(f"{c.name} ({found.scores[c]:+.2f})" for c in first[:SHOWN])
-    more = f", and {len(first) - SHOWN} more" if len(first) > SHOWN else ""
+    print_table(console, table)
+    gone = runs[0].components
+    told = ", ".join(f"{c.name} ({found.scores[c]:+.2f})" for c in gone[:SHOWN])
+    more = f", and {len(gone) - SHOWN} more" if len(gone) > SHOWN else ""
     console.print(f"taken away, with spurious minus core score: {told}{more}")

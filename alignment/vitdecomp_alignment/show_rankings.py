@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from vitdecomp.console import make_table, print_table
 from vitdecomp.score import Quality
 from vitdecomp_alignment.rankings import Ranked
 
@@ -26,18 +27,15 @@ def show_ranking(console: Console, ranked: Ranked) -> None:
         console.print(f"compared with {', '.join(others)}")
     for feature in ranked.chosen:
         console.print()
-        console.print(_components(ranked, feature))
+        print_table(console, _components(ranked, feature))
     if ranked.quality is not None:
         console.print()
-        console.print(_quality(ranked.quality))
+        print_table(console, _quality(ranked.quality))
 
 
 def _components(ranked: Ranked, feature: str) -> Table:
     title = f"{feature}: {', '.join(ranked.asked.words[feature])}"
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
-    for heading in HEADINGS:
-        name = heading == "component"
-        table.add_column(heading, justify="left" if name else "right", no_wrap=not name, overflow="fold")
+    table = make_table(*HEADINGS, words={"component"}, title=title)
     for row in ranked.rows(feature):
         table.add_row(*_cells(row))
     return table
@@ -50,13 +48,11 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _quality(told: Quality) -> Table:
-    table = Table(title="Spearman of scores with how well components rank images", title_justify="left")
-    table.add_column("over components, for")
-    table.add_column("correlation", justify="right")
+    title, first = "Spearman of scores with how well components rank images", "over components, for"
+    table = make_table(first, "correlation", words={first}, title=title)
     for feature, value in zip(told.features, told.between_components.tolist(), strict=True):
         table.add_row(feature, _written(value, "+.3f"))
     means = told.mean()
-    table.add_section()
     table.add_row("all features, mean", _written(means["between_components"], "+.3f"))
     table.add_row("over features, mean of all components", _written(means["between_features"], "+.3f"))
     return table

@@ -42,5 +42,7 @@ def draw_curves(models: Mapping[str, Sequence[Curve]], unit: str = "layer") -> F
         axes.grid(alpha=0.3)
     panels[0].set_ylabel("accuracy")
     lines, names = panels[0].get_legend_handles_labels()
-    figure.legend(lines, names, loc="outside lower center", ncols=min(len(names), 6), fontsize=8)
+    legend = figure.legend(lines, names, loc="outside lower center", ncols=min(len(names), 6), fontsize=8)
+    for label in legend.get_texts():
+        label.set_parse_math(False)  # a name may hold dollar signs
     return figure

@@ -136,7 +136,7 @@ class Retriever:
         """The same for several queries, in one pass over the images.
 
         Raises:
-            As `search` does.
+            InputError, SpecError: as for `search`.
         """
         scores, rows = self.nearest(queries, scope, k=k, progress=progress)
         known = self._names(sorted(set(rows.flatten().tolist())))
@@ -151,7 +151,7 @@ class Retriever:
         """Scores and rows of the k best images for each query, `(query, k)`.
 
         Raises:
-            As `search` does.
+            InputError, SpecError: as for `search`.
         """
         n = len(self.source)
         if not 1 <= k <= n:
@@ -172,7 +172,7 @@ class Retriever:
         """What a scope sees of the images, ready for any number of queries.
 
         Raises:
-            As `search` does.
+            InputError, SpecError: as for `search`.
         """
         if scope not in self._sights:
             components = self.chooser.components(scope)

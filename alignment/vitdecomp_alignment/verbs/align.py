@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from vitdecomp.console import progress_bar, stdout
 from vitdecomp.flags import (
     Address,
     BatchSize,
@@ -29,7 +30,7 @@ from vitdecomp.flags import (
     SkipUnreadable,
     Through,
 )
-from vitdecomp.terminal import progress_bar, stdout, verb
+from vitdecomp.terminal import verb
 from vitdecomp_alignment.verbs.flags import By
 
 

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from vitdecomp.console import progress_bar, stdout
 from vitdecomp.flags import (
     BatchSize,
     Cache,
@@ -25,7 +26,7 @@ from vitdecomp.flags import (
     Seed,
     SkipUnreadable,
 )
-from vitdecomp.terminal import progress_bar, stdout, verb
+from vitdecomp.terminal import verb
 from vitdecomp_alignment.verbs.flags import By, Clip, Images, Maps
 
 
