@@ -28,6 +28,7 @@ class Header:
         dimension: length of the representation.
         components: the component axis.
         schema: version of this format.
+        decoding: how image files became pixels, a `vitdecomp.data.decoding.DECODING`; empty before that was noted.
     """
 
     model: str
@@ -41,6 +42,7 @@ class Header:
     dimension: int
     components: tuple[Component, ...]
     schema: int = SCHEMA
+    decoding: str = ""
 
     @property
     def origin(self) -> Origin:

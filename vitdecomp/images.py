@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Callable
 from importlib.metadata import distribution
@@ -12,14 +11,16 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from jaxtyping import Float
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from vitdecomp.adapter import LoadedModel
+from vitdecomp.data.decoding import as_rgb, decode
+from vitdecomp.data.image_list import list_images
+from vitdecomp.data.reading import read_file
 from vitdecomp.errors import InputError
 
 Preprocess: TypeAlias = Callable[[Any], Tensor]
-SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"))
 DEFAULT_SIZE = (3, 224, 224)
 
 
@@ -29,14 +30,7 @@ def find_images(place: Path, limit: int | None = None) -> list[Path]:
     Raises:
         InputError: there is no such place, or no image in it.
     """
-    if not place.exists():
-        raise InputError(f"there is no file or folder {place}")
-    if place.is_file():
-        return [place]
-    found = sorted(p for p in place.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-    if not found:
-        raise InputError(f"no images in {place}: looked for {', '.join(sorted(SUFFIXES))}")
-    return found[:limit]
+    return list(list_images(place).files[:limit])
 
 
 def open_image(path: Path) -> Image.Image:
@@ -46,24 +40,10 @@ def open_image(path: Path) -> Image.Image:
         InputError: the file is not a readable image; the message names it.
     """
     try:
-        return decode(path.read_bytes(), str(path))
+        data = read_file(path)
     except OSError as error:
         raise InputError(f"cannot read image {path}: {error.strerror or error}") from error
-
-
-def decode(data: bytes, name: str) -> Image.Image:
-    """A photograph in RGB, of the content of its file.
-
-    Raises:
-        InputError: it is not a readable image; the message names it.
-    """
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            return image.convert("RGB")
-    except UnidentifiedImageError:
-        raise InputError(f"cannot read image {name}: the file is {'empty' if not data else 'no image'}") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"cannot read image {name}: {str(error).splitlines()[0]}") from error
+    return decode(data, str(path))
 
 
 def sample_photographs() -> list[Image.Image]:
@@ -103,12 +83,12 @@ def describe(preprocess: Preprocess) -> str:
 
 
 def as_tensor(preprocess: Preprocess, image: Image.Image) -> Float[Tensor, "channel height width"]:
-    """One photograph, preprocessed.
+    """One photograph of any mode, preprocessed.
 
     Raises:
         InputError: the preprocessing does not give one image tensor.
     """
-    tensor: Any = preprocess(image)  # somebody else's function
+    tensor: Any = preprocess(as_rgb(image))  # somebody else's function
     if not isinstance(tensor, Tensor) or tensor.ndim != 3:
         got = f"shape {tuple(tensor.shape)}" if isinstance(tensor, Tensor) else type(tensor).__name__
         raise InputError(f"the model's preprocessing must give a tensor (channels, height, width), not {got}")

@@ -15,9 +15,10 @@ from typing import TypeVar
 
 from torch import Tensor
 
+from vitdecomp.data.decoding import decode
 from vitdecomp.datasets.picture import Pictures
 from vitdecomp.errors import InputError
-from vitdecomp.images import Preprocess, as_tensor, decode
+from vitdecomp.images import Preprocess, as_tensor
 
 A = TypeVar("A")
 B = TypeVar("B")

@@ -13,6 +13,7 @@ import typer
 
 from vitdecomp.console import printable
 from vitdecomp.errors import InputError, VitdecompError
+from vitdecomp.notes import notes_on_stderr
 
 F = TypeVar("F", bound=Callable[..., None])
 HELP = {"help_option_names": ["-h", "--help"]}
@@ -35,7 +36,8 @@ def verb(function: F) -> F:
     @wraps(function)
     def run(*args: Any, **kwargs: Any) -> None:
         try:
-            function(*args, **{name: _at_home(value) for name, value in kwargs.items()})
+            with notes_on_stderr():
+                function(*args, **{name: _at_home(value) for name, value in kwargs.items()})
         except VitdecompError as error:
             fail(str(error))
         except KeyboardInterrupt:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vitdecomp.data.image_list import list_images
+from vitdecomp.data.reading import read_file
 from vitdecomp.datasets.picture import Picture
-from vitdecomp.images import find_images
 
 
 class Folder:
@@ -13,14 +14,18 @@ class Folder:
 
     The folders below are classes if every picture is in one, as for torchvision's `ImageFolder`.
 
+    Attributes:
+        ignored: what was left out, by reason.
+
     Raises:
         InputError: there is no image.
     """
 
     def __init__(self, place: Path) -> None:
-        files = find_images(place)
+        found = list_images(place)
+        self.ignored = found.ignored
         self.root = (place if place.is_dir() else place.parent).absolute()
-        inner = [file.absolute().relative_to(self.root) for file in files]
+        inner = [file.absolute().relative_to(self.root) for file in found.files]
         classes = place.is_dir() and all(len(path.parts) > 1 for path in inner)
         self.pictures = tuple(Picture(path.as_posix(), path.parts[0] if classes else None) for path in inner)
 
@@ -31,4 +36,4 @@ class Folder:
 
     def read(self, index: int) -> bytes:
         """The file of a picture."""
-        return (self.root / self.pictures[index].id).read_bytes()
+        return read_file(self.root / self.pictures[index].id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from vitdecomp.data.reading import read_file
 from vitdecomp.datasets.picture import Picture
 from vitdecomp.errors import InputError
 
@@ -44,7 +45,7 @@ class HuggingFace:
             return bytes(cell["bytes"])
         if cell.get("path") is None:
             raise OSError(f"row {row} has no image")
-        return Path(cell["path"]).read_bytes()
+        return read_file(Path(cell["path"]))
 
 
 def _splits(place: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+from vitdecomp.data.reading import read_file
 from vitdecomp.datasets.picture import Picture
 from vitdecomp.errors import InputError
 
@@ -39,7 +40,7 @@ class Listing:
 
     def read(self, index: int) -> bytes:
         """The file of a picture."""
-        return (self.root / self.pictures[index].id).read_bytes()
+        return read_file(self.root / self.pictures[index].id)
 
 
 def _rows(place: Path) -> tuple[list[dict[str, str]], list[str]]:

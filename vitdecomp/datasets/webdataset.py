@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from vitdecomp.data.formats import suffixes
+from vitdecomp.data.image_list import is_hidden
 from vitdecomp.datasets.picture import Picture
 from vitdecomp.errors import InputError
-from vitdecomp.images import SUFFIXES
 
 LABELS = ("cls", "label", "txt")  # the first that a sample has
 GROUPS = "json"
@@ -24,20 +25,23 @@ class WebDataset:
     """
 
     def __init__(self, place: Path) -> None:
-        shards = [place] if place.is_file() else sorted(place.glob("*.tar"))
+        shards = [place] if place.is_file() else sorted(_shards(place))
         self.root = (place.parent if place.is_file() else place).absolute()
         found = [sample for shard in shards for sample in _samples(shard)]
         self.pictures = tuple(sample.picture() for sample in found)
         self._spans = tuple((sample.shard, *sample.spans[sample.image]) for sample in found)
         if not found:
-            raise InputError(f"no images in {place}: looked for {', '.join(sorted(SUFFIXES))} in {len(shards)} shards")
+            raise InputError(
+                f"no images in {place}: looked for {', '.join(sorted(suffixes()))} in {len(shards)} shards"
+            )
 
     @classmethod
     def recognises(cls, place: Path) -> bool:
         """A tar file, or a folder that holds some and no images."""
         if place.is_file():
             return place.suffix == ".tar"
-        return any(place.glob("*.tar")) and not any(path.suffix.lower() in SUFFIXES for path in place.iterdir())
+        endings = suffixes()
+        return any(_shards(place)) and not any(path.suffix.lower() in endings for path in place.iterdir())
 
     def read(self, index: int) -> bytes:
         """The file of a picture, straight from its place in the shard."""
@@ -55,7 +59,8 @@ class _Sample:
     @property
     def image(self) -> str:
         """The ending of its image; empty if it has none."""
-        return next((ending for ending in self.spans if f".{ending.rpartition('.')[2].lower()}" in SUFFIXES), "")
+        known = suffixes()
+        return next((ending for ending in self.spans if f".{ending.rpartition('.')[2].lower()}" in known), "")
 
     def picture(self) -> Picture:
         """What is known of it."""
@@ -76,14 +81,18 @@ class _Sample:
         return _bytes(self.shard, *self.spans[ending]).decode("utf-8", "replace").strip()
 
 
+def _shards(place: Path) -> Iterator[Path]:
+    return (path for path in place.glob("*.tar") if not is_hidden(path.name))
+
+
 def _samples(shard: Path) -> Iterator[_Sample]:
     """The samples of a shard that have an image, in its order."""
     samples: dict[str, _Sample] = {}
     try:
         with tarfile.open(shard, "r:") as tar:
             for member in tar:
-                if member.isfile():
-                    path = PurePosixPath(member.name)
+                path = PurePosixPath(member.name)
+                if member.isfile() and not any(map(is_hidden, path.parts)):
                     key, _, ending = path.name.partition(".")
                     name = (path.parent / key).as_posix()
                     sample = samples.setdefault(name, _Sample(shard, name))

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from vitdecomp.component import WHOLE
 from vitdecomp.contributions import Contributions
+from vitdecomp.data.decoding import DECODING
 from vitdecomp.decompose import Decomposer
 from vitdecomp.errors import InputError
 from vitdecomp.extract.job import Extraction, parse_by
@@ -46,6 +47,7 @@ def header_of(ready: Ready, job: Extraction, first: Contributions) -> Header:
         precision=job.precision,
         dimension=first.dimension,
         components=first.components,
+        decoding=DECODING,
     )
 
 

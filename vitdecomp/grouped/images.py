@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Int64
 
+from vitdecomp.data.reading import read_file
 from vitdecomp.datasets import Picture
 from vitdecomp.errors import InputError, SpecError
 from vitdecomp.registry import did_you_mean
@@ -50,7 +51,7 @@ class Grouped:
 
     def read(self, index: int) -> bytes:
         """The file of an image."""
-        return (self.root / self.names[index]).read_bytes()
+        return read_file(self.root / self.names[index])
 
     def at(self, rows: Sequence[int] | Int64[np.ndarray, " m"]) -> Grouped:
         """Some of the images, in the order asked for."""

@@ -1,0 +1,1 @@
+"""Images and tables on disk: found, read, and decoded, whoever made them."""
