@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from vitdecomp._utils.schema import Count
+
 CONSTANT_KIND = "const"
 
 
@@ -26,9 +28,9 @@ class Component:
     kind: str
     block: str | None = None
     module: str | None = None
-    head: int | None = None
-    token: int | None = None
-    neuron: int | None = None
+    head: Count | None = None
+    token: Count | None = None
+    neuron: Count | None = None
 
     @property
     def is_constant(self) -> bool:

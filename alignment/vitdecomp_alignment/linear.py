@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from inspect import signature
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 import torch
 from jaxtyping import Float
 from sklearn.base import BaseEstimator
 from torch import Tensor
 
+from vitdecomp._utils.schema import checked
 from vitdecomp.aligner import Aligner
 from vitdecomp.component import Component
 from vitdecomp.contributions import Contributions
@@ -127,10 +130,7 @@ class LinearAligner(BaseEstimator, Aligner):  # type: ignore[misc]
         held = maps_file.read(Path(path))
         if held.aligner != cls.__name__:
             raise InputError(f"{path} holds a {held.aligner}, not a {cls.__name__}: use {held.aligner}.load")
-        try:
-            aligner = cls(**held.settings)
-        except TypeError as error:
-            raise InputError(f"{path} holds maps that do not fit together: {error}") from error
+        aligner = cls(**_settings(cls, held.settings, f"{path}: settings"))
         aligner.maps_, aligner.metrics_, aligner.fingerprint_ = held.maps, dict(held.metrics), held.fingerprint
         aligner.origin_, aligner.target_ = held.origin, held.target
         return aligner
@@ -139,6 +139,18 @@ class LinearAligner(BaseEstimator, Aligner):  # type: ignore[misc]
         if not hasattr(self, "maps_"):
             raise SpecError(f"this {type(self).__name__} is not fitted yet: call fit(contributions, target) first")
         return self.maps_
+
+
+def _settings(kind: type[LinearAligner], told: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """The arguments of an aligner as a file holds them, each of the type that the aligner declares."""
+    hints, names = get_type_hints(kind.__init__), signature(kind).parameters
+    unknown = [name for name in told if name not in names]
+    if unknown:
+        raise InputError(f"{place} has {unknown[0]!r}, which {kind.__name__} does not take: {maps_file.REMEDY}")
+    return {
+        name: checked(value, hints.get(name, Any), place=f"{place}.{name}", remedy=maps_file.REMEDY)
+        for name, value in told.items()
+    }
 
 
 def check_target(source: Source, target: Any) -> None:

@@ -2,24 +2,49 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+import torch
 from torch import Tensor
 
+from vitdecomp._utils.schema import Versioned
+from vitdecomp._utils.tensor_file import TensorFormat
 from vitdecomp.component import Component
 from vitdecomp.errors import InputError
-from vitdecomp.files import atomic, check_file
+from vitdecomp.files import check_file
 from vitdecomp.origin import Origin
 from vitdecomp_alignment.maps import LinearMaps, Span
 
-SCHEMA = 1
-FORMAT = "vitdecomp.alignment"
+SCHEMA = 2
+UNVERIFIED = 1  # the version before there was a checksum
+FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+REMEDY = "make them again with `vitdecomp align`"
+
+
+@dataclass(frozen=True, slots=True)
+class Header(Versioned):
+    """The header of a file; see `MapsFile`."""
+
+    aligner: str
+    settings: Mapping[str, Any]
+    components: tuple[Component, ...]
+    metrics: Mapping[str, float]
+    fingerprint: str
+    origin: Origin | None
+    target: Origin | None
+
+
+FORMAT = TensorFormat(
+    "vitdecomp.alignment",
+    "maps of vitdecomp",
+    Header,
+    versions=(UNVERIFIED, SCHEMA),
+    remedy=REMEDY,
+    unverified=(UNVERIFIED,),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +54,8 @@ class MapsFile:
     Attributes:
         aligner: the class that made the maps. settings: its arguments.
         maps: the maps. metrics: how well they fit. fingerprint: of the contributions that they were fitted to.
-        origin: the model of these contributions, if it is known. target: and that whose space they are taken to.
+        origin: the model of these contributions, if it is known. target: and that whose space they are taken to. Both
+            are what the file claims: to be compared with a model that the user named, never to be loaded.
     """
 
     aligner: str
@@ -53,19 +79,17 @@ def write(path: Path, content: MapsFile) -> None:
     for i, (span, correction) in enumerate(zip(maps.spans, maps.corrections, strict=True)):
         basis = {} if span.basis is None else {f"{i}.basis": span.basis}
         tensors |= {f"{i}.rows": span.rows, f"{i}.correction": correction, **basis}
-    header = {
-        "schema": SCHEMA,
-        "aligner": content.aligner,
-        "settings": dict(content.settings),
-        "components": [asdict(c) for c in maps.components],
-        "metrics": dict(content.metrics),
-        "fingerprint": content.fingerprint,
-        "origin": None if content.origin is None else asdict(content.origin),
-        "target": None if content.target is None else asdict(content.target),
-    }
-    data = save({k: t.detach().cpu().contiguous() for k, t in tensors.items()}, {FORMAT: json.dumps(header)})
-    with atomic(path) as partial:
-        partial.write_bytes(data)
+    header = Header(
+        SCHEMA,
+        aligner=content.aligner,
+        settings=dict(content.settings),
+        components=maps.components,
+        metrics=dict(content.metrics),
+        fingerprint=content.fingerprint,
+        origin=content.origin,
+        target=content.target,
+    )
+    FORMAT.write(path, header, tensors)
 
 
 def read(path: Path) -> MapsFile:
@@ -76,71 +100,71 @@ def read(path: Path) -> MapsFile:
     """
     if not path.is_file():
         raise InputError(f"there are no maps at {path}: make them with `vitdecomp align`")
+    file = FORMAT.read(path)
+    held = file.header
     try:
-        with safe_open(path, framework="pt") as file:
-            told = (file.metadata() or {}).get(FORMAT)
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{path} is damaged or no safetensors file: {error}") from error
-    if told is None:
-        raise InputError(f"{path} holds no maps of vitdecomp: make them with `vitdecomp align`")
-    try:
-        return _content(json.loads(told), tensors)
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, IndexError) as error:
-        raise InputError(f"{path} holds maps that do not fit together: {error}") from error
+        maps = _maps(held.components, file.tensors)
+    except ValueError as error:
+        raise InputError(f"{path} holds maps that do not fit together: {error}; {REMEDY}") from error
+    return MapsFile(held.aligner, held.settings, maps, held.metrics, held.fingerprint, held.origin, held.target)
 
 
-def _content(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> MapsFile:
-    if header["schema"] != SCHEMA:
-        raise ValueError(f"schema {header['schema']}, and this version of vitdecomp reads {SCHEMA}")
+def _maps(components: tuple[Component, ...], tensors: Mapping[str, Tensor]) -> LinearMaps:
+    """The maps that tensors hold; `ValueError` unless everything is there and fits."""
     groups = range(sum(key.endswith(".rows") for key in tensors))
-    maps = LinearMaps(
-        components=tuple(Component(**c) for c in header["components"]),
+    _check_names(components, tensors, len(groups))
+    _check_numbers(tensors)
+    _check_shapes(len(components), tensors, groups)
+    return LinearMaps(
+        components=components,
         shared=tensors["shared"],
         spans=tuple(Span(tensors[f"{i}.rows"], tensors.get(f"{i}.basis")) for i in groups),
         corrections=tuple(tensors[f"{i}.correction"] for i in groups),
         bias=tensors.get("bias"),
     )
-    _check_names(maps, tensors)
-    _check_shapes(maps)
-    _check_numbers(maps)
-    origin, target = (None if header[key] is None else Origin(**header[key]) for key in ("origin", "target"))
-    return MapsFile(
-        header["aligner"], header["settings"], maps, header["metrics"], header["fingerprint"], origin, target
-    )
 
 
-def _check_names(maps: LinearMaps, tensors: Mapping[str, Tensor]) -> None:
-    """Raise `ValueError` for a name that occurs twice, or a tensor that nothing asks for."""
-    if len({c.name for c in maps.components}) != len(maps.components):
+def _check_names(components: tuple[Component, ...], tensors: Mapping[str, Tensor], groups: int) -> None:
+    """Raise `ValueError` for a name that occurs twice, or a tensor that is missing, or that nothing asks for."""
+    if len({c.name for c in components}) != len(components):
         raise ValueError("two components with one name")
-    spans = {f"{i}.{part}" for i in range(len(maps.spans)) for part in ("rows", "basis", "correction")}
-    unknown = sorted(tensors.keys() - spans - {"shared", "bias"})
+    needed = {"shared", *(f"{i}.{part}" for i in range(groups) for part in ("rows", "correction"))}
+    missing = sorted(needed - tensors.keys())
+    if missing:
+        raise ValueError(f"there is no tensor {missing[0]!r}")
+    unknown = sorted(tensors.keys() - needed - {"bias", *(f"{i}.basis" for i in range(groups))})
     if unknown:
-        raise ValueError(f"tensors that belong to nothing: {', '.join(unknown)}")
+        raise ValueError(f"a tensor {unknown[0]!r} that belongs to nothing")
 
 
-def _check_shapes(maps: LinearMaps) -> None:
+def _check_numbers(tensors: Mapping[str, Tensor]) -> None:
+    """Raise `ValueError` unless rows are whole numbers, and all else are finite ones of one dtype."""
+    rows = {name: tensor for name, tensor in tensors.items() if name.endswith(".rows")}
+    for name, tensor in rows.items():
+        if tensor.dtype != torch.int64 or tensor.ndim != 1:
+            raise ValueError(f"{name} must be whole numbers in a line, not {tensor.dtype} {tuple(tensor.shape)}")
+    numbers = {name: tensor for name, tensor in tensors.items() if name not in rows}
+    if len({t.dtype for t in numbers.values()}) > 1 or tensors["shared"].dtype not in FLOATS:
+        raise ValueError(f"maps of {', '.join(sorted({str(t.dtype) for t in numbers.values()}))}")
+    for name, tensor in numbers.items():
+        if not bool(tensor.isfinite().all()):
+            raise ValueError(f"NaN or infinity in {name}")
+
+
+def _check_shapes(components: int, tensors: Mapping[str, Tensor], groups: range) -> None:
     """Raise `ValueError` unless every tensor has the shape that the others call for."""
-    d, d_clip = maps.shared.shape
-    seen = [int(row) for span in maps.spans for row in span.rows]
-    if len({*seen}) != len(seen) or not {*seen} <= {*range(len(maps.components))}:
+    shared = tuple(tensors["shared"].shape)
+    if len(shared) != 2 or 0 in shared:
+        raise ValueError(f"shared of shape {shared} is no map")
+    d, d_clip = shared
+    seen = [row for i in groups for row in tensors[f"{i}.rows"].tolist()]
+    if len({*seen}) != len(seen) or not {*seen} <= {*range(components)}:
         raise ValueError("rows that are not those of the components")
-    for span, correction in zip(maps.spans, maps.corrections, strict=True):
-        k, r = len(span.rows), d if span.basis is None else span.basis.shape[2]
-        if tuple(correction.shape) != (k, r, d_clip) or (
-            span.basis is not None and tuple(span.basis.shape) != (k, d, r)
-        ):
-            raise ValueError(f"a correction of shape {tuple(correction.shape)} instead of {(k, r, d_clip)}")
-    if maps.bias is not None and tuple(maps.bias.shape) != (d_clip,):
-        raise ValueError(f"a bias of shape {tuple(maps.bias.shape)} instead of {(d_clip,)}")
-
-
-def _check_numbers(maps: LinearMaps) -> None:
-    """Raise `ValueError` unless all numbers are finite ones of one dtype."""
-    optional = (maps.bias, *(span.basis for span in maps.spans))
-    numbers = (maps.shared, *maps.corrections, *(t for t in optional if t is not None))
-    if not all(t.is_floating_point() and t.dtype == maps.shared.dtype for t in numbers):
-        raise ValueError(f"maps of {', '.join(sorted({str(t.dtype) for t in numbers}))}")
-    if not all(bool(t.isfinite().all()) for t in numbers):
-        raise ValueError("maps with NaN or infinity")
+    wanted: dict[str, tuple[int, ...]] = {"bias": (d_clip,)}
+    for i in groups:
+        basis, k = tensors.get(f"{i}.basis"), len(tensors[f"{i}.rows"])
+        r = d if basis is None or basis.ndim != 3 else basis.shape[2]
+        wanted |= {f"{i}.basis": (k, d, r), f"{i}.correction": (k, r, d_clip)}
+    for name, shape in wanted.items():
+        if name in tensors and tuple(tensors[name].shape) != shape:
+            raise ValueError(f"{name} of shape {tuple(tensors[name].shape)} instead of {shape}")

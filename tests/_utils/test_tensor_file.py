@@ -8,11 +8,15 @@ import torch
 from safetensors.torch import save_file
 
 import vitdecomp as vd
-from vitdecomp._utils import tensor_file
 from vitdecomp._utils.checksum import checksum
 from vitdecomp._utils.schema import Versioned
+from vitdecomp._utils.tensor_file import TensorFormat
 
 CONTENT = "vitdecomp.test"
+
+
+def legacy(metadata):
+    return metadata.get("before")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +35,13 @@ TENSORS = {
 }
 
 
-def read(path, unverified=(1,)):
-    return tensor_file.read(path, CONTENT, Header, versions=(1, 2), unverified=unverified, remedy="make it again")
+FORMAT = TensorFormat(CONTENT, "tests", Header, (0, 1, 2), "make it again", unverified=(0, 1), legacy=legacy)
+read = FORMAT.read
 
 
 @pytest.fixture
 def path(tmp_path):
-    tensor_file.write(tmp_path / "file.safetensors", CONTENT, HEADER, TENSORS)
+    FORMAT.write(tmp_path / "file.safetensors", HEADER, TENSORS)
     return tmp_path / "file.safetensors"
 
 
@@ -70,13 +74,13 @@ def test_a_file_cut_short_or_of_something_else_is_refused(path, tmp_path):
     whole = path.read_bytes()
     for n in (0, 4, 8, 100, len(whole) - 1):
         path.write_bytes(whole[:n])
-        with pytest.raises(vd.InputError, match="damaged or no safetensors file"):
+        with pytest.raises(vd.InputError, match="damaged or holds no tests"):
             read(path)
     path.write_bytes(whole + b"\0")
-    with pytest.raises(vd.InputError, match="damaged or no safetensors file"):
+    with pytest.raises(vd.InputError, match="damaged or holds no tests"):
         read(path)
     save_file(TENSORS, tmp_path / "other")
-    with pytest.raises(vd.InputError, match="holds no vitdecomp"):
+    with pytest.raises(vd.InputError, match="holds no tests"):
         read(tmp_path / "other")
     for missing in (tmp_path / "none", tmp_path):
         with pytest.raises(vd.InputError, match="there is no file"):
@@ -88,6 +92,8 @@ def test_a_version_that_had_no_checksum_needs_none_and_any_other_does(tmp_path):
     save_file(TENSORS, path, {CONTENT: '{"schema": 1, "name": "x"}'})
     assert read(path).header == Header(1, "x")
     assert not read(path).verified
+    save_file(TENSORS, path, {"before": '{"schema": 0, "name": "y"}'})
+    assert read(path).header == Header(0, "y")
     save_file(TENSORS, path, {CONTENT: '{"schema": 2, "name": "x"}'})
     with pytest.raises(vd.InputError, match="damaged"):
         read(path)
@@ -95,7 +101,7 @@ def test_a_version_that_had_no_checksum_needs_none_and_any_other_does(tmp_path):
 
 def test_tensors_that_share_memory_are_written(tmp_path):
     weight = torch.randn(4, 4)
-    tensor_file.write(tmp_path / "file", CONTENT, HEADER, {"a": weight, "b": weight.T, "c": weight[1:]})
+    FORMAT.write(tmp_path / "file", HEADER, {"a": weight, "b": weight.T, "c": weight[1:]})
     assert torch.equal(read(tmp_path / "file").tensors["b"], weight.T)
 
 
@@ -118,5 +124,13 @@ def test_a_checksum_tells_everything_apart_but_order_and_strides():
 
 def test_nothing_is_left_of_a_file_that_cannot_be_written(tmp_path):
     with pytest.raises(vd.OutputError):
-        tensor_file.write(tmp_path / "no" / "file", CONTENT, replace(HEADER, name="x"), TENSORS)
+        FORMAT.write(tmp_path / "no" / "file", replace(HEADER, name="x"), TENSORS)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_damaged_file_of_a_cache_is_as_good_as_none(path):
+    assert FORMAT.find(path).header == HEADER
+    path.write_bytes(path.read_bytes()[:-1])
+    assert FORMAT.find(path) is None
+    path.unlink()
+    assert FORMAT.find(path) is None

@@ -4,15 +4,18 @@ import json
 import struct
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from vitdecomp_alignment import ClosedForm, CompAlign, LinearAlign, LinearMaps
 from vitdecomp_alignment.maps_file import FORMAT
 
-from vitdecomp import Component, Contributions, InputError, OutputError, SpecError
+from vitdecomp import Component, Contributions, InputError, OutputError, SpecError, VitdecompError
+from vitdecomp._utils.tensor_file import sealed
 from vitdecomp.origin import Origin
 
 ORIGIN = Origin("timm:vit", "abc", "embedding")
@@ -52,25 +55,21 @@ def path(tmp_path):
     return tmp_path / "maps.safetensors"
 
 
-def edited(path, change):
-    """The file with another header."""
-    data = path.read_bytes()
-    size = struct.unpack("<Q", data[:8])[0]
-    header = json.loads(data[8 : 8 + size])
-    told = json.loads(header["__metadata__"][FORMAT])
-    header["__metadata__"][FORMAT] = json.dumps(change(told))
-    text = json.dumps(header).encode()
-    path.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + size :])
-
-
-def retold(path, **tensors):
-    """The file with other tensors."""
-    from safetensors import safe_open
-
+def forged(path, change=lambda told: told, *, seal=True, **tensors):
+    """The file with another header and other tensors, and a checksum that fits: its writer knows how to make one."""
     with safe_open(path, framework="pt") as file:
-        told = file.metadata()
+        metadata = file.metadata()
     kept = {key: value for key, value in {**load_file(path), **tensors}.items() if value is not None}
-    save_file(kept, path, told)
+    header = json.loads(metadata[FORMAT.key])
+    header.pop("sha256", None)
+    text = json.dumps(change(header))
+    save_file(kept, path, {FORMAT.key: sealed(text, kept) if seal and text.endswith("}") else text})
+
+
+def flipped(content, bit):
+    damaged = bytearray(content)
+    damaged[bit // 8] ^= 1 << bit % 8
+    return bytes(damaged)
 
 
 def test_a_round_trip_is_bit_for_bit(fitted, tmp_path):
@@ -88,11 +87,9 @@ def test_a_round_trip_is_bit_for_bit(fitted, tmp_path):
 
 
 def test_the_header_tells_what_the_maps_are_for(path):
-    from safetensors import safe_open
-
     with safe_open(path, framework="pt") as file:
-        told = json.loads(file.metadata()[FORMAT])
-    assert told["schema"] == 1
+        told = json.loads(file.metadata()[FORMAT.key])
+    assert told["schema"] == 2
     assert told["origin"] == {"model": "timm:vit", "weights": "abc", "output": "embedding"}
     assert [c["name"] for c in told["components"]] == ["b.attn.head.0", "b.mlp"]
     assert told["fingerprint"] == contributions().fingerprint()
@@ -191,41 +188,147 @@ def test_other_tensors_are_refused(path):
     ids=lambda t: "-".join(f"{k}{'' if v is None else tuple(v.shape)}" for k, v in t.items()),
 )
 def test_tensors_that_do_not_fit_together_are_refused(path, tensors):
-    retold(path, **tensors)
+    forged(path, **tensors)
     with pytest.raises(InputError, match="do not fit together"):
         CompAlign.load(path)
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "told"),
     [
-        lambda told: {**told, "schema": 99},
-        lambda told: {**told, "components": told["components"][:1]},
-        lambda told: {**told, "components": told["components"] * 2},
-        lambda told: {**told, "components": [{"name": 3}]},
-        lambda told: {**told, "settings": {"nonsense": 1}},
-        lambda told: {**told, "settings": 3},
-        lambda told: {**told, "metrics": None},
-        lambda told: {**told, "origin": {"model": "x"}},
-        lambda told: {key: value for key, value in told.items() if key != "origin"},
-        lambda told: [],
-        lambda told: None,
+        ({"schema": 99}, "has schema 99, and this version of vitdecomp reads 1, 2: update vitdecomp, or make"),
+        ({"schema": None}, "schema is null, not a whole number"),
+        ({"components": 3}, "components is 3, not a list"),
+        ({"components": [{"name": 3}]}, r"components\[0\] has no field 'kind'"),
+        ({"components": [{"name": 3, "kind": "mlp"}]}, r"components\[0\].name is 3, not a text"),
+        ({"components": [{"name": "a", "kind": "b", "head": -1}]}, r"components\[0\].head is -1, not a number from 0"),
+        ({"components": [{"name": "a\x1b[31m", "kind": "b"}]}, r"components\[0\].name is .* without control"),
+        ({"components": []}, "rows that are not those of the components"),
+        ({"settings": {"nonsense": 1}}, "settings has 'nonsense', which CompAlign does not take"),
+        ({"settings": {"epochs": "all"}}, 'settings.epochs does not fit its format: .* "all", not a whole number'),
+        ({"settings": {"init": {}}}, "settings.init does not fit its format"),
+        ({"settings": 3}, "settings is 3, not an object"),
+        ({"metrics": None}, "metrics is null, not an object"),
+        ({"metrics": {"cosine": "good"}}, 'metrics.cosine is "good", not a number'),
+        ({"origin": {"model": "x"}}, "origin has no field 'weights'"),
+        ({"target": {"model": None, "weights": "x"}}, "target.model is null, not a text"),
+        ({"fingerprint": []}, r"fingerprint is \[\], not a text"),
+        ({"aligner": None}, "aligner is null, not a text"),
     ],
-)
-def test_a_header_that_does_not_fit_is_refused(path, change):
-    edited(path, change)
-    with pytest.raises(InputError, match=r"do not fit together|holds no maps"):
+)  # fmt: skip
+def test_a_header_that_does_not_fit_is_refused(path, change, told):
+    forged(path, lambda header: header | change)
+    with pytest.raises(InputError, match=told) as error:
         CompAlign.load(path)
+    assert str(error.value).startswith(str(path))
+    assert "make them again with `vitdecomp align`" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("whole", [[], None, 3, "text"])
+def test_a_header_that_is_no_object_is_refused(path, whole):
+    forged(path, lambda header: whole)
+    with pytest.raises(InputError, match=r"the whole is .*, not an object"):
+        CompAlign.load(path)
+
+
+def test_every_field_of_the_header_is_needed(path):
+    content = path.read_bytes()
+    for name in ("schema", "aligner", "settings", "components", "metrics", "fingerprint", "origin", "target"):
+        path.write_bytes(content)
+        forged(path, lambda header, name=name: {key: value for key, value in header.items() if key != name})
+        with pytest.raises(InputError, match=f"has no field '{name}'"):
+            CompAlign.load(path)
+
+
+def test_a_size_that_no_bytes_stand_behind_is_refused_at_once(path):
+    content = path.read_bytes()
+    for shape in ((10**12, 0), (0, 10**12), (0, 0)):
+        path.write_bytes(content)
+        forged(path, shared=torch.zeros(shape))
+        with pytest.raises(InputError, match="do not fit together: shared of shape"):
+            CompAlign.load(path)
+    path.write_bytes(content.replace(b'"shape":[10,6]', b'"shape":[70,6]'))
+    with pytest.raises(InputError, match="is damaged"):
+        CompAlign.load(path)
+
+
+def test_a_file_of_the_first_version_is_read_and_not_verified(path):
+    before = CompAlign.load(path)
+    forged(path, lambda header: header | {"schema": 1}, seal=False)
+    assert torch.equal(CompAlign.load(path).weights_, before.weights_)
+    assert not FORMAT.read(path).verified
+    forged(path, lambda header: header | {"schema": 2}, seal=False)
+    with pytest.raises(InputError, match="is damaged"):
+        CompAlign.load(path)
+
+
+def test_one_flipped_bit_anywhere_is_noticed(path):
+    content, draw = path.read_bytes(), np.random.default_rng(0)
+    header = 8 * (8 + struct.unpack("<Q", content[:8])[0])
+    bits = [*draw.integers(0, header, 100), *draw.integers(header, 8 * len(content), 100)]
+    for bit in map(int, bits):
+        path.write_bytes(flipped(content, bit))
+        with pytest.raises(InputError, match="make them again with `vitdecomp align`"):
+            CompAlign.load(path)
+    path.write_bytes(content)
+    CompAlign.load(path)
+
+
+VALUES = st.sampled_from([None, True, -1, 0, 10**12, 10**30, 1.5, float("nan"), "", "x", [], [None], {}, {"a": -1}])
+
+
+def places(value, path=()):
+    """The paths of all values inside JSON."""
+    yield path
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in inner:
+        yield from places(part, (*path, key))
+
+
+def changed(value, path, new):
+    """JSON with one value inside replaced, or left out if the new one is `...`."""
+    if not path:
+        return None if new is ... else new
+    first, *rest = path
+    whole = dict(value) if isinstance(value, dict) else list(value)
+    if new is ... and not rest:
+        del whole[first]
+    else:
+        whole[first] = changed(value[first], rest, new)
+    return whole
+
+
+@given(data=st.data(), seal=st.booleans())
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_a_header_says_the_maps_are_the_same_or_refused(path, tmp_path, data, seal):
+    other, c = tmp_path / "other.safetensors", contributions()
+    other.write_bytes(path.read_bytes())
+
+    def change(header):
+        header = header if seal else header | {"schema": 1}
+        return changed(header, data.draw(st.sampled_from(list(places(header)))), data.draw(VALUES | st.just(...)))
+
+    forged(other, change, seal=seal)
+    try:
+        aligner = CompAlign.load(other)
+        found = aligner.maps_.total(c.values)
+    except VitdecompError:
+        return
+    assert torch.equal(found, CompAlign.load(path).maps_.total(c.values))
+    assert all(isinstance(o, Origin) or o is None for o in (aligner.origin_, aligner.target_))
 
 
 @given(data=st.data())
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_file_with_flipped_bytes_loads_or_is_refused(path, tmp_path, data):
-    content = bytearray(path.read_bytes())
+def test_a_file_of_the_first_version_with_flipped_bytes_loads_or_is_refused(path, tmp_path, data):
+    damaged = tmp_path / "damaged.safetensors"
+    damaged.write_bytes(path.read_bytes())
+    forged(damaged, lambda header: header | {"schema": 1}, seal=False)
+    content = bytearray(damaged.read_bytes())
     for _ in range(data.draw(st.integers(1, 4))):
         place = data.draw(st.integers(0, len(content) - 1))
         content[place] = data.draw(st.integers(0, 255))
-    damaged = tmp_path / "damaged.safetensors"
     damaged.write_bytes(content)
     try:
         maps = CompAlign.load(damaged).maps_

@@ -7,6 +7,7 @@ import re
 import sys
 import types
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import lru_cache
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -65,8 +66,9 @@ def from_json(
 ) -> T:
     """Read a record, every field of which has the type and lies within the bounds that its class declares.
 
-    Data classes nest. Their fields may be plain values, `Literal`, `X | None`, `tuple[X, ...]`, `Mapping[str, X]`,
-    `Annotated[X, Within(...)]` and `Any`; a field with a default may be missing, and no other may be there.
+    Data classes nest. Their fields may be plain values, `Literal`, `X | None`, `tuple[X, ...]`, `list[X]`,
+    `Mapping[str, X]`, `Annotated[X, Within(...)]` and `Any`. A field with a default may be missing, and no field may be
+    there that the class does not declare.
 
     Args:
         text: JSON.
@@ -163,8 +165,12 @@ def _annotated(hint: Any, *bounds: Any) -> Read:
 
 
 def _union(*hints: Any) -> Read:
-    readers = [_reader(hint) for hint in hints if hint is not type(None)]
-    optional = len(readers) < len(hints)
+    readers, optional = [], type(None) in hints
+    for hint in hints:
+        with suppress(TypeError):  # what JSON cannot hold is no alternative in a file
+            readers += [] if hint is type(None) else [_reader(hint)]
+    if not readers:
+        raise TypeError(f"no field of a record can be {hints}")
 
     def read(value: Any, path: str) -> Any:
         if value is None and optional:
@@ -194,11 +200,20 @@ def _tuple(*hints: Any) -> Read:
     inner = _reader(hints[0])
 
     def read(value: Any, path: str) -> Any:
-        if not isinstance(value, (list, tuple)):
-            raise _wrong(value, path, "a list")
-        return tuple(inner(item, f"{path}[{i}]") for i, item in enumerate(value))
+        return tuple(_items(inner, value, path))
 
     return read
+
+
+def _list(hint: Any) -> Read:
+    inner = _reader(hint)
+    return lambda value, path: list(_items(inner, value, path))
+
+
+def _items(read: Read, value: Any, path: str) -> Iterator[Any]:
+    if not isinstance(value, (list, tuple)):
+        raise _wrong(value, path, "a list")
+    return (read(item, f"{path}[{i}]") for i, item in enumerate(value))
 
 
 def _mapping(key: Any, hint: Any) -> Read:
@@ -262,6 +277,7 @@ COMPOUND: dict[Any, Callable[..., Read]] = {
     types.UnionType: _union,
     Literal: _literal,
     tuple: _tuple,
+    list: _list,
     dict: _mapping,
     Mapping: _mapping,
 }

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -17,12 +18,10 @@ from vitdecomp._utils.schema import Versioned, from_json
 from vitdecomp.errors import InputError
 from vitdecomp.files import atomic
 
-CHECKSUM = "sha256"  # key of the metadata
+H = TypeVar("H", bound=Versioned)
+SEAL = re.compile(r', "sha256": "([0-9a-f]{64})"\}$')  # the last field of the header's JSON
 # What safetensors raises of bytes that it cannot read, and of dtypes that this torch does not have.
 UNREADABLE = (SafetensorError, OSError, AttributeError, LookupError, TypeError, ValueError, RuntimeError)
-
-
-H = TypeVar("H", bound=Versioned)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,69 +39,80 @@ class TensorFile(Generic[H]):
     verified: bool
 
 
-def write(path: Path, content: str, header: Versioned, tensors: Mapping[str, Tensor]) -> None:
-    """Write a file, whole or not at all.
+@dataclass(frozen=True, slots=True)
+class TensorFormat(Generic[H]):
+    """One kind of file.
 
-    Args:
-        path: of the file.
-        content: what the file holds, such as `vitdecomp.alignment`: the header's key in the metadata.
-        header: a data class of plain values, as `schema.from_json` reads it.
-        tensors: by name.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    text = json.dumps(asdict(header))
-    # safetensors refuses tensors that share memory, as parametrized parameters do with their base.
-    own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    data = save(own, {content: text, CHECKSUM: checksum(text, own)})
-    with atomic(path) as partial:
-        partial.write_bytes(data)
-
-
-def read(
-    path: Path,
-    content: str,
-    kind: type[H],
-    *,
-    versions: Collection[int],
-    unverified: Collection[int] = (),
-    remedy: str,
-) -> TensorFile[H]:
-    """Read a file, and compare its checksum.
-
-    Args:
-        path: of the file.
-        content: as for `write`.
-        kind: the class of the header.
-        versions: of the format, that are known.
-        unverified: those among them which were written without a checksum. Any other needs one: a damaged name of the
-            checksum does not make a file one without.
+    Attributes:
+        key: of the header in the file's metadata, such as `vitdecomp.alignment`.
+        noun: what such a file holds, for messages.
+        header: the class of the header, as `schema.from_json` reads it.
+        versions: that are known.
         remedy: what to do about a bad file, for messages.
-
-    Raises:
-        InputError: there is no such file, it is damaged, or it holds something else.
+        unverified: the versions that were written without a checksum. Any other needs one: a file does not become one
+            without by a damaged name of it.
+        legacy: the header's text from the metadata of a file from before there was the key; `None` if it is none.
     """
-    text, told, tensors = _content(path, content, remedy)
-    damaged = InputError(f"{path} is damaged (its checksum does not fit its content): {remedy}")
-    if told is not None and told != checksum(text, tensors):
-        raise damaged
-    header = from_json(text, kind, place=str(path), remedy=remedy, versions=versions)
-    if told is None and header.schema not in unverified:
-        raise damaged
-    return TensorFile(header, tensors, verified=told is not None)
+
+    key: str
+    noun: str
+    header: type[H]
+    versions: tuple[int, ...]
+    remedy: str
+    unverified: tuple[int, ...] = ()
+    legacy: Callable[[Mapping[str, str]], str | None] | None = None
+
+    def write(self, path: Path, header: H, tensors: Mapping[str, Tensor]) -> None:
+        """Write a file, whole or not at all.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        text = json.dumps(asdict(header))
+        # safetensors refuses tensors that share memory, as parametrized parameters do with their base.
+        own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+        data = save(own, {self.key: sealed(text, own)})
+        with atomic(path) as partial:
+            partial.write_bytes(data)
+
+    def read(self, path: Path) -> TensorFile[H]:
+        """Read a file, and compare its checksum.
+
+        Raises:
+            InputError: there is no such file, it is damaged, or it holds something else.
+        """
+        metadata, tensors = self._content(path)
+        text = metadata.get(self.key) or (self.legacy and self.legacy(metadata))
+        if text is None:
+            raise InputError(f"{path} holds no {self.noun}: {self.remedy}")
+        seal = SEAL.search(text)
+        plain = text if seal is None else text[: seal.start()] + "}"
+        damaged = InputError(f"{path} is damaged (its checksum does not fit its content): {self.remedy}")
+        if seal is not None and seal[1] != checksum(plain, tensors):
+            raise damaged
+        header = from_json(plain, self.header, place=str(path), remedy=self.remedy, versions=self.versions)
+        if seal is None and header.schema not in self.unverified:
+            raise damaged
+        return TensorFile(header, tensors, verified=seal is not None)
+
+    def find(self, path: Path) -> TensorFile[H] | None:
+        """Read a file of a cache; `None` if there is none, or a damaged one, since it can be made anew."""
+        try:
+            return self.read(path)
+        except InputError:
+            return None
+
+    def _content(self, path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+        if not path.is_file():
+            raise InputError(f"there is no file {path}: {self.remedy}")
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata: dict[str, Any] = file.metadata() or {}
+                return metadata, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        except UNREADABLE as error:
+            raise InputError(f"{path} is damaged or holds no {self.noun} ({error}): {self.remedy}") from error
 
 
-def _content(path: Path, content: str, remedy: str) -> tuple[str, str | None, dict[str, Tensor]]:
-    """The text of the header, the checksum if there is one, and the tensors."""
-    if not path.is_file():
-        raise InputError(f"there is no file {path}: {remedy}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except UNREADABLE as error:
-        raise InputError(f"{path} is damaged or no safetensors file ({error}): {remedy}") from error
-    if content not in metadata:
-        raise InputError(f"{path} holds no {content}: {remedy}")
-    return metadata[content], metadata.get(CHECKSUM), tensors
+def sealed(text: str, tensors: Mapping[str, Tensor]) -> str:
+    """A header's JSON with the checksum of all that a file holds as its last field."""
+    return f'{text[:-1]}, "sha256": "{checksum(text, tensors)}"}}'
