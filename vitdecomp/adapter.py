@@ -3,93 +3,38 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from importlib.metadata import entry_points
+from inspect import signature
 from typing import Any, TypeVar
 
-from torch import Tensor, nn
+from torch import nn
 
 from vitdecomp.errors import LoadError, SpecError
-from vitdecomp.registry import Registry, did_you_mean
+from vitdecomp.loaded_model import Classifier, EncodeText, ImageSize, LoadedModel, Representation
+from vitdecomp.outputs import Compute, call
+from vitdecomp.registry import Registry
+from vitdecomp.wrappers import refuse_torchscript, unwrapped
 
-Compute = Callable[[Any, Tensor], Tensor]
-EncodeText = Callable[[Sequence[str]], Tensor]
+__all__ = [
+    "Adapter",
+    "Classifier",
+    "Compute",
+    "EncodeText",
+    "ImageSize",
+    "LoadedModel",
+    "Representation",
+    "adapters",
+    "as_loaded",
+    "call",
+    "load_model",
+    "own_spec",
+    "recognised",
+    "register_adapter",
+]
+
 GROUP = "vitdecomp.adapters"
-
-
-class Representation(nn.Module):
-    """A module whose output is one of the vectors that a model computes for each image.
-
-    Args:
-        model: the user's model; its weights are shared.
-        compute: how the model makes `(n, d)` vectors from images.
-    """
-
-    def __init__(self, model: nn.Module, compute: Compute) -> None:
-        super().__init__()
-        self.model = model
-        self.compute = compute
-        self.training = model.training  # its own flag alone: train() would reach into the user's model
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Images to vectors, `(n, d)`."""
-        return self.compute(self.model, images)
-
-
-@dataclass(frozen=True, slots=True)
-class Classifier:
-    """The linear layer that a model ends in, on the embedding.
-
-    Attributes:
-        names: of the classes.
-        layer: embeddings to logits; its rows are the classes' vectors.
-    """
-
-    names: tuple[str, ...]
-    layer: nn.Linear
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedModel:
-    """A model with what is needed to use it.
-
-    Attributes:
-        module: the model itself.
-        preprocess: a PIL image to the tensor that the model expects, `(3, height, width)`; `None` if unknown.
-        spec: the string that loads the model again, such as `timm:vit_base_patch16_224`.
-        outputs: the vectors that it offers, by name; `embedding` is always among them.
-        input_size: shape of one image, if known.
-        pretrained: whether the weights are trained ones.
-        encode_text: texts to vectors in the space of the embedding, `(n, d)`, unnormalised, by the module wherever it
-            is now; `None` where the model has no text tower, or nobody knows its tokenizer.
-        classifier: what reads classes from the embedding; `None` where there is none, or it is no linear layer.
-    """
-
-    module: nn.Module
-    preprocess: Callable[[Any], Tensor] | None
-    spec: str
-    outputs: Mapping[str, Compute] = field(default_factory=lambda: {"embedding": call})
-    input_size: tuple[int, ...] | None = None
-    pretrained: bool = False
-    encode_text: EncodeText | None = None
-    classifier: Classifier | None = None
-
-    def representation(self, output: str = "embedding") -> Representation:
-        """The module that computes one of the outputs.
-
-        Raises:
-            SpecError: the model offers no such output.
-        """
-        if output not in self.outputs:
-            raise SpecError(f"{self.spec} has no output {output!r}{did_you_mean(output, list(self.outputs))}")
-        return Representation(self.module, self.outputs[output])
-
-
-def call(model: nn.Module, images: Tensor) -> Tensor:
-    """The model's own output."""
-    result: Tensor = model(images)
-    return result
+DEFAULT_CHANNELS = 3
 
 
 class Adapter(ABC):
@@ -150,32 +95,42 @@ def adapters() -> Registry[str, Adapter]:
     return ADAPTERS
 
 
-def load_model(spec: str, *, pretrained: bool = True, **options: Any) -> LoadedModel:
+def load_model(
+    model: str | nn.Module | LoadedModel,
+    *,
+    pretrained: bool = True,
+    image_size: int | ImageSize | None = None,
+    **options: Any,
+) -> LoadedModel:
     """Load a model from a spec such as `timm:vit_base_patch16_224.dino` or `open_clip:ViT-B-16/laion2b_s34b_b88k`.
 
     Args:
-        spec: `library:name`; `python:module:factory` calls a function of your own.
+        model: `library:name`; `python:module:factory` calls a function of your own. Or a module: it is recognised
+            behind wrappers such as `torch.compile` and `DataParallel`, and keeps its weights.
         pretrained: trained weights (from the library's cache or hub), or random ones.
+        image_size: `N`, `(height, width)` or `(channels, height, width)` in place of what the model was made for.
         options: further arguments for the library, such as `checkpoint_path` for timm.
 
     Raises:
-        SpecError: no such library or model; the message suggests near names.
+        SpecError: no such library or model; the message suggests near names. Or the size cannot be changed.
         LoadError: the weights cannot be had.
     """
-    prefix, colon, name = spec.partition(":")
-    if not colon or not name:
-        raise SpecError(f"model spec {spec!r} is not of the form library:name; libraries: {', '.join(adapters())}")
-    known = adapters()
-    if prefix in BROKEN:
-        raise LoadError(f"the adapter for {prefix}: cannot be imported ({BROKEN[prefix]}); install its library")
-    return known[prefix].load(name, pretrained=pretrained, **options)
+    size = (image_size, image_size) if isinstance(image_size, int) else image_size
+    if not isinstance(model, str):
+        if options or not pretrained:
+            raise SpecError("pretrained and options are for a model that is loaded; a module is taken as it is")
+        return _at_size(as_loaded(model), size)
+    adapter, name = _find(model)
+    if size is not None and "image_size" in signature(adapter.load).parameters:
+        options["image_size"] = size
+    return _at_size(adapter.load(name, pretrained=pretrained, **options), size)
 
 
 def as_loaded(model: nn.Module | LoadedModel | str) -> LoadedModel:
     """A model given as a spec, a module or loaded already. A module of no known library stands for itself.
 
     Raises:
-        SpecError: neither of these, or a spec that means nothing.
+        SpecError: neither of these, a spec that means nothing, or TorchScript.
     """
     if isinstance(model, LoadedModel):
         return model
@@ -183,8 +138,63 @@ def as_loaded(model: nn.Module | LoadedModel | str) -> LoadedModel:
         return load_model(model)
     if not isinstance(model, nn.Module):
         raise SpecError(f"a model is an nn.Module, a LoadedModel or a spec string, not {type(model).__name__}")
+    module = unwrapped(model)
+    refuse_torchscript(module)
+    known = recognised(module)
+    return LoadedModel(module, None, own_spec(module), notes=_inside(module)) if known is None else known[1]
+
+
+def recognised(module: nn.Module) -> tuple[Adapter, LoadedModel] | None:
+    """The adapter of the library that a module belongs to, and the module with its outputs; `None` if unknown."""
     for adapter in adapters().values():
-        known = adapter.recognise(model)
+        known = adapter.recognise(module)
         if known is not None:
-            return known
-    return LoadedModel(model, None, f"python:{type(model).__module__}:{type(model).__qualname__}")
+            return adapter, known
+    return None
+
+
+def _inside(module: nn.Module) -> tuple[str, ...]:
+    """For a module of the user's that holds a model of a library: whose output is decomposed, and how to change it."""
+    kind, notes = type(module).__name__, []
+    for name, child in module.named_children():
+        known = recognised(unwrapped(child))
+        if known is not None:
+            notes.append(
+                f"what {kind} returns is decomposed as it is; {kind}.{name} is a {known[0].prefix} model: "
+                "give it alone to decompose its embedding"
+            )
+    return tuple(notes)
+
+
+def own_spec(module: nn.Module) -> str:
+    """What stands for the spec of a module that was not loaded by one."""
+    return f"python:{type(module).__module__}:{type(module).__qualname__}"
+
+
+def _find(spec: str) -> tuple[Adapter, str]:
+    """The adapter for a spec, and the model's name there."""
+    prefix, colon, name = spec.partition(":")
+    known = adapters()
+    if not colon or not name:
+        raise SpecError(f"model spec {spec!r} is not of the form library:name; libraries: {', '.join(known)}")
+    if prefix in BROKEN:
+        raise LoadError(f"the adapter for {prefix}: cannot be imported ({BROKEN[prefix]}); install its library")
+    return known[prefix], name
+
+
+def _at_size(loaded: LoadedModel, size: ImageSize | None) -> LoadedModel:
+    """A model whose images are preprocessed to another size; the adapter has built it for that size if need be."""
+    if size is None:
+        return loaded
+    channels = loaded.input_size[0] if loaded.input_size else DEFAULT_CHANNELS
+    wanted = size if len(size) == 3 else (channels, *size)
+    if loaded.input_size == wanted:
+        return loaded
+    if loaded.preprocess is None:
+        return replace(loaded, input_size=wanted)
+    if loaded.preprocess_for is None:
+        raise SpecError(
+            f"{loaded.spec} has a preprocessing for images of {loaded.input_size}, and nobody says how it is for "
+            f"{wanted}: leave the image size out, or give a LoadedModel with preprocess_for"
+        )
+    return replace(loaded, preprocess=loaded.preprocess_for(wanted), input_size=wanted)

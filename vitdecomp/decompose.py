@@ -22,6 +22,7 @@ from vitdecomp.engine.products import products
 from vitdecomp.engine.units import Units, split
 from vitdecomp.errors import InexactError, InputError, SpecError
 from vitdecomp.origin import Origin
+from vitdecomp.outputs import Output, name_of
 from vitdecomp.registry import did_you_mean
 from vitdecomp.report import Report, make_report
 from vitdecomp.tolerance import TOLERANCE, relative_error
@@ -39,7 +40,8 @@ class Decomposer:
     Args:
         model: an `nn.Module`, a `LoadedModel`, or a spec such as `timm:vit_base_patch16_224`.
         by: the components: `"head"`, `"module"`, `"block"`, `"token"`, `("head", "token")` or `"neuron"`.
-        output: which vector of the model, `"embedding"` or another that its adapter offers.
+        output: which vector of the model: `"embedding"` or another that its adapter offers; the key, attribute or
+            index of a part of what a module of your own returns; or a function `(module, images) -> (n, d)`.
         through: `"auto"` opens only the gates that the trunk needs; a collection of module paths also walks
             through those attentions, with their pattern frozen (higher orders).
         tolerance: largest relative error of the sum; by default that of the dtype (`vitdecomp.TOLERANCE`).
@@ -64,7 +66,7 @@ class Decomposer:
         model: nn.Module | LoadedModel | str,
         *,
         by: By = "head",
-        output: str = "embedding",
+        output: Output = "embedding",
         through: Through = "auto",
         tolerance: float | None = None,
         cache: Path | Literal["auto"] | None = "auto",
@@ -90,7 +92,7 @@ class Decomposer:
         through = None if isinstance(self.through, str) else tuple(self.through)
         if isinstance(self.through, str) and self.through != "auto":
             raise SpecError(f"through={self.through!r}: give 'auto' or a collection of module paths")
-        self.origin_ = Origin.of(loaded.module, loaded.spec, self.output)
+        self.origin_ = Origin.of(loaded.module, loaded.spec, name_of(self.output))
         self._module, self._image_shape = module, tuple(images.shape[1:])
         self._search = Search.of(module, images, through, self._cache())
         for paths, last in self._search.candidates(images, through):
@@ -100,7 +102,7 @@ class Decomposer:
                 self.components_ = self._view(self.by)[1].components
                 seconds = time.perf_counter() - began
                 sample = self._decompose(images, "head")
-                self.report_ = make_report(loaded, self.output, self._paths, sample, seconds)
+                self.report_ = make_report(loaded, name_of(self.output), self._paths, sample, seconds)
                 break
             except Exception:  # paths that are not this model's, although its graph is
                 if last:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -81,11 +82,12 @@ def prepare(request: Request) -> Ready:
     device, size = _device(request.device), _size(request.image_size)
     if request.dtype is not None and request.dtype not in DTYPES:
         raise SpecError(f"no number format {request.dtype!r}{did_you_mean(request.dtype, list(DTYPES))}")
-    options = {} if request.checkpoint is None else {"checkpoint_path": str(request.checkpoint)}
+    options: dict[str, Any] = {} if request.checkpoint is None else {"checkpoint_path": str(request.checkpoint)}
     torch.manual_seed(request.seed)
     loaded = load_model(request.model, pretrained=not request.random_weights, **options)
     if request.random_weights and request.checkpoint is None:
         randomise(loaded.module, request.seed)
+        loaded = replace(loaded, pretrained=False)
     module = loaded.module.to(device=device, dtype=DTYPES.get(request.dtype or ""))
     dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
     return Ready(request, replace(loaded, module=module), preprocessing(loaded, size), device, dtype)

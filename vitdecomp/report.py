@@ -11,6 +11,7 @@ import networkx as nx
 from vitdecomp.adapter import LoadedModel
 from vitdecomp.component import Component
 from vitdecomp.contributions import Contributions
+from vitdecomp.loaded_model import WEIGHTS
 from vitdecomp.tolerance import TOLERANCE
 from vitdecomp.trace.coverage import OPENED, SOURCE, UNREACHED, Site, coverage
 from vitdecomp.trace.linear_graph import CONSTANT, Apply
@@ -41,6 +42,8 @@ class Report:
 
     Attributes:
         model: the model's spec. output: which vector is decomposed. dimension: its length.
+        pretrained: whether the weights are trained ones, `None` where nobody knows. weights: the same in words.
+        notes: what a user has to know of how the model was loaded.
         components: all components, by head.
         error: largest relative error |sum - representation| / |representation| on the images of `fit`.
         tolerance: the error allowed for this dtype.
@@ -56,7 +59,7 @@ class Report:
     output: str
     dimension: int
     dtype: str
-    pretrained: bool
+    pretrained: bool | None
     components: tuple[Component, ...]
     error: float
     tolerance: float
@@ -66,6 +69,12 @@ class Report:
     seconds: float
     front_end: str
     graph: nx.DiGraph[str]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def weights(self) -> str:
+        """Where the weights come from, in words."""
+        return WEIGHTS[self.pretrained]
 
     @property
     def exact(self) -> bool:
@@ -120,6 +129,8 @@ class Report:
             "dimension": self.dimension,
             "dtype": self.dtype,
             "pretrained": self.pretrained,
+            "weights": self.weights,
+            "notes": list(self.notes),
             "components": {
                 "total": len(self.components),
                 "kinds": self.kinds,
@@ -154,6 +165,8 @@ class Report:
         reached = sum(s.status != UNREACHED for s in self.sites)
         lines = [
             f"{self.model}: {self.output}, {self.dimension} dimensions, {self.dtype}",
+            f"weights: {self.weights}",
+            *(f"note: {note}" for note in self.notes),
             f"{len(self.components)} components: {kinds} ({len(self.heads)} attentions with {heads} heads)",
             f"exact to {self.error:.1e} (allowed {self.tolerance:.0e})",
             f"coverage: {reached} of {len(self.sites)} attentions, MLPs and conv blocks"
@@ -187,6 +200,7 @@ def make_report(model: LoadedModel, output: str, paths: LinearPaths, sample: Con
         seconds=seconds,
         front_end=paths.captured.front_end,
         graph=path_graph(paths),
+        notes=model.notes,
     )
 
 

@@ -57,7 +57,7 @@ def _summary(report: Report, source: str) -> Table:
     attentions = f"{len(report.heads)} with {heads} heads" if report.heads else "none"
     rows: list[tuple[str, RenderableType]] = [
         ("model", Text(report.model, "bold")),
-        ("weights", "trained" if report.pretrained else "random, or as they came with the module"),
+        ("weights", report.weights),
         ("representation", f"{report.output}, {report.dimension} dimensions, {report.dtype}"),
         ("images", source),
         ("components", f"{len(report.components)}: {kinds}"),
@@ -65,6 +65,7 @@ def _summary(report: Report, source: str) -> Table:
         ("sum", exactness(report)),
         ("coverage", coverage(report)),
         ("traced", f"in {report.seconds:.1f} s with {report.front_end}"),
+        *(("note", Text(note)) for note in report.notes),
     ]
     return make_list(rows)
 

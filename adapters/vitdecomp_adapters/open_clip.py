@@ -10,7 +10,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vitdecomp.adapter import Adapter, LoadedModel, register_adapter
+from vitdecomp.adapter import Adapter, LoadedModel, own_spec, register_adapter
 from vitdecomp.errors import SpecError
 from vitdecomp.registry import did_you_mean
 from vitdecomp_adapters.hub import TOKENIZER_REMEDY, check_vocabulary, fetching, first_line, local_file, quiet, unusable
@@ -116,11 +116,11 @@ class OpenClipAdapter(Adapter):
     def recognise(self, module: nn.Module) -> LoadedModel | None:
         """A CLIP, CustomTextCLIP or CoCa, or an image tower of open_clip on its own."""
         names = {c.__name__ for c in type(module).__mro__ if c.__module__.startswith("open_clip.")}
-        spec = f"python:{type(module).__module__}:{type(module).__qualname__}"
+        spec = own_spec(module)
         if names & {*MODELS}:
-            return describe(module, spec, pretrained=False)
+            return describe(module, spec, pretrained=None)
         if names & {*TOWERS}:
-            return describe(module, spec, pretrained=False, compute=tower_embedding)
+            return describe(module, spec, pretrained=None, compute=tower_embedding)
         return None
 
     def names(self, pattern: str = "*") -> list[str]:
@@ -137,7 +137,7 @@ def describe(
     module: nn.Module,
     spec: str,
     *,
-    pretrained: bool,
+    pretrained: bool | None,
     compute: Callable[[Any, Tensor], Tensor] = embedding,
 ) -> LoadedModel:
     """A model of open_clip with its outputs and the transforms that it was trained with."""

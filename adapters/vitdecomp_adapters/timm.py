@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from vitdecomp.adapter import Adapter, Classifier, LoadedModel, call, register_adapter
+from vitdecomp.adapter import Adapter, Classifier, LoadedModel, call, own_spec, register_adapter
 from vitdecomp.errors import SpecError
 from vitdecomp.registry import did_you_mean
 from vitdecomp_adapters.hub import fetching, first_line, local_file, quiet, unusable
@@ -47,8 +47,8 @@ class TimmAdapter(Adapter):
                 module = _create(name, pretrained=True, **options)
         else:
             module = _create(name, pretrained=False, **options)
-        # A backbone that a user registered may have no trained weights to load.
-        trained = bool(checkpoint) or (pretrained and _has_weights(module))
+        # A backbone that a user registered may have no trained weights to load, or load them itself.
+        trained = bool(checkpoint) or (pretrained and (_has_weights(module) or None))
         return describe(module.eval(), f"timm:{name}", pretrained=trained)
 
     def recognise(self, module: nn.Module) -> LoadedModel | None:
@@ -56,10 +56,9 @@ class TimmAdapter(Adapter):
         if not _follows_protocol(module):
             return None
         cfg = getattr(module, "pretrained_cfg", None) or {}
-        names = [str(cfg[key]) for key in ("architecture", "tag") if cfg.get(key)]
-        kind = type(module)
-        spec = f"timm:{'.'.join(names)}" if names else f"python:{kind.__module__}:{kind.__qualname__}"
-        return describe(module, spec, pretrained=False)
+        # Not its tag: timm sets the default one, whatever the weights are.
+        name = cfg.get("architecture")
+        return describe(module, f"timm:{name}" if name else own_spec(module), pretrained=None)
 
     def names(self, pattern: str = "*") -> list[str]:
         """Architectures, or trained models if the pattern holds the dot in front of a tag."""
@@ -68,7 +67,7 @@ class TimmAdapter(Adapter):
         return list(timm.list_pretrained(pattern) if "." in pattern else timm.list_models(pattern))
 
 
-def describe(module: nn.Module, spec: str, *, pretrained: bool) -> LoadedModel:
+def describe(module: nn.Module, spec: str, *, pretrained: bool | None) -> LoadedModel:
     """A timm model with its outputs and the transforms that it was trained with."""
     from timm import data
 

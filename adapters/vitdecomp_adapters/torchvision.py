@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from vitdecomp.adapter import Adapter, LoadedModel, call, register_adapter
+from vitdecomp.adapter import Adapter, LoadedModel, call, own_spec, register_adapter
 from vitdecomp.errors import SpecError
 from vitdecomp.registry import did_you_mean
 from vitdecomp_adapters.hub import fetching, first_line, local_file, unusable
@@ -80,7 +80,7 @@ class TorchvisionAdapter(Adapter):
         if not owner.startswith("torchvision.models.") or owner.count(".") > 2:
             return None
         outputs = {"embedding": embedding, "logits": call}
-        return LoadedModel(module, None, f"python:{type(module).__module__}:{type(module).__qualname__}", outputs)
+        return LoadedModel(module, None, own_spec(module), outputs)
 
     def names(self, pattern: str = "*") -> list[str]:
         """Classification models."""

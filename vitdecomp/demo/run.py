@@ -28,6 +28,7 @@ Stage = Callable[[str], AbstractContextManager[None]]
 SCHEMA = 1
 CLAIM = "Every representation below is an exact sum of named parts."
 RANDOM = "The weights are random: the sums are exact, but all other figures mean nothing."
+UNKNOWN = "The weights are as the module came: if nobody trained them, all figures but the sums mean nothing."
 MODELS = ("scenes:deit", "scenes:clip", "scenes:dino", "scenes:swin", "scenes:maxvit")  # the featured one first
 FEATURED, OTHERS, FOREIGN = 1600, 640, 400  # pictures for the featured model, the others, and a user's
 PACKAGES = ("vitdecomp", "torch", "timm", "open_clip_torch", "numpy")
@@ -50,7 +51,9 @@ class Demo:
     @property
     def notes(self) -> list[str]:
         """What a reader has to know before the figures."""
-        notes = [] if all(s.report.pretrained for s in self.context.subjects) else [RANDOM]
+        states = {s.report.pretrained for s in self.context.subjects}
+        notes = [note for state, note in ((False, RANDOM), (None, UNKNOWN)) if state in states]
+        notes += [note for s in self.context.subjects for note in s.report.notes]
         reasons: dict[str, list[str]] = {}
         for name, why in self.left_out.items():
             reasons.setdefault(why, []).append(name)

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from vitdecomp.adapter import Representation
-from vitdecomp.errors import InputError, TraceError
+from vitdecomp.errors import InputError, TraceError, VitdecompError
+from vitdecomp.outputs import advice, told
 from vitdecomp.tolerance import TOLERANCE, relative_error
 from vitdecomp.trace import front_ends
 
@@ -108,16 +109,17 @@ def _more(images: Tensor, n: int) -> Tensor:
 def _run_eager(module: nn.Module, trial: Tensor) -> Tensor:
     try:
         y = module(trial)
+    except VitdecompError:
+        raise
     except Exception as error:
         raise InputError(
             f"{_title(module)} does not take images of shape {tuple(trial.shape[1:])} and dtype "
             f"{_name(trial.dtype)}: {_first_line(error)}"
         ) from error
     if not isinstance(y, Tensor) or not y.is_floating_point() or y.ndim != 2 or len(y) != len(trial):
-        got = f"shape {tuple(y.shape)}" if isinstance(y, Tensor) else type(y).__name__
         raise InputError(
             f"{_title(module)} must return one vector per image, (n, d); for {len(trial)} images it "
-            f"returned {got}. Wrap it in a module that pools and selects the vector"
+            f"returned {told(y)}. {advice(y, len(trial))}"
         )
     if not bool(y.isfinite().all()):
         raise InputError(f"{_title(module)} returns NaN or infinity for these images, in {_name(y.dtype)}")
@@ -143,7 +145,8 @@ def _undisturbed(module: nn.Module) -> Iterator[None]:
     training = [m for m in module.modules() if m.training]
     fast = torch.backends.mha.get_fastpath_enabled()
     devices = sorted({p.device.index or 0 for p in module.parameters() if p.device.type == "cuda"})
-    with torch.random.fork_rng(devices), torch.no_grad(), warnings.catch_warnings():
+    eager = torch.compiler.set_stance("force_eager")  # nothing is compiled for a trial
+    with torch.random.fork_rng(devices), torch.no_grad(), eager, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             for m in training:

@@ -110,7 +110,7 @@ def _gates(subject: Subject, opened: bool) -> Number:
 
 FACTS: Mapping[str, Callable[[Subject], Cell]] = MappingProxyType(
     {
-        "weights": lambda s: "trained" if s.report.pretrained else "random",
+        "weights": lambda s: s.report.weights,
         "representation": lambda s: s.report.output,
         "dimensions": lambda s: Number(s.report.dimension, "count"),
         "named parts": lambda s: Number(len(s.report.components), "count"),

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from vitdecomp.adapter import Representation
+from vitdecomp.outputs import fingerprint as fingerprint_of
 from vitdecomp.trace import front_ends
 from vitdecomp.trace.rule import NONLINEAR, OPENINGS, RULES
 from vitdecomp.trace.saved.graph import tensors
@@ -47,7 +48,7 @@ def _told(module: nn.Module, images: Tensor, through: Collection[str] | None) ->
     yield f"{tuple(images.shape[1:])} {images.dtype} {device} {torch.get_default_dtype()} {through}"
     yield f"{torch.is_autocast_enabled(device)}"
     if isinstance(module, Representation):
-        yield f"{_plain(module.compute)} {_source(getattr(module.compute, '__module__', ''))}"
+        yield f"{fingerprint_of(module.compute)} {_source(getattr(module.compute, '__module__', ''))}"
     files: dict[str, None] = {}
     for path, part in module.named_modules(remove_duplicate=False):
         kind = type(part)
