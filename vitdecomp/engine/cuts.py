@@ -21,7 +21,7 @@ class Cut:
     cells: int
     axis: int | None
     rows: tuple[int, ...]
-    places: tuple[int, ...]
+    places: Sequence[int]
 
     @property
     def count(self) -> int:
@@ -38,7 +38,7 @@ def cut_parts(
     cuts = []
     for part in parts:
         heads, cells, axis = _counts(part, granularity)
-        places = part.tokens.kept if axis == TOKENS else tuple(range(cells))
+        places = part.tokens.kept if axis == TOKENS else range(cells)
         own = [_component(part, granularity, h, c) for h in range(heads) for c in range(cells)]
         for component in own:
             components.setdefault(component, len(components))

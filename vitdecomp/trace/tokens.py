@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,18 +19,18 @@ class Tokens:
     """The tokens of a leaf.
 
     Attributes:
-        kept: their numbers, in the order of the leaf's token axis.
+        kept: their numbers, in the order of the leaf's token axis; a `range` where they lie evenly apart.
         count: how many there are of them in the model.
     """
 
-    kept: tuple[int, ...]
+    kept: Sequence[int]
     count: int
 
     @classmethod
     def all_of(cls, layout: Layout) -> Tokens:
         """Those of a leaf that is whole."""
         count = layout.count(TOKEN)
-        return cls(tuple(range(count)), count)
+        return cls(range(count), count)
 
 
 def kept_tokens(leaf: Leaf, layout: Layout, recorded: Mapping[Gate, Any]) -> Tokens:
@@ -56,7 +56,17 @@ def kept_tokens(leaf: Leaf, layout: Layout, recorded: Mapping[Gate, Any]) -> Tok
     numbers = torch.arange(count)[:, None].expand(count, before.count("w"))
     laid_out = before.native(numbers.expand(1, before.count("h"), *numbers.shape), 1)
     found = layout.canonical(cut_to(laid_out, *window), 1)[0, 0, :, 0]
-    return Tokens(tuple(found.tolist()), count)
+    return Tokens(_evenly(found.tolist()), count)
+
+
+def _evenly(numbers: list[int]) -> Sequence[int]:
+    """The same numbers as a range, if they are one: a table of all patches of a large image would be long."""
+    if len(numbers) > 1 and numbers[1] != numbers[0]:
+        step = numbers[1] - numbers[0]
+        even = range(numbers[0], numbers[-1] + (1 if step > 0 else -1), step)
+        if [*even] == numbers:
+            return even
+    return tuple(numbers)
 
 
 def _with(factors: tuple[Any, ...], axis: int, factor: Any) -> tuple[Any, ...]:

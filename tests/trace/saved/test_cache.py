@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from helpers import pictures, randomised
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from third_party import MODELS
 from torch import Tensor, fx, nn
 from zoo import ZOO
@@ -237,3 +237,47 @@ def test_the_usual_place(tiny_vit: nn.Module, tmp_path: Path, monkeypatch: pytes
     assert not list(tmp_path.iterdir())
     vd.Decomposer(tiny_vit).fit(pictures(1, 32))
     assert len(files(tmp_path / "paths")) == 1
+
+
+def mean_pooled() -> nn.Module:
+    """A model with many tokens, all of which reach the output: tables of them and of their biases are long."""
+    from timm.models.vision_transformer import VisionTransformer
+
+    sizes: dict[str, Any] = {"img_size": 64, "patch_size": 2, "embed_dim": 16, "depth": 2, "num_heads": 2}
+    return VisionTransformer(**sizes, num_classes=0, global_pool="avg", class_token=True)
+
+
+def test_many_tokens_make_no_long_header(tmp_path: Path, traces: list[nn.Module]) -> None:
+    images = pictures(1, 64)
+    first = vd.Decomposer(randomised(mean_pooled()), cache=tmp_path).fit(images)
+    (path,) = files(tmp_path)
+    assert path.stat().st_size < 200_000  # 1024 tokens of 16 channels, in every constant
+    second = vd.Decomposer(randomised(mean_pooled(), seed=1), cache=tmp_path).fit(images)
+    assert len(traces) == 1
+    assert plain(first._paths) == plain(second._paths)
+
+
+@pytest.mark.parametrize("failing", ["write", "read", "make_directory", "fingerprint"])
+@pytest.mark.parametrize("error", [OSError(28, "No space left"), SafetensorError("header too large"), MemoryError()])
+def test_nothing_that_goes_wrong_stops_a_fit(
+    failing: str, error: Exception, tiny_vit: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*arguments: Any, **options: Any) -> Any:
+        raise error
+
+    images = pictures(1, 32)
+    vd.Decomposer(tiny_vit, cache=tmp_path).fit(images)
+    owner = {"write": saved.TensorFormat, "read": saved.TensorFormat, "fingerprint": search}.get(failing, saved)
+    monkeypatch.setattr(owner, failing, fails)
+    decomposer = vd.Decomposer(tiny_vit, cache=tmp_path).fit(images)
+    assert decomposer.report_.exact
+    assert decomposer.attribute(images, torch.ones(1, 48, dtype=torch.float64), by="token").isfinite().all()
+
+
+def test_what_is_no_file_is_passed_over(tiny_vit: nn.Module, tmp_path: Path) -> None:
+    images = pictures(1, 32)
+    vd.Decomposer(tiny_vit, cache=tmp_path).fit(images)
+    (path,) = files(tmp_path)
+    path.unlink()
+    os.mkfifo(path)  # to read from it would wait for ever
+    assert vd.Decomposer(tiny_vit, cache=tmp_path).fit(images).report_.exact

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import fx
 
 from vitdecomp.trace.rule import Gate, Step, shape_of
-from vitdecomp.trace.saved.codec import Reader, Writer
+from vitdecomp.trace.saved.codec import Reader, Writer, runs
 from vitdecomp.trace.saved.named import UnnamedError, name_of, named
 
 
@@ -138,3 +138,20 @@ def test_a_name_means_the_very_function(fn: Any) -> None:
 def test_places_are_not_counted_from_behind() -> None:
     with pytest.raises(UnnamedError):
         Reader(NODES)(["node", -1])
+
+
+@given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=64, max_size=80), st.sampled_from([tuple, list]))
+def test_long_runs_of_numbers_stand_beside_the_json(numbers: list[int], kind: Any) -> None:
+    write = Writer({})
+    value = (kind(numbers), kind(numbers[:3]), kind([*numbers, 2**63]))
+    text = json.dumps(write(value))
+    assert len(write.runs()["numbers"]) == len(numbers)
+    found = Reader([], numbers=runs(write.runs()))(json.loads(text))
+    assert found == value
+    assert types(found) == types(value)
+
+
+@pytest.mark.parametrize("data", [["numbers", "tuple", 0, 5], ["numbers", "tuple", -1, 1], ["numbers", "tuple", 9, 1]])
+def test_runs_that_are_not_there(data: Any) -> None:
+    with pytest.raises(UnnamedError):
+        Reader([], numbers=[1, 2, 3])(data)

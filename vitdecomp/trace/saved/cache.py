@@ -2,37 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
-from vitdecomp.errors import OutputError
-from vitdecomp.files import atomic, cache_directory, make_directory
+from vitdecomp._utils.tensor_file import TensorFile, TensorFormat
+from vitdecomp.files import cache_directory, make_directory
 from vitdecomp.trace.capture import Captured, again
 from vitdecomp.trace.paths import LinearPaths
-from vitdecomp.trace.saved.codec import Reader
-from vitdecomp.trace.saved.graph import read, written
-from vitdecomp.trace.saved.named import UnnamedError
+from vitdecomp.trace.saved.graph import read, tensors
+from vitdecomp.trace.saved.plain import SCHEMA, Kept, plain, revived, same_graph
 
 SUFFIX, NEW = ".paths.safetensors", ".new"
+FORMAT = TensorFormat("vitdecomp.paths", "linear paths", Kept, (SCHEMA,), "it is made again by the next fit")
 ABANDONED = 3600  # seconds: whoever began to write a file so long ago was killed
 MAX_BYTES = 2**28  # of a folder
-# What a file that is not there, damaged, or of another model may raise.
-UNREADABLE = (
-    SafetensorError, OSError, LookupError, TypeError, ValueError, AttributeError, RuntimeError, RecursionError,
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +30,7 @@ class PathsCache:
 
     A file is named by a checksum of the model's structure. It holds the graph and the paths as JSON, and the graph's
     constants, but no weights. Whatever is read is run beside the module, and taken only if it computes the same.
+    Nothing that goes wrong with a file stops a fit: what cannot be read is found anew, what cannot be written is not.
 
     Attributes:
         folder: where the files are.
@@ -54,52 +44,43 @@ class PathsCache:
         return cls(cache_directory() / "paths")
 
     def find(self, key: str, module: nn.Module, images: Tensor) -> LinearPaths | None:
-        """The paths of a module of a known structure; `None` where there is nothing that can be used.
-
-        Raises:
-            InputError: the module refuses the images.
-        """
-        with suppress(*UNREADABLE):
-            data, constants = self._read(key)
-            graph, nodes = read(data["graph"], constants, module)
-            captured = again(module, images, graph, data["front_end"], data["batch"])
-            return None if captured is None else _paths(data, nodes, captured)
+        """The paths of a module of a known structure; `None` where there is nothing that can be used."""
+        with suppress(Exception):  # whatever a file that is damaged, or of another model, may lead to
+            file = self._read(key)
+            kept = file.header.paths
+            graph, nodes = read(kept.graph, file.tensors, dict(tensors(module)))
+            captured = again(module, images, graph, kept.front_end, kept.batch)
+            return None if captured is None else revived(kept, file.tensors, nodes, captured)
         return None
 
     def find_in(self, key: str, module: nn.Module, captured: Captured) -> LinearPaths | None:
         """Other paths in a graph that is at hand."""
-        with suppress(*UNREADABLE):
-            data, _ = self._read(key)
-            same = json.loads(json.dumps(written(captured.module, module)[0])) == data["graph"]
-            return _paths(data, list(captured.module.graph.nodes), captured) if same else None
+        with suppress(Exception):
+            file = self._read(key)
+            if same_graph(file.header.paths, file.tensors, captured, module):
+                return revived(file.header.paths, file.tensors, list(captured.module.graph.nodes), captured)
         return None
 
     def keep(self, key: str, module: nn.Module, paths: LinearPaths) -> None:
         """Write paths down, if that can be done: what has no name in a file is traced anew each time."""
-        with suppress(UnnamedError, OutputError, OSError):
-            made = _file(paths, module)
+        with suppress(Exception):  # a full disk, no permission, no memory: the paths are there all the same
+            kept, tables = plain(paths, module)
             make_directory(self.folder)
             own = self.folder / f"{uuid4().hex}{NEW}"  # several processes may write the same paths
-            with atomic(own) as place:
-                place.write_bytes(made)
+            FORMAT.write(own, Kept(SCHEMA, kept), tables)
             own.replace(self._path(key))
             self._shrink()
 
     def _path(self, key: str) -> Path:
         return self.folder / (key + SUFFIX)
 
-    def _read(self, key: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    def _read(self, key: str) -> TensorFile[Kept]:
         """The contents of a file, which is marked as used."""
         path = self._path(key)
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata()
-            constants = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-        if metadata["checksum"] != _checksum(metadata["paths"], constants):
-            raise ValueError(f"{path} is damaged")
+        found = FORMAT.read(path)
         with suppress(OSError):
             os.utime(path)
-        data: dict[str, Any] = json.loads(metadata["paths"])
-        return data, constants
+        return found
 
     def _shrink(self) -> None:
         """Remove what was not used for longest, and what was never finished."""
@@ -112,34 +93,3 @@ class PathsCache:
             total += stat.st_size
             if total > MAX_BYTES:
                 path.unlink(missing_ok=True)
-
-
-def _file(paths: LinearPaths, module: nn.Module) -> bytes:
-    captured = paths.captured
-    graph, constants, write = written(captured.module, module)
-    root = write(paths)
-    data = {
-        "graph": graph,
-        "front_end": captured.front_end,
-        "batch": captured.batch,
-        "table": write.table,
-        "root": root,
-    }
-    text = json.dumps(data, separators=(",", ":"))
-    return save(constants, {"paths": text, "checksum": _checksum(text, constants)})
-
-
-def _checksum(text: str, constants: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256(text.encode())
-    for name in sorted(constants):
-        digest.update(name.encode() + constants[name].reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _paths(data: Mapping[str, Any], nodes: list[fx.Node], captured: Captured) -> LinearPaths:
-    reader = Reader(nodes, captured)
-    reader.enter(data["table"])
-    found = reader(data["root"])
-    if not isinstance(found, LinearPaths):
-        raise UnnamedError(f"paths of type {type(found).__name__}")
-    return found

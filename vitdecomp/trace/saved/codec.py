@@ -2,17 +2,20 @@
 
 Data classes share parts: a gate stands in many steps. So each goes once into a table, in which entries mention earlier
 entries alone, and is mentioned by its place there. Everything that JSON does not know is a list that begins with a tag.
+Long runs of whole numbers, such as the tokens of a large image, stand beside the JSON, to be kept as one tensor.
 """
 
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, NamedTuple
 
 import torch
-from torch import fx
+from torch import Tensor, fx
 from torch.fx.immutable_collections import immutable_dict, immutable_list
 
 from vitdecomp.trace.capture import Captured
@@ -35,7 +38,8 @@ CLASSES: dict[str, type] = {
         LinearPaths,
     )
 }  # fmt: skip
-TABLED, CAPTURED = "@", "captured"
+TABLED, CAPTURED, NUMBERS = "@", "captured", "numbers"  # the last also names the tensor of long runs
+LONG = 64  # whole numbers in a row that JSON would hold badly
 
 
 @dataclass(slots=True)
@@ -45,10 +49,12 @@ class Writer:
     Attributes:
         nodes: the places of a graph's nodes.
         table: the data classes that have been written.
+        numbers: long runs of whole numbers, one behind the other.
     """
 
     nodes: Mapping[fx.Node, int]
     table: list[list[Any]] = field(default_factory=list)
+    numbers: array[int] = field(default_factory=lambda: array("q"))
     _places: dict[int, tuple[int, Any]] = field(default_factory=dict)  # by identity, the value kept alive
 
     def __call__(self, value: Any) -> Any:
@@ -63,9 +69,18 @@ class Writer:
         if kind.__name__ in CLASSES and CLASSES[kind.__name__] is kind:
             self._enter(value)
             return [TABLED, self._places[id(value)][0]]
+        if kind in (tuple, list) and len(value) >= LONG and all(type(part) is int for part in value):
+            with suppress(OverflowError):  # JSON knows longer ones
+                start = len(self.numbers)
+                self.numbers.extend(array("q", value))
+                return [NUMBERS, KINDS[kind].tag, start, len(value)]
         if kind in KINDS:
             return [KINDS[kind].tag, *KINDS[kind].write(self, value)]
         return ["fn", name_of(value)]
+
+    def runs(self) -> dict[str, Tensor]:
+        """The long runs of whole numbers as a tensor, if there are any."""
+        return {NUMBERS: torch.tensor(self.numbers, dtype=torch.int64)} if self.numbers else {}
 
     def _enter(self, value: Any) -> None:
         """Put a data class into the table, behind those that it mentions, however deep they nest."""
@@ -88,11 +103,13 @@ class Reader:
 
     Attributes:
         nodes: the nodes of a graph. captured: what stands for the captured graph.
+        numbers: long runs of whole numbers, one behind the other.
         table: the data classes that have been read.
     """
 
     nodes: Sequence[fx.Node]
     captured: Captured | None = None
+    numbers: Sequence[int] = ()
     table: list[Any] = field(default_factory=list)
 
     def __call__(self, data: Any) -> Any:
@@ -162,7 +179,22 @@ KINDS: dict[type, Kind] = {
 READERS: dict[str, Callable[[Reader, list[Any]], Any]] = {
     **{kind.tag: kind.read for kind in KINDS.values()},
     "fn": lambda r, parts: named(parts[0]),
+    NUMBERS: lambda r, parts: _run(r, *parts),
 }
+
+
+def runs(tensors: Mapping[str, Tensor]) -> list[int]:
+    """What `Writer.runs` wrote."""
+    found: list[int] = tensors[NUMBERS].tolist() if NUMBERS in tensors else []
+    return found
+
+
+def _run(reader: Reader, tag: str, start: int, length: int) -> Any:
+    """A long run of whole numbers."""
+    found = [*reader.numbers[_place(start) : start + _place(length)]]
+    if len(found) != length:
+        raise UnnamedError(f"numbers {start} to {start + length} of {len(reader.numbers)}")
+    return READERS[tag](reader, found)
 
 
 def _place(number: int) -> int:

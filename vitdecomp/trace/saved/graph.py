@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, fx, nn
 
-from vitdecomp.trace.saved.codec import Reader, Writer
+from vitdecomp.trace.saved.codec import Reader, Writer, runs
 from vitdecomp.trace.saved.named import UnnamedError
 
 META = ("module", "parameter", "varies", "static", "trial_shape", "trial_dtype")
@@ -51,21 +51,20 @@ def _constant(value: Any, shared: set[int]) -> Tensor:
 
 
 def read(
-    data: Mapping[str, Any], constants: Mapping[str, Tensor], module: nn.Module
+    data: Mapping[str, Any], constants: Mapping[str, Tensor], own: Mapping[str, Tensor]
 ) -> tuple[fx.GraphModule, list[fx.Node]]:
-    """What `written` wrote, with the tensors of a module of the same structure.
+    """What `written` wrote, with the tensors of a module of the same structure by their names there.
 
     Raises:
         UnnamedError, LookupError, TypeError, ValueError: it means nothing, or not for this module.
     """
-    own = dict(tensors(module))
     device = next((tensor.device for tensor in own.values()), None)
     root = {
         name: constants[name].to(device) if source is None else own[source] for name, source in data["tensors"].items()
     }
     graph = fx.Graph()
     nodes: list[fx.Node] = []
-    reader = Reader(nodes)
+    reader = Reader(nodes, numbers=runs(constants))
     for op, name, target, args, kwargs, meta in data["nodes"]:
         node = graph.create_node(op, reader(target), reader(args), reader(kwargs), name=name)
         node.meta.update({key: reader(value) for key, value in meta.items()})

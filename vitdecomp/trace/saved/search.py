@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -30,7 +31,9 @@ class Search:
     @classmethod
     def of(cls, module: nn.Module, images: Tensor, through: Collection[str] | None, cache: PathsCache | None) -> Search:
         """With rules of the user's own nothing is kept: a file cannot tell what they do."""
-        key = None if cache is None else fingerprint(module, images, through)
+        key = None
+        with suppress(Exception):  # a module that cannot be told by what it says of itself is traced anew
+            key = None if cache is None else fingerprint(module, images, through)
         return cls(module, None, "") if key is None else cls(module, cache, key)
 
     def candidates(self, images: Tensor, through: Collection[str] | None) -> Iterator[tuple[LinearPaths, bool]]:
