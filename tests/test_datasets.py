@@ -141,9 +141,9 @@ def test_a_hugging_face_data_set_without_images_is_refused(tmp_path):
         ("", "no column of paths"),
         ("a,b\n1,2\n", "no column of paths"),
         ("path,label\n", "has no rows"),
-        ("path,label\n,cat\n", "row 2: no path"),
-        ("path\nx.png\ny.png\nx.png\n", "row 4: x.png is in row 2 already"),
-        ("path\nx.png,cat\n", "row 2: more cells than columns"),
+        ("path,label\n,cat\n", "line 2: no path"),
+        ("path\nx.png\ny.png\nx.png\n", "line 4: x.png is in line 2 already"),
+        ("path\nx.png,cat\n", "line 2: more cells than columns"),
     ],
 )
 def test_a_table_that_is_no_list_of_images_is_refused(tmp_path, content, told):

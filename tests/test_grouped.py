@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 import vitdecomp as vd
+from vitdecomp.datasets import open_pictures
 from vitdecomp.grouped import read
 from vitdecomp.grouped.formats import Columns
 from vitdecomp.scenes import SceneDataset
@@ -148,7 +149,7 @@ def test_limits_are_drawn_alike(table: Path):
         (lambda t: t.with_name("nothing"), vd.InputError, "there is no file or folder"),
         (lambda t: (t.parent / "photos" / "2.png").unlink() or t, vd.InputError, r"there is no image .*2\.png"),
         (lambda t: t.write_text("image,label\n") and t, vd.InputError, "lists no images"),
-        (lambda t: t.write_text("image,label\na.png\n") and t, vd.InputError, "line 2: not 2 columns"),
+        (lambda t: t.write_text("image,label\na.png\n") and t, vd.InputError, "line 2: fewer cells than columns"),
         (lambda t: t.write_text("image,label\nphotos/0.png,cat\n") and t, vd.InputError, "one class alone"),
         (lambda t: t.write_text("image,label,split\nphotos/0.png,cat,tset\n") and t, vd.InputError, "one class alone"),
         (lambda t: t.write_bytes(b"\xff\xfe\x00") and t, vd.InputError, "cannot read"),
@@ -171,3 +172,105 @@ def test_unknown_formats_and_splits(table: Path, waterbirds: Path):
     (waterbirds / "metadata.csv").write_text(text.replace(",0,0,1,", ",2,0,1,", 1))
     with pytest.raises(vd.InputError, match="y is '2', which should be 0 or 1"):
         read(waterbirds)
+
+
+@pytest.mark.parametrize("kind", ["txt", "csv"])
+@pytest.mark.parametrize("images", ["img_align_celeba", "img_align_celeba/img_align_celeba"])
+def test_celeba_of_kaggle_is_that_of_its_authors(celeba: Path, tmp_path: Path, kind: str, images: str):
+    wanted = read(celeba)
+    root = tmp_path / "kaggle"
+    for path in (celeba / "img_align_celeba").iterdir():
+        (root / images).mkdir(parents=True, exist_ok=True)
+        path.rename(root / images / path.name)
+    own = [line.split() for line in (celeba / "list_attr_celeba.txt").read_text().splitlines()[1:]]
+    rows = [",".join(["image_id", *own[0]]), *(",".join(line) for line in own[1:])]
+    parts = ["image_id,partition", *(celeba / "list_eval_partition.txt").read_text().replace(" ", ",").split()]
+    for name in ("list_attr_celeba", "list_eval_partition"):
+        lines = rows if name == "list_attr_celeba" else parts
+        text = (celeba / f"{name}.txt").read_text() if kind == "txt" else "\r\n".join(lines) + "\r\n"
+        (root / f"{name}.{kind}").write_bytes(text.encode())
+    for place in (root, root / f"list_attr_celeba.{kind}"):
+        data = read(place)
+        assert (data.names, data.split, data.classes, data.group_names) == (
+            wanted.names,
+            wanted.split,
+            wanted.classes,
+            wanted.group_names,
+        )
+        assert np.array_equal(data.groups, wanted.groups)
+        assert all(data.read(i) for i in range(len(data)))
+    found = open_pictures(root / f"list_attr_celeba.{kind}")
+    assert [one.groups["Blond_Hair"] for one in found.pictures] == ["1", "1", "-1", "-1", "-1"]
+    assert found.read(0)
+
+
+def test_a_damaged_list_of_celeba(celeba: Path, caplog):
+    path = celeba / "list_attr_celeba.txt"
+    whole = path.read_text()
+    path.write_text(whole.replace("000002.jpg -1  1 -1", "000002.jpg -1  1 NA"))
+    with pytest.raises(vd.InputError, match=r"line 4: Male is 'NA', which should be 1 or -1"):
+        read(celeba)
+    path.write_text(whole.replace("000002.jpg -1  1 -1", "000002.jpg -1  1"))
+    with pytest.raises(vd.InputError, match="line 4: fewer cells than columns"):
+        read(celeba)
+    path.write_text(whole.replace("5\n", "7\n", 1))
+    read(celeba)
+    assert "says that it has 7 rows, and has 5" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Image, Label\nphotos/0.png, cat\nphotos/1.png, dog\n",
+        "\ufeffIMAGE\tLABEL\r\nphotos/0.png\tcat\r\nphotos/1.png\tdog\r\n",
+        "path;class\n\n'photos/0.png;cat\n'photos/1.png;dog\n".replace("'", ""),
+        '"image_id","label",""\n"photos/0.png", "cat",\n"photos/1.png", "dog",\n,,\n',
+        "filename,target\rphotos/0.png,cat\rphotos/1.png,dog\r",
+    ],
+)
+@pytest.mark.parametrize("name", ["data.csv", "data.TSV", "data.txt"])
+def test_every_command_reads_tables_alike(table: Path, text: str, name: str):
+    place = table.with_name(name)
+    place.write_bytes(text.encode())
+    data = read(place)
+    assert (data.names, data.classes) == (("photos/0.png", "photos/1.png"), ("cat", "dog"))
+    found = open_pictures(place).pictures
+    assert [(one.id, one.label) for one in found] == [("photos/0.png", "cat"), ("photos/1.png", "dog")]
+    assert found[0].groups == {}
+
+
+def test_a_column_that_is_named_must_be_there(table: Path):
+    with pytest.raises(vd.SpecError, match="no column 'place'"):
+        read(table, Columns(group="place"))
+    table.write_text("path,label,group\nphotos/0.png,cat,in\nphotos/1.png,dog,\n")
+    with pytest.raises(vd.SpecError, match="no column 'picture'"):
+        read(table, Columns(image="picture"))
+    with pytest.raises(vd.InputError, match=r"data\.csv, line 3: no group"):
+        read(table)
+
+
+def test_a_validation_split_that_is_not_used_is_said(waterbirds: Path, table: Path, caplog):
+    train, test = read(waterbirds).halves()
+    assert (len(train), len(test)) == (4, 4)
+    assert f"1 images of {waterbirds} are in the validation split, which is not used" in caplog.text
+    caplog.clear()
+    read(table).halves()
+    assert not caplog.text
+
+
+def test_class_folders_are_those_with_images_that_count(tmp_path: Path, caplog):
+    for name in ("cat/0.png", "dog/1.png", ".ipynb_checkpoints/2.png", "cat/@eaDir/0.png", "preview.png"):
+        picture(tmp_path / "data" / name)
+    picture(tmp_path / "birds" / "3.png")
+    (tmp_path / "data" / "bird").symlink_to(tmp_path / "birds")
+    data = read(tmp_path / "data")
+    assert data.classes == ("bird", "cat", "dog")
+    assert len(data) == 3
+    assert "(preview.png)" in caplog.text
+    assert "@eaDir" in caplog.text
+
+
+def test_folders_named_by_digits_are_classes(tmp_path: Path):
+    for label in "012":
+        picture(tmp_path / label / "inner" / f"{label}.png")
+    assert read(tmp_path).classes == ("0", "1", "2")

@@ -135,8 +135,7 @@ def remove(request: Request, task: Task, cache: Path, *, loading: Loading, stage
         OutputError: the cache cannot be written.
     """
     data = read(task.data or kept(cache, WORLD, "train", "test", subset="waterbirds"), task.columns, task.kind)
-    train = data.part("train", limit=task.limit)
-    test = data.part("test", limit=task.limit)
+    train, test = data.halves(task.limit)
     test.require_groups()
     with stage(f"contributions of {request.model}") as progress:
         subject = prepare(request)

@@ -48,7 +48,7 @@ def ablate_model(request: Request, job: Curves, cache: Path, *, loading: Loading
         OutputError: the cache cannot be written.
     """
     data = read(job.images or kept(cache, WORLD, "train", "test"))
-    halves = [data.part("train", limit=job.limit), data.part("test", limit=job.limit)]
+    halves = data.halves(job.limit)
     with stage(f"contributions of {request.model}") as progress:
         ready = prepare(request)
         train, test = (_source(ready, half, cache, loading, progress) for half in halves)

@@ -2,79 +2,58 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
+from vitdecomp.data import celeba
+from vitdecomp.data.csv_table import IMAGE, IMAGE_TOO, LABEL, SUFFIXES, CsvTable, read_table
 from vitdecomp.data.reading import read_file
 from vitdecomp.datasets.picture import Picture
 from vitdecomp.errors import InputError
-
-PATHS = ("path", "image", "file", "filename", "file_name", "img_filename", "image_path")
-LABELS = ("label", "class", "target", "y")
-REST = "\0"  # where the table's reader puts cells that have no column
-DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
 
 class Listing:
     """A CSV or TSV file with a column of paths, relative to it, and perhaps one of labels.
 
-    All other columns are kept as groups.
+    All other columns are kept as groups. The images of CelebA's lists are in the folder where CelebA has them.
 
     Raises:
         InputError: no column of paths, no row, or a row without a path or with that of another.
     """
 
     def __init__(self, place: Path) -> None:
-        self.root = place.parent.absolute()
-        rows, columns = _rows(place)
-        path, label = _column(columns, PATHS), _column(columns, LABELS)
+        table = read_table(place)
+        path, label = table.find((*IMAGE, *IMAGE_TOO)), table.find(LABEL)
         if path is None:
-            raise InputError(f"{place} has no column of paths: name one of its columns {', '.join(PATHS[:3])}")
-        self.pictures = tuple(_picture(row, path, label) for row in rows)
-        _check(place, self.pictures)
+            known = ", ".join(table.columns[:10])
+            raise InputError(
+                f"{place} has no column of paths: its columns are {known or 'none'}; call one {', '.join(IMAGE[:3])}"
+            )
+        if not table.rows:
+            raise InputError(f"no images in {place}: it has no rows")
+        names = [Path(name).as_posix() for name in table.filled(path)]
+        _check(table, names)
+        self.root = place.parent.absolute()
+        if celeba.attributes_file(place) is not None:
+            self.root /= celeba.image_folder(self.root, names[0])
+        labels = table.column(label) if label else [""] * len(names)
+        others = [(i, name) for i, name in enumerate(table.columns) if name not in ("", path, label)]
+        groups = ({name: row[i] for i, name in others} for row in table.rows)
+        known = zip(names, labels, groups, strict=True)
+        self.pictures = tuple(Picture(name, text or None, other) for name, text, other in known)
 
     @classmethod
     def recognises(cls, place: Path) -> bool:
         """A file that is named as one."""
-        return place.is_file() and place.suffix.lower() in DELIMITERS
+        return place.is_file() and place.suffix.lower() in SUFFIXES
 
     def read(self, index: int) -> bytes:
         """The file of a picture."""
         return read_file(self.root / self.pictures[index].id)
 
 
-def _rows(place: Path) -> tuple[list[dict[str, str]], list[str]]:
-    """Rows by columns, and the columns."""
-    try:
-        with place.open(newline="", encoding="utf-8-sig") as file:
-            table = csv.DictReader(file, delimiter=DELIMITERS[place.suffix.lower()], restval="", restkey=REST)
-            rows = list(table)
-            uneven = next((i for i, row in enumerate(rows, 2) if REST in row), None)
-            if uneven is not None:
-                raise InputError(f"{place}, row {uneven}: more cells than columns")
-            return rows, list(table.fieldnames or ())
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"cannot read {place}: {error}") from error
-
-
-def _column(columns: list[str], names: tuple[str, ...]) -> str | None:
-    """The first of some names that a table has, in whatever case."""
-    known = {column.strip().lower(): column for column in reversed(columns)}
-    return next((known[name] for name in names if name in known), None)
-
-
-def _picture(row: dict[str, str], path: str, label: str | None) -> Picture:
-    rest = {key: value for key, value in row.items() if key not in (path, label)}
-    return Picture(Path(row[path]).as_posix() if row[path] else "", row[label] if label else None, rest)
-
-
-def _check(place: Path, pictures: tuple[Picture, ...]) -> None:
-    if not pictures:
-        raise InputError(f"no images in {place}: it has no rows")
+def _check(table: CsvTable, names: list[str]) -> None:
     seen: dict[str, int] = {}
-    for line, picture in enumerate(pictures, 2):
-        if not picture.id:
-            raise InputError(f"{place}, row {line}: no path")
-        if picture.id in seen:
-            raise InputError(f"{place}, row {line}: {picture.id} is in row {seen[picture.id]} already")
-        seen[picture.id] = line
+    for row, name in enumerate(names):
+        if name in seen:
+            raise InputError(f"{table.where(row)}: {name} is in line {table.lines[seen[name]]} already")
+        seen[name] = row

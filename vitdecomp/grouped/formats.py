@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import csv
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from vitdecomp.data import celeba
+from vitdecomp.data.csv_table import IMAGE, IMAGE_TOO, LABEL, SPLIT, CsvTable, read_table
+from vitdecomp.data.image_list import is_hidden, list_images
 from vitdecomp.errors import InputError, SpecError
-from vitdecomp.grouped.images import Grouped, grouped
-from vitdecomp.images import find_images
+from vitdecomp.grouped.images import SPLIT_NAMES, Grouped, grouped
 from vitdecomp.registry import did_you_mean
 
-Row = Mapping[str, str]
-ATTRIBUTES, PARTITION, PICTURES = "list_attr_celeba.txt", "list_eval_partition.txt", "img_align_celeba"
-YES = "1"  # CelebA marks an attribute that is there with 1 and one that is not with -1
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,75 +62,57 @@ def read(place: Path, columns: Columns | None = None, kind: str | None = None) -
     found = kind or next((name for name, form in FORMATS.items() if form.matches(place)), None)
     if found is None:
         raise InputError(
-            f"{place} is no data set with classes: give a folder with metadata.csv (WILDS), {ATTRIBUTES} (CelebA), "
-            "labels.csv (scenes) or a folder for each class, or a CSV"
+            f"{place} is no data set with classes: give a folder with metadata.csv (WILDS), {celeba.LISTS[0]} "
+            "(CelebA), labels.csv (scenes) or a folder for each class, or a CSV"
         )
     return FORMATS[found].read(place, columns or Columns())
 
 
 def _wilds(place: Path, columns: Columns) -> Grouped:
     """Waterbirds as WILDS has it: metadata.csv with img_filename, y, split and place."""
-    rows = _table(place / "metadata.csv", ("img_filename", "y", "split", "place"))
+    table = _table(place / "metadata.csv")
     names = {"y": ("landbird", "waterbird"), "place": ("land", "water")}
-    for row in rows:
-        for key, known in names.items():
-            if row[key] not in ("0", "1"):
-                raise InputError(f"{place / 'metadata.csv'}: {key} is {row[key]!r}, which should be 0 or 1 ({known})")
+    numbers = {key: _numbers(table, key, known) for key, known in names.items()}
     classes, sides = names["y"], names["place"]
+    labels = [classes[i] for i in numbers["y"]]
     return grouped(
         place,
-        [row["img_filename"] for row in rows],
-        [classes[int(row["y"])] for row in rows],
-        [f"{classes[int(row['y'])]}, {sides[int(row['place'])]}" for row in rows],
-        [row["split"] for row in rows],
+        table.filled(table.require(["img_filename"])),
+        labels,
+        [f"{label}, {sides[i]}" for label, i in zip(labels, numbers["place"], strict=True)],
+        table.filled(table.require(["split"])),
         classes=classes,
         group_names=_pairs(classes, sides),
     )
+
+
+def _numbers(table: CsvTable, key: str, known: Sequence[str]) -> list[int]:
+    cells = table.column(table.require([key]))
+    strange = next((i for i, cell in enumerate(cells) if cell not in ("0", "1")), None)
+    if strange is not None:
+        raise InputError(f"{table.where(strange)}: {key} is {cells[strange]!r}, which should be 0 or 1 ({known})")
+    return [int(cell) for cell in cells]
 
 
 def _celeba(place: Path, columns: Columns) -> Grouped:
-    """CelebA: attributes and splits in text files, pictures in a folder beside them."""
-    lines = _lines(place / ATTRIBUTES)
-    attributes = lines[1].split() if len(lines) > 1 else []
-    for name in (columns.target, columns.beside):
-        if name not in attributes:
-            raise SpecError(f"{place / ATTRIBUTES} has no attribute {name!r}{did_you_mean(name, attributes)}")
-    values = {}
-    for number, line in enumerate(lines[2:], 3):
-        image, *marks = line.split()
-        if len(marks) != len(attributes):
-            raise InputError(f"{place / ATTRIBUTES}, line {number}: {len(marks)} values, {len(attributes)} attributes")
-        values[image] = marks
-    splits = _partition(place / PARTITION, values)
-    classes, sides = (_of_attribute(name) for name in (columns.target, columns.beside))
-    at, by = attributes.index(columns.target), attributes.index(columns.beside)
-    labels = [classes[marks[at] == YES] for marks in values.values()]
-    beside = [sides[marks[by] == YES] for marks in values.values()]
+    """CelebA: attributes and splits in lists of its own or of Kaggle's, pictures in a folder beside them."""
+    path = celeba.attributes_file(place)
+    if path is None:
+        raise InputError(f"{place} has no {celeba.LISTS[0]}")
+    table, root = _table(path), place.parent if place.is_file() else place
+    target, beside = (table.require([name], "attribute") for name in (columns.target, columns.beside))
+    images = table.filled(table.columns[0])
+    classes, sides = (_of_attribute(name) for name in (target, beside))
+    labels = [classes[mark] for mark in celeba.marks(table, target)]
     return grouped(
-        place / PICTURES,
-        list(values),
+        root / celeba.image_folder(root, images[0]),
+        images,
         labels,
-        [f"{label}, {side}" for label, side in zip(labels, beside, strict=True)],
-        splits,
+        [f"{label}, {sides[mark]}" for label, mark in zip(labels, celeba.marks(table, beside), strict=True)],
+        celeba.partition(root, images),
         classes=classes,
         group_names=_pairs(classes, sides),
     )
-
-
-def _partition(path: Path, images: Mapping[str, object]) -> list[str] | None:
-    """The split of every image; `None` without the file."""
-    if not path.is_file():
-        return None
-    known = {}
-    for number, line in enumerate(_lines(path), 1):
-        name, _, split = line.partition(" ")
-        if split.strip() not in ("0", "1", "2"):
-            raise InputError(f"{path}, line {number}: the split must be 0, 1 or 2, not {split.strip()!r}")
-        known[name] = split.strip()
-    missing = next((name for name in images if name not in known), None)
-    if missing is not None:
-        raise InputError(f"{path} does not say in which split {missing} is")
-    return [known[name] for name in images]
 
 
 def _of_attribute(name: str) -> tuple[str, str]:
@@ -139,40 +121,52 @@ def _of_attribute(name: str) -> tuple[str, str]:
 
 def _scenes(place: Path, columns: Columns) -> Grouped:
     """What `vitdecomp scenes` writes. One folder is one split; of a folder of such folders, every one is read."""
-    tables = [place / "labels.csv"] if (place / "labels.csv").is_file() else sorted(place.glob("*/labels.csv"))
+    paths = [place / "labels.csv"] if (place / "labels.csv").is_file() else sorted(place.glob("*/labels.csv"))
     names, labels, groups, split = [], [], [], []
-    for table in tables:
-        for row in _table(table, ("path", "split", "target", "group")):
-            names.append((table.parent.relative_to(place) / row["path"]).as_posix())
-            labels.append(row["target"])
-            groups.append(row["group"] or row["target"])
-            split.append(row["split"])
+    for path in paths:
+        table = _table(path)
+        image, part, target, group = (table.column(table.require([k])) for k in ("path", "split", "target", "group"))
+        names += [(path.parent.relative_to(place) / name).as_posix() for name in image]
+        labels += target
+        groups += [one or label for one, label in zip(group, target, strict=True)]
+        split += part
     return grouped(place, names, labels, groups, split if len({*split}) > 1 else None)
 
 
 def _folders(place: Path, columns: Columns) -> Grouped:
     """A folder for each class, as for ImageFolder; train and test inside or outside of it, if there are splits."""
-    files = [path.relative_to(place) for path in find_images(place)]
-    within = {"train", "val", "valid", "test"}
-    if all(len(path.parts) > 2 and path.parts[0] in within for path in files):
-        split: list[str] | None = [path.parts[0] for path in files]
-        labels = [path.parts[1] for path in files]
-    else:
-        split, labels = None, [path.parts[0] for path in files]
+    every = [path.relative_to(place) for path in list_images(place).files]
+    files = [path for path in every if len(path.parts) > 1]
+    if not files:
+        raise InputError(f"{place} has no image in a folder: every class needs one of its own")
+    if len(files) < len(every):
+        alone = next(path for path in every if len(path.parts) == 1)
+        logger.warning("%d images of %s are in no class and left out (%s)", len(every) - len(files), place, alone)
+    split: list[str] | None = None
+    within = {name for name in SPLIT_NAMES if not name.isdigit()}  # digits are classes
+    if all(len(path.parts) > 2 and path.parts[0].lower() in within for path in files):
+        split = [path.parts[0] for path in files]
+    labels = [path.parts[0 if split is None else 1] for path in files]
     return grouped(place, [path.as_posix() for path in files], labels, labels, split)
 
 
 def _csv(place: Path, columns: Columns) -> Grouped:
     """Any CSV with columns for image and label, and perhaps group and split; paths are relative to it."""
-    rows = _table(place, (columns.image, columns.label))
-    has = rows[0].keys()
-    groups = [row[columns.group if columns.group in has else columns.label] for row in rows]
-    split = [row[columns.split] for row in rows] if columns.split in has else None
-    empty = next((i for i, row in enumerate(rows) if not row[columns.label]), None)
-    if empty is not None:
-        raise InputError(f"{place}, line {empty + 2}: no {columns.label}")
+    table, usual = _table(place), Columns()
+    image = table.require([columns.image, *((*IMAGE, *IMAGE_TOO) if columns.image == usual.image else ())])
+    label = table.require([columns.label, *(LABEL if columns.label == usual.label else ())])
+    group = table.find([columns.group])
+    split = table.find([columns.split, *(SPLIT if columns.split == usual.split else ())])
+    named = {name for name in (columns.group, columns.split) if name not in (usual.group, usual.split)}
+    for name in named:
+        table.require([name])  # what the user named must be there
+    labels = table.filled(label)
     return grouped(
-        place.parent, [row[columns.image] for row in rows], [row[columns.label] for row in rows], groups, split
+        place.parent,
+        table.filled(image),
+        labels,
+        labels if group is None else table.filled(group),
+        None if split is None else table.filled(split),
     )
 
 
@@ -180,34 +174,11 @@ def _pairs(classes: Sequence[str], sides: Sequence[str]) -> list[str]:
     return [f"{label}, {side}" for label in classes for side in sides]
 
 
-def _table(path: Path, needed: Sequence[str]) -> list[Row]:
-    """The rows of a CSV.
-
-    Raises:
-        InputError: it cannot be read, has no rows, or a row is cut off.
-        SpecError: a column is missing.
-    """
-    lines = _lines(path)
-    reader = csv.DictReader(lines)
-    header = reader.fieldnames or []
-    for name in needed:
-        if name not in header:
-            raise SpecError(f"{path} has no column {name!r}{did_you_mean(name, list(header))}")
-    rows: list[Row] = []
-    for number, row in enumerate(reader, 2):
-        if None in row or None in row.values():
-            raise InputError(f"{path}, line {number}: not {len(header)} columns as in the first line")
-        rows.append(row)
-    if not rows:
+def _table(path: Path) -> CsvTable:
+    table = read_table(path)
+    if not table.rows:
         raise InputError(f"{path} lists no images")
-    return rows
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+    return table
 
 
 def _has_classes(place: Path) -> bool:
@@ -215,13 +186,13 @@ def _has_classes(place: Path) -> bool:
 
 
 def _subfolders(place: Path) -> Iterator[Path]:
-    return (path for path in place.iterdir() if path.is_dir())
+    return (path for path in place.iterdir() if path.is_dir() and not is_hidden(path.name))
 
 
 FORMATS: Mapping[str, Format] = MappingProxyType(
     {
         "waterbirds": Format(lambda place: (place / "metadata.csv").is_file(), _wilds),
-        "celeba": Format(lambda place: (place / ATTRIBUTES).is_file(), _celeba),
+        "celeba": Format(lambda place: celeba.attributes_file(place) is not None, _celeba),
         "scenes": Format(lambda place: (place / "labels.csv").is_file() or any(place.glob("*/labels.csv")), _scenes),
         "csv": Format(lambda place: place.is_file(), _csv),
         "folder": Format(_has_classes, _folders),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from jaxtyping import Bool, Int64
@@ -14,7 +16,16 @@ from vitdecomp.datasets import Picture
 from vitdecomp.errors import InputError, SpecError
 from vitdecomp.registry import did_you_mean
 
+logger = logging.getLogger(__name__)
+
 SPLITS = ("train", "val", "test")
+SPLIT_NAMES: Mapping[str, str] = MappingProxyType(  # as tables and folders call them
+    {
+        **dict.fromkeys(("train", "training", "0"), "train"),
+        **dict.fromkeys(("val", "valid", "validation", "dev", "1"), "val"),
+        **dict.fromkeys(("test", "testing", "2"), "test"),
+    }
+)
 SHARE = 0.5  # of the images of each group that train, where a data set has no splits
 
 
@@ -79,6 +90,17 @@ class Grouped:
         if limit is not None and limit < len(rows):
             rows = np.sort(np.random.default_rng(seed).permutation(rows)[:limit])
         return self.at(rows)
+
+    def halves(self, limit: int | None = None) -> tuple[Grouped, Grouped]:
+        """The images that train and those that test; validation images, which no one uses, are logged as a warning.
+
+        Raises:
+            InputError: there are none of either.
+        """
+        unused = int(self._in(["val"]).sum())
+        if unused:
+            logger.warning("%s images of %s are in the validation split, which is not used", f"{unused:,}", self.root)
+        return self.part("train", limit=limit), self.part("test", limit=limit)
 
     def require_groups(self) -> None:
         """Raise `InputError` unless every group has an image: there would be no accuracy of it."""
@@ -145,10 +167,9 @@ def _sorted(values: Sequence[str]) -> tuple[str, ...]:
 
 
 def _split(name: str) -> str:
-    known = {"0": "train", "1": "val", "2": "test", "valid": "val", "validation": "val", **{s: s for s in SPLITS}}
-    if name.lower() not in known:
+    if name.lower() not in SPLIT_NAMES:
         raise SpecError(f"there is no split {name!r}{did_you_mean(name, SPLITS)}")
-    return known[name.lower()]
+    return SPLIT_NAMES[name.lower()]
 
 
 def _halves(groups: Int64[np.ndarray, " n"]) -> tuple[str, ...]:
