@@ -78,6 +78,6 @@ def test_a_cell_that_must_be_filled(tmp_path):
 
 
 def test_what_is_no_file_is_one_error(tmp_path):
-    with pytest.raises(vd.InputError, match="cannot read .*it is a folder"):
+    with pytest.raises(vd.InputError, match=r"cannot read .*it is a folder"):
         read_table(tmp_path)
     assert table(tmp_path, "").columns == ()

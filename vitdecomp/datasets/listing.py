@@ -38,8 +38,9 @@ class Listing:
         labels = table.column(label) if label else [""] * len(names)
         others = [(i, name) for i, name in enumerate(table.columns) if name not in ("", path, label)]
         groups = ({name: row[i] for i, name in others} for row in table.rows)
-        known = zip(names, labels, groups, strict=True)
-        self.pictures = tuple(Picture(name, text or None, other) for name, text, other in known)
+        self.pictures = tuple(
+            Picture(name, text or None, other) for name, text, other in zip(names, labels, groups, strict=True)
+        )
 
     @classmethod
     def recognises(cls, place: Path) -> bool:
