@@ -24,7 +24,7 @@ def atomic(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: it cannot be written.
     """
-    partial = path.with_name(_partial_name(path.name))
+    partial = beside(path, PARTIAL)
     try:
         yield partial
         with partial.open("rb") as written:
@@ -35,6 +35,14 @@ def atomic(path: Path) -> Iterator[Path]:
     finally:
         if partial.exists():
             partial.unlink()
+
+
+def beside(path: Path, suffix: str) -> Path:
+    """A file that belongs to another one, in the same place; a name that would be too long becomes its checksum."""
+    name = path.name + suffix
+    if len(os.fsencode(name)) > LONGEST:
+        name = hashlib.sha256(os.fsencode(path.name)).hexdigest() + suffix
+    return path.with_name(name)
 
 
 def cache_directory() -> Path:
@@ -84,13 +92,6 @@ def sha256(path: Path) -> str:
         while block := file.read(2**20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _partial_name(name: str) -> str:
-    """The name of a file while it is written; a name that would get too long is replaced by its checksum."""
-    if len(os.fsencode(name + PARTIAL)) <= LONGEST:
-        return name + PARTIAL
-    return hashlib.sha256(os.fsencode(name)).hexdigest() + PARTIAL
 
 
 def _reason(error: OSError) -> str:

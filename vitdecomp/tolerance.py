@@ -1,10 +1,12 @@
-"""How exact a sum has to be, by number format."""
+"""How exact a sum has to be, by number format, and how much images have to differ."""
 
 from __future__ import annotations
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from vitdecomp.errors import InputError
 
 TOLERANCE: dict[torch.dtype, float] = {
     torch.float64: 1e-12,
@@ -20,3 +22,19 @@ def relative_error(got: Float[Tensor, "n d"], expected: Float[Tensor, "n d"]) ->
     difference = (got.to(wide) - expected.to(wide)).norm(dim=-1)
     scaled: Tensor = difference / expected.to(wide).norm(dim=-1).clamp_min(torch.finfo(wide).tiny)
     return scaled
+
+
+def check_varies(spread: float, size: float, dtype: torch.dtype, what: str) -> None:
+    """Refuse images that are all alike: what would be told of them is rounding.
+
+    Args:
+        spread: root mean square of what is left when the mean over images is taken off.
+        size: root mean square itself.
+        dtype: in which they were computed; what is within its tolerance is rounding.
+        what: begins the message, such as `the contributions`.
+
+    Raises:
+        InputError: the spread is that of rounding.
+    """
+    if spread <= TOLERANCE[dtype] * size:
+        raise InputError(f"{what} are the same for all images but for rounding: give images that differ")

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from inspect import signature
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
-from vitdecomp.aligner import aligners
 from vitdecomp.errors import SpecError
-from vitdecomp.files import check_file
+from vitdecomp.files import beside, check_file
 from vitdecomp.loading import Loading
 from vitdecomp.prepare import Ready, prepare
 from vitdecomp.progress import Clock, Stage
 from vitdecomp.ranks import Ranks
-from vitdecomp.registry import did_you_mean
+from vitdecomp.selection import select_images
 from vitdecomp_alignment.clip_space import ClipSpace
+from vitdecomp_alignment.held_out import FEWEST, MOST, SHARE, HeldOut, halves, measure
 from vitdecomp_alignment.judge import Judgement, judge, summarised
 from vitdecomp_alignment.linear import LinearAligner
 from vitdecomp_alignment.match import Vocabulary
@@ -26,8 +24,7 @@ from vitdecomp_alignment.pairs import Pairing, Pairs, gather
 from vitdecomp_alignment.prompts import TEMPLATES
 from vitdecomp_alignment.texts import scene_texts
 
-MEASURED = 4096  # images
-KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word", type(None): "null"}
+HELD_OUT = "held_out_"  # prefix of figures on images that were not learned from
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,48 +50,15 @@ class Judged:
         }
 
 
-def make_aligner(method: str, seed: int, settings: Sequence[str] = ()) -> LinearAligner:
-    """An aligner by its name, with some of its arguments as `NAME=VALUE`.
-
-    Raises:
-        SpecError: there is none, or it has no maps that could be saved, or no such argument.
-    """
-    known = aligners()
-    name = method.replace("_", "-")
-    if name not in known:
-        raise SpecError(f"no aligner {method!r}{did_you_mean(name, list(known))}")
-    aligner = known[name]
-    if not issubclass(aligner, LinearAligner):
-        raise SpecError(f"{method} is no linear aligner: use it in Python")
-    made = aligner()
-    kinds = get_type_hints(aligner.__init__)
-    takes = {argument: kinds.get(argument, Any) for argument in made.get_params()}
-    made.set_params(random_state=seed, **dict(_setting(text, takes) for text in settings))
-    return made
-
-
-def _setting(text: str, known: Mapping[str, Any]) -> tuple[str, Any]:
-    """An argument of a known type and its value: a number, true, false or null as in JSON, or a word."""
-    name, given, word = text.partition("=")
-    if not given or name not in known:
-        raise SpecError(f"--set takes NAME=VALUE, not {text!r}{did_you_mean(name, list(known))}")
-    value: Any = word
-    with suppress(ValueError):
-        value = json.loads(word)
-    kinds = get_args(known[name]) or (known[name],)
-    if not any(kind is Any or type(value) is kind or (kind, type(value)) == (float, int) for kind in kinds):
-        wanted = " or ".join(KINDS[kind] for kind in kinds if kind in KINDS)
-        raise SpecError(f"--set {name} takes {wanted}, not {word!r}")
-    return name, value
-
-
 def training_file(out: Path) -> Path:
     """Where a training that is not over yet is kept."""
-    return out.with_name(f"{out.name}.training")
+    return beside(out, ".training")
 
 
 def fit(pairs: Pairs, aligner: LinearAligner, out: Path, clock: Clock, ranks: Ranks) -> LinearAligner:
-    """Fit an aligner and save it; an interrupted training goes on from a file beside the result.
+    """Fit an aligner to nine tenths of the images, judge it on the others, and save it.
+
+    An interrupted training goes on from a file beside the result.
 
     Raises:
         OutputError: the file cannot be written.
@@ -104,21 +68,28 @@ def fit(pairs: Pairs, aligner: LinearAligner, out: Path, clock: Clock, ranks: Ra
     check_file(out)
     checkpoint = training_file(out)
     takes: Any = aligner.fit
-    known, store, target = signature(takes).parameters, pairs.store, pairs.target
+    n, known = len(pairs.store), signature(takes).parameters
+    learned, held_out = halves(n, SHARE, 0, MOST) if n >= FEWEST else (tuple(range(n)), ())
+    source, target = select_images(pairs.store, learned), pairs.target[list(learned)]
     resumable: dict[str, Any] = {"checkpoint": checkpoint} if "checkpoint" in known else {}
     if ranks.count > 1 and "ranks" not in known:
         raise SpecError(f"{type(aligner).__name__} is fitted by one process alone: start it without torchrun")
     if "clock" in known:
         shared = {"ranks": ranks} if "ranks" in known else {}
-        takes(store, target, clock=clock, **resumable, **shared)
+        takes(source, target, clock=clock, **resumable, **shared)
     else:
         with clock("fitting maps") as progress:
-            takes(store, target, progress=progress, **resumable)
+            takes(source, target, progress=progress, **resumable)
     aligner.target_ = pairs.target_origin
     if not ranks.first:
         return aligner
-    with clock("measuring"):
-        aligner.metrics_ = {**aligner.metrics_, "cosine": aligner.score(store, target, most=MEASURED)}
+    if len(held_out) > 1:
+        with clock("measuring"):
+            told = measure(aligner, pairs.store, pairs.target, learned, held_out)
+        aligner.metrics_ = {
+            **aligner.metrics_,
+            **{HELD_OUT + name: float(value) for name, value in asdict(told).items()},
+        }
     with clock("writing"):
         aligner.save(out)
         checkpoint.unlink(missing_ok=True)
@@ -147,7 +118,17 @@ def summary(pairs: Pairs, clip: str, aligner: LinearAligner, out: Path) -> dict[
         "dimension": pairs.store.dimension,
         "clip_dimension": pairs.target.shape[1],
         "metrics": aligner.metrics_,
+        "verdict": verdict(aligner.metrics_),
     }
+
+
+def verdict(metrics: Mapping[str, float]) -> str:
+    """What the maps are worth, in one sentence, by their figures on images held out."""
+    keys = [HELD_OUT + field.name for field in fields(HeldOut)]
+    if any(key not in metrics for key in keys):
+        return f"There were too few images to judge the maps: {FEWEST} are needed."
+    images, *distances = (metrics[key] for key in keys)
+    return HeldOut(int(images), *distances).verdict
 
 
 def report(pairs: Pairs, pairing: Pairing, *, loading: Loading, seeds: int, stage: Stage) -> list[Judged]:

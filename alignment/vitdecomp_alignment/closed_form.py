@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from vitdecomp.aligner import register_aligner
@@ -103,15 +103,23 @@ class ClosedForm(LinearAligner):
         return self
 
     def solved(
-        self, kept: Coefficients, target: Tensor, clock: Clock, ranks: Ranks, *, progress: Progress | None = None
+        self,
+        kept: Coefficients,
+        target: Tensor,
+        clock: Clock,
+        ranks: Ranks,
+        *,
+        learned: Int64[np.ndarray, " _"] | None = None,
+        progress: Progress | None = None,
     ) -> LinearMaps:
-        """The maps for some coefficients; sets what `fit` learns beside them."""
+        """Solve for the maps, from the targets of some images or of all; sets what `fit` learns beside them."""
         with clock("spans"):
             spans = agreed_spans(kept, ranks, max_rank=self.max_rank, seed=self.random_state)
         _refuse_too_wide(width(spans, kept.dimension), len(kept))
+        known = np.arange(len(kept)) if learned is None else learned
         with clock("sums") as shown:
             rows = _stretch(len(kept), ranks)
-            sums, held_out = self.sums(kept, target, spans, rows, clock=clock, progress=progress or shown)
+            sums, held_out = self.sums(kept, target, spans, rows, known, clock=clock, progress=progress or shown)
             if ranks.count > 1:
                 sums.over(ranks)
                 held_out.over(ranks)
@@ -127,7 +135,7 @@ class ClosedForm(LinearAligner):
         prior = _prior(spans, shared)
         (weight,) = sums.ridges(prior, [ridge])
         found = {"shared": shared, "correction": weight - prior}
-        return found, {"ridge": ridge, "squared_error": sums.error(weight)}
+        return found, {"ridge": ridge, "squared_error_learned": sums.error(weight)}
 
     def _check(self) -> None:
         if self.ridge is not None and self.ridge <= 0:
@@ -145,27 +153,33 @@ class ClosedForm(LinearAligner):
         target: Tensor,
         spans: Sequence[Span],
         rows: range,
+        known: Int64[np.ndarray, " _"],
         *,
         clock: Clock,
         progress: Progress,
     ) -> tuple[Moments, Moments]:
-        """The sums over some of the images, over those to learn from and over those held out; they can be added up."""
-        n, wide = len(kept), width(spans, kept.dimension)
-        kind = Rows if n < wide else Sums
+        """Sum over the known images among some rows: those that fit the maps, and those that choose the ridge."""
+        wide = width(spans, kept.dimension)
+        kind = Rows if len(known) < wide else Sums
         sums, held_out = (kind(wide, kept.dimension, target.shape[1]) for _ in range(2))
-        chosen, turns = self._held_out(n), Turns(kept, spans)
+        fitting, choosing = self._parts(len(kept), known)
+        turns = Turns(kept, spans)
         for some_rows, a in clock.timed("reading", kept.scan(self.batch_size, rows)):
-            out, goal = chosen[some_rows.start : some_rows.stop], target[some_rows.start : some_rows.stop].cpu()
-            for moments, some in ((sums, ~out), (held_out, out)):
+            here = slice(some_rows.start, some_rows.stop)
+            goal = target[here].cpu()
+            for moments, some in ((sums, fitting[here]), (held_out, choosing[here])):
                 moments.add(turns(a[some]), kept.total(a[some]), goal[some])
             progress(some_rows.stop - rows.start, len(rows))
         return sums, held_out
 
-    def _held_out(self, n: int) -> Bool[Tensor, " n"]:
-        chosen = np.zeros(n, dtype=bool)
-        order = np.random.default_rng([self.random_state, 1]).permutation(n)
-        chosen[order[: max(1, round(n * self.validation_fraction))]] = True
-        return torch.from_numpy(chosen)
+    def _parts(self, n: int, known: Int64[np.ndarray, " _"]) -> tuple[Bool[Tensor, " n"], Bool[Tensor, " n"]]:
+        """Which of n images fit the maps, and which choose the ridge; those that are not known do neither."""
+        order = known[np.random.default_rng([self.random_state, 1]).permutation(len(known))]
+        choosing = max(1, round(len(known) * self.validation_fraction))
+        parts = torch.zeros(2, n, dtype=torch.bool)
+        parts[0, torch.from_numpy(order[choosing:])] = True
+        parts[1, torch.from_numpy(order[:choosing])] = True
+        return parts[0], parts[1]
 
     def _best(self, sums: Moments, held_out: Moments, spans: Sequence[Span]) -> float:
         """The strongest ridge that keeps enough of the gain, so that no map leaves Q for nothing.

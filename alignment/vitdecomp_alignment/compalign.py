@@ -7,7 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import torch
+from jaxtyping import Int64
 from torch import Tensor
 
 from vitdecomp.aligner import register_aligner
@@ -122,10 +124,11 @@ class CompAlign(LinearAligner):
         if kept.fit_in_memory:
             with clock("reading") as shown:
                 kept.hold(shown)
-        start, hard = self._start(kept, target, clock, ranks), self.orthogonality == "hard"
+        order = Order(self.batch_size, self.validation_fraction, self.shuffle, self.random_state)
+        learned, _ = order.split(len(kept))
+        start, hard = self._start(kept, target, learned, clock, ranks), self.orthogonality == "hard"
         weight = None if isinstance(self.orthogonality, str) else self.orthogonality
         module = MapsModule(_orthogonalised(start) if hard else start, penalty(self.penalty), weight)
-        order = Order(self.batch_size, self.validation_fraction, self.shuffle, self.random_state)
         examples = Examples(kept, Turns(kept, start.spans), target, order)
         training = Training(module, examples, self._schedule(), saved, ranks)
         with clock("training") as shown:
@@ -134,13 +137,15 @@ class CompAlign(LinearAligner):
             self.metrics_ = self._measured(training)
         return self
 
-    def _start(self, kept: Coefficients, target: Tensor, clock: Clock, ranks: Ranks) -> LinearMaps:
-        """The maps to begin with, with a span for every component."""
+    def _start(
+        self, kept: Coefficients, target: Tensor, learned: Int64[np.ndarray, " _"], clock: Clock, ranks: Ranks
+    ) -> LinearMaps:
+        """Make the maps to begin with, a span for every component, from the targets of the images to learn from."""
         if isinstance(self.init, LinearMaps):
             return self.init
         bias = torch.zeros(target.shape[1], dtype=kept.dtype) if self.bias else None
         if self.init == "closed_form":
-            fitted = ClosedForm(random_state=self.random_state).solved(kept, target, clock, ranks)
+            fitted = ClosedForm(random_state=self.random_state).solved(kept, target, clock, ranks, learned=learned)
             if self.coordinates == "full":
                 fitted = _in_full(fitted)
             return replace(fitted, bias=bias)

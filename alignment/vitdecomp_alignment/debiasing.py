@@ -29,10 +29,10 @@ from vitdecomp.score import FeatureScorer
 from vitdecomp.selection import Selection
 from vitdecomp.source import Source
 from vitdecomp.store import Store
-from vitdecomp_alignment.alignments import make_aligner
 from vitdecomp_alignment.clip_space import ClipSpace
 from vitdecomp_alignment.in_clip import load_aligner
 from vitdecomp_alignment.linear import LinearAligner
+from vitdecomp_alignment.settings import make_aligner
 
 WORLD = 2000  # pictures of each split, where no data set is given
 SPURIOUS, CORE = "spurious", "core"

@@ -34,6 +34,12 @@ class Order:
     shuffle: bool
     seed: int
 
+    def split(self, n: int) -> tuple[Int64[np.ndarray, " _"], Int64[np.ndarray, " _"]]:
+        """Places of the images to learn from and of those held out, each in order."""
+        held_out = min(round(n * self.held_out), JUDGED)
+        drawn = np.random.default_rng([self.seed, 0]).permutation(n)
+        return np.sort(drawn[held_out:]), np.sort(drawn[:held_out])
+
 
 class Examples:
     """Coordinates and targets of images; the batches depend on the seed and the step alone.
@@ -48,7 +54,7 @@ class Examples:
 
     def __init__(self, kept: Coefficients, turns: Turns, target: Float[Tensor, "n d_clip"], order: Order) -> None:
         self.kept, self.turns, self.target, self.order = kept, turns, target.cpu().to(kept.dtype), order
-        self.learned, self.held_out = _split(len(kept), order)
+        self.learned, self.held_out = order.split(len(kept))
         self.per_epoch = -(-len(self.learned) // order.batch_size)
         self._epoch, self._rows = -1, self.learned
         self._window, self._read = -1, torch.zeros(())
@@ -103,10 +109,3 @@ class Examples:
             self._read = self.kept.take(self._rows[window * self.window :][: self.window])
             self._window = window
         return self._read[start : start + n]
-
-
-def _split(n: int, order: Order) -> tuple[Int64[np.ndarray, " _"], Int64[np.ndarray, " _"]]:
-    """The images to learn from and those held out, each in order."""
-    held_out = min(round(n * order.held_out), JUDGED)
-    drawn = np.random.default_rng([order.seed, 0]).permutation(n)
-    return np.sort(drawn[held_out:]), np.sort(drawn[:held_out])

@@ -14,6 +14,7 @@ from vitdecomp_alignment import alignments
 from vitdecomp_alignment.alignments import Judged
 from vitdecomp_alignment.linear import LinearAligner
 from vitdecomp_alignment.pairs import Pairing, gather_in_turn
+from vitdecomp_alignment.settings import make_aligner
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Job:
 
     def aligner(self) -> LinearAligner:
         """The aligner, not fitted yet."""
-        return alignments.make_aligner(self.method, self.seed, self.settings)
+        return make_aligner(self.method, self.seed, self.settings)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,19 +10,19 @@ from types import MappingProxyType
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import cosine_similarity, normalize
 
 from vitdecomp.contributions import Contributions
 from vitdecomp.errors import SpecError
 from vitdecomp.progress import Progress
+from vitdecomp.selection import select_images
 from vitdecomp.source import Source
 from vitdecomp_alignment.closed_form import ClosedForm
 from vitdecomp_alignment.compalign import CompAlign
+from vitdecomp_alignment.held_out import constant_distance, halves
 from vitdecomp_alignment.linear import LinearAligner, check_target
 from vitdecomp_alignment.linear_align import LinearAlign
 from vitdecomp_alignment.match import Match, Vocabulary, match_rate
 from vitdecomp_alignment.penalty import deviation
-from vitdecomp_alignment.rows import Rows, halves
 
 Make = Callable[[int], LinearAligner]
 METHODS: Mapping[str, Make] = MappingProxyType(
@@ -104,8 +104,9 @@ def judge(
 def _judgement(
     name: str, make: Make, seed: int, source: Source, target: Tensor, words: Vocabulary | None, same_space: bool
 ) -> Judgement:
-    learned, held_out = (Rows(source, rows) for rows in halves(len(source), HELD_OUT, seed))
-    goal, truth = target[list(learned.chosen)], target[list(held_out.chosen)]
+    places = halves(len(source), HELD_OUT, seed)
+    learned, held_out = (select_images(source, rows) for rows in places)
+    goal, truth = (target[list(rows)] for rows in places)
     began = time.perf_counter()
     aligner = make(seed).fit(learned, goal)
     seconds = time.perf_counter() - began
@@ -116,18 +117,13 @@ def _judgement(
         method=name,
         seed=seed,
         distance=1 - aligner.score(held_out, truth),
-        constant=_constant(goal, truth),
+        constant=constant_distance(goal, truth),
         shuffled=1 - make(seed).fit(learned, goal[order]).score(held_out, truth),
         orthogonality=deviation(aligner.maps_.within() or (aligner.maps_.shared[None],)),
         match=None if words is None else match_rate(c, aligned, words),
         identity=_identity(c, aligned) if same_space else None,
         seconds=seconds,
     )
-
-
-def _constant(goal: Tensor, truth: Tensor) -> float:
-    mean = normalize(goal.double(), dim=1).mean(0, keepdim=True)
-    return 1 - float(cosine_similarity(mean, truth.double(), dim=1).mean())
 
 
 def _identity(c: Contributions, aligned: Contributions) -> float:

@@ -19,6 +19,7 @@ from vitdecomp.contributions import Contributions
 from vitdecomp.errors import InputError, SpecError
 from vitdecomp.origin import Origin
 from vitdecomp.source import Source
+from vitdecomp.tolerance import check_varies
 from vitdecomp_alignment import maps_file
 from vitdecomp_alignment.coefficients import Coefficients
 from vitdecomp_alignment.maps import LinearMaps
@@ -154,7 +155,7 @@ def _settings(kind: type[LinearAligner], told: Mapping[str, Any], place: str) ->
 
 
 def check_target(source: Source, target: Any) -> None:
-    """Raise `InputError` unless there is one finite vector for each image, and two images at least."""
+    """Raise `InputError` unless there is one finite vector for each of two images or more, and they differ."""
     if not isinstance(target, Tensor) or target.ndim != 2 or len(target) != len(source):
         got = f"shape {tuple(target.shape)}" if isinstance(target, Tensor) else type(target).__name__
         raise InputError(
@@ -164,3 +165,5 @@ def check_target(source: Source, target: Any) -> None:
         raise InputError("an alignment needs two images at least")
     if not bool(target.isfinite().all()):
         raise InputError("the target holds NaN or infinity")
+    wide = target.detach().double()
+    check_varies(float((wide - wide.mean(0)).norm()), float(wide.norm()), target.dtype, "the target's vectors")

@@ -88,12 +88,13 @@ def gather(pairing: Pairing, *, loading: Loading, stage: Stage) -> Pairs:
     job, model = pairing.job, pairing.subject.model
     if job is not None:
         open_pictures(job.images)  # before a model is loaded for nothing
+    seer = None if job is None else _with_texts(pairing.clip)  # before anything is taken apart for nothing
     with stage(f"contributions of {model}") as progress:
         ready, store = _contributions(pairing, loading, progress)
     with stage(f"vectors of {pairing.clip.model}") as progress:
         if job is None:
             return Pairs(None, None, store, *_kept(store, pairing.clip.model))
-        seer = prepare(pairing.clip)
+        assert seer is not None  # there are images, so CLIP was loaded
         seen = Extraction(job.images, REPRESENTATION, limit=job.limit)
         vectors = cached(seer, seen, pairing.cache, loading=loading, progress=progress)
         if vectors.ids != store.ids and pairing.store is None:
@@ -104,6 +105,16 @@ def gather(pairing: Pairing, *, loading: Loading, stage: Stage) -> Pairs:
         if pairing.store is not None and not _keeps(store, pairing.clip.model, vectors.origin):
             store.add_vectors(pairing.clip.model, target, vectors.origin)
     return Pairs(ready, seer, store, target, vectors.origin)
+
+
+def _with_texts(request: Request) -> Ready:
+    """The model whose space is aligned to; one without texts could not name anything there."""
+    ready = prepare(request)
+    if ready.loaded.encode_text is None:
+        raise SpecError(
+            f"{request.model} has no texts, so nothing could be named in its space: give a CLIP or SigLIP as --clip"
+        )
+    return ready
 
 
 def _contributions(pairing: Pairing, loading: Loading, progress: Progress | None) -> tuple[Ready | None, Store]:

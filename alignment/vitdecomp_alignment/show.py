@@ -9,8 +9,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from vitdecomp.console import make_table, print_table
-from vitdecomp_alignment.alignments import Judged
+from vitdecomp.console import make_list, make_table, print_table
+from vitdecomp_alignment.alignments import HELD_OUT, Judged
 from vitdecomp_alignment.judge import Spread, summarised
 from vitdecomp_alignment.span_sizes import SpanSize
 
@@ -29,6 +29,11 @@ LEGEND = (
     "explained: of the component's own variance, by its texts; behind each text, what it adds",
     "constants do not vary and are left out",
 )
+DISTANCES = {
+    "distance": "distance (1 - cosine) on {n:,} images held out",
+    "constant": "  of one vector for all images",
+    "shuffled": "  to the vectors of other images",
+}
 SEEN = 1e-9  # a spread below this is rounding
 Rows = Sequence[Mapping[str, Any]]
 
@@ -40,10 +45,10 @@ def show_alignment(
     console.print(
         f"{summary['aligner']} of {summary['components']} components of {summary['model']} "
         f"({summary['dimension']} to {summary['clip_dimension']} dimensions) to {summary['clip']}, "
-        f"fitted to {summary['images']:,} images"
+        f"fitted to {summary['images'] - int(summary['metrics'].get(f'{HELD_OUT}images', 0)):,} images"
     )
-    for name, value in summary["metrics"].items():
-        console.print(f"  {name.replace('_', ' '):16} {value:.4g}")
+    print_table(console, make_list(_figures(summary)), indent=2)
+    console.print(summary["verdict"])
     console.print("seconds")
     for name, spent in (*seconds.items(), ("all", sum(seconds.values()))):
         console.print(f"  {name:32} {spent:8.1f}")
@@ -52,6 +57,18 @@ def show_alignment(
         console.print()
         print_table(console, _judged(table))
         console.print(_chance(table))
+
+
+def _figures(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Distances on images held out, beside the controls, and whatever else the aligner measured."""
+    metrics = summary["metrics"]
+    told = [
+        (words.format(n=int(metrics.get(f"{HELD_OUT}images", 0))), f"{metrics[HELD_OUT + key]:.4f}")
+        for key, words in DISTANCES.items()
+        if HELD_OUT + key in metrics
+    ]
+    own = [(name.replace("_", " "), f"{value:.4g}") for name, value in metrics.items() if not name.startswith(HELD_OUT)]
+    return [*told, *own]
 
 
 def _judged(judged: Judged) -> Table:

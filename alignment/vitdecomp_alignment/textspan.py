@@ -15,6 +15,7 @@ from vitdecomp.component import Component
 from vitdecomp.contributions import Contributions
 from vitdecomp.errors import InputError, SpecError
 from vitdecomp.progress import Progress
+from vitdecomp.tolerance import check_varies
 from vitdecomp_alignment.greedy import Span, Variation, choose, double
 
 Self = TypeVar("Self", bound="TextSpan")
@@ -134,6 +135,8 @@ def check_pool(c: Contributions, texts: Tensor) -> None:
             f"{tuple(c.values.shape)} and {tuple(texts.shape)}"
         )
     _check_finite(c)
+    values = c.values.detach()
+    check_varies(float((values - values.mean(0)).norm()), float(values.norm()), values.dtype, "the contributions")
     if not bool(torch.stack(texts.aminmax()).isfinite().all()):
         raise InputError("the texts hold NaN or infinity")
 

@@ -12,7 +12,7 @@ import time
 import pytest
 from made_up import write_pairs
 from vitdecomp_alignment import maps_file
-from vitdecomp_alignment.alignments import make_aligner
+from vitdecomp_alignment.settings import make_aligner
 
 from vitdecomp import Store
 
@@ -34,7 +34,7 @@ ALL = """
 import json, sys
 from vitdecomp import Store
 from vitdecomp.ranks import ranks
-from vitdecomp_alignment.alignments import make_aligner
+from vitdecomp_alignment.settings import make_aligner
 
 store = Store("s.lance")
 target = store.vectors("made:clip")[0]

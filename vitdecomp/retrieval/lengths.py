@@ -19,6 +19,7 @@ from vitdecomp.lock import locked
 from vitdecomp.progress import Progress
 from vitdecomp.retrieval.view import View, project, total
 from vitdecomp.source import Columns, scan
+from vitdecomp.tolerance import check_varies
 
 SUFFIX = ".lengths.safetensors"
 SCHEMA = 2  # of these files
@@ -53,7 +54,7 @@ class Lengths:
         |f_n - mean|^2 = (a_n - mean)^T G (a_n - mean) with G = M M^T, which is factored once.
 
         Raises:
-            InputError: NaN or infinity among the coefficients.
+            InputError: NaN or infinity among the coefficients, or features that are centred and all alike.
         """
         n = len(source)
         zeros = tuple(torch.zeros(len(m), dtype=view.dtype) for m in view.maps)
@@ -68,7 +69,10 @@ class Lengths:
             if progress is not None:
                 progress(rows.stop, n)
         _check(values, source, view)
-        return cls(means, offset, values)
+        lengths = cls(means, offset, values)
+        if center and n > 1:
+            check_varies(float(values.norm()) / n**0.5, float(lengths.mean(view).norm()), view.dtype, "the features")
+        return lengths
 
 
 @dataclass(slots=True)

@@ -100,7 +100,7 @@ class FeatureScorer(BaseEstimator):  # type: ignore[misc]
             progress: called with the images done and their number.
 
         Raises:
-            InputError: texts that do not fit, fewer than two images, or NaN.
+            InputError: texts that do not fit, fewer than two images, images that are all alike, or NaN.
             SpecError: a setting that means nothing.
         """
         self.check()
@@ -119,6 +119,7 @@ class FeatureScorer(BaseEstimator):  # type: ignore[misc]
             seed=self.random_state,
             progress=progress,
         )
+        found.everything.check_varies(source.take(range(1)).values.dtype)
         varying = found.everything.varies().numpy() & [not c.is_constant for c in source.components]
         score = Score(self.measure, NORMALIZATIONS[self.normalization](len(source)), varying)
         self.features_, self.components_ = tuple(texts), source.components

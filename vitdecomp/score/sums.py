@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Bool, Float64
 from torch import Tensor
 
+from vitdecomp.tolerance import check_varies
+
 STILL = 1e-6  # of the size of contributions: what varies less does so by rounding
 
 
@@ -80,3 +82,8 @@ class Sums:
         spread = self.own.diagonal(dim1=1, dim2=2).sum(1) / max(self.n, 1)
         found: Tensor = spread > STILL**2 * (spread + self.mean.square().sum(1))
         return found
+
+    def check_varies(self, dtype: torch.dtype) -> None:
+        """Raise `InputError` if no component varies by more than the rounding of the contributions' format."""
+        spread = float(self.own.diagonal(dim1=1, dim2=2).sum()) / max(self.n, 1)
+        check_varies(spread**0.5, (spread + float(self.mean.square().sum())) ** 0.5, dtype, "the contributions")
