@@ -68,6 +68,14 @@ class Adapter(ABC):
         """Names that `load` takes, without the prefix, for listings and suggestions."""
         return []
 
+    def defines(self, name: str) -> bool:
+        """Whether the library itself defines a model of this name.
+
+        To load such a model runs no code, and reads no file and no repository, that the name chooses: so a name found
+        in a stranger's file may be loaded.
+        """
+        return False
+
 
 ADAPTERS: Registry[str, Adapter] = Registry("adapter")
 BROKEN: dict[str, str] = {}  # plugins that cannot be imported, and why
@@ -124,6 +132,13 @@ def load_model(
     if size is not None and "image_size" in signature(adapter.load).parameters:
         options["image_size"] = size
     return _at_size(adapter.load(name, pretrained=pretrained, **options), size)
+
+
+def is_defined(spec: str) -> bool:
+    """Whether a spec names a model that an installed library defines, as `Adapter.defines` says."""
+    prefix, _, name = spec.partition(":")
+    adapter = adapters().get(prefix)
+    return adapter is not None and adapter.defines(name)
 
 
 def as_loaded(model: nn.Module | LoadedModel | str) -> LoadedModel:

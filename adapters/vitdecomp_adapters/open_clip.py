@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -131,6 +132,13 @@ class OpenClipAdapter(Adapter):
 
         known = [*open_clip.list_models(), *(f"{model}/{tag}" for model, tag in open_clip.list_pretrained())]
         return sorted(name for name in known if fnmatchcase(name.lower(), pattern.lower()))
+
+    def defines(self, name: str) -> bool:
+        """Whether open_clip lists the architecture and the tag."""
+        with suppress(SpecError):
+            _split(name)
+            return True
+        return False
 
 
 def describe(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from torch import Tensor, nn
@@ -13,6 +15,7 @@ from vitdecomp.errors import SpecError
 from vitdecomp.registry import did_you_mean
 from vitdecomp_adapters.hub import fetching, first_line, local_file, quiet, unusable
 
+PLAIN = re.compile(r"[\w.-]+")  # a name in timm's own list
 WEIGHT_SOURCES = ("url", "file", "hf_hub_id", "state_dict")
 
 
@@ -65,6 +68,15 @@ class TimmAdapter(Adapter):
         import timm
 
         return list(timm.list_pretrained(pattern) if "." in pattern else timm.list_models(pattern))
+
+    def defines(self, name: str) -> bool:
+        """Whether timm knows the architecture and the tag; it fetches weights of its own alone."""
+        if not PLAIN.fullmatch(name):  # hf-hub:REPO and local-dir:PATH name a stranger's
+            return False
+        with suppress(SpecError):
+            _check_name(name)
+            return True
+        return False
 
 
 def describe(module: nn.Module, spec: str, *, pretrained: bool | None) -> LoadedModel:

@@ -21,7 +21,6 @@ from vitdecomp.extract import REPRESENTATION, Extraction, cached
 from vitdecomp.grouped import Grouped
 from vitdecomp.grouped.formats import Columns, read
 from vitdecomp.loading import Loading
-from vitdecomp.origin import Origin
 from vitdecomp.prepare import Ready, Request, prepare
 from vitdecomp.progress import Stage
 from vitdecomp.scenes.folder import kept
@@ -30,8 +29,8 @@ from vitdecomp.selection import Selection
 from vitdecomp.source import Source
 from vitdecomp.store import Store
 from vitdecomp_alignment.clip_space import ClipSpace
-from vitdecomp_alignment.in_clip import load_aligner
 from vitdecomp_alignment.linear import LinearAligner
+from vitdecomp_alignment.maps_clip import MapsToClip
 from vitdecomp_alignment.settings import make_aligner
 
 WORLD = 2000  # pictures of each split, where no data set is given
@@ -134,6 +133,7 @@ def remove(request: Request, task: Task, cache: Path, *, loading: Loading, stage
         SpecError: no such model, column or setting, or a model without texts and neither maps nor a CLIP.
         OutputError: the cache cannot be written.
     """
+    maps = None if task.maps is None else MapsToClip.read(task.maps, clip=task.clip, model=request.model)
     data = read(task.data or kept(cache, WORLD, "train", "test", subset="waterbirds"), task.columns, task.kind)
     train, test = data.halves(task.limit)
     test.require_groups()
@@ -142,7 +142,10 @@ def remove(request: Request, task: Task, cache: Path, *, loading: Loading, stage
         both = _extracted(subject, (train, test), task.by, cache, loading=loading, progress=progress)
     stores = tuple(_rows(store, part) for store, part in zip(both, (train, test), strict=True))
     with stage("maps and texts"):
-        aligner, space = _maps(subject, stores[0], train, task, request, cache, loading)
+        if maps is None:
+            aligner, space = _fitted(subject, stores[0], train, task, request, cache, loading)
+        else:
+            aligner, space = maps.aligner, maps.space(device=request.device, cache=cache / "texts")
         source: Source = stores[0] if aligner is None else Aligned(stores[0], aligner)
         texts = {name: space.encode_text(words).cpu() for name, words in _words(task).items()}
     with stage("scoring") as progress:
@@ -197,22 +200,11 @@ def _rows(store: Store, part: Grouped) -> Source:
     return Selection(store, tuple(range(len(part))))
 
 
-def _maps(
+def _fitted(
     subject: Ready, source: Source, train: Grouped, task: Task, request: Request, cache: Path, loading: Loading
 ) -> tuple[LinearAligner | None, ClipSpace]:
-    """Maps into a space with texts, and the space: the model's own, of a file, or fitted to the training images."""
+    """Maps fitted to the training images, and the space that they lead to; no maps into the model's own space."""
     texts = cache / "texts"
-    if task.maps is not None:
-        aligner = load_aligner(task.maps)
-        spec = task.clip or (aligner.target_.model if aligner.target_ else None)
-        if spec is None:
-            raise SpecError("the maps do not say which CLIP they lead to: give --clip")
-        space = ClipSpace(spec, device=request.device, cache=texts)
-        if aligner.target_ is not None:
-            aligner.target_.check(
-                Origin.of(space.loaded.module, space.spec, aligner.target_.output), "the maps lead to"
-            )
-        return aligner, space
     if task.clip is None or task.clip == request.model:
         if subject.loaded.encode_text is None:
             raise SpecError(f"{subject.loaded.spec} has no texts of its own: give --clip, or --maps made with `align`")

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vitdecomp.aligned import Aligned
-from vitdecomp.aligner import aligners
 from vitdecomp.datasets import Pictures, open_pictures
-from vitdecomp.errors import InputError, SpecError
+from vitdecomp.errors import SpecError
 from vitdecomp.extract import Extraction, cached
 from vitdecomp.loading import Loading
 from vitdecomp.origin import Origin
@@ -17,9 +16,9 @@ from vitdecomp.progress import Stage
 from vitdecomp.scenes.folder import kept
 from vitdecomp.source import Source
 from vitdecomp.store import Store
-from vitdecomp_alignment import maps_file
 from vitdecomp_alignment.clip_space import ClipSpace
 from vitdecomp_alignment.linear import LinearAligner
+from vitdecomp_alignment.maps_clip import MapsToClip
 
 WORLD = 512  # pictures of the embedded world, where no others are given
 
@@ -31,7 +30,7 @@ class Reading:
     Attributes:
         images: a folder; pictures of the embedded world by default.
         maps: what `vitdecomp align` wrote; not needed for a model with texts of its own.
-        clip: the model whose texts are used; by default that of the maps.
+        clip: the model whose texts are used; by default that of the maps, if a library defines it.
         by: as for `Extraction`. limit: take no more images than this.
         store: what `vitdecomp extract` wrote, in place of images; it is read whole, and split as it is.
     """
@@ -77,14 +76,20 @@ def in_clip(request: Request, reading: Reading, cache: Path, *, loading: Loading
         SpecError: no such model, or a model without texts and no maps.
         OutputError: the cache cannot be written.
     """
-    aligner = None if reading.maps is None else load_aligner(reading.maps)
-    place = _place(reading, cache)  # before a model is loaded for nothing
+    maps = None
+    if reading.maps is not None:
+        maps = MapsToClip.read(reading.maps, clip=reading.clip, model=request.model)
+    aligner, place = (
+        None if maps is None else maps.aligner,
+        _place(reading, cache),
+    )  # before a model is loaded for nothing
     with stage(f"contributions of {request.model}") as progress:
         subject = prepare(request)
         if aligner is not None and aligner.origin_ is not None:
             given = Origin.of(subject.loaded.module, subject.loaded.spec, aligner.origin_.output)
             aligner.origin_.check(given, "the maps are for")
-        space = _space(subject, aligner, reading, request.device, cache)
+        texts = cache / "texts"
+        space = _own_space(subject, texts) if maps is None else maps.space(device=request.device, cache=texts)
         if isinstance(place, Store):
             given = Origin.of(subject.loaded.module, subject.loaded.spec, place.origin.output)
             place.origin.check(given, f"{reading.store} holds contributions of")
@@ -100,35 +105,11 @@ def _place(reading: Reading, cache: Path) -> Store | Pictures:
     return open_pictures(reading.images or kept(cache, WORLD, "test") / "test")
 
 
-def load_aligner(path: Path) -> LinearAligner:
-    """The aligner in a file, of whatever kind.
-
-    Raises:
-        InputError: there is none, or of a kind that nobody knows.
-    """
-    name = maps_file.read(path).aligner
-    known = aligners()
-    for kind in (known[key] for key in known):
-        if kind.__name__ == name and issubclass(kind, LinearAligner):
-            loaded: LinearAligner = kind.load(path)
-            return loaded
-    raise InputError(f"{path} holds a {name}, which no installed package brings")
-
-
-def _space(subject: Ready, aligner: LinearAligner | None, reading: Reading, device: str, cache: Path) -> ClipSpace:
-    """Where the texts are: the model's own space, or that of its maps."""
-    if aligner is None:
-        if subject.loaded.encode_text is None:
-            raise SpecError(
-                f"{subject.loaded.spec} has no texts of its own: give --maps, made with "
-                f"`vitdecomp align {subject.loaded.spec} --clip CLIP --images DIR --out FILE`"
-            )
-        return ClipSpace(subject.loaded, cache=cache / "texts")
-    known = aligner.target_
-    spec = reading.clip or (known.model if known else None)
-    if spec is None:
-        raise SpecError("the maps do not say which CLIP they lead to: give --clip")
-    space = ClipSpace(spec, device=device, cache=cache / "texts")
-    if known is not None:
-        known.check(Origin.of(space.loaded.module, space.spec, known.output), "the maps lead to")
-    return space
+def _own_space(subject: Ready, cache: Path) -> ClipSpace:
+    """The space of a model that reads texts itself."""
+    if subject.loaded.encode_text is None:
+        raise SpecError(
+            f"{subject.loaded.spec} has no texts of its own: give --maps, made with "
+            f"`vitdecomp align {subject.loaded.spec} --clip CLIP --images DIR --out FILE`"
+        )
+    return ClipSpace(subject.loaded, cache=cache)

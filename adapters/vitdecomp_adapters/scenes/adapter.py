@@ -53,6 +53,10 @@ class ScenesAdapter(Adapter):
         """The models whose names match."""
         return [name for name in MODELS if fnmatchcase(name, pattern)]
 
+    def defines(self, name: str) -> bool:
+        """Whether it is one of those that come with vitdecomp."""
+        return name in MODELS
+
 
 def _named(loaded: LoadedModel, spec: str) -> LoadedModel:
     """The model by its short name, with the names of the classes that it learned."""
