@@ -19,6 +19,7 @@ PASSES_TO: Mapping[str, str] = {
     "timm.utils.model_ema.ModelEmaV2": "module",
     "timm.utils.model_ema.ModelEmaV3": "module",
     "peft.peft_model.PeftModel": "base_model.model",  # low-rank updates sit inside the base model's own layers
+    "peft.peft_model.PeftModelForFeatureExtraction": "base_model.model",
     "lightning.fabric.wrappers._FabricModule": "_forward_module",
     "lightning_fabric.wrappers._FabricModule": "_forward_module",
 }

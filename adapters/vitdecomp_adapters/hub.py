@@ -25,7 +25,14 @@ UNREACHED = "the hub cannot be reached and they are not in its cache"
 
 
 @contextmanager
-def fetching(spec: str, *, local: bool = False, what: str = "trained weights", remedy: str = REMEDY) -> Iterator[None]:
+def fetching(
+    spec: str,
+    *,
+    local: bool = False,
+    what: str = "trained weights",
+    remedy: str = REMEDY,
+    unreached: str = UNREACHED,
+) -> Iterator[None]:
     """Run code of a model library that may download; when the hub does not answer, the cache is all there is.
 
     Args:
@@ -33,6 +40,7 @@ def fetching(spec: str, *, local: bool = False, what: str = "trained weights", r
         local: whether all files are on this machine, so that the hub need not be asked.
         what: files that the code needs, for the message.
         remedy: how to do without the hub, for the message.
+        unreached: what is said when the hub does not answer and the cache has not got the files.
 
     Raises:
         LoadError: whatever the library raised, as one line with the remedy.
@@ -49,7 +57,7 @@ def fetching(spec: str, *, local: bool = False, what: str = "trained weights", r
         except VitdecompError:
             raise
         except Exception as error:  # the libraries and their http clients raise anything
-            reason = UNREACHED if offline and not local and _is_missing_file(error) else first_line(error)
+            reason = unreached if offline and not local and _is_missing_file(error) else _reason(error)
             raise LoadError(f"cannot get the {what} of {spec}: {reason}. {remedy}") from error
 
 
@@ -140,9 +148,13 @@ def check_vocabulary(tokenizer: Sized, size: int) -> None:
 
 def unusable(path: str, spec: str, error: BaseException) -> LoadError:
     """The error for a checkpoint that could not be loaded into a model."""
+    return LoadError(f"checkpoint {path} does not fit {spec}: {_reason(error)}")
+
+
+def _reason(error: BaseException) -> str:
+    """What went wrong with a file; of a pickle that could run code torch's advice is not passed on."""
     unsafe = "weights_only" in str(error) or type(error).__name__ == "UnpicklingError"
-    reason = "not safetensors, nor a file of tensors alone" if unsafe else first_line(error)
-    return LoadError(f"checkpoint {path} does not fit {spec}: {reason}")
+    return "not safetensors, nor a file of tensors alone" if unsafe else first_line(error)
 
 
 def first_line(error: BaseException) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 from torch import Tensor, nn
@@ -11,11 +10,12 @@ from vitdecomp.adapter import Adapter, LoadedModel, call, own_spec, register_ada
 from vitdecomp.errors import SpecError
 from vitdecomp.registry import did_you_mean
 from vitdecomp_adapters.hub import fetching, first_line, local_file, unusable
+from vitdecomp_adapters.submodule import replaced
 
 
 def embedding(model: nn.Module, images: Tensor) -> Tensor:
     """The features that the classifier reads, `(n, d)`."""
-    vector: Tensor = without(model, classifier(model))(images)
+    vector: Tensor = replaced(model, classifier(model), nn.Identity())(images)
     return vector
 
 
@@ -29,16 +29,6 @@ def classifier(model: nn.Module) -> str:
     if not layers:
         raise SpecError(f"{type(model).__name__} has no linear classifier; use output='logits'")
     return layers[-1]
-
-
-def without(module: nn.Module, path: str) -> nn.Module:
-    """The module with a submodule replaced by the identity: weights are shared, the module is not changed."""
-    name, _, rest = path.partition(".")
-    twin = copy.copy(module)
-    child = without(module.get_submodule(name), rest) if rest else nn.Identity()
-    # A copy shares the table of submodules with the module itself, so it needs a table of its own.
-    vars(twin)["_modules"] = {**module._modules, name: child}
-    return twin
 
 
 @register_adapter

@@ -5,7 +5,8 @@ import torch
 from torchvision.models import resnet18
 from torchvision.models.segmentation import lraspp_mobilenet_v3_large
 from torchvision.models.vision_transformer import VisionTransformer
-from vitdecomp_adapters.torchvision import TorchvisionAdapter, classifier, without
+from vitdecomp_adapters.submodule import replaced
+from vitdecomp_adapters.torchvision import TorchvisionAdapter, classifier
 
 import vitdecomp as vd
 from vitdecomp.testing import AdapterContract, randomise, untouched
@@ -38,7 +39,7 @@ def test_the_embedding_is_what_the_classifier_reads():
 
 def test_a_module_without_its_classifier_shares_all_the_rest():
     model = resnet18(weights=None, num_classes=3)
-    twin = without(model, classifier(model))
+    twin = replaced(model, classifier(model), torch.nn.Identity())
     assert classifier(model) == "fc"
     assert isinstance(model.fc, torch.nn.Linear)
     assert isinstance(twin.fc, torch.nn.Identity)

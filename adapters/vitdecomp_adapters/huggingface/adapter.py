@@ -1,0 +1,71 @@
+"""The adapter for transformers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from vitdecomp.adapter import Adapter, LoadedModel, own_spec, register_adapter
+from vitdecomp.errors import SpecError
+from vitdecomp_adapters.hub import UNREACHED, fetching
+from vitdecomp_adapters.huggingface.describe import describe
+from vitdecomp_adapters.huggingface.fitting import fitting
+from vitdecomp_adapters.huggingface.library import check_adapters, find_place, is_model
+from vitdecomp_adapters.huggingface.preprocessing import preprocessing
+from vitdecomp_adapters.huggingface.readings import takes_images
+from vitdecomp_adapters.huggingface.weights import (
+    Filled,
+    Renaming,
+    check_options,
+    configuration,
+    with_weights,
+    without_weights,
+)
+
+
+@register_adapter
+class HuggingFaceAdapter(Adapter):
+    """Specs `hf:REPO` or `hf:DIRECTORY`."""
+
+    prefix = "hf"
+
+    def load(self, name: str, *, pretrained: bool, **options: Any) -> LoadedModel:
+        """Load a vision model; `checkpoint_path` is a directory, further options go to `from_pretrained`.
+
+        Raises:
+            SpecError: not a vision model of transformers.
+            LoadError: transformers is missing, or the configuration or the weights cannot be had, or they do not fill
+                what the embedding depends on.
+        """
+        spec, place = f"hf:{name}", options.pop("checkpoint_path", None)
+        where, local = find_place(str(place or name), spec, local=place is not None)
+        check_options(options, spec)
+        with fetching(spec, local=local, unreached=f"{where} is no folder here, and {UNREACHED}"):
+            check_adapters(where, spec)
+            config = configuration(where, spec)
+            processor = preprocessing(where)
+            random = None if pretrained or place else without_weights(config, **options)
+
+        def read(renaming: Renaming | None = None) -> Filled:
+            with fetching(spec, local=local):
+                return with_weights(where, config, renaming, **options)
+
+        def told(filled: Filled) -> LoadedModel:
+            if not takes_images(filled.module):
+                raise SpecError(f"{spec} is a {type(filled.module).__name__}, which takes no images")
+            return describe(filled, spec, where, pretrained=random is None, preprocess=processor)
+
+        return told(random) if random else fitting(read, told, spec)
+
+    def recognise(self, module: nn.Module) -> LoadedModel | None:
+        """A vision model of transformers.
+
+        Raises:
+            SpecError: it takes images, and has no vector for an image alone.
+        """
+        if not is_model(module) or not takes_images(module):
+            return None
+        where = str(getattr(module, "name_or_path", ""))
+        spec = f"hf:{where}" if where else own_spec(module)
+        return describe(Filled(module, {}, frozenset()), spec, where, pretrained=None)

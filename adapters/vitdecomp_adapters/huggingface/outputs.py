@@ -1,0 +1,99 @@
+"""The vectors that a model of transformers computes for each image.
+
+Each is a function of the model and the images, made with `partial`: it holds how the vector was found, and no state.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vitdecomp.errors import InputError
+from vitdecomp_adapters.submodule import replaced
+
+RUN: Mapping[str, Callable[[Any, Tensor], Any]] = {
+    "get_image_features": lambda model, images: unmasked(model).get_image_features(pixel_values=images),
+    "forward": lambda model, images: unmasked(model)(pixel_values=images),
+    "base_model": lambda model, images: unmasked(model).base_model(pixel_values=images),
+}
+MASKING = "random_masking"  # the method of transformers that drops patches
+POOL: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "vector": lambda x: x.flatten(1),  # convolutional models keep (n, d, 1, 1)
+    "first row": lambda x: x[:, 0],
+    "last row": lambda x: x[:, -1],
+    "mean of rows": lambda x: x.mean(1),
+    "mean of places": lambda x: x.mean((2, 3)),
+    "mean of places, channels last": lambda x: x.mean((1, 2)),
+}
+
+
+def pooled(model: Any, images: Tensor, *, run: str, key: str, pool: str) -> Float[Tensor, "n d"]:
+    """A vector out of what a model returns.
+
+    Args:
+        model: the model.
+        images: a batch.
+        run: what is called, of `RUN`.
+        key: which part of what it returns; empty for a tensor.
+        pool: how rows or places become one vector, of `POOL`.
+    """
+    return POOL[pool](part(RUN[run](model, images), key))
+
+
+def part(out: Any, key: str) -> Any:
+    """A part of what a model returns, by name; of several maps the last, and `None` if it is not there."""
+    value = getattr(out, key, None) if key else out
+    return value[-1] if isinstance(value, (tuple, list)) and value else value
+
+
+def read_by(model: nn.Module, images: Tensor, *, paths: tuple[str, ...]) -> Float[Tensor, "n d"]:
+    """What some modules of a model read, one behind the other.
+
+    Raises:
+        InputError: they are not called, or more than once.
+    """
+    readers = {path: _Reader(model.get_submodule(path)) for path in paths}
+    copied = model
+    for path, reader in readers.items():
+        copied = replaced(copied, path, reader)
+    RUN["forward"](copied, images)
+    for path, reader in readers.items():
+        if len(reader.seen) != 1:
+            raise InputError(f"{type(model).__name__} calls {path} {len(reader.seen)} times, not once")
+    vectors = [reader.seen[0].flatten(1) for reader in readers.values()]
+    return vectors[0] if len(vectors) == 1 else torch.cat(vectors, 1)
+
+
+def unmasked(model: nn.Module) -> Any:
+    """The model, or a copy that keeps all patches if it is one that drops some at random (masked autoencoders)."""
+    for path, part in model.named_modules():
+        if path and hasattr(type(part), MASKING):
+            kept = copy.copy(part)
+            vars(kept)[MASKING] = _keep_all
+            return replaced(model, path, kept)
+    return model
+
+
+def _keep_all(sequence: Tensor, noise: Tensor | None = None) -> tuple[Tensor, None, None]:
+    """All patches, no mask, and no order to restore."""
+    return sequence, None, None
+
+
+class _Reader(nn.Module):
+    """Stands in for a module, and keeps what it reads."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        self.seen: list[Tensor] = []
+        self.training = module.training  # its own flag alone
+
+    def forward(self, *arguments: Any, **keywords: Any) -> Any:
+        """The module's own output, so that all goes on as it would."""
+        self.seen += [value for value in (*arguments, *keywords.values()) if isinstance(value, Tensor)]
+        return self.module(*arguments, **keywords)

@@ -1,0 +1,34 @@
+"""The image processors of transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from vitdecomp_adapters.huggingface.library import SAFE, transformers
+
+
+class Preprocess:
+    """An image processor of transformers as a function of one image, which other processes can be given."""
+
+    def __init__(self, processor: Any) -> None:
+        self.processor = processor
+
+    def __call__(self, image: Any) -> Tensor:
+        """A photograph to a tensor `(channels, height, width)`."""
+        result: Tensor = self.processor(images=image, return_tensors="pt")["pixel_values"][0]
+        return result
+
+    def __repr__(self) -> str:
+        return repr(self.processor)
+
+
+def preprocessing(where: str) -> Callable[[Any], Tensor] | None:
+    """The image processor of a repository; `None` where it has none."""
+    try:
+        processor = transformers().AutoImageProcessor.from_pretrained(where, **SAFE)
+    except (OSError, ValueError):
+        return None
+    return Preprocess(processor)
