@@ -7,18 +7,18 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import torch
 from jaxtyping import Float
-from safetensors import SafetensorError
-from safetensors.torch import load, save
 from torch import Tensor
 
+from vitdecomp._utils.schema import Versioned
+from vitdecomp._utils.tensor_file import TensorFormat
 from vitdecomp.adapter import LoadedModel
-from vitdecomp.files import atomic, make_directory
+from vitdecomp.files import make_directory
 from vitdecomp.images import describe
 from vitdecomp.origin import weights_checksum
 
-SCHEMA = 1  # part of every key: another recipe for the vectors needs another number
+SCHEMA = 2  # part of every key: another recipe for the vectors needs another number
+FORMAT = TensorFormat("vitdecomp.texts", "vectors of texts", Versioned, (SCHEMA,), "they are computed again")
 
 
 class TextCache:
@@ -48,8 +48,7 @@ class TextCache:
             return kept
         vectors = compute()
         make_directory(self.folder)
-        with atomic(path) as partial:
-            partial.write_bytes(save({"vectors": vectors.cpu().contiguous(), "sha256": _digest(vectors)}))
+        FORMAT.write(path, Versioned(SCHEMA), {"vectors": vectors})
         return vectors
 
     def key(self, texts: Sequence[str], templates: Sequence[str] | None) -> str:
@@ -59,19 +58,7 @@ class TextCache:
 
 
 def _read(path: Path, n: int) -> Tensor | None:
-    """The vectors in a file, if they are as they were written."""
-    try:
-        kept = load(path.read_bytes())
-    except (OSError, SafetensorError):
-        return None
-    vectors, digest = kept.get("vectors"), kept.get("sha256")
-    if vectors is None or digest is None or not torch.equal(digest, _digest(vectors)):
-        return None
-    return vectors if len(vectors) == n else None
-
-
-def _digest(vectors: Tensor) -> Tensor:
-    """A checksum of the numbers and their shape, `(32,)`."""
-    content = vectors.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-    whole = hashlib.sha256(f"{tuple(vectors.shape)} {vectors.dtype};".encode() + content)
-    return torch.tensor(list(whole.digest()), dtype=torch.uint8)
+    """The vectors in a file, if there is one that is as it was written; others are only computed again."""
+    file = FORMAT.find(path)
+    vectors = None if file is None else file.tensors.get("vectors")
+    return vectors if vectors is not None and vectors.ndim == 2 and len(vectors) == n else None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from vitdecomp.progress import Progress
 from vitdecomp.ranks import Ranks
 from vitdecomp_alignment.agreed import of_first
-from vitdecomp_alignment.checkpoint import Checkpoint
+from vitdecomp_alignment.checkpoint import Checkpoint, State
 from vitdecomp_alignment.examples import Examples
 from vitdecomp_alignment.module import MapsModule
 
@@ -34,22 +35,6 @@ class Schedule:
     weight_decay: float
     epochs: int
     patience: int
-
-
-@dataclass(slots=True)
-class State:
-    """Where a training stands, beside its parameters.
-
-    Attributes:
-        step: batches done. best: the least smoothed loss. since: evaluations since then.
-        history: a row for each evaluation: step, training, validation and smoothed loss. running: losses since then.
-    """
-
-    step: int = 0
-    best: float = float("inf")
-    since: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)
-    running: list[float] = field(default_factory=list)
 
 
 class Training:
@@ -144,15 +129,16 @@ class Training:
             **{f"best.{name}": tensor for name, tensor in self.best.items()},
             **{f"adam.{i}.{key}": tensor for i, kept in adam.items() for key, tensor in kept.items()},
         }
-        self.checkpoint.write(tensors, asdict(self.state))
+        self.checkpoint.write(tensors, self.state)
 
     def _restore(self) -> None:
         """Go on where the checkpoint was written, if there is one."""
         file = self.checkpoint
-        tensors, state = of_first(self.ranks, lambda: (file and file.read()) or ({}, None))
-        if state is None:
+        tensors, state = of_first(self.ranks, lambda: _plain(None if file is None else file.read()))
+        if file is None or state is None:
             return
         self.state = State(**state)
+        file.check(tensors, self._shapes())
         self.module.load_state_dict(_under("now.", tensors))
         self.best = _under("best.", tensors)
         adam: dict[int, dict[str, Tensor]] = {}
@@ -161,11 +147,26 @@ class Training:
             adam.setdefault(int(index), {})[key] = tensor
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": adam})
 
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of the tensors that a checkpoint holds at this step."""
+        shapes = {name: tuple(tensor.shape) for name, tensor in self.module.state_dict().items()}
+        moments = dict(enumerate(tuple(p.shape) for p in self.module.parameters())) if self.state.step else {}
+        return {
+            **{f"{part}.{name}": shape for part in ("now", "best") for name, shape in shapes.items()},
+            **{f"adam.{i}.step": () for i in moments},
+            **{f"adam.{i}.{key}": shape for i, shape in moments.items() for key in ("exp_avg", "exp_avg_sq")},
+        }
+
     @torch.no_grad()
     def distance(self) -> float:
         """The mean of 1 - cosine over the images held out."""
         found = sum(float(self.module.distance(*batch).sum()) for batch in self.examples.judged(self.ranks))
         return float(self.ranks.total(torch.tensor(found, dtype=torch.float64))) / len(self.examples.held_out)
+
+
+def _plain(read: tuple[dict[str, Tensor], State] | None) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
+    """What a checkpoint holds, as one process can tell it to another."""
+    return ({}, None) if read is None else (read[0], asdict(read[1]))
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

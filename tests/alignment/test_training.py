@@ -1,17 +1,23 @@
 """Training stops where the validation loss is least, and goes on after a kill as if nothing had happened."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from vitdecomp_alignment import CompAlign
+from vitdecomp_alignment.checkpoint import FORMAT, Checkpoint
 
 from vitdecomp import VitdecompError
+from vitdecomp._utils.tensor_file import sealed
 from vitdecomp.testing import AlignerContract
 
 SETTINGS = {"init": "random", "learning_rate": 0.01, "epochs": 6, "patience": 1000}
@@ -139,3 +145,69 @@ def test_a_real_kill_leaves_a_whole_checkpoint(tmp_path):
         run.wait()
     with safe_open(file, framework="pt") as held:
         assert all(held.get_tensor(key) is not None for key in held.keys())  # noqa: SIM118 - not a dict
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """A file that a training left when it was killed."""
+    c, target = data()
+    file = tmp_path / "training.safetensors"
+    with pytest.raises(Killed):
+        CompAlign(**SETTINGS).fit(c, target, checkpoint=file, progress=killed_at(23))
+    return file
+
+
+def resumed(file):
+    c, target = data()
+    return CompAlign(**SETTINGS).fit(c, target, checkpoint=file)
+
+
+def rewritten(file, change=lambda header: header, **tensors):
+    """The file with another header and other tensors, and a checksum that fits."""
+    with safe_open(file, framework="pt") as held:
+        header = json.loads(held.metadata()[FORMAT.key])
+    header.pop("sha256")
+    kept = {name: tensor for name, tensor in {**load_file(file), **tensors}.items() if tensor is not None}
+    save_file(kept, file, {FORMAT.key: sealed(json.dumps(change(header)), kept)})
+
+
+def test_one_flipped_bit_in_a_checkpoint_is_noticed(checkpoint):
+    content, draw = checkpoint.read_bytes(), np.random.default_rng(0)
+    header = 8 * (8 + int.from_bytes(content[:8], "little"))
+    known = Checkpoint(checkpoint, FORMAT.read(checkpoint).header.training)
+    for bit in map(int, [*draw.integers(0, header, 50), *draw.integers(header, 8 * len(content), 50)]):
+        damaged = bytearray(content)
+        damaged[bit // 8] ^= 1 << bit % 8
+        checkpoint.write_bytes(damaged)
+        with pytest.raises(VitdecompError, match="delete it, or give another file"):
+            known.read()
+    checkpoint.write_bytes(content)
+    assert known.read()[1].step > 0
+
+
+def test_a_checkpoint_of_the_first_version_is_gone_on_with(checkpoint):
+    whole = resumed(checkpoint).weights_
+    held = FORMAT.read(checkpoint)
+    state = json.dumps(asdict(held.header.state))
+    save_file(held.tensors, checkpoint, {"training": held.header.training, "values": state})
+    assert torch.equal(resumed(checkpoint).weights_, whole)
+
+
+@pytest.mark.parametrize(
+    ("change", "tensors", "told"),
+    [
+        ({"state": None}, {}, "state is null, not an object"),
+        ({"state": {"step": -1}}, {}, "state.step is -1, not a number from 0"),
+        ({"state": {"step": 3, "running": ["x"]}}, {}, r"state.running\[0\] is .x., not a number"),
+        ({"training": 3}, {}, "training is 3, not a text"),
+        ({"schema": 7}, {}, "has schema 7, .* update vitdecomp"),
+        ({}, {"now.bias": torch.zeros(2)}, "now.bias of shape .* instead of None"),
+        ({}, {"adam.0.exp_avg": torch.zeros(2)}, r"adam.0.exp_avg of shape \(2,\) instead of"),
+        ({}, {"best.parts.0.weight": None}, "best.parts.0.weight of shape None instead of"),
+        ({}, {"adam.x": torch.zeros(2)}, r"adam.x of shape"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_refused(checkpoint, change, tensors, told):
+    rewritten(checkpoint, lambda header: header | change, **tensors)
+    with pytest.raises(VitdecompError, match=f"{told}.*delete it, or give another file"):
+        resumed(checkpoint)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
+from vitdecomp._utils.schema import Versioned
+from vitdecomp._utils.tensor_file import TensorFormat
 from vitdecomp.errors import InputError
-from vitdecomp.files import atomic, make_directory
+from vitdecomp.files import make_directory
 from vitdecomp.lock import locked
 from vitdecomp.progress import Progress
 from vitdecomp.retrieval.view import View, project, total
@@ -22,8 +21,8 @@ from vitdecomp.source import Columns, scan
 from vitdecomp.tolerance import check_varies
 
 SUFFIX = ".lengths.safetensors"
-SCHEMA = 2  # of these files
-CHECKSUM = "checksum"  # key of their metadata
+SCHEMA = 3  # of these files
+FORMAT = TensorFormat("vitdecomp.lengths", "lengths", Versioned, (SCHEMA,), "they are measured again")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -144,27 +143,23 @@ def _check(values: Tensor, source: Columns, view: View) -> None:
 
 
 def _read(path: Path, view: View, n: int) -> Lengths | None:
-    """What was kept; `None` if there is nothing, or nothing of use."""
-    wanted = [*(f"mean.{i}" for i in range(len(view.maps))), "offset", "values"]
-    try:
-        with safe_open(path, framework="pt") as file:
-            *means, offset, values = found = [file.get_tensor(name) for name in wanted]
-            whole = (file.metadata() or {}).get(CHECKSUM) == _checksum(dict(zip(wanted, found, strict=True)))
-    except (OSError, SafetensorError):
+    """What was kept; `None` if there is nothing, or nothing of use: it is only measured again."""
+    file = FORMAT.find(path)
+    if file is None:
         return None
-    return Lengths(tuple(means), offset, values) if whole and values.shape == (n,) else None
+    wanted = {
+        **{f"mean.{i}": (len(m),) for i, m in enumerate(view.maps)},
+        "offset": view.constant.shape,
+        "values": (n,),
+    }
+    if {name: tuple(tensor.shape) for name, tensor in file.tensors.items()} != {k: tuple(v) for k, v in wanted.items()}:
+        return None
+    means = tuple(file.tensors[f"mean.{i}"] for i in range(len(view.maps)))
+    return Lengths(means, file.tensors["offset"], file.tensors["values"])
 
 
 def _write(path: Path, lengths: Lengths) -> None:
     make_directory(path.parent)
-    means = {f"mean.{i}": mean.contiguous() for i, mean in enumerate(lengths.means)}
-    tensors = {**means, "offset": lengths.offset.contiguous(), "values": lengths.values}
-    with locked(str(path.parent), wait=True), atomic(path) as partial:
-        partial.write_bytes(save(tensors, {CHECKSUM: _checksum(tensors)}))
-
-
-def _checksum(tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    for name in sorted(tensors):
-        digest.update(f"{name} ".encode() + tensors[name].reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+    means = {f"mean.{i}": mean for i, mean in enumerate(lengths.means)}
+    with locked(str(path.parent), wait=True):
+        FORMAT.write(path, Versioned(SCHEMA), {**means, "offset": lengths.offset, "values": lengths.values})
