@@ -202,6 +202,34 @@ def test_what_is_read_differs_by_no_more_than_is_told(photos, given, tmp_path, p
         assert float(store.loss().max()) > 1e-5  # it is not exact by chance
 
 
+@pytest.mark.parametrize("precision", ["float16", "float32", "float64"])
+def test_what_is_lost_by_writing_is_told_beside_the_error_of_computing(photos, given, tmp_path, precision):
+    """Neither is the other: the error stays what it was, and the loss is how far the sum of what is read is away."""
+    extract(REQUEST, JOB(photos, precision=precision), tmp_path / "parts", loading=Loading(batch_size=2))
+    store = Store(tmp_path / "parts")
+    away = (store.take(range(7)).total() - given.total()).norm(dim=1) / given.total().norm(dim=1)
+    for rows in (range(7), [6, 0, 3, 3], [], range(2, 3)):
+        c = store.take(rows)
+        assert torch.equal(c.error, store.error()[list(rows)])
+        assert bool((c.error < 1e-12).all())
+        assert c.loss is not None
+        assert c.loss.shape == c.error.shape
+        if precision == "float64":
+            assert bool((c.loss >= away[list(rows)] - 1e-15).all())  # a bound
+            assert bool((c.loss < 1e-11).all())
+        else:
+            assert torch.allclose(c.loss, away[list(rows)], atol=2e-7)  # the representation is kept in float32
+    if precision == "float16":
+        assert 1e-5 < float(away.max()) < 5e-3
+        assert "loss by writing: " in str(store.take([0]))
+    assert given.loss is None
+    assert "loss" not in str(given)
+    joined = vd.Contributions.joined([store.take([0]), store.take([1, 2])])
+    assert torch.equal(joined.loss, store.take(range(3)).loss)
+    assert torch.equal(joined.take([2, 0]).loss, store.take([2, 0]).loss)
+    assert vd.Contributions.joined([given, given]).loss is None
+
+
 def test_columns_are_what_take_gives(store):
     assert isinstance(store, Columns)
     for rows in (range(7), range(2, 5), range(0)):
@@ -315,7 +343,7 @@ def test_another_picture_under_the_same_name_is_not_taken_for_it(photos, tmp_pat
     second = cached(prepare(REQUEST), Extraction(photos), tmp_path / "cache")
     assert second.uri != first.uri
     assert not torch.equal(second.take([3]).values, first.take([3]).values)
-    assert torch.equal(second.take([2]).values, first.take([2]).values)
+    assert torch.allclose(second.take([2]).values, first.take([2]).values, atol=1e-14)  # other images, other bases
 
 
 def test_a_cache_that_was_cut_off_is_completed(photos, tmp_path):

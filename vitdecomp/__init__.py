@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from vitdecomp.decompose import Decomposer
     from vitdecomp.errors import (
         CoverageError,
+        DamageError,
         InexactError,
         InputError,
         LoadError,
@@ -44,6 +45,7 @@ else:
             "vitdecomp.decompose": ("Decomposer",),
             "vitdecomp.errors": (
                 "CoverageError",
+                "DamageError",
                 "InexactError",
                 "InputError",
                 "LoadError",
@@ -71,6 +73,7 @@ __all__ = [
     "Component",
     "Contributions",
     "CoverageError",
+    "DamageError",
     "Debiased",
     "Decomposer",
     "FeatureScorer",

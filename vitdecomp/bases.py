@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Annotated, Literal
 
 import numpy as np
+import pyarrow as pa
 
-from vitdecomp.columns import COMPONENT, component_column, encoding_of, generations
+from vitdecomp._utils.schema import Count, Within, checked
+from vitdecomp.columns import COMPONENT, component_column, generations
+from vitdecomp.data_files import REMEDY
 from vitdecomp.encoding import Encoding
-from vitdecomp.errors import InputError
+from vitdecomp.errors import DamageError, InputError
 from vitdecomp.header import Header
 from vitdecomp.tables import Table
 
-TOLD = ("component", "generation", "format", "scale", "fixed", "rank")
 AT_ONCE = 64  # bases that are read together
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A row of `bases.lance`, but for the basis; rank -1 is full rank."""
+
+    component: Count
+    generation: Count
+    format: Literal["float16", "float32", "float64"]
+    scale: Annotated[float, Within(5e-324, 1.7e308)]
+    fixed: bool
+    rank: Annotated[int, Within(-1, 2**24)]
 
 
 class Bases:
@@ -29,26 +44,33 @@ class Bases:
         constants: how wide the components are, or were, that began as fixed ones.
 
     Raises:
-        InputError: one is missing.
+        InputError: one is missing, or cannot be one.
     """
 
     def __init__(self, table: Table, header: Header, names: Sequence[str]) -> None:
         self._table, self._dimension = table, header.dimension
         newest = generations(names, COMPONENT)
         self._rows: dict[int, int] = {}
-        self._told: dict[int, dict[str, Any]] = {}
+        self._told: dict[int, Told] = {}
         self._found: dict[int, Encoding] = {}
         self.constants: dict[int, int] = {}
-        for row, told in enumerate(table.rows(TOLD).to_pylist()):
-            index = told["component"]
-            if told["fixed"]:
-                self.constants[index] = told["rank"]
-            if told["fixed"] if index not in newest else told["generation"] == newest[index]:
+        place, kind = f"the encodings in {table.uri}", dict(zip(table.schema.names, table.schema.types, strict=True))
+        if kind.get("basis") not in (pa.large_list(pa.float32()), pa.large_list(pa.float64())):
+            raise InputError(f"{place} do not fit their format: their bases are {kind.get('basis')}; {REMEDY}")
+        found = table.rows([f.name for f in fields(Told)]).to_pylist()
+        for row, told in enumerate(checked(found, tuple[Told, ...], place=place, remedy=REMEDY)):
+            index = told.component
+            if told.fixed:
+                self.constants[index] = told.rank
+            if told.fixed if index not in newest else told.generation == newest[index]:
                 self._rows[index], self._told[index] = row, told  # of two attempts the last one was carried out
         missing = [c.name for i, c in enumerate(header.components) if i not in self._rows]
         if missing:
-            raise InputError(f"{table.uri} is damaged: it has no encoding of {missing[0]}")
-        self._names = {i: component_column(i, told["generation"]) for i, told in self._told.items()}
+            raise DamageError(f"{table.uri} is damaged: it has no encoding of {missing[0]}; {REMEDY}")
+        odd = (told.rank > self._dimension or (told.fixed and i in newest) for i, told in self._told.items())
+        if len(self._told) > len(header.components) or any(odd):
+            raise DamageError(f"{table.uri} is damaged: its encodings are of another model; {REMEDY}")
+        self._names = {i: component_column(i, told.generation) for i, told in self._told.items()}
 
     def __len__(self) -> int:
         """Number of components."""
@@ -56,15 +78,17 @@ class Bases:
 
     def column(self, index: int) -> str | None:
         """The name of a component's column; `None` for one that is fixed."""
-        return None if self._told[index]["fixed"] else self._names[index]
+        return None if self._told[index].fixed else self._names[index]
+
+    def columns(self) -> Iterator[tuple[str, int, str]]:
+        """Name, width and number format of each column."""
+        for index, told in self._told.items():
+            if not told.fixed:
+                yield self._names[index], self._dimension if told.rank < 0 else told.rank, told.format
 
     def bytes_per_row(self) -> int:
         """What all columns of one image take."""
-        moving = [told for told in self._told.values() if not told["fixed"]]
-        return sum(
-            (self._dimension if told["rank"] < 0 else told["rank"]) * np.dtype(told["format"]).itemsize
-            for told in moving
-        )
+        return sum(width * np.dtype(number).itemsize for _, width, number in self.columns())
 
     def __getitem__(self, index: int) -> Encoding:
         """The encoding of a component."""
@@ -84,7 +108,11 @@ class Bases:
         for place, index in enumerate(indices):
             told, cell = self._told[index], read[place]
             basis = None
-            if told["rank"] >= 0:
-                flat = cell.values.to_numpy(zero_copy_only=False).copy()  # torch wants what could be written to
-                basis = flat.reshape(self._dimension, told["rank"])
-            self._found[index] = encoding_of(told, self._dimension, basis)
+            if told.rank >= 0:
+                flat = np.empty(0) if cell.values is None else cell.values.to_numpy(zero_copy_only=False)
+                if len(flat) != self._dimension * told.rank:
+                    raise DamageError(f"{self._table.uri} is damaged: a basis has {len(flat)} numbers; {REMEDY}")
+                basis = flat.copy().reshape(self._dimension, told.rank)  # torch wants what could be written to
+            self._found[index] = Encoding(
+                self._dimension, basis, told.format, told.scale, fixed=told.fixed, generation=told.generation
+            )

@@ -12,7 +12,6 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +21,9 @@ from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
 from vitdecomp.component import Component
+from vitdecomp.data_files import REMEDY
 from vitdecomp.encoding import Encoding
+from vitdecomp.errors import DamageError
 from vitdecomp.header import Header
 from vitdecomp.origin import Origin
 
@@ -68,12 +69,23 @@ def lists(rows: Float[np.ndarray, "n r"]) -> pa.Array:
 
 
 def numbers(column: pa.Array | pa.ChunkedArray, width: int) -> Float[np.ndarray, "n r"]:
-    """A column as the rows of an array."""
+    """A column as the rows of an array.
+
+    Raises:
+        DamageError: rows have no numbers.
+    """
+    check_filled(column)
     chunks = getattr(column, "chunks", [column])
     parts = [chunk.flatten().to_numpy(zero_copy_only=False).reshape(len(chunk), width) for chunk in chunks]
     if not parts:
         return np.zeros((0, width), dtype=column.type.value_type.to_pandas_dtype())
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def check_filled(column: pa.Array | pa.ChunkedArray) -> None:
+    """Raise `DamageError` if something is missing in a column that every row should have."""
+    if column.null_count:
+        raise DamageError(f"a store is damaged: {column.null_count} rows lack what every row has; {REMEDY}")
 
 
 def joined(column: pa.Array) -> bytes:
@@ -84,7 +96,12 @@ def joined(column: pa.Array) -> bytes:
 
 
 def shared(column: pa.Array, width: int) -> Float[Tensor, "n r"]:
-    """A column as the rows of a tensor in the same memory, which nobody may write to."""
+    """A column as the rows of a tensor in the same memory, which nobody may write to.
+
+    Raises:
+        DamageError: rows have no numbers.
+    """
+    check_filled(column)
     found: Tensor = from_dlpack(column.flatten())
     return found.reshape(len(column), width)
 
@@ -102,9 +119,9 @@ def vectors_field(name: str, index: int, generation: int, width: int, origin: Or
     return pa.field(vectors_column(index, generation), list_type(width, "float32"), metadata=metadata)
 
 
-def schema_of(header: Header, encodings: Sequence[Encoding]) -> pa.Schema:
-    """What every row has when it is written."""
-    plain = [
+def plain_fields(header: Header) -> list[pa.Field]:
+    """The columns that every store has."""
+    return [
         pa.field("id", pa.string(), nullable=False),
         pa.field("path", pa.string(), nullable=False),
         pa.field("label", pa.string()),
@@ -115,12 +132,16 @@ def schema_of(header: Header, encodings: Sequence[Encoding]) -> pa.Schema:
         pa.field("embedding", list_type(header.dimension, "float32")),
         pa.field("loss", list_type(len(header.components), "float32")),
     ]
+
+
+def schema_of(header: Header, encodings: Sequence[Encoding]) -> pa.Schema:
+    """What every row has when it is written."""
     columns = [
         component_field(component, index, encoding)
         for index, (component, encoding) in enumerate(zip(header.components, encodings, strict=True))
         if not encoding.fixed
     ]
-    return pa.schema([*plain, *columns], metadata={HEADER: header.to_json()})
+    return pa.schema([*plain_fields(header), *columns], metadata={HEADER: header.to_json()})
 
 
 def bases_table(header: Header, encodings: Mapping[int, Encoding], number: str) -> pa.Table:
@@ -151,11 +172,6 @@ def bases_table(header: Header, encodings: Mapping[int, Encoding], number: str) 
         }
     )
     return pa.Table.from_pylist(rows, schema=schema)
-
-
-def encoding_of(row: Mapping[str, Any], dimension: int, basis: Float[np.ndarray, "d r"] | None) -> Encoding:
-    """The encoding in a row of `bases.lance`."""
-    return Encoding(dimension, basis, row["format"], row["scale"], fixed=row["fixed"], generation=row["generation"])
 
 
 def groups_json(groups: Mapping[str, str]) -> str | None:

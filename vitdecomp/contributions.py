@@ -29,10 +29,13 @@ class Contributions:
     Attributes:
         values: contribution of every component to every image's representation, `(n, component, d)`.
         components: the key of each entry of the component axis, in the same order.
-        error: relative error of the full sum per image, |sum - representation| / |representation|, `(n,)`.
+        error: relative error of the full sum per image, |sum - representation| / |representation|, `(n,)`, as they were
+            computed.
         shares: for each constant, the components that reach the place where it joins the path (the ones a
             smeared bias would be spread over); see `spread_biases`.
         origin: the model that they come from, if it is known.
+        loss: what writing them to a store and reading them back adds to the error: |full sum read - full sum computed|
+            / |full sum computed|, `(n,)`; `None` where nothing was written.
     """
 
     values: Float[Tensor, "n component d"]
@@ -40,6 +43,7 @@ class Contributions:
     error: Float[Tensor, " n"]
     shares: Mapping[Component, tuple[Component, ...]] = field(default_factory=dict, repr=False)
     origin: Origin | None = field(default=None, repr=False)
+    loss: Float[Tensor, " n"] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         """Refuse values whose component axis does not fit the components."""
@@ -51,6 +55,13 @@ class Contributions:
     def __len__(self) -> int:
         """Number of images."""
         return len(self.values)
+
+    def __str__(self) -> str:
+        worst = [f"error as computed: {_largest(self.error)} of a representation"]
+        if self.loss is not None:
+            worst.append(f"loss by writing: {_largest(self.loss)} of a representation")
+        size = f"{len(self):,} images, {len(self.components):,} components, {self.dimension:,} dimensions"
+        return "\n".join([size, *worst])
 
     @property
     def dimension(self) -> int:
@@ -75,12 +86,16 @@ class Contributions:
         if not parts or any(part.components != parts[0].components for part in parts):
             raise InputError("only batches with the same components can be joined, and one at least")
         values, error = (torch.cat([getattr(part, name) for part in parts]) for name in ("values", "error"))
-        return replace(parts[0], values=values, error=error)
+        lost = [part.loss for part in parts if part.loss is not None]
+        loss = torch.cat(lost) if len(lost) == len(parts) else None
+        return replace(parts[0], values=values, error=error, loss=loss)
 
     def take(self, rows: Sequence[int]) -> Contributions:
         """The contributions of some images, in the order asked for."""
         chosen = torch.as_tensor(rows, dtype=torch.long, device=self.values.device)
-        return replace(self, values=self.values[chosen], error=self.error[chosen.to(self.error.device)])
+        of_images = chosen.to(self.error.device)
+        loss = None if self.loss is None else self.loss[of_images]
+        return replace(self, values=self.values[chosen], error=self.error[of_images], loss=loss)
 
     def fingerprint(self) -> str:
         """A checksum of the values and the components."""
@@ -174,6 +189,10 @@ def _merge(name: str, members: tuple[Component, ...]) -> Component:
         block=blocks.pop() if len(blocks) == 1 else None,
         module=modules.pop() if len(modules) == 1 else None,
     )
+
+
+def _largest(figures: Float[Tensor, " n"]) -> str:
+    return f"{float(figures.max()):.1e} at most" if len(figures) else "none"
 
 
 def _examples(components: tuple[Component, ...], n: int = 3) -> str:

@@ -15,6 +15,10 @@ class InputError(VitdecompError, ValueError):
     """Images (or directions) of the wrong type, shape, size or content."""
 
 
+class DamageError(InputError):
+    """A file that is not what was written: its checksum differs, or it is cut off, or missing."""
+
+
 class OutputError(VitdecompError, OSError):
     """A result that cannot be written, or a place that already holds another result."""
 

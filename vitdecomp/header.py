@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, fields
-from typing import Any
 
+from vitdecomp._utils.schema import Dimension, from_json
 from vitdecomp.component import Component
+from vitdecomp.data_files import REMEDY
 from vitdecomp.encoding import PRECISIONS
-from vitdecomp.errors import OutputError, SpecError
+from vitdecomp.errors import InputError, OutputError, SpecError
 from vitdecomp.origin import Origin
 from vitdecomp.registry import did_you_mean
 
 SCHEMA = 3
+DTYPES = ("float16", "bfloat16", "float32", "float64")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class Header:
     through: tuple[str, ...] | None
     dtype: str
     precision: str
-    dimension: int
+    dimension: Dimension
     components: tuple[Component, ...]
     schema: int = SCHEMA
     decoding: str = ""
@@ -54,16 +56,22 @@ class Header:
         return json.dumps(asdict(self))
 
     @classmethod
-    def from_json(cls, text: str) -> Header:
-        """What `to_json` wrote.
+    def from_json(cls, text: str | bytes, place: str | None = None) -> Header:
+        """What `to_json` wrote; `place` says where it stands.
 
         Raises:
-            ValueError: it is something else, or of another schema.
+            InputError: it is something else, or of another schema.
         """
-        try:
-            return _parsed(json.loads(text))
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(text[:80]) from error
+        place = place or f"the header {text[:80]!r}"
+        found = from_json(text, cls, place=place, remedy=REMEDY, versions=(SCHEMA,))
+        for fits, told in (
+            (found.dtype in DTYPES, f"dtype is not one of {', '.join(DTYPES)}"),
+            (found.precision in PRECISIONS, f"precision is not one of {', '.join(PRECISIONS)}"),
+            (found.components and len(set(found.components)) == len(found.components), "components are not distinct"),
+        ):
+            if not fits:
+                raise InputError(f"{place} does not fit its format: {told}; {REMEDY}")
+        return found
 
     def check(self, earlier: Header, place: str) -> None:
         """Raise `OutputError`, which says in what they differ, unless rows of both may stand in one store."""
@@ -76,14 +84,6 @@ def check_precision(name: str) -> None:
     """Raise `SpecError` unless there is such a precision."""
     if name not in PRECISIONS:
         raise SpecError(f"no precision {name!r}{did_you_mean(name, list(PRECISIONS))}")
-
-
-def _parsed(data: dict[str, Any]) -> Header:
-    if data["schema"] != SCHEMA:
-        raise ValueError(f"schema {data['schema']}")
-    plain: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
-    plain["components"] = tuple(Component(**c) for c in data["components"])
-    return Header(**plain)
 
 
 def _differ(a: Header, b: Header, field: str) -> bool:

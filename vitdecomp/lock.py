@@ -8,9 +8,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from vitdecomp.data_files import local_path
 from vitdecomp.errors import OutputError
 from vitdecomp.files import check_directory, make_directory
-from vitdecomp.tables import local_path
 
 LOCK = ".lock"
 

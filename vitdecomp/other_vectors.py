@@ -2,37 +2,54 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import dataclass
 
 import pyarrow as pa
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vitdecomp._utils.schema import checked, plain
 from vitdecomp.columns import VECTORS, generations, lists, numbers, vectors_column, vectors_field
+from vitdecomp.data_files import REMEDY
 from vitdecomp.errors import InputError, OutputError, SpecError
 from vitdecomp.lock import locked
 from vitdecomp.origin import Origin
 from vitdecomp.registry import did_you_mean
+from vitdecomp.seal import open_complete, open_latest, release, seal, unseal
 from vitdecomp.tables import Table
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """Whose vectors a column has, and where they come from."""
+
+    vectors: str
+    origin: Origin | None
 
 
 class OtherVectors:
     """Columns of a store's table of images, one for each model.
 
     Args:
-        images: the table. uri: of the store.
+        images: the table.
+        bases: the other table.
+        uri: of the store.
     """
 
-    def __init__(self, images: Table, uri: str) -> None:
-        self.images, self.uri = images, uri
+    def __init__(self, images: Table, bases: Table, uri: str) -> None:
+        self.images, self.bases, self.uri = images, bases, uri
 
     @property
     def columns(self) -> dict[str, str]:
-        """Columns with vectors, by the name of the model."""
+        """Columns with vectors, by the name of the model.
+
+        Raises:
+            InputError: one does not say whose vectors it has, or has none.
+        """
         schema = self.images.schema
         columns = [vectors_column(i, g) for i, g in generations(schema.names, VECTORS).items()]
-        return {schema.field(column).metadata[b"vectors"].decode(): column for column in columns}
+        return {self._words(schema.field(column)).vectors: column for column in columns}
 
     def read(self, name: str) -> tuple[Float[Tensor, "n d_clip"], Origin | None]:
         """A model's vectors of all images, and where they come from.
@@ -50,9 +67,8 @@ class OtherVectors:
             raise InputError(
                 f"{column.null_count} of {len(self.images)} images in {self.uri} have no vector of {name}: add them"
             )
-        told = json.loads(field.metadata[b"origin"])
         found = torch.from_numpy(numbers(column, field.type.list_size).copy())
-        return found, None if told is None else Origin(**told)
+        return found, self._words(field).origin
 
     def add(self, name: str, vectors: Float[Tensor, "n d_clip"], origin: Origin | None) -> None:
         """Keep a model's vectors of all images, instead of those of the same name.
@@ -73,7 +89,22 @@ class OtherVectors:
         with locked(self.uri):
             if not self.images.open() or len(self.images) != len(vectors):
                 raise OutputError(f"{self.uri} was changed meanwhile: open it again")
+            open_latest(self.images, self.bases)
+            unseal(self.images, self.bases)
             schema = pa.schema([field])
             self.images.add_columns(schema, [pa.RecordBatch.from_arrays([column], schema=schema)])
             if name in known:
                 self.images.drop_columns([known[name]])
+            seal(self.images, self.bases)
+            release(self.images, self.bases)
+            open_complete(self.images, self.bases)
+
+    def _words(self, field: pa.Field) -> _Words:
+        """What a column says of itself."""
+        place, told = f"the column {field.name} of {self.images.uri}", field.metadata or {}
+        if not pa.types.is_fixed_size_list(field.type) or field.type.value_type != pa.float32():
+            raise InputError(f"{place} does not fit its format: it holds {field.type}; {REMEDY}")
+        words = {key.decode(): value.decode() for key, value in told.items()}
+        origin = plain(words.pop("origin", ""), place=place, remedy=REMEDY)
+        found: _Words = checked({**words, "origin": origin}, _Words, place=place, remedy=REMEDY)
+        return found

@@ -12,9 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vitdecomp.columns import COMPONENT, PARTS
+from vitdecomp.data_files import local_path
 from vitdecomp.errors import OutputError
+from vitdecomp.metadata import count
 from vitdecomp.rows import is_raw
-from vitdecomp.tables import Table, local_path
+from vitdecomp.tables import Table
 
 SCHEMA = pa.schema(
     {
@@ -69,7 +71,7 @@ class Parts:
 
     def start(self, tables: int) -> None:
         """Let processes append to so many tables."""
-        there = int(self.images.config.get("parts", "0"))
+        there = count(self.images, "parts")
         if tables > there:
             self.images.set(parts=str(tables))
 
@@ -140,7 +142,7 @@ class Parts:
             shutil.rmtree(place, ignore_errors=True)
 
     def _all(self) -> list[Table]:
-        there = int(self.images.config.get("parts", "0")) if self.images.open() else 0
+        there = count(self.images, "parts") if self.images.open() else 0
         return [table for table in map(self._table, range(there)) if table.open()]
 
     def _table(self, number: int) -> Table:

@@ -155,7 +155,7 @@ def show_extraction(console: Console, summary: Mapping[str, Any]) -> None:
         *([("skipped", ", ".join(skipped))] if skipped else []),
         ("components", f"{summary['components']}, {summary['dimension']} dimensions, {summary['dtype']}"),
         ("written as", f"{summary['precision']}, {summary['bytes_per_image']:,} bytes an image"),
-        ("largest error", f"{summary['error']:.1e} of the representation"),
+        ("largest error", f"{summary['error']:.1e} of the representation, as computed"),
         ("largest loss", f"{summary['loss']:.1e} of a contribution, by writing it"),
     ]
     print_table(console, make_list(rows))

@@ -3,39 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from vitdecomp.bases import Bases
-from vitdecomp.columns import (
-    BASES,
-    HEADER,
-    IMAGES,
-    joined,
-    numbers,
-    shared,
-)
+from vitdecomp.columns import BASES, IMAGES, check_filled, joined, numbers, shared
 from vitdecomp.component import Component
 from vitdecomp.contributions import Contributions
+from vitdecomp.data_files import local_path
 from vitdecomp.errors import InputError, SpecError
-from vitdecomp.header import SCHEMA, Header
+from vitdecomp.metadata import check_columns, groups_of, header_of, roots_of
 from vitdecomp.origin import Origin
 from vitdecomp.other_vectors import OtherVectors
 from vitdecomp.registry import did_you_mean
+from vitdecomp.seal import open_complete
 from vitdecomp.source import Block
+from vitdecomp.stored import Stored
 from vitdecomp.tables import Table
 
 AT_ONCE = 16384  # rows whose losses or checksums are looked at together
-SCANNED = 8192  # rows of a few columns that are read together fastest
 KEPT = 2**29  # bytes of columns that are kept in memory when single rows are asked for
 
 
@@ -43,33 +35,49 @@ class Store:
     """The contributions of images, in the order in which they were written; a source that is read by columns too.
 
     Nothing but the rows and columns that are asked for is read, except that a store of less than half a gigabyte
-    is kept in memory from the first time that scattered rows are asked for.
+    is kept in memory from the first time that scattered rows are asked for. What is read is compared with its
+    checksums, once. While images are added, the last complete version is read.
 
     Args:
         place: what `vitdecomp extract` wrote: a folder, or a URI such as `s3://bucket/store.lance`.
         options: of the object store, as Lance takes them (`storage_options`).
+        verify: whether checksums of the data are compared; default: if they are on this machine. An object store keeps
+            checksums of its own, and whole files would have to be fetched.
+
+    Attributes:
+        header: which contributions of which model.
+        unfinished: whether images are being added, or were when a process was killed: the same command goes on.
 
     Raises:
-        InputError: there is no store, or an unfinished or damaged one.
+        InputError: there is no store, or an unfinished one.
+        DamageError: it is damaged.
     """
 
-    def __init__(self, place: Path | str, options: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, place: Path | str, options: Mapping[str, str] | None = None, *, verify: bool | None = None
+    ) -> None:
         self.uri = str(place).rstrip("/")
         self._images = Table(f"{self.uri}/{IMAGES}", options)
         self._table = Table(f"{self.uri}/{BASES}", options)
+        here = local_path(self.uri)
+        if here is not None and here.is_file():
+            raise InputError(f"{self.uri} is a file, and no store: `vitdecomp extract` writes folders")
         if not self._images.open():
             raise InputError(f"there are no contributions in {self.uri}: make them with `vitdecomp extract`")
-        self.header = _header(self._images, self.uri)
-        if self._images.config.get("complete") != "true":
-            raise InputError(f"the extraction in {self.uri} is not finished: run the same command again")
-        damage = self._images.damage() or (self._table.damage() if self._table.open() else f"{BASES} is missing")
-        if damage:
-            raise InputError(f"{self.uri} is damaged ({damage}): delete it and run the same `vitdecomp extract` again")
+        header_of(self._images)  # of another table nothing else is looked at
+        self.unfinished = open_complete(self._images, self._table, verify=verify)
+        self.header = header_of(self._images)
         self._bases = Bases(self._table, self.header, self._images.schema.names)
-        self._others = OtherVectors(self._images, self.uri)
+        check_columns(self._images, self.header, self._bases)
+        self._others = OtherVectors(self._images, self._table, self.uri)
         self._places = {component: i for i, component in enumerate(self.components)}
         self._dtype: torch.dtype = getattr(torch, self.header.dtype)
-        self._kept: list[Float[np.ndarray, "n r"]] | None = None
+        self._stored = Stored(self._images, self._bases, self.dimension, KEPT)
+
+    def __str__(self) -> str:
+        told = f"{len(self):,} images, {len(self.components):,} components, {self.dimension:,} dimensions, "
+        later = "\nmore images are being added, or a process was killed: run the same `vitdecomp extract` again"
+        return f"{self.uri}: {told}{self.header.precision}{later if self.unfinished else ''}"
 
     @property
     def components(self) -> tuple[Component, ...]:
@@ -103,8 +111,10 @@ class Store:
             InputError: there are not so many images.
         """
         self._check(rows)
-        roots: dict[str, str] = json.loads(self._images.config.get("roots", "{}"))
-        found = self._images.rows(["id", "path"], rows).to_pylist()
+        roots, read = roots_of(self._images), self._images.rows(["id", "path"], rows)
+        for column in read.columns:
+            check_filled(column)
+        found = read.to_pylist()
         return tuple((row["id"], Path(_moved(row["path"], row["id"], roots))) for row in found)
 
     @cached_property
@@ -115,7 +125,7 @@ class Store:
     @cached_property
     def groups(self) -> tuple[dict[str, str], ...]:
         """What else their data set says of the images."""
-        return tuple(json.loads(text) if text else {} for text in self._column("groups"))
+        return groups_of(self._column("groups"), self.uri)
 
     @property
     def vectors_of(self) -> tuple[str, ...]:
@@ -138,7 +148,7 @@ class Store:
         return hashlib.sha256(" ".join(told).encode()).hexdigest()
 
     def error(self, rows: range | None = None) -> Float[Tensor, " n"]:
-        """Relative error of the sum of each image's contributions when they were computed."""
+        """Relative error of the sum of each image's contributions when they were computed; see `loss` too."""
         return torch.from_numpy(self._images.rows(["error"], rows)["error"].to_numpy().copy())
 
     def loss(self, rows: range | None = None) -> Float[Tensor, "n component"]:
@@ -160,8 +170,7 @@ class Store:
 
     def embedding(self, rows: range | None = None) -> Float[Tensor, "n d"]:
         """The representations themselves."""
-        table = self._images.rows(["embedding"], rows)
-        return torch.from_numpy(numbers(table["embedding"], self.dimension).copy())
+        return self._stored.embedding(rows)
 
     def basis(self, component: Component) -> Float[Tensor, "d r"] | None:
         """Orthonormal columns that span a component's contributions; `None` where the coefficients are these.
@@ -207,7 +216,7 @@ class Store:
         columns = [self._bases.column(index) for index in indices]
         encodings = [self._bases[index] for index in indices]
         scales, start = tuple(encoding.scale for encoding in encodings), rows.start
-        for n, read in self._batches([column for column in columns if column is not None], size, rows):
+        for n, read in self._stored.batches([column for column in columns if column is not None], size, rows):
             parts = tuple(
                 torch.from_numpy(encoding.held(n)) if column is None else shared(read[column], encoding.width)
                 for column, encoding in zip(columns, encodings, strict=True)
@@ -218,18 +227,15 @@ class Store:
     def take(self, rows: Sequence[int]) -> Contributions:
         """The contributions of some images, in the order asked for.
 
+        Their `error` is that of the sums as they were computed; their `loss` is what writing and reading adds to it.
+
         Raises:
             InputError: there are not so many images.
         """
         self._check(rows)
-        n, wide = len(rows), torch.promote_types(self._dtype, torch.float32)
-        values = torch.empty((n, len(self.components), self.dimension), dtype=self._dtype)
-        for index, stored in enumerate(self._stored(rows)):
-            encoding = self._bases[index]
-            found = torch.from_numpy(encoding.coefficients(stored)).to(wide)
-            basis = None if encoding.basis is None else torch.from_numpy(encoding.basis).to(wide)
-            values[:, index] = found if basis is None else found @ basis.T
-        return Contributions(values, self.components, self._errors[list(rows)], origin=self.origin)
+        values = self._stored.values(rows, self._dtype)
+        loss = self._stored.loss(values, rows, exact=self.header.precision == "float64")
+        return Contributions(values, self.components, self._errors[list(rows)], origin=self.origin, loss=loss)
 
     def batches(self, size: int) -> Iterator[Contributions]:
         """All contributions in order, some images at a time."""
@@ -254,6 +260,21 @@ class Store:
         """
         self._others.add(name, vectors, origin)
 
+    def check(self) -> tuple[int, int]:
+        """Compare all checksums that are recorded.
+
+        Returns:
+            How many files have one, and how many have none.
+
+        Raises:
+            DamageError: one differs, or a file is gone.
+        """
+        tables = (self._images, self._table)
+        for table in tables:
+            table.check()
+        unknown = sum(table.files.unknown for table in tables)
+        return sum(len(table.files) for table in tables) - unknown, unknown
+
     @cached_property
     def _errors(self) -> Float[Tensor, " n"]:
         return self.error()
@@ -261,35 +282,6 @@ class Store:
     def _column(self, name: str) -> list[Any]:
         values: list[Any] = self._images.rows([name])[name].to_pylist()
         return values
-
-    def _stored(self, rows: Sequence[int]) -> Iterator[Float[np.ndarray, "n r"]]:
-        """What is stored of each component for some images."""
-        consecutive = isinstance(rows, range) and rows.step == 1
-        if not consecutive and self._kept is None and self._bases.bytes_per_row() * len(self) <= KEPT:
-            self._kept = list(self._read(range(len(self))))
-        if self._kept is not None:
-            places = slice(rows[0], rows[-1] + 1) if consecutive and len(rows) else list(rows)
-            yield from (kept[places] for kept in self._kept)
-        else:
-            yield from self._read(rows)
-
-    def _batches(self, columns: Sequence[str], size: int, rows: range) -> Iterator[tuple[int, pa.RecordBatch]]:
-        """Some columns of consecutive images, at most so many at a time, and how many these are."""
-        if columns and len(rows):
-            part = None if len(rows) == len(self) else rows
-            batches = self._images.batches(columns, min(size, SCANNED), self._images.version, part)
-            yield from ((len(batch), batch) for batch in batches)
-        else:
-            yield from ((min(size, rows.stop - start), None) for start in range(rows.start, rows.stop, size))
-
-    def _read(self, rows: Sequence[int]) -> Iterator[Float[np.ndarray, "n r"]]:
-        columns = [self._bases.column(index) for index in range(len(self.components))]
-        moving = [column for column in columns if column is not None]
-        table = self._images.rows(moving, rows) if moving else {}
-        self._bases.all()
-        for index, column in enumerate(columns):
-            encoding = self._bases[index]
-            yield encoding.held(len(rows)) if column is None else numbers(table[column], encoding.width)
 
     def _place(self, component: Component) -> int:
         if component not in self._places:
@@ -304,13 +296,6 @@ class Store:
         first, last = (rows[0], rows[-1]) if consecutive else (min(rows), max(rows))
         if not 0 <= first <= last < len(self):
             raise InputError(f"rows {first} to {last} asked for, of {len(self)} in {self.uri}")
-
-
-def _header(images: Table, uri: str) -> Header:
-    try:
-        return Header.from_json(images.schema.metadata[HEADER].decode())
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{uri} is not a store of vitdecomp (schema {SCHEMA})") from error
 
 
 def _moved(path: str, id_: str, roots: Mapping[str, str]) -> str:

@@ -7,28 +7,18 @@ process that has used it must not fork.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
 
-from vitdecomp.errors import InputError, OutputError, VitdecompError
+from vitdecomp.blocks import Blocks
+from vitdecomp.data_files import REMEDY, DataFiles, local_path
+from vitdecomp.lance_errors import reading, writing
 
 FORMAT: Literal["2.1"] = "2.1"  # of Lance's files
 FRAGMENT = 32768  # rows of one file, when small ones are merged
-REASONS = {"No space left": "the disk is full", "os error 28": "the disk is full", "Permission denied": "no permission"}
-
-
-def local_path(uri: str) -> Path | None:
-    """The path that a URI means on this machine, or `None` if it is elsewhere."""
-    scheme, found, rest = uri.partition("://")
-    if not found:
-        return Path(uri)
-    return Path(rest) if scheme in ("file", "file-object-store") else None
 
 
 class Table:
@@ -42,23 +32,73 @@ class Table:
     def __init__(self, uri: str, options: Mapping[str, str] | None = None) -> None:
         self.uri, self.options = uri, dict(options) if options else None
         self._data: Any = None
+        self._files: tuple[int, DataFiles] | None = None
+        self._blocks: dict[str, Blocks] = {}
 
-    def open(self) -> bool:
-        """Look at the latest version; `False` if there is none.
+    def open(self, version: int | str | None = None) -> bool:
+        """Look at the latest version, or at one by its number or tag; `False` if there is none.
 
         Raises:
             InputError: it is damaged, or cannot be reached.
         """
         import lance
 
-        with reading(self.uri):
+        self._files, self._blocks = None, {}
+        with reading(self.uri, f"if it is damaged, {REMEDY}"):
             try:
-                self._data = lance.dataset(self.uri, storage_options=self.options)
+                self._data = lance.dataset(self.uri, version=version, storage_options=self.options)
+                _ = self._data.schema, self._data.config()  # it may be here that damage is found
             except (ValueError, OSError) as error:
                 if "not found" not in str(error).lower():
                     raise
                 self._data = None
         return self._data is not None
+
+    @property
+    def here(self) -> bool:
+        """Whether it is on this machine."""
+        return local_path(self.uri) is not None
+
+    @property
+    def closed(self) -> bool:
+        """Whether no version was found yet."""
+        return self._data is None
+
+    def expect(self, checksums: Mapping[str, str]) -> None:
+        """Compare what is read with the checksums of files from now on.
+
+        Raises:
+            ValueError: these are none.
+        """
+        self._files, self._blocks = None, {path: Blocks(told) for path, told in checksums.items()}
+
+    @property
+    def files(self) -> DataFiles:
+        """The files of the version that this sees."""
+        if self._files is None or self._files[0] != self.version:
+            self._files = self.version, DataFiles(self._data, self.uri, self.options, self._blocks)
+        return self._files[1]
+
+    def check(self) -> None:
+        """Compare the checksums of all files.
+
+        Raises:
+            DamageError: one differs, or a file is gone.
+        """
+        with reading(self.uri):
+            self.files.check()
+
+    def damage(self) -> str | None:
+        """What is wrong with the files, as far as their sizes tell; `None` if nothing is, or elsewhere."""
+        return self.files.damage()
+
+    def told(self) -> str:
+        """All that decides what is read of the files: columns, and what stands where, as JSON."""
+        columns = [
+            [one.id(), one.name(), str(known.type), known.nullable, _words(known.metadata)]
+            for one, known in zip(self._data.lance_schema.fields(), self.schema, strict=True)
+        ]
+        return json.dumps([columns, _words(self.schema.metadata), self.files.told()])
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -81,6 +121,7 @@ class Table:
             InputError: they cannot be read.
         """
         with reading(self.uri):
+            self.files.check(columns, rows)
             if rows is None:
                 return self._data.to_table(columns=list(columns))
             if isinstance(rows, range) and rows.step == 1:
@@ -106,6 +147,7 @@ class Table:
 
         with reading(self.uri):
             data = lance.dataset(self.uri, version=version, storage_options=self.options)
+            DataFiles(data, self.uri, self.options, self._blocks).check(columns, rows)
             offset, limit = (None, None) if rows is None else (rows.start, len(rows))
             yield from data.to_batches(
                 columns=list(columns), batch_size=size, scan_in_order=True, offset=offset, limit=limit
@@ -186,7 +228,7 @@ class Table:
         import lance
 
         self._write(self._data.schema.empty_table(), "overwrite")
-        self.tidy(alone=True)
+        self.clean(alone=True)
         with writing(self.uri):
             lance.LanceDataset.drop(self.uri, storage_options=self.options)
         self._data = None
@@ -218,17 +260,51 @@ class Table:
         with writing(self.uri):
             self._data.update_config(config)
 
-    def compact(self) -> None:
-        """Merge small files; others may append meanwhile.
+    def tag(self, name: str, version: int) -> None:
+        """Name a version, and keep it while it has the name.
 
         Raises:
             OutputError: it cannot be written.
         """
         with writing(self.uri):
+            tags = self._data.tags
+            (tags.update if name in tags.list() else tags.create)(name, version)
+
+    def untag(self, name: str) -> bool:
+        """Let a version go, if one has the name; whether one had it.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        with writing(self.uri):
+            found = name in self._data.tags.list()
+            if found:
+                self._data.tags.delete(name)
+            return found
+
+    def compact(self) -> None:
+        """Merge small files, which are looked at first; others may append meanwhile.
+
+        Raises:
+            OutputError: it cannot be written.
+            DamageError: one is not what was written.
+        """
+        with writing(self.uri):
+            self.files.check_small(FRAGMENT)
             self._data.optimize.compact_files(target_rows_per_fragment=FRAGMENT)
 
     def tidy(self, *, alone: bool) -> None:
-        """Merge small files, and delete what no row needs any more.
+        """Merge small files, and delete what no row needs any more; `alone` as for `clean`.
+
+        Raises:
+            OutputError: it cannot be written.
+            DamageError: a file is not what was written.
+        """
+        self.compact()
+        self.clean(alone=alone)
+
+    def clean(self, *, alone: bool) -> None:
+        """Delete what no version needs that has a name or is the latest.
 
         Args:
             alone: nobody else writes, so that what a killed process left can go too.
@@ -236,23 +312,10 @@ class Table:
         Raises:
             OutputError: it cannot be written.
         """
-        self.compact()
         with writing(self.uri):
             self._data.cleanup_old_versions(
                 older_than=timedelta(0), delete_unverified=alone, error_if_tagged_old_versions=False
             )
-
-    def damage(self) -> str | None:
-        """What is wrong with the files, as far as their sizes tell; `None` if nothing is, or elsewhere."""
-        root = local_path(self.uri)
-        if root is None:
-            return None
-        for fragment in self._data.get_fragments():
-            for file in fragment.metadata.files:
-                path, size = root / "data" / file.path, file.file_size_bytes
-                if not path.is_file() or (size and path.stat().st_size != size):
-                    return f"{path} is {'cut off' if path.is_file() else 'missing'}"
-        return None
 
     def _write(self, table: pa.Table, mode: str) -> None:
         import lance
@@ -263,41 +326,5 @@ class Table:
             )
 
 
-@contextmanager
-def reading(uri: str) -> Iterator[None]:
-    """Lance's errors as one of ours."""
-    try:
-        yield
-    except VitdecompError:
-        raise
-    except Exception as error:
-        raise InputError(f"cannot read {uri}: {_reason(error)}") from error
-    except BaseException as error:
-        raise _panic(error, InputError, f"cannot read {uri}") from error
-
-
-@contextmanager
-def writing(uri: str) -> Iterator[None]:
-    """Lance's errors as one of ours."""
-    try:
-        yield
-    except VitdecompError:
-        raise
-    except Exception as error:
-        raise OutputError(f"cannot write {uri}: {_reason(error)}") from error
-    except BaseException as error:
-        raise _panic(error, OutputError, f"cannot write {uri}") from error
-
-
-def _panic(error: BaseException, kind: type[VitdecompError], text: str) -> BaseException:
-    """Lance's panics, which are no `Exception`; an interruption stays what it is."""
-    return kind(f"{text}: {_reason(error)}") if type(error).__name__ == "PanicException" else error
-
-
-def _reason(error: BaseException) -> str:
-    """What Lance says, without the lines of its own sources."""
-    said = str(error)
-    for mark, reason in REASONS.items():
-        if mark in said:
-            return reason
-    return re.sub(r",? ?/\S+\.rs:\d+(:\d+)?", "", " ".join(said.split()))[:300] or type(error).__name__
+def _words(metadata: Mapping[bytes, bytes] | None) -> list[list[str]]:
+    return sorted([key.decode(), value.decode()] for key, value in (metadata or {}).items())

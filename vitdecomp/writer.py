@@ -14,7 +14,6 @@ from vitdecomp.bases import Bases
 from vitdecomp.columns import (
     BASES,
     COMPONENT,
-    HEADER,
     IMAGES,
     PARTS,
     bases_table,
@@ -24,13 +23,16 @@ from vitdecomp.columns import (
     lists,
     numbers,
 )
+from vitdecomp.data_files import local_path
 from vitdecomp.encoding import PRECISIONS, Encoding, first_encoding, fitting
-from vitdecomp.errors import OutputError
+from vitdecomp.errors import InputError, OutputError
 from vitdecomp.files import check_directory
-from vitdecomp.header import SCHEMA, Header
+from vitdecomp.header import Header
 from vitdecomp.lock import LOCK
+from vitdecomp.metadata import count, header_of, roots_of
 from vitdecomp.rows import Chunk, rows_of
-from vitdecomp.tables import Table, local_path
+from vitdecomp.seal import amend, is_complete, open_latest, release, seal, unseal
+from vitdecomp.tables import Table
 
 TIDY = 64  # commits after which small files are merged
 
@@ -77,14 +79,14 @@ class StoreWriter:
     @property
     def complete(self) -> bool:
         """Whether the last run came to its end."""
-        return self.header is not None and self.images.config.get("complete") == "true"
+        return self.header is not None and is_complete(self.images)
 
     @property
     def before(self) -> int:
         """Rows that were there when the present run began, by whichever process."""
         if self.header is None or self.complete:
             return len(self)
-        return int(self.images.config.get("before", "0"))
+        return count(self.images, "before")
 
     def known(self) -> dict[str, tuple[str, str]]:
         """Digests and paths of the images that are there, by their ids, in their order."""
@@ -97,9 +99,9 @@ class StoreWriter:
 
     def moved(self, old: str, new: str) -> None:
         """Note that the images under one path are under another now."""
-        roots = json.loads(self.images.config.get("roots", "{}"))
+        roots = roots_of(self.images)
         if roots.get(old, old) != new:
-            self.images.set(roots=json.dumps({**roots, old: new}))
+            amend(self.images, roots=json.dumps({**roots, old: new}))
 
     def write(self, header: Header, chunk: Chunk) -> None:
         """Add rows, and encode components anew that these need more for.
@@ -139,8 +141,7 @@ class StoreWriter:
         Raises:
             OutputError: they cannot be written.
         """
-        if self.complete:
-            self.images.set(complete="false", before=str(len(self)))
+        unseal(self.images, self.bases)
         if not self._encodings:
             self._drop_replaced()
         header, new = self.own_header, list(self.encodings())
@@ -160,15 +161,19 @@ class StoreWriter:
         Raises:
             OutputError: it cannot be written.
         """
-        if not self.complete:
-            self.tidy()
-            self.images.set(complete="true")
+        tables, begun = (self.images, self.bases), not self.complete
+        if begun:
+            for table in tables:
+                table.compact()
+            seal(*tables)
+        if release(*tables) or begun:
+            for table in tables:
+                table.clean(alone=table.here)
 
     def tidy(self) -> None:
-        """Merge small files and delete old ones."""
-        alone = local_path(self.uri) is not None
-        self.images.tidy(alone=alone)
-        self.bases.tidy(alone=alone)
+        """Merge small files and delete old ones; the last complete version stays for readers."""
+        for table in (self.images, self.bases):
+            table.tidy(alone=table.here)
 
     def _earlier(self) -> Header | None:
         """What is there."""
@@ -179,12 +184,10 @@ class StoreWriter:
             _check_vacant(place)
             return None
         try:
-            header = Header.from_json(self.images.schema.metadata[HEADER].decode())
-        except (KeyError, TypeError, ValueError) as error:
-            raise OutputError(f"{self.uri} is not a store of vitdecomp (schema {SCHEMA})") from error
-        damage = self.images.damage() or (self.bases.damage() if self.bases.open() else f"{self.bases.uri} is missing")
-        if damage:
-            raise OutputError(f"{self.uri} is damaged ({damage}): delete it, or give another place")
+            header = header_of(self.images)
+            open_latest(self.images, self.bases)
+        except InputError as error:
+            raise OutputError(f"{error}") from error
         return header
 
     def _drop_replaced(self) -> None:

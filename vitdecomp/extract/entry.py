@@ -10,7 +10,7 @@ from pathlib import Path
 from vitdecomp.columns import BASES, IMAGES
 from vitdecomp.datasets import open_pictures
 from vitdecomp.encoding import PRECISIONS
-from vitdecomp.errors import OutputError
+from vitdecomp.errors import DamageError, OutputError
 from vitdecomp.extract.engine import engine as engine_of
 from vitdecomp.extract.extractor import Extractor
 from vitdecomp.extract.job import Extracted, Extraction, parse_by
@@ -96,8 +96,10 @@ def cached(
     run = Run(extractor, Local(Ranks(), None), progress=progress)
     with locked(str(out), wait=True):
         try:
-            return run.into(str(out)).store
-        except OutputError:
+            store = run.into(str(out)).store
+            store.check()
+            return store
+        except (OutputError, DamageError):
             for part in (IMAGES, BASES):
                 shutil.rmtree(out / part, ignore_errors=True)
             return run.into(str(out)).store

@@ -1,0 +1,48 @@
+"""Errors of Lance, each in one line of ours."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+from vitdecomp.errors import InputError, OutputError, VitdecompError
+
+REASONS = {
+    "No space left": "the disk is full",
+    "os error 28": "the disk is full",
+    "Permission denied": "no permission",
+    "Not found": "a file is missing; if the store was written to meanwhile, open it again",
+}
+
+
+def reading(uri: str, remedy: str = "") -> AbstractContextManager[None]:
+    """Errors while a table is read, and what to do about them."""
+    return _told(InputError, f"cannot read {uri}", remedy)
+
+
+def writing(uri: str) -> AbstractContextManager[None]:
+    """Errors while a table is written."""
+    return _told(OutputError, f"cannot write {uri}")
+
+
+@contextmanager
+def _told(kind: type[VitdecompError], text: str, remedy: str = "") -> Iterator[None]:
+    """Lance's panics too, which are no `Exception`; an interruption stays what it is."""
+    try:
+        yield
+    except VitdecompError:
+        raise
+    except BaseException as error:
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            raise kind("; ".join(filter(None, (f"{text}: {_reason(error)}", remedy)))) from error
+        raise
+
+
+def _reason(error: BaseException) -> str:
+    """What Lance says, without the lines of its own sources."""
+    said = str(error)
+    for mark, reason in REASONS.items():
+        if mark in said:
+            return reason
+    return re.sub(r",? ?/\S+\.rs:\d+(:\d+)?", "", " ".join(said.split()))[:300] or type(error).__name__
