@@ -154,6 +154,25 @@ def extract(  # noqa: PLR0913 - one parameter per flag
 
 
 @verb
+def verify(
+    store: Annotated[str, typer.Argument(help="Store, such as store.lance or s3://bucket/store.lance.")],
+    *,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Read all of a store, and compare it with its checksums; a damaged file is named, with exit code 2."""
+    from vitdecomp.commands.verify import show_verified, summary
+    from vitdecomp.verification import verify as verify_store
+
+    with progress_bar("verifying", quiet) as progress:
+        told = summary(store, verify_store(store, progress=progress))
+    if as_json:
+        typer.echo(json.dumps(told, indent=1))
+    else:
+        show_verified(stdout(), told)
+
+
+@verb
 def demo(
     *,
     out: Annotated[Path | None, typer.Option(help="Folder for report.html, summary.json and paths.graphml.")] = None,
