@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from io import BytesIO
 from pathlib import Path
@@ -13,15 +13,16 @@ from types import MappingProxyType
 from jinja2 import Environment, StrictUndefined
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from vitdecomp.errors import InputError, SpecError
+from vitdecomp.errors import SpecError
 from vitdecomp.files import atomic, check_file
-from vitdecomp.images import open_image
 from vitdecomp.retrieval.hit import Hit
+from vitdecomp.retrieval.hit_images import SIDE, HitImages, InFolders, Thumbnail, shrunk, thumbnail_of
 
-SIDE = 160  # pixels of a thumbnail
 MARGIN, LINE = 8, 14  # pixels
 COLUMNS = 5
-PAPER, INK, EMPTY = "#ffffff", "#202020", "#e8e8e8"
+LONGEST = 200  # characters of a line in a picture
+PAPER, INK, EMPTY, FAINT = "#ffffff", "#202020", "#e8e8e8", "#606060"
+WHOLE = "The same search in the whole embedding"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +32,24 @@ class Sheet:
     Attributes:
         title: of the page. asked: what was looked for, in words.
         references: images that were looked for. hits: what was found, the best first.
+        whole: what is found in the whole embedding, if `hits` are not.
+        images: where the images of hits are taken from; by default from nowhere.
+        notes: what else is to be said.
     """
 
     title: str
     asked: str
     references: Sequence[Image.Image]
     hits: Sequence[Hit]
+    whole: Sequence[Hit] = ()
+    images: HitImages = field(default_factory=InFolders)
+    notes: Sequence[str] = ()
+
+    def parts(self) -> list[tuple[str, list[tuple[Hit, Thumbnail]]]]:
+        """Headings, and the hits below them with their thumbnails."""
+        found = {"": self.hits, **({WHOLE: self.whole} if self.whole else {})}
+        made = {hit.row: thumbnail_of(hit, self.images) for hit in (*self.hits, *self.whole)}
+        return [(heading, [(hit, made[hit.row]) for hit in hits]) for heading, hits in found.items()]
 
 
 def write_sheet(sheet: Sheet, path: Path) -> None:
@@ -61,65 +74,81 @@ def check_sheet(path: Path) -> None:
 
 def _html(sheet: Sheet) -> bytes:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["uri"] = _uri
     text = files("vitdecomp.retrieval").joinpath("sheet.html.jinja").read_text(encoding="utf-8")
-    references = [_uri(_thumbnail(image)) for image in sheet.references]
-    pictures = [_uri(picture) if (picture := _of(hit)) else None for hit in sheet.hits]
-    hits = list(zip(sheet.hits, pictures, strict=True))
-    return environment.from_string(text).render(sheet=sheet, references=references, hits=hits).encode()
+    references = [shrunk(image) for image in sheet.references]
+    page = environment.from_string(text).render(sheet=sheet, references=references, parts=sheet.parts())
+    return page.encode("utf-8", "replace")  # bytes of a file's name that are no text
 
 
 def _png(sheet: Sheet) -> bytes:
-    cells = [*((_thumbnail(image), "asked") for image in sheet.references)]
-    found = [(_of(hit), f"{hit.score:.3f}  {Path(hit.id).name}") for hit in sheet.hits]
-    rows = [*_lines(cells), *_lines(found)]
-    step = SIDE + LINE + MARGIN
-    page = Image.new("RGB", (COLUMNS * (SIDE + MARGIN) + MARGIN, 2 * (LINE + MARGIN) + len(rows) * step), PAPER)
-    pen, font = ImageDraw.Draw(page), ImageFont.load_default(11)
-    for i, words in enumerate((sheet.title, sheet.asked)):
-        pen.text((MARGIN, MARGIN // 2 + i * LINE), words, INK, font)
-    for r, row in enumerate(rows):
-        for column, (picture, words) in enumerate(row):
-            left, top = MARGIN + column * (SIDE + MARGIN), 2 * (LINE + MARGIN) + r * step
-            page.paste(ImageOps.pad(picture, (SIDE, SIDE), color=PAPER) if picture else EMPTY, _box(left, top))
-            pen.text((left, top + SIDE + 1), _fitting(words, font), INK, font)
+    rows: list[_Row] = [_Row(words) for words in (sheet.title, sheet.asked, *sheet.notes)]
+    rows += _lines([(Thumbnail(shrunk(image)), "asked") for image in sheet.references])
+    for heading, found in sheet.parts():
+        rows += [_Row(heading)] if heading else []
+        rows += _lines([(made, f"{hit.score:.3f}  {Path(hit.id).name}") for hit, made in found])
+    page = Image.new("RGB", (COLUMNS * (SIDE + MARGIN) + MARGIN, MARGIN + sum(row.height for row in rows)), PAPER)
+    pen, font, top = ImageDraw.Draw(page), ImageFont.load_default(11), MARGIN
+    for row in rows:
+        row.draw(page, pen, font, top)
+        top += row.height
     buffer = BytesIO()
     page.save(buffer, "PNG")
     return buffer.getvalue()
 
 
-Cells = Sequence[tuple[Image.Image | None, str]]
 KINDS: Mapping[str, Callable[[Sheet], bytes]] = MappingProxyType({".html": _html, ".png": _png})
+Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
 
 
-def _lines(cells: Cells) -> list[Cells]:
-    return [cells[start : start + COLUMNS] for start in range(0, len(cells), COLUMNS)]
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A row of a picture: a line of words, or thumbnails with words below."""
+
+    words: str = ""
+    cells: Sequence[tuple[Thumbnail, str]] = ()
+
+    @property
+    def height(self) -> int:
+        """Pixels from this row to the next."""
+        return SIDE + LINE + MARGIN if self.cells else LINE + MARGIN // 2
+
+    def draw(self, page: Image.Image, pen: ImageDraw.ImageDraw, font: Font, top: int) -> None:
+        """Draw it from a height on."""
+        if self.words:
+            pen.text((MARGIN, top), _fitting(self.words, font, page.width - 2 * MARGIN), INK, font)
+        for column, (made, words) in enumerate(self.cells):
+            left = MARGIN + column * (SIDE + MARGIN)
+            picture = EMPTY if made.image is None else ImageOps.pad(made.image, (SIDE, SIDE), color=PAPER)
+            page.paste(picture, (left, top, left + SIDE, top + SIDE))
+            if made.image is None:
+                for i, line in enumerate(_wrapped(f"no picture: {made.reason}", font)):
+                    pen.text((left + MARGIN, top + MARGIN + i * LINE), line, FAINT, font)
+            pen.text((left, top + SIDE + 1), _fitting(words, font, SIDE), INK, font)
 
 
-def _box(left: int, top: int) -> tuple[int, int, int, int]:
-    return left, top, left + SIDE, top + SIDE
+def _lines(cells: Sequence[tuple[Thumbnail, str]]) -> list[_Row]:
+    return [_Row(cells=cells[start : start + COLUMNS]) for start in range(0, len(cells), COLUMNS)]
 
 
-def _fitting(words: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> str:
-    """As much of some words as fits below a thumbnail."""
-    while font.getlength(words) > SIDE:
+def _fitting(words: str, font: Font, width: int) -> str:
+    """As much of some words as fits on a line."""
+    words = " ".join(words[:LONGEST].encode("utf-8", "replace").decode().split())
+    while font.getlength(words) > width:
         words = words[:-2] + "…"
     return words
 
 
-def _of(hit: Hit) -> Image.Image | None:
-    """The thumbnail of a hit; `None` where its file is not known or no longer there."""
-    if hit.path is None:
-        return None
-    try:
-        return _thumbnail(open_image(hit.path))
-    except InputError:
-        return None
-
-
-def _thumbnail(image: Image.Image) -> Image.Image:
-    small = image.convert("RGB")
-    small.thumbnail((SIDE, SIDE))
-    return small
+def _wrapped(words: str, font: Font) -> list[str]:
+    """Some words on lines of a thumbnail's width, as many as it has room for."""
+    lines = [""]
+    for word in words[:LONGEST].split():
+        longer = f"{lines[-1]} {word}".strip()
+        if font.getlength(longer) <= SIDE - 2 * MARGIN or not lines[-1]:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return [_fitting(line, font, SIDE - 2 * MARGIN) for line in lines[: SIDE // LINE - 1]]
 
 
 def _uri(picture: Image.Image) -> str:
