@@ -13,7 +13,9 @@ def test_a_note_is_printed_once_and_plainly(capsys):
         for _ in range(2):
             logger.warning("left out of %s", "a\x1b[31m\nb")
         logger.info("nothing")
-    assert capsys.readouterr().err == "note: left out of a␛[31m b\n"
+        logging.getLogger("vitdecomp_alignment.x").warning("of a plugin")
+        logging.getLogger("PIL").debug("of a library")
+    assert capsys.readouterr().err == "note: left out of a␛[31m b\nnote: of a plugin\n"
     assert logging.getLogger("vitdecomp").handlers == []
     assert logging.getLogger("vitdecomp").propagate
 

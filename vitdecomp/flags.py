@@ -7,10 +7,8 @@ from typing import Annotated
 
 import typer
 
-Model = Annotated[
-    str,
-    typer.Argument(help="timm:NAME, open_clip:NAME/TAG, hf:REPO, torchvision:NAME, python:module:factory"),
-]
+MODEL = "timm:NAME, open_clip:NAME/TAG, hf:REPO, torchvision:NAME, python:module:factory"
+Model = Annotated[str, typer.Argument(help=MODEL)]
 Output = Annotated[str, typer.Option(help="Which vector of the model.")]
 Through = Annotated[list[str] | None, typer.Option(help="Attentions to walk through, by module path; repeatable.")]
 RandomWeights = Annotated[bool, typer.Option("--random-weights", help="Random weights instead of trained ones.")]

@@ -10,6 +10,8 @@ import typer
 
 from vitdecomp.console import printable
 
+PACKAGES = ("vitdecomp", "vitdecomp_adapters", "vitdecomp_alignment")
+
 
 class _Notes(logging.Handler):
     """Prints each note once."""
@@ -28,13 +30,15 @@ class _Notes(logging.Handler):
 
 @contextmanager
 def notes_on_stderr() -> Iterator[None]:
-    """Print what is logged in `vitdecomp` while this lasts; what was set up for logging is put back afterwards."""
-    logger, handler = logging.getLogger("vitdecomp"), _Notes()
-    before = logger.propagate
-    logger.addHandler(handler)
-    logger.propagate = False  # or a library that has set up the root logger would print it again
+    """Print what is logged in our packages while this lasts; what was set up for logging is put back afterwards."""
+    loggers, handler = [logging.getLogger(name) for name in PACKAGES], _Notes()
+    before = [logger.propagate for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.propagate = False  # or a library that has set up the root logger would print it again
     try:
         yield
     finally:
-        logger.removeHandler(handler)
-        logger.propagate = before
+        for logger, propagate in zip(loggers, before, strict=True):
+            logger.removeHandler(handler)
+            logger.propagate = propagate

@@ -127,6 +127,15 @@ class Store:
         """What else their data set says of the images."""
         return groups_of(self._column("groups"), self.uri)
 
+    def digests(self, rows: Sequence[int] | None = None) -> tuple[str, ...]:
+        """SHA-256 of the files of some images, or of all, in hexadecimal.
+
+        Raises:
+            InputError: there are not so many images.
+        """
+        self._check(rows or ())
+        return tuple(self._images.rows(["digest"], rows)["digest"].to_pylist())
+
     @property
     def vectors_of(self) -> tuple[str, ...]:
         """Names of the other models whose vectors of the images are kept."""

@@ -79,30 +79,33 @@ def in_clip(request: Request, reading: Reading, cache: Path, *, loading: Loading
     maps = None
     if reading.maps is not None:
         maps = MapsToClip.read(reading.maps, clip=reading.clip, model=request.model)
-    aligner, place = (
-        None if maps is None else maps.aligner,
-        _place(reading, cache),
-    )  # before a model is loaded for nothing
+    aligner = None if maps is None else maps.aligner
+    place = place_of(reading, cache)  # before a model is loaded for nothing
     with stage(f"contributions of {request.model}") as progress:
         subject = prepare(request)
-        if aligner is not None and aligner.origin_ is not None:
-            given = Origin.of(subject.loaded.module, subject.loaded.spec, aligner.origin_.output)
-            aligner.origin_.check(given, "the maps are for")
+        check_origins(subject, aligner, place)
         texts = cache / "texts"
         space = _own_space(subject, texts) if maps is None else maps.space(device=request.device, cache=texts)
         if isinstance(place, Store):
-            given = Origin.of(subject.loaded.module, subject.loaded.spec, place.origin.output)
-            place.origin.check(given, f"{reading.store} holds contributions of")
             return InClip(subject, place, aligner, space)
         job = Extraction(place, reading.by, limit=reading.limit)
         return InClip(subject, cached(subject, job, cache, loading=loading, progress=progress), aligner, space)
 
 
-def _place(reading: Reading, cache: Path) -> Store | Pictures:
+def place_of(reading: Reading, cache: Path) -> Store | Pictures:
     """What was taken apart already, or the images that are to be."""
     if reading.store is not None:
         return Store(reading.store)
     return open_pictures(reading.images or kept(cache, WORLD, "test") / "test")
+
+
+def check_origins(subject: Ready, aligner: LinearAligner | None, place: Store | Pictures) -> None:
+    """Raise `InputError` if maps or a store are of another model."""
+    claims = [] if aligner is None or aligner.origin_ is None else [(aligner.origin_, "the maps are for")]
+    if isinstance(place, Store):
+        claims.append((place.origin, f"{place.uri} holds contributions of"))
+    for origin, what in claims:
+        origin.check(Origin.of(subject.loaded.module, subject.loaded.spec, origin.output), what)
 
 
 def _own_space(subject: Ready, cache: Path) -> ClipSpace:

@@ -10,9 +10,10 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
+from vitdecomp.aligned import Aligned
 from vitdecomp.contributions import Contributions
 from vitdecomp.decompose import Decomposer
-from vitdecomp.errors import SpecError
+from vitdecomp.errors import InputError, SpecError
 from vitdecomp.extract import parse_by
 from vitdecomp.images import open_image
 from vitdecomp.loading import Loading
@@ -20,14 +21,20 @@ from vitdecomp.prepare import Ready, Request, fitted
 from vitdecomp.progress import Stage
 from vitdecomp.registry import did_you_mean
 from vitdecomp.retrieval import Hit, Query, Retriever, Scope
+from vitdecomp.retrieval.hit_images import HitImages, InFolders
 from vitdecomp.retrieval.scope import SUBSPACES
+from vitdecomp.retrieval.sheet import Sheet
 from vitdecomp.score import FeatureScorer
 from vitdecomp.source import Columns, Source
+from vitdecomp_alignment.clip_space import ClipSpace
 from vitdecomp_alignment.feature_words import asked
-from vitdecomp_alignment.in_clip import InClip, Reading, in_clip
+from vitdecomp_alignment.in_clip import Reading
+from vitdecomp_alignment.own_hits import OwnHits
 from vitdecomp_alignment.rankings import Count
+from vitdecomp_alignment.searchable import Searchable, searchable, warn_of_differences
 
 BATCH = 256  # images read at a time
+NAMED = 3  # references that are named
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +44,9 @@ class Searching:
     Attributes:
         reading: which contributions. query: what to look for. scope: which components.
         features: words of features, as for `feature_words.asked`. top, subspace, center: as for `Retriever`.
-        k: how many images.
+        k: how many images. keep_references: let references be their own hits.
+        sheet: find what a sheet shows too: search in the whole embedding too, if it is not the scope.
+        folders: where a sheet may take images of a store from.
     """
 
     reading: Reading
@@ -48,6 +57,14 @@ class Searching:
     subspace: str = "texts"
     center: bool = True
     k: int = 10
+    keep_references: bool = False
+    sheet: bool = False
+    folders: tuple[Path, ...] = ()
+
+    @property
+    def needs_texts(self) -> bool:
+        """Whether any text is to be read."""
+        return bool(self.query.texts or self.query.against or self.scope.features)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +72,29 @@ class Searched:
     """What was found.
 
     Attributes:
-        model, clip: their specs. images: how many were searched.
+        model, clip: their specs, where there are any. images: how many were searched.
         query, scope: what was looked for. components: by their names. hits: the best first.
+        whole: the hits in the whole embedding, if they were asked for too.
+        left_out: references among them, which do not count.
+        pictures: where the images of hits are.
     """
 
-    model: str
-    clip: str
+    model: str | None
+    clip: str | None
     images: int
     query: Query
     scope: Scope
     components: tuple[str, ...]
     hits: tuple[Hit, ...]
+    whole: tuple[Hit, ...] = ()
+    left_out: tuple[Hit, ...] = ()
+    pictures: HitImages = field(default_factory=InFolders)
 
     @property
     def title(self) -> str:
         """Where was searched."""
-        return f"{self.images:,} images by {len(self.components)} components of {self.model}"
+        of = f" of {self.model}" if self.model else ""
+        return f"{self.images:,} images by {len(self.components)} components{of}"
 
     @property
     def asked(self) -> str:
@@ -86,9 +110,22 @@ class Searched:
         }
         return "; ".join(f"{name} {value}" for name, value in parts.items() if value)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is to be said of the hits."""
+        if not self.left_out:
+            return ()
+        rows = ", ".join(f"row {hit.row} ({hit.id})" for hit in self.left_out[:NAMED])
+        more = f" and {len(self.left_out) - NAMED} more" if len(self.left_out) > NAMED else ""
+        return (f"left out, since they are what is looked for: {rows}{more}",)
+
     def references(self) -> list[Image.Image]:
         """The images that were looked for."""
         return [open_image(Path(image)) for image in self.query.images if isinstance(image, (str, Path))]
+
+    def sheet(self) -> Sheet:
+        """The same to look at."""
+        return Sheet(self.title, self.asked, self.references(), self.hits, self.whole, self.pictures, self.notes)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -104,39 +141,53 @@ class Searched:
             "without": list(self.scope.without),
             "components": list(self.components),
             "hits": [hit.to_json() for hit in self.hits],
+            "whole": [hit.to_json() for hit in self.whole],
+            "left_out": [hit.to_json() for hit in self.left_out],
         }
 
 
-def search(request: Request, searching: Searching, cache: Path, *, loading: Loading, stage: Stage) -> Searched:
+def search(request: Request | None, searching: Searching, cache: Path, *, loading: Loading, stage: Stage) -> Searched:
     """Search images.
+
+    Args:
+        request: the model; without it only images of a store are compared.
+        searching: what to look for.
+        cache: folder for what can be computed again.
+        loading: how images are read.
+        stage: shows what is being done.
 
     Raises:
         InputError: no images or maps, maps of another model, or an image that cannot be read.
         SpecError: no such model, feature, component or setting, or a model without texts and no maps.
         OutputError: the cache cannot be written.
     """
-    own = searching.reading.images or searching.reading.store
-    words = asked(searching.features, "photographs" if own else "scenes").words
+    reading, texts = searching.reading, searching.needs_texts
+    words = asked(searching.features, "photographs" if reading.images or reading.store else "scenes").words
     check(searching, words)
-    found = in_clip(request, searching.reading, cache, loading=loading, stage=stage)
-    texts, scorer = _known(found, words, searching, stage)
-    retriever = Retriever(
-        by_columns(found.store),
-        aligner=found.aligner,
-        scorer=scorer,
-        texts=texts,
-        encode_text=lambda some: found.space.encode_text(some).cpu(),
-        decompose=taken_apart(found.subject, found.store.header.by),
-        top=searching.top,
-        center=searching.center,
-        subspace=searching.subspace,
-        cache=cache / "lengths",
-    )
+    found = searchable(request, reading, cache, k=searching.k, texts=texts, loading=loading, stage=stage)
+    own = OwnHits.of(searching.query, found.store)
+    query = searching.query if found.subject is not None else own.as_rows(searching.query, found.store)
+    if found.subject is not None and own.files:
+        warn_of_differences(found.store, found.subject)
+    retriever = _retriever(found, words, searching, cache, stage)
+    scopes = [searching.scope, *([Scope()] if searching.sheet and searching.scope != Scope() else [])]
     with stage("searching") as progress:
-        hits = retriever.search_many([searching.query], searching.scope, k=searching.k, progress=progress)[0]
-    components = tuple(c.name for c in retriever.sight(searching.scope).components)
-    images = len(found.store)
-    return Searched(request.model, found.space.spec, images, searching.query, searching.scope, components, hits)
+        k = min(searching.k + len(own), len(found.store))
+        every = [retriever.search_many([query], scope, k=k, progress=progress)[0] for scope in scopes]
+    parts = [(list(hits), []) if searching.keep_references else own.apart(hits) for hits in every]
+    kept = [tuple(hits[: searching.k]) for hits, _ in parts]
+    return Searched(
+        None if request is None else request.model,
+        None if found.space is None else found.space.spec,
+        len(found.store),
+        searching.query,
+        searching.scope,
+        tuple(c.name for c in retriever.sight(searching.scope).components),
+        kept[0],
+        kept[1] if len(kept) > 1 else (),
+        tuple({hit.row: hit for _, left_out in parts for hit in left_out}.values()),
+        found.images([hit for hits in kept for hit in hits], searching.folders) if searching.sheet else InFolders(),
+    )
 
 
 def check(searching: Searching, words: Mapping[str, Sequence[str]]) -> None:
@@ -144,13 +195,16 @@ def check(searching: Searching, words: Mapping[str, Sequence[str]]) -> None:
 
     Raises:
         SpecError: no such feature or subspace.
-        InputError: a reference that cannot be read.
+        InputError: a reference that cannot be read, or no folder where one is named.
     """
     tables = [("feature", name, list(words)) for name in searching.scope.features]
     tables.append(("subspace", searching.subspace, list(SUBSPACES)))
     for noun, name, known in tables:
         if name not in known:
             raise SpecError(f"no {noun} {name!r}{did_you_mean(name, known)}")
+    for folder in searching.folders:
+        if not folder.is_dir():
+            raise InputError(f"there is no folder {folder} to take pictures from")
     for image in searching.query.images:
         if isinstance(image, (str, Path)):
             open_image(Path(image))
@@ -177,16 +231,37 @@ def taken_apart(ready: Ready, by: str) -> Callable[[Sequence[Image.Image]], Cont
     return decompose
 
 
+def _retriever(
+    found: Searchable, words: Mapping[str, Sequence[str]], searching: Searching, cache: Path, stage: Stage
+) -> Retriever:
+    """What searches, with texts and a model if there are any."""
+    space, subject = found.space, found.subject
+    texts, scorer = ({}, None) if space is None else _known(found, space, words, searching, stage)
+    return Retriever(
+        by_columns(found.store),
+        aligner=found.aligner,
+        scorer=scorer,
+        texts=texts,
+        encode_text=None if space is None else lambda some: space.encode_text(some).cpu(),
+        decompose=None if subject is None else taken_apart(subject, found.store.header.by),
+        top=searching.top,
+        center=searching.center,
+        subspace=searching.subspace,
+        cache=cache / "lengths",
+    )
+
+
 def _known(
-    found: InClip, words: Mapping[str, Sequence[str]], searching: Searching, stage: Stage
+    found: Searchable, space: ClipSpace, words: Mapping[str, Sequence[str]], searching: Searching, stage: Stage
 ) -> tuple[dict[str, Tensor], FeatureScorer | None]:
     """Vectors of the features' words, and the components of features, if any are asked for."""
-    with stage(f"texts in {found.space.spec}"):
-        texts = {name: found.space.encode_text(list(some)).cpu() for name, some in words.items()}
+    with stage(f"texts in {space.spec}"):
+        texts = {name: space.encode_text(list(some)).cpu() for name, some in words.items()}
     scope = searching.scope
     by_directions = searching.top is None and searching.subspace == "texts"
     if not (scope.without or (scope.feature and not scope.components and not by_directions)):
         return texts, None
+    source = found.store if found.aligner is None else Aligned(found.store, found.aligner)
     with stage("scoring") as progress:
         scorer = FeatureScorer(centre="feature", bootstrap=0, shuffles=0)
-        return texts, scorer.fit(found.source, texts, progress=progress)
+        return texts, scorer.fit(source, texts, progress=progress)

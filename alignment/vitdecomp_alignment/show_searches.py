@@ -16,3 +16,5 @@ def show_search(console: Console, found: Searched) -> None:
         table.add_row(f"{hit.score:.3f}", str(hit.row), Text(str(hit.path)))
     console.print(f"{found.title}: {found.asked}")
     print_table(console, table)
+    for note in found.notes:
+        console.print(f"{note} (--keep-reference keeps them)")

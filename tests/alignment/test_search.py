@@ -4,14 +4,18 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from vitdecomp_alignment.searchable import warn_of_differences
 
 from vitdecomp.extract import Extraction, extract
-from vitdecomp.prepare import Request
+from vitdecomp.images import PlainPreprocess
+from vitdecomp.prepare import Request, prepare
 from vitdecomp.scenes import SceneDataset
+from vitdecomp.store import Store
 
 pytestmark = pytest.mark.xdist_group("alignment-cli")
 
@@ -52,24 +56,28 @@ def test_a_text_finds_what_it_says_and_writes_a_page(place):
     found = [truth.scene(int(Path(hit["path"]).stem)).values["location"] for hit in told["hits"]]
     assert found.count("forest") >= 4
     page = (place / "sheet.html").read_text()
-    assert page.count("data:image/jpeg;base64,") == 5
+    assert page.count("data:image/jpeg;base64,") == 10  # in the feature, and in the whole embedding
     assert "something in a forest" in page
-    assert "http" not in page
+    assert "http:" not in page
+    assert "https:" not in page
 
 
-def test_a_picture_finds_itself_and_writes_a_picture(place):
+def test_a_picture_finds_others_and_writes_a_picture(place):
     words = (*IN_SCENES, "--image", "scenes/007.png", "--without", "colour", "--k", "3", "--out", "sheet.png")
     lines = run(place, *words).stdout.splitlines()
     assert lines[0].startswith("80 images by ")
     assert lines[0].endswith("like scenes/007.png; without colour")
-    assert next(line for line in lines if "1.000" in line).rstrip(" │").endswith("007.png")
+    assert sum(line.rstrip().endswith(".png") for line in lines[1:]) == 3
+    assert not any("1.000" in line for line in lines)
+    assert lines[-1].startswith("left out, since they are what is looked for: row 7 (007.png)")
     with Image.open(place / "sheet.png") as sheet:
         assert sheet.size[0] > 800
 
 
 def test_a_choice_of_components(place):
     words = ("--image", "scenes/007.png", "--image", "scenes/008.png", "--combine", "best", "--k", "2")
-    told = json.loads(run(place, *IN_SCENES, *words, "--components", "*.blocks.[45].attn.*", "--json").stdout)
+    own = ("--components", "*.blocks.[45].attn.*", "--keep-reference", "--json")
+    told = json.loads(run(place, *IN_SCENES, *words, *own).stdout)
     assert {name.split(".")[3] for name in told["components"]} == {"4", "5"}
     assert len(told["components"]) == 16
     assert {Path(hit["path"]).name for hit in told["hits"]} == {"007.png", "008.png"}
@@ -90,6 +98,96 @@ def test_a_store_is_searched_in_place_of_images(place, store):
     ]
     assert [hit["path"] for hit in hits[0]] == [hit["path"] for hit in hits[1]]
     assert [hit["score"] for hit in hits[0]] == pytest.approx([hit["score"] for hit in hits[1]], abs=1e-4)
+
+
+@pytest.fixture(scope="module")
+def deit(place):
+    """A store of a model without texts, in which a picture is twice."""
+    (place / "twice").mkdir()
+    for i in range(12):
+        image = (place / "scenes" / f"{i:03}.png").read_bytes()
+        (place / "twice" / f"{i:03}.png").write_bytes(image)
+    (place / "twice" / "copy of 7.png").write_bytes((place / "scenes" / "007.png").read_bytes())
+    extract(Request("scenes:deit", device="cpu"), Extraction(place / "twice", precision="float32"), str(place / "deit"))
+    return place / "deit"
+
+
+LIKE_7 = ("search", "--store", "deit", "--image", "scenes/007.png", "--cache", "cache")
+
+
+def test_images_of_a_store_need_neither_a_model_nor_a_clip(place, deit, in_process):
+    done = in_process(place, *LIKE_7, "--k", "4", "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["model"], told["clip"]) == (None, None)
+    assert {hit["id"] for hit in told["left_out"]} == {"007.png", "copy of 7.png"}
+    assert len(told["hits"]) == 4
+    assert not {"007.png", "copy of 7.png"} & {hit["id"] for hit in told["hits"]}
+    kept = json.loads(in_process(place, *LIKE_7, "--k", "4", "--json", "--keep-reference").stdout)
+    assert {hit["id"] for hit in kept["hits"][:2]} == {"007.png", "copy of 7.png"}
+    assert kept["hits"][2:] == told["hits"][:2]
+    assert kept["hits"][0]["score"] == pytest.approx(1, abs=1e-6)
+
+
+def test_another_image_needs_the_model_and_gets_the_same_as_by_its_row(place, deit, in_process):
+    Image.open(place / "scenes" / "007.png").save(place / "again.bmp")  # the same pixels in another file
+    other = tuple("again.bmp" if word == "scenes/007.png" else word for word in LIKE_7)
+    alone = in_process(place, *other)
+    assert alone.returncode == 2
+    assert "again.bmp is not among the images of deit: give MODEL" in alone.stderr
+    found = json.loads(in_process(place, "search", "scenes:deit", *other[1:], "--k", "6", "--json").stdout)
+    assert found["left_out"] == []
+    wanted = json.loads(in_process(place, *LIKE_7, "--k", "6", "--json", "--keep-reference").stdout)
+    assert [hit["row"] for hit in found["hits"]] == [hit["row"] for hit in wanted["hits"]]
+    for one, other in zip(found["hits"], wanted["hits"], strict=True):
+        assert one["score"] == pytest.approx(other["score"], abs=1e-4)
+
+
+def test_a_reference_that_is_read_otherwise_is_told(deit, caplog):
+    ready, store = prepare(Request("scenes:deit", device="cpu")), Store(deit)
+    warn_of_differences(store, ready)
+    assert not caplog.text
+    warn_of_differences(store, replace(ready, preprocess=PlainPreprocess((3, 64, 64))))
+    assert "references are by PlainPreprocess(size=(3, 64, 64))" in caplog.text
+    store.header = replace(store.header, decoding="")
+    warn_of_differences(store, ready)
+    assert "were decoded by another version of vitdecomp" in caplog.text
+
+
+def test_a_sheet_of_a_store_shows_what_lies_in_the_folders_that_are_named(place, deit, in_process):
+    words = (*LIKE_7, "--k", "3", "--components", "blocks.5.*", "--out", "sheet.html")
+    done = in_process(place, *words)
+    assert "note: the sheet has no images: --pictures DIR" in done.stderr
+    page = (place / "sheet.html").read_text()
+    assert page.count("data:image/jpeg;base64,") == 1  # the reference, which the user has typed
+    assert page.count("no picture: no folder is named") == 6
+    assert "The same search in the whole embedding" in page
+    done = in_process(place, *words, "--pictures", "twice")
+    assert done.stderr.count("note:") == 0
+    page = (place / "sheet.html").read_text()
+    assert page.count("data:image/jpeg;base64,") == 7
+    assert page.count(f'href="{(place / "twice").as_uri()}/') == 6
+    in_process(place, *words, "--pictures", "scenes")  # the same files by their ids
+    assert (place / "sheet.html").read_text().count("data:image/jpeg;base64,") == 7
+
+
+REFUSED_FIRST = {
+    "too many": (("--k", "14"), "k = 14, but there are 13 images"),
+    "a text": (("--text", "sea"), "give MODEL"),
+    "a feature": (("--feature", "location"), "give MODEL"),
+    "no folder": (("--pictures", "nowhere"), "there is no folder nowhere to take pictures from"),
+    "a pipe": (("--image", "pipe.png"), "cannot read image pipe.png: it is not a regular file"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED_FIRST)
+def test_what_cannot_be_searched_for_is_refused_first(place, deit, in_process, case):
+    if not (place / "pipe.png").exists():
+        os.mkfifo(place / "pipe.png")
+    words, message = REFUSED_FIRST[case]
+    done = in_process(place, *LIKE_7, *words)
+    assert done.returncode == 2
+    assert message in done.stderr.strip().splitlines()[-1]
 
 
 def test_a_store_must_be_the_models(place, store, in_process):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,7 @@ import typer
 
 from vitdecomp.console import progress_bar, stdout
 from vitdecomp.flags import (
+    MODEL,
     BatchSize,
     Cache,
     Checkpoint,
@@ -19,7 +21,6 @@ from vitdecomp.flags import (
     ImageSize,
     Json,
     Limit,
-    Model,
     NumWorkers,
     Quiet,
     RandomWeights,
@@ -29,12 +30,13 @@ from vitdecomp.flags import (
 from vitdecomp.terminal import verb
 from vitdecomp_alignment.verbs.flags import By, Clip, Images, Maps
 
+logger = logging.getLogger(__name__)
 Names = list[str]
 
 
 @verb
 def search(  # noqa: PLR0913 - one parameter per flag
-    model: Model,
+    model: Annotated[str | None, typer.Argument(help=f"{MODEL}; not needed to compare images of a store.")] = None,
     *,
     text: Annotated[Names | None, typer.Option(help="What images should be like; repeatable.")] = None,
     image: Annotated[list[Path] | None, typer.Option(help="A file that they should be like; repeatable.")] = None,
@@ -54,7 +56,11 @@ def search(  # noqa: PLR0913 - one parameter per flag
     subspace: Annotated[str, typer.Option(help="texts: compare where a feature's words differ; or whole.")] = "texts",
     center: Annotated[bool, typer.Option("--center/--no-center", help="Take off the mean of all images.")] = True,
     k: Annotated[int, typer.Option("--k", min=1, help="Images to find.")] = 10,
+    keep_reference: Annotated[bool, typer.Option("--keep-reference", help="May be its own hit.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write a sheet: FILE.html or FILE.png.")] = None,
+    pictures: Annotated[
+        list[Path] | None, typer.Option(help="Folder that a sheet may take a store's images from; repeatable.")
+    ] = None,
     maps: Maps = None,
     clip: Clip = None,
     images: Images = None,
@@ -79,7 +85,7 @@ def search(  # noqa: PLR0913 - one parameter per flag
     from vitdecomp.loading import Loading
     from vitdecomp.prepare import Request
     from vitdecomp.retrieval import Query, Scope
-    from vitdecomp.retrieval.sheet import Sheet, check_sheet, write_sheet
+    from vitdecomp.retrieval.sheet import check_sheet, write_sheet
     from vitdecomp_alignment import searches
     from vitdecomp_alignment.in_clip import Reading
     from vitdecomp_alignment.rankings import count
@@ -87,7 +93,10 @@ def search(  # noqa: PLR0913 - one parameter per flag
 
     if out is not None:
         check_sheet(out)
-    request = Request(model, random_weights, checkpoint, device, dtype, seed, image_size)
+        if store is not None and not pictures:
+            logger.warning("the sheet has no images: --pictures DIR says where it may take those of a store from")
+    options = (random_weights, checkpoint, device, dtype, seed, image_size)
+    request = None if model is None else Request(model, *options)
     searching = searches.Searching(
         Reading(images, maps, clip, by, limit, store),
         Query(text=tuple(text or ()), image=tuple(image or ()), negative=negative, combine=combine),
@@ -97,11 +106,14 @@ def search(  # noqa: PLR0913 - one parameter per flag
         subspace,
         center,
         k,
+        keep_reference,
+        out is not None,
+        tuple(pictures or ()),
     )
     loading, stage = Loading(batch_size, num_workers, skip_unreadable), partial(progress_bar, quiet=quiet)
     found = searches.search(request, searching, cache or cache_directory(), loading=loading, stage=stage)
     if out is not None:
-        write_sheet(Sheet(found.title, found.asked, found.references(), found.hits), out)
+        write_sheet(found.sheet(), out)
     if as_json:
         typer.echo(json.dumps(found.to_json(), indent=1))
     else:
