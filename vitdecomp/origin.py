@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from vitdecomp._utils.schema import Name
 from vitdecomp.errors import InputError
 
 
@@ -15,15 +16,17 @@ from vitdecomp.errors import InputError
 class Origin:
     """Where a representation comes from.
 
+    One that was read from a file is a claim of that file. It is compared, and nothing is loaded by it.
+
     Attributes:
         model: the spec of the model.
         weights: their checksum.
         output: which vector of the model.
     """
 
-    model: str
-    weights: str
-    output: str = "embedding"
+    model: Name
+    weights: Name
+    output: Name = "embedding"
 
     @classmethod
     def of(cls, module: nn.Module, spec: str, output: str = "embedding") -> Origin:

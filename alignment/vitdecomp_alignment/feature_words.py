@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from vitdecomp._utils.schema import checked, plain
 from vitdecomp.errors import InputError, SpecError
 from vitdecomp.registry import did_you_mean
 from vitdecomp_alignment.texts import FEATURE_WORDS, scene_features
@@ -16,6 +16,8 @@ Words = Mapping[str, tuple[str, ...]]
 SETS: Mapping[str, Callable[[], Words]] = MappingProxyType(
     {"photographs": lambda: FEATURE_WORDS, "scenes": scene_features}
 )
+
+FORM = 'it must hold features with a list of words each, {"name": ["word", ...]}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +74,21 @@ def _meant(text: str, usual: str) -> Words:
 
 def _from_file(path: Path) -> Words:
     try:
-        held = json.loads(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise InputError(f"cannot read features from {path}: {error.strerror or error}") from error
     except ValueError as error:
         raise InputError(f"{path} is not JSON in UTF-8 ({error})") from error
-    if not isinstance(held, dict) or not held or not all(isinstance(words, list) for words in held.values()):
-        raise InputError(f'{path} must hold features with a list of words each: {{"name": ["word", ...]}}')
+    held: dict[str, list[str]] = checked(
+        plain(text, place=str(path), remedy=FORM), dict[str, list[str]], place=str(path), remedy=FORM
+    )
+    if not held:
+        raise InputError(f"{path} holds no features: {FORM}")
     return {name: _checked(name, words) for name, words in held.items()}
 
 
-def _checked(name: str, words: Sequence[object]) -> tuple[str, ...]:
-    texts = tuple(word.strip() for word in words if isinstance(word, str) and word.strip())
+def _checked(name: str, words: Sequence[str]) -> tuple[str, ...]:
+    texts = tuple(word.strip() for word in words if word.strip())
     if not name or not texts or len(texts) != len(words):
         raise InputError(f"feature {name!r} needs a name and words, none of them empty: NAME=WORD,WORD")
     return texts

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote  # a claim may be made to be pasted into a shell
 
 from vitdecomp.adapter import is_defined
 from vitdecomp.aligner import aligners
@@ -80,7 +81,7 @@ def _claimed(aligner: LinearAligner, path: Path, model: str) -> str:
     if claim != model and not is_defined(claim):
         raise SpecError(
             f"{path} says that its maps lead to {claim}, and what a file names is not loaded: "
-            f"give --clip {claim} yourself if you trust it"
+            f"give --clip {quote(claim)} yourself if you trust it"
         )
     logger.warning("texts are read by %s, as %s says (--clip SPEC for another)", claim, path)
     return claim

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vitdecomp._utils.schema import Versioned
+from vitdecomp._utils.schema import Name, Versioned
 from vitdecomp._utils.tensor_file import TensorFormat
 from vitdecomp.component import Component
 from vitdecomp.errors import InputError
@@ -28,11 +28,11 @@ REMEDY = "make them again with `vitdecomp align`"
 class Header(Versioned):
     """The header of a file; see `MapsFile`."""
 
-    aligner: str
+    aligner: Name
     settings: Mapping[str, Any]
     components: tuple[Component, ...]
     metrics: Mapping[str, float]
-    fingerprint: str
+    fingerprint: Name
     origin: Origin | None
     target: Origin | None
 

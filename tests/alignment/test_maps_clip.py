@@ -64,6 +64,11 @@ def trap(tmp_path, monkeypatch):
     sys.modules.pop("strangers_module", None)
 
 
+def test_what_a_user_is_told_to_type_is_one_word_of_a_shell(trap):
+    with pytest.raises(vd.SpecError, match=r"give --clip 'hf:a; touch imported' yourself"):
+        MapsToClip.read(maps(trap, "hf:a; touch imported"), clip=None, model="scenes:deit")
+
+
 @pytest.mark.parametrize("spec", STRANGE)
 def test_a_spec_of_a_strangers_choice_is_not_loaded(trap, spec):
     with pytest.raises(vd.SpecError, match="what a file names is not loaded: give --clip") as error:

@@ -40,6 +40,7 @@ class Within:
 
 Count = Annotated[int, Within(0, 2**48)]
 Dimension = Annotated[int, Within(1, 2**24)]
+Name = Annotated[str, Within(0, 4096)]  # what stands in a message
 Finite = Annotated[float, Within(-LARGEST, LARGEST)]
 
 

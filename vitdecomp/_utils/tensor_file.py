@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vitdecomp._utils.checksum import checksum
 from vitdecomp._utils.schema import Versioned, from_json
-from vitdecomp.errors import InputError
+from vitdecomp.errors import DamageError, InputError
 from vitdecomp.files import atomic
 
 H = TypeVar("H", bound=Versioned)
@@ -79,7 +79,8 @@ class TensorFormat(Generic[H]):
         """Read a file, and compare its checksum.
 
         Raises:
-            InputError: there is no such file, it is damaged, or it holds something else.
+            DamageError: it is damaged.
+            InputError: there is no such file, or it holds something else.
         """
         metadata, tensors = self._content(path)
         text = metadata.get(self.key) or (self.legacy and self.legacy(metadata))
@@ -87,7 +88,7 @@ class TensorFormat(Generic[H]):
             raise InputError(f"{path} holds no {self.noun}: {self.remedy}")
         seal = SEAL.search(text)
         plain = text if seal is None else text[: seal.start()] + "}"
-        damaged = InputError(f"{path} is damaged (its checksum does not fit its content): {self.remedy}")
+        damaged = DamageError(f"{path} is damaged (its checksum does not fit its content): {self.remedy}")
         if seal is not None and seal[1] != checksum(plain, tensors):
             raise damaged
         header = from_json(plain, self.header, place=str(path), remedy=self.remedy, versions=self.versions)
@@ -110,7 +111,7 @@ class TensorFormat(Generic[H]):
                 metadata: dict[str, Any] = file.metadata() or {}
                 return metadata, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
         except UNREADABLE as error:
-            raise InputError(f"{path} is damaged or holds no {self.noun} ({error}): {self.remedy}") from error
+            raise DamageError(f"{path} is damaged or holds no {self.noun} ({error}): {self.remedy}") from error
 
 
 def sealed(text: str, tensors: Mapping[str, Tensor]) -> str:

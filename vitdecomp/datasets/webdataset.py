@@ -73,7 +73,7 @@ class _Sample:
             return {}
         try:
             told = json.loads(self._text(GROUPS))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{self.shard}: {self.key}.{GROUPS} is not JSON") from error
         return {key: str(value) for key, value in told.items()} if isinstance(told, dict) else {}
 
