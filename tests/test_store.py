@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from test_blocks import flip
 from timm.models.vision_transformer import VisionTransformer
 
 import vitdecomp as vd
@@ -352,6 +353,16 @@ def test_a_cache_that_was_cut_off_is_completed(photos, tmp_path):
     data_file(first, "images.lance").write_bytes(b"half")
     again = cached(prepare(REQUEST), JOB(photos), tmp_path / "cache")
     assert torch.equal(again.take(range(7)).values, whole)
+
+
+@pytest.mark.parametrize("table", ["images.lance", "bases.lance"])
+def test_a_cache_with_a_flipped_bit_is_made_again(photos, tmp_path, table):
+    first = cached(prepare(REQUEST), JOB(photos), tmp_path / "cache")
+    whole, path = first.take(range(7)).values, data_file(first, table)
+    flip(path, path.stat().st_size // 2)
+    again = cached(prepare(REQUEST), JOB(photos), tmp_path / "cache")
+    assert torch.equal(again.take(range(7)).values, whole)
+    assert not path.exists()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

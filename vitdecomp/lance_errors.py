@@ -8,11 +8,12 @@ from contextlib import AbstractContextManager, contextmanager
 
 from vitdecomp.errors import InputError, OutputError, VitdecompError
 
+CHANGED = "a file is missing; if the store was written to meanwhile, open it again"
 REASONS = {
     "No space left": "the disk is full",
     "os error 28": "the disk is full",
     "Permission denied": "no permission",
-    "Not found": "a file is missing; if the store was written to meanwhile, open it again",
+    r"Not found: |Object at location .* not found": CHANGED,
 }
 
 
@@ -42,7 +43,7 @@ def _told(kind: type[VitdecompError], text: str, remedy: str = "") -> Iterator[N
 def _reason(error: BaseException) -> str:
     """What Lance says, without the lines of its own sources."""
     said = str(error)
-    for mark, reason in REASONS.items():
-        if mark in said:
+    for pattern, reason in REASONS.items():
+        if re.search(pattern, said):
             return reason
     return re.sub(r",? ?/\S+\.rs:\d+(:\d+)?", "", " ".join(said.split()))[:300] or type(error).__name__
