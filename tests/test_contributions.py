@@ -115,3 +115,33 @@ def test_batches_are_joined_in_order():
     for wrong in ([], [batches[0], others]):
         with pytest.raises(vd.InputError, match="same components"):
             vd.Contributions.joined(wrong)
+
+
+def test_a_component_is_had_by_its_name(contributions: Contributions) -> None:
+    assert torch.equal(contributions["b.0.mlp"], contributions.values[:, 3])
+    assert torch.equal(contributions[PARTS[4]], contributions.values[:, 4])
+    with pytest.raises(SpecError, match=r"no component 'b\.0\.mpl'; did you mean b\.0\.mlp"):
+        contributions["b.0.mpl"]
+    with pytest.raises(SpecError, match="names look like embed"):
+        contributions["zzz"]
+
+
+def test_a_data_frame_has_a_row_for_each_image_and_component(contributions: Contributions) -> None:
+    frame = contributions.to_dataframe()
+    assert [*frame["image"]] == [i for i in range(5) for _ in PARTS]
+    assert [*frame["component"]] == [c.name for c in PARTS] * 5
+    row = frame[(frame["image"] == 3) & (frame["component"] == "b.0.attn.head.1")].iloc[0]
+    assert (row["kind"], row["block"], row["head"]) == ("attn", "b.0", 1)
+    assert row["norm"] == pytest.approx(float(contributions.values[3, 2].norm()))
+    total = contributions.total()[3]
+    assert row["share"] == pytest.approx(float(contributions.values[3, 2] @ total / (total @ total)))
+    assert frame.groupby("image")["share"].sum().to_numpy() == pytest.approx(1)
+
+
+def test_contributions_print_as_a_few_lines(contributions: Contributions) -> None:
+    lines = repr(contributions).splitlines()
+    assert lines[0] == "Contributions: 5 images, 6 components, 7 dimensions, float64"
+    assert "1 embed, 2 attn, 1 mlp, 2 const" in lines[1]
+    assert str(contributions) == repr(contributions)
+    assert len(repr(contributions.take([])).splitlines()) <= 6
+    assert "tensor(" not in repr(contributions)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from difflib import get_close_matches
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vitdecomp._utils.summary import kinds, summary
 from vitdecomp.component import Component
 from vitdecomp.errors import InputError, SpecError
 from vitdecomp.origin import Origin
@@ -56,12 +59,58 @@ class Contributions:
         """Number of images."""
         return len(self.values)
 
-    def __str__(self) -> str:
-        worst = [f"error as computed: {_largest(self.error)} of a representation"]
-        if self.loss is not None:
-            worst.append(f"loss by writing: {_largest(self.loss)} of a representation")
-        size = f"{len(self):,} images, {len(self.components):,} components, {self.dimension:,} dimensions"
-        return "\n".join([size, *worst])
+    def __repr__(self) -> str:
+        dtype = str(self.values.dtype).removeprefix("torch.")
+        sizes = f"{len(self):,} images, {len(self.components):,} components, {self.dimension:,} dimensions, {dtype}"
+        told = {
+            "kinds": kinds(self.components),
+            "components": _examples(self.components),
+            "error as computed": _largest(self.error),
+            "loss by writing": None if self.loss is None else _largest(self.loss),
+            "model": self.origin and f"{self.origin.model} ({self.origin.output})",
+        }
+        return summary(f"Contributions: {sizes}", told)
+
+    def __getitem__(self, component: str | Component) -> Float[Tensor, "n d"]:
+        """Take the contributions of one component, by its name.
+
+        Raises:
+            SpecError: there is none of this name; `select` takes patterns.
+        """
+        if isinstance(component, Component):
+            return self.values[:, self._place(component)]
+        names = [c.name for c in self.components]
+        if component not in names:
+            near = get_close_matches(str(component), names)
+            meant = f"did you mean {', '.join(near)}?" if near else f"names look like {_examples(self.components)}"
+            raise SpecError(f"there is no component {component!r}; {meant}")
+        return self.values[:, names.index(component)]
+
+    def to_dataframe(self) -> Any:
+        """Set out sizes as a pandas data frame, one row for each image and component, image by image.
+
+        Columns: `image` (its place), `component`, the key's own fields (`kind`, `block`, `module`, `head`, `token`,
+        `neuron`), `norm` |c_i|, and `share` <c_i, r> / |r|^2 of the sum r over these components: shares of an image
+        add up to 1.
+
+        Raises:
+            SpecError: pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise SpecError("to_dataframe needs pandas: pip install pandas") from error
+        n, values = len(self), self.values.detach().to("cpu", torch.float64)
+        total = values.sum(1)
+        shares = torch.einsum("ncd,nd->nc", values, total) / total.square().sum(1, keepdim=True)
+        columns = {"image": [i for i in range(n) for _ in self.components]}
+        for key in fields(Component):
+            columns["component" if key.name == "name" else key.name] = [
+                getattr(c, key.name) for c in self.components
+            ] * n
+        return pd.DataFrame(
+            {**columns, "norm": values.norm(dim=2).flatten().numpy(), "share": shares.flatten().numpy()}
+        )
 
     @property
     def dimension(self) -> int:

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 
+from vitdecomp._utils.summary import summary
 from vitdecomp.errors import SpecError
 from vitdecomp.outputs import Compute, Output, call, part_of_result
 from vitdecomp.registry import did_you_mean
@@ -80,6 +81,20 @@ class LoadedModel:
     classifier: Classifier | None = None
     preprocess_for: Callable[[ImageSize], Callable[[Any], Tensor]] | None = None
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        parameters = sum(p.numel() for p in self.module.parameters())
+        told = {
+            "module": f"{type(self.module).__name__}, {parameters:,} parameters",
+            "weights": self.weights,
+            "outputs": ", ".join(self.outputs),
+            "image": self.input_size and " x ".join(map(str, self.input_size)),
+            "preprocessing": self.preprocess,
+            "texts": "yes" if self.encode_text is not None else None,
+            "classes": self.classifier and len(self.classifier.names),
+            "notes": "; ".join(self.notes) or None,
+        }
+        return summary(f"LoadedModel: {self.spec}", told)
 
     @property
     def weights(self) -> str:

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vitdecomp._utils.summary import kinds, summary
 from vitdecomp.bases import Bases
 from vitdecomp.columns import BASES, IMAGES, check_filled, joined, numbers, shared
 from vitdecomp.component import Component
@@ -27,6 +28,7 @@ from vitdecomp.source import Block
 from vitdecomp.stored import Stored
 from vitdecomp.tables import Table
 
+UNFINISHED = "more images are being added, or a process was killed: run the same `vitdecomp extract` again"
 AT_ONCE = 16384  # rows whose losses or checksums are looked at together
 KEPT = 2**29  # bytes of columns that are kept in memory when single rows are asked for
 
@@ -73,11 +75,6 @@ class Store:
         self._places = {component: i for i, component in enumerate(self.components)}
         self._dtype: torch.dtype = getattr(torch, self.header.dtype)
         self._stored = Stored(self._images, self._bases, self.dimension, KEPT)
-
-    def __str__(self) -> str:
-        told = f"{len(self):,} images, {len(self.components):,} components, {self.dimension:,} dimensions, "
-        later = "\nmore images are being added, or a process was killed: run the same `vitdecomp extract` again"
-        return f"{self.uri}: {told}{self.header.precision}{later if self.unfinished else ''}"
 
     @property
     def components(self) -> tuple[Component, ...]:
@@ -144,6 +141,18 @@ class Store:
     def __len__(self) -> int:
         """Number of images."""
         return len(self._images)
+
+    def __repr__(self) -> str:
+        head = self.header
+        told = {
+            "contributions": f"{len(self.components):,} components ({kinds(self.components)}), "
+            f"{self.dimension:,} dimensions",
+            "model": f"{self.origin.model} ({self.origin.output}), by {head.by}",
+            "written as": f"{head.precision}, computed in {head.dtype}",
+            "vectors": ", ".join(self.vectors_of) or None,
+            "unfinished": UNFINISHED if self.unfinished else None,
+        }
+        return summary(f"Store: {len(self):,} images in {self.uri}", told)
 
     def fingerprint(self) -> str:
         """A checksum of the images' files and of the contributions that were computed, and how they are kept."""

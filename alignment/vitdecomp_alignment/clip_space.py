@@ -63,6 +63,9 @@ class ClipSpace:
         self._weights: tuple[object, ...] = ()
         self._disk: TextCache | None = None
 
+    def __repr__(self) -> str:
+        return f"ClipSpace: {self.spec}, weights {self.loaded.weights}"
+
     @property
     def spec(self) -> str:
         """The string that loads the model again."""

@@ -23,6 +23,9 @@ class ZeroShot:
     classes: tuple[str, ...]
     weight: Float[Tensor, "class d"]
 
+    def __repr__(self) -> str:
+        return f"ZeroShot: {len(self.classes):,} classes, {self.weight.shape[1]:,} dimensions"
+
     def __call__(self, representations: Float[Tensor, "n d"]) -> Float[Tensor, "n class"]:
         """Cosine of the angle between every representation and every class, without CLIP's temperature.
 

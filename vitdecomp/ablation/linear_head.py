@@ -30,6 +30,10 @@ class LinearHead:
     weight: Float[Tensor, "class d"]
     bias: Float[Tensor, " class"]
 
+    def __repr__(self) -> str:
+        classes, d = self.weight.shape
+        return f"LinearHead: {classes:,} classes, {d:,} dimensions, {str(self.weight.dtype).removeprefix('torch.')}"
+
     @classmethod
     def fit(
         cls,

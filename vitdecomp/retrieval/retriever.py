@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from vitdecomp._utils.summary import kinds, summary
 from vitdecomp.aligner import Aligner
 from vitdecomp.contributions import Contributions
 from vitdecomp.errors import InputError, OutputError, SpecError
@@ -91,6 +92,15 @@ class Retriever:
             raise InputError(f"{len(self._paths)} paths for {len(source)} images")
         self._sights: dict[Scope, Sight] = {}
         self._kept = Keeper(source, center, _folder(source) if cache is None else Path(cache), block)
+
+    def __repr__(self) -> str:
+        own = "that of the model" if self.space.aligner is None else f"that of a {type(self.space.aligner).__name__}"
+        told = {
+            "components": f"{len(self.space.components):,} ({kinds(self.space.components)})",
+            "space": f"{own}, {self.space.dimension:,} dimensions",
+            "features": ", ".join(self.chooser.texts) or None,
+        }
+        return summary(f"Retriever: {len(self.source):,} images", told)
 
     def search(  # noqa: PLR0913 - one for each way to ask
         self,
