@@ -1,5 +1,8 @@
 """Extraction to a store: what it holds, and what happens when something is wrong."""
 
+import os
+import shutil
+
 import pytest
 import torch
 from PIL import Image
@@ -197,6 +200,16 @@ def test_unreadable_images_can_be_left_out_and_are_tried_again(photos):
     again = extract(REQUEST, job(photos), skip)
     assert (again["skipped"], again["added"]) == (["inner/3.png", "inner/4.png"], 1)
     assert stored(photos).ids == ("1.png", "2.png", "0.png")
+
+
+def test_an_image_whose_name_is_not_utf8_is_left_out_or_named(photos):
+    odd = os.fsdecode(b"odd\xff.png")
+    shutil.copy(photos / "0.png", photos / odd)
+    with pytest.raises(vd.InputError, match=r"cannot write .*odd.*\.png to a store: its name is not UTF-8; rename it"):
+        extract(REQUEST, job(photos), LOADING)
+    told = extract(REQUEST, job(photos), Loading(batch_size=2, skip_unreadable=True))
+    assert told["skipped"] == [odd]
+    assert told["images"] == len(stored(photos)) == 5
 
 
 def test_if_no_image_can_be_read_nothing_is_written(photos):

@@ -85,7 +85,7 @@ class Extractor:
         read: list[Loaded] = []
         parts: list[Contributions] = []
         skipped: list[int] = []
-        loaded = load_all(self.pictures, indices, self.ready.preprocess, self.loading)
+        loaded = map(self._named, load_all(self.pictures, indices, self.ready.preprocess, self.loading))
         while batch := list(islice(loaded, self.loading.batch_size)):
             good = [one for one in batch if isinstance(one.pixels, Tensor)]
             skipped += self._refuse_unreadable(batch)
@@ -127,6 +127,15 @@ class Extractor:
             error=torch.cat([part.error.cpu() for part in parts]),
         )
 
+    def _named(self, one: Loaded) -> Loaded:
+        """The same, or why it cannot be written: text in a store is UTF-8, and not all names of files are."""
+        picture, path = self.pictures.pictures[one.index], name(self.pictures, one.index)
+        try:
+            "".join([path, picture.id, picture.label or "", *picture.groups, *picture.groups.values()]).encode()
+        except UnicodeEncodeError:
+            return replace(one, pixels=f"cannot write {path} to a store: its name is not UTF-8; rename it")
+        return one
+
     def _refuse_unreadable(self, batch: Sequence[Loaded]) -> list[int]:
         bad = [one for one in batch if isinstance(one.pixels, str)]
         if bad and not self.loading.skip_unreadable:
@@ -136,7 +145,7 @@ class Extractor:
     def _first_readable(self) -> Any:
         why = ""
         for index in self.wanted:
-            found = load(self.pictures, index, self.ready.preprocess)
+            found = self._named(load(self.pictures, index, self.ready.preprocess))
             if isinstance(found.pixels, Tensor):
                 return found.pixels
             self._refuse_unreadable([found])
