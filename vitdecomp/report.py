@@ -213,7 +213,7 @@ _PASSED: dict[Any, str] = {
 def _gates(paths: LinearPaths) -> tuple[OpenedGate, ...]:
     """Opened gates one by one, gates that every path passes by kind."""
     opened = [
-        OpenedGate(str(n.target), module_path(n), "opened: everything but the components after it passes here")
+        OpenedGate(str(n.target), module_path(n), "opened: the path goes on through it, with the rest frozen")
         for n in paths.captured.module.graph.nodes
         if n in paths.trunk.opened
     ]

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 
 import networkx as nx
-import torch
 from torch import fx
 
+from vitdecomp.trace.activations import activation_ends
 from vitdecomp.trace.capture import Captured
+from vitdecomp.trace.data_flow import DATA, GATE, PRODUCT, PROJECTION, DataFlow, acts_alone
+from vitdecomp.trace.data_flow import NONLINEAR as READ_AS_WHOLE
 from vitdecomp.trace.linear_graph import CONSTANT
+from vitdecomp.trace.mixtures import is_weighting, mixtures
 from vitdecomp.trace.naming import owner
+from vitdecomp.trace.obstacles import CROSSING, VALUES, Obstacle, Obstacles
 from vitdecomp.trace.paths import LinearPaths, Part
-from vitdecomp.trace.rule import module_path, varies
-from vitdecomp.trace.rules.activation import ZERO_AT_ZERO
-from vitdecomp.trace.rules.parametric import CONVOLUTIONS
-from vitdecomp.trace.sites import attention_sites, behind, is_pointwise, only_scales
+from vitdecomp.trace.rule import NONLINEAR, Op, is_continuous, lookup, module_path, varies
+from vitdecomp.trace.sites import attention_sites, behind, is_product_of_data
 
-aten = torch.ops.aten
 SOURCE, OPENED, INSIDE, UNREACHED = "source", "opened", "inside", "unreached"
-_PROJECTIONS = {*CONVOLUTIONS, aten.linear, aten.matmul, aten.addmm, aten.einsum}
-_BETWEEN = {
-    aten.layer_norm, aten._native_batch_norm_legit_no_training, aten.group_norm, aten.rms_norm, aten.view,
-    aten.permute, aten.transpose, aten.add,
-}  # fmt: skip
+_NO_ACTIVATIONS = {"attention", "index", "rounding", "matrix function"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,74 +47,140 @@ class Site:
 def coverage(paths: LinearPaths) -> tuple[Site, ...]:
     """Every attention, and every activation in front of a projection, with what became of it."""
     view = _View(paths)
-    blocks: dict[str, Site] = {}
-    for node in paths.captured.module.graph.nodes:
-        name = _block_name(node)
-        if name is not None and (name not in blocks or blocks[name].status in (INSIDE, UNREACHED)):
-            blocks[name] = view.block(node, name)
+    blocks: dict[tuple[str, bool], Site] = {}
+    for node, name in view.activations():
+        site = view.block(node, name)
+        key = name, site.status == UNREACHED
+        if site.status != INSIDE and (key not in blocks or blocks[key].status == OPENED):
+            blocks[key] = site
     attentions = [view.attention(node) for node in attention_sites(paths.captured.module.graph)]
-    return (*attentions, *(b for b in blocks.values() if b.status != INSIDE))
+    return (*(a for a in attentions if a.status != INSIDE), *blocks.values())
 
 
 class _View:
     """The parts of a model by the nodes that they come from."""
 
     def __init__(self, paths: LinearPaths) -> None:
-        self.paths = paths
+        self.graph, self.opened = paths.captured.module.graph, paths.trunk.opened
         leaves = paths.graph.leaves
         self.parts: Mapping[fx.Node, Part] = {
             leaves[p.leaf].node: p for p in paths.parts if leaves[p.leaf].kind != CONSTANT
         }
         self.behind = {behind(node): part for node, part in self.parts.items()}
-        self.stem = stem(paths.captured, set(self.parts))
+        self.stem = stem(paths.captured, set(self.parts)) | paths.trunk.stem
+        self.mixtures = mixtures(self.graph)
+        self.flow, self.ends = DataFlow(), activation_ends(self.graph)
+        names = {site: part.who.name for site, part in self.behind.items() if site is not None}
+        self.obstacles = Obstacles(paths, self.flow, self.ends, names)
+
+    def activations(self) -> Iterator[tuple[fx.Node, str]]:
+        """Every non-linear node in front of a projection, and the module that the two share."""
+        patterns = _patterns(self.graph, self.flow)
+        for node in self.graph.nodes:
+            if node not in patterns and self._is_activation(node):
+                projection = self._projection(node)
+                if projection is not None:
+                    yield node, owner(module_path(node), module_path(projection)) or module_path(projection)
+
+    def _is_activation(self, node: fx.Node) -> bool:
+        if node.op != "call_function" or not varies(node) or "trial_shape" not in node.meta:
+            return False
+        if is_product_of_data(node) or not is_continuous(node):
+            return False
+        target = Op(node).target
+        if not hasattr(target, "overloadpacket") or lookup(NONLINEAR, target) in _NO_ACTIVATIONS:
+            return False
+        return node in self.ends or self.flow.terms(node) is None
+
+    def _projection(self, node: fx.Node) -> fx.Node | None:
+        """The first product with a parameter that reads an activation, with linear operations in between."""
+        frontier, seen = [node], {node}
+        for here in frontier:
+            for reading in self.flow.readings(here):
+                if reading.how == PROJECTION:
+                    return reading.user
+                own = reading.how == READ_AS_WHOLE and acts_alone(reading.user)
+                if reading.user not in seen and (own or reading.how == DATA):
+                    seen.add(reading.user)
+                    frontier.append(reading.user)
+        return None
 
     def attention(self, node: fx.Node) -> Site:
+        """What became of an attention."""
         if node in self.behind:
             part = self.behind[node]
             return Site(part.who.name, "attn", SOURCE, part.layout.count("h"))
-        if node in self.paths.trunk.opened:
-            return Site(module_path(node), "attn", OPENED, why="pools the trunk: the path goes on through its values")
-        return Site(module_path(node), "attn", UNREACHED, why=self._obstacle(node))
+        if node in self.mixtures:  # a gate of the blocks that it weights, no block by itself
+            return Site(module_path(node), "attn", INSIDE)
+        if node in self.opened:
+            return Site(module_path(node), "attn", OPENED, why="the path goes on through its values")
+        return self._judged(node, module_path(node), "attn")
 
     def block(self, node: fx.Node, name: str) -> Site:
-        attentions = [p.who.module or "" for p in self.parts.values() if p.who.kind == "attn"]
-        modules = [p.who.module or "" for p in self.parts.values() if p.who.kind != "attn"]
-        if name in attentions:
-            return Site(name, "block", INSIDE)
-        if node in self.parts or any(m == name or m.startswith(name + ".") for m in modules):
-            return Site(name, "block", SOURCE)
-        if node in self.paths.trunk.opened:
-            return Site(name, "block", OPENED, why="lies on the trunk: the path goes on with x * (f(x) / x)")
-        if any(name.startswith(m + ".") for m in modules + attentions) or self._in_stem(node) or only_scales(node):
-            return Site(name, "block", INSIDE)
-        return Site(name, "block", UNREACHED, why=self._obstacle(node))
+        """What became of an activation, whose block has a name."""
+        if own := self._own(node):
+            if parts := [self.parts[n] for n in own if n in self.parts]:
+                attention = all(p.who.kind == "attn" for p in parts)  # what its output is activated or gated with
+                return Site(name, "block", INSIDE if attention else SOURCE)
+            if own & self.opened:
+                return Site(name, "block", OPENED, why="lies on the trunk: the path goes on with x * (f(x) / x)")
+        return self._judged(node, name, "block")
 
-    def _in_stem(self, node: fx.Node) -> bool:
+    def _own(self, node: fx.Node) -> Set[fx.Node]:
+        """An activation's nodes from one of them on: what each of their elements goes into, up to the projection."""
+        goes_on = (DATA, READ_AS_WHOLE)
+        ahead = _spread(
+            [node],
+            lambda n: (r.user for r in self.flow.readings(n) if r.how in goes_on and acts_alone(r.user)),
+        )
+        return ahead | {node}
+
+    def _judged(self, node: fx.Node, name: str, kind: str) -> Site:
+        found = self.obstacles.of(node)
+        if found and (self.obstacles.only_gates(node) or self._in_stem(node, found)):
+            return Site(name, kind, INSIDE)
+        deals = kind == "attn" and is_weighting(node)
+        if any(self._is_step(o, name) or (deals and self._is_expert(o, name)) for o in found):
+            return Site(name, kind, INSIDE)
+        return Site(name, kind, UNREACHED, why=self.obstacles.told(node, found))
+
+    def _in_stem(self, node: fx.Node, found: list[Obstacle]) -> bool:
         """Whether everything that a node computes goes through the embedding."""
-        if node in self.stem:
-            return True
-        ahead = self._first_parts(node)
-        return bool(ahead) and ahead <= self.paths.trunk.stem
+        return node in self.stem or (bool(found) and all(o.node in self.stem for o in found))
 
-    def _obstacle(self, node: fx.Node) -> str:
-        names = sorted(self.parts[n].who.name for n in self._first_parts(node))
-        if not names:
-            return "does not reach the representation"
-        return f"reaches the representation only through {', '.join(names[:3])}, which the path cannot cross"
+    def _is_step(self, obstacle: Obstacle, name: str) -> bool:
+        """Whether what reads a node is a later step of the same block."""
+        if obstacle.how not in (VALUES, CROSSING) or obstacle.joined:
+            return False
+        block = self._block_of(obstacle.node)
+        return name == block or (bool(block) and name.startswith(block + "."))
 
-    def _first_parts(self, node: fx.Node) -> set[fx.Node]:
-        """The parts that are met first on the ways from a node to the output."""
-        frontier, seen, found = list(node.users), set(), set()
-        while frontier:
-            here = frontier.pop()
-            if here in seen:
-                continue
-            seen.add(here)
-            if here in self.parts:
-                found.add(here)
-            else:
-                frontier.extend(here.users)
-        return found
+    def _is_expert(self, obstacle: Obstacle, name: str) -> bool:
+        """Whether what reads the tokens that a block deals out is a part of that block."""
+        return obstacle.how == CROSSING and bool(name) and self._block_of(obstacle.node).startswith(name + ".")
+
+    def _block_of(self, node: fx.Node) -> str:
+        projection = self._projection(node)
+        site = behind(node) or node
+        return owner(module_path(site), module_path(projection)) if projection is not None else module_path(site)
+
+
+def _patterns(graph: fx.Graph, flow: DataFlow) -> Set[fx.Node]:
+    """The nodes between the scores of an attention and the product that they are a pattern for."""
+    products = {n for n in graph.nodes if is_product_of_data(n)}
+    sites = set(attention_sites(graph))
+    ahead = _spread(products - sites, lambda n: (r.user for r in flow.readings(n) if r.how not in (GATE, PRODUCT)))
+    back = _spread(sites, lambda n: (x for x in n.all_input_nodes if varies(x) and x not in products))
+    return ahead & back
+
+
+def _spread(start: Iterable[fx.Node], near: Callable[[fx.Node], Iterable[fx.Node]]) -> set[fx.Node]:
+    frontier, seen = list(start), set[fx.Node]()
+    while frontier:
+        fresh = [n for n in near(frontier.pop()) if n not in seen]
+        seen.update(fresh)
+        frontier.extend(fresh)
+    return seen
 
 
 def stem(captured: Captured, parts: Set[fx.Node]) -> frozenset[fx.Node]:
@@ -142,29 +205,3 @@ def stem(captured: Captured, parts: Set[fx.Node]) -> frozenset[fx.Node]:
 
 def _leads_to(attention: fx.Node, parts: Set[fx.Node]) -> bool:
     return any(behind(part) is attention for part in parts)
-
-
-def _block_name(node: fx.Node) -> str | None:
-    """The module that an activation and the projection behind it share; `None` for any other node."""
-    if node.op != "call_function" or not varies(node) or _packet(node) not in ZERO_AT_ZERO:
-        return None
-    projection = _projection(node)
-    if projection is None:
-        return None
-    return owner(module_path(node), module_path(projection))
-
-
-def _packet(node: fx.Node) -> object:
-    return getattr(node.target, "overloadpacket", None)
-
-
-def _projection(node: fx.Node, limit: int = 16) -> fx.Node | None:
-    """The first product with a parameter behind an activation, with pointwise operations and norms in between."""
-    frontier, seen = list(node.users), 0
-    while frontier and seen < limit:
-        here, seen = frontier.pop(0), seen + 1
-        if _packet(here) in _PROJECTIONS:
-            return here
-        if is_pointwise(here) or _packet(here) in _BETWEEN or (here.op == "call_function" and _packet(here) is None):
-            frontier.extend(here.users)
-    return None

@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from vitdecomp.trace.activations import activation_ends, can_open
 from vitdecomp.trace.capture import Captured
-from vitdecomp.trace.rule import OPENINGS, Op, lookup
+from vitdecomp.trace.rule import Op
 from vitdecomp.trace.sites import free_axes, is_product_of_data, single_query, value_axes
 
 Supports = Mapping[fx.Node, Tensor]  # which elements of each source reach the output
@@ -69,7 +70,8 @@ def _cut(captured: Captured, sources: Supports) -> frozenset[fx.Node] | None:
     an attention pool. In a class-token model every block has one, and they are components.
     """
     pools = {n for n, support in sources.items() if _is_pool(n, support)}
-    wanted = frozenset(n for n in sources if n in pools or _can_open(n))
+    ends = activation_ends(captured.module.graph)
+    wanted = frozenset(n for n in sources if n in pools or (can_open(n, ends) and not _many_queries(n)))
     if not wanted:
         return None
     before = _Hold(captured.module, wanted, {})
@@ -95,11 +97,8 @@ def _in_series(nodes: Iterable[fx.Node]) -> bool:
     return False
 
 
-def _can_open(node: fx.Node) -> bool:
-    op = Op(node)
-    if lookup(OPENINGS, op.target) is None:
-        return False
-    return single_query(op) if is_product_of_data(node) else True
+def _many_queries(node: fx.Node) -> bool:
+    return is_product_of_data(node) and not single_query(Op(node))
 
 
 def _is_pool(node: fx.Node, support: Tensor) -> bool:

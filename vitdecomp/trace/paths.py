@@ -16,6 +16,7 @@ from vitdecomp.trace.capture import Captured
 from vitdecomp.trace.late import begin_late
 from vitdecomp.trace.layout import Layout, find_layout
 from vitdecomp.trace.linear_graph import CONSTANT, LinearGraph
+from vitdecomp.trace.mixtures import mixtures
 from vitdecomp.trace.naming import Identity, constant_name, identify, unique_names
 from vitdecomp.trace.opening import Trunk, find_trunk
 from vitdecomp.trace.pools.early import pool_early
@@ -105,7 +106,8 @@ def find_paths(captured: Captured, through: Collection[str] | None = None) -> Li
         leaves = found.graph.leaves
         return {leaf.node: found.supports[i] for i, leaf in leaves.items() if leaf.kind != CONSTANT}
 
-    trunk = find_trunk(captured, frontier, _sites_at(captured, through or ()))
+    opened = _sites_at(captured, through or ()) | mixtures(captured.module.graph)
+    trunk = find_trunk(captured, frontier, opened)
     return _assemble(captured, trunk, reached[trunk.opened])
 
 

@@ -41,11 +41,11 @@ def supports(graph: LinearGraph, recorded: Mapping[Gate, Any], image: int) -> di
     is open for others, but one that a selection or a padding closes is closed for all.
     """
     source = torch.Generator().manual_seed(0)
-    gates = {g: _randomised(recorded[g], source) for g in graph.gates()}
+    gates = {g: randomised(recorded[g], source) for g in graph.gates()}
     leaves = {i: torch.ones_like(recorded[leaf.value]).requires_grad_() for i, leaf in graph.leaves.items()}
     with torch.enable_grad():
         output = graph.evaluate(gates, leaves)
-        direction = _randomised(output[image].detach(), source)
+        direction = randomised(output[image].detach(), source)
         grads = torch.autograd.grad((output[image] * direction).sum(), list(leaves.values()), allow_unused=True)
     found: list[Tensor | None] = list(grads)
     return {i: _nonzero(leaf, g) for (i, leaf), g in zip(leaves.items(), found, strict=True)}
@@ -55,7 +55,8 @@ def _nonzero(leaf: Tensor, grad: Tensor | None) -> Tensor:
     return torch.zeros_like(leaf, dtype=torch.bool) if grad is None else grad != 0
 
 
-def _randomised(value: Any, source: torch.Generator) -> Any:
+def randomised(value: Any, source: torch.Generator) -> Any:
+    """Random numbers from 0.5 to 1.5 in place of a real tensor's; anything else as it is."""
     if not isinstance(value, Tensor) or not value.is_floating_point():
         return value
     noise = torch.rand(value.shape, generator=source, dtype=torch.float32)

@@ -11,21 +11,32 @@ from torch import fx
 from vitdecomp.errors import NoRuleError
 from vitdecomp.trace.rule import OPENINGS, Op, linear_terms, lookup, shape, varies
 from vitdecomp.trace.rules.attention import SDPA, blocks_pattern, pattern_operand
+from vitdecomp.trace.rules.parametric import contracted_axis, letters
+from vitdecomp.trace.way import along_axis, moved, site_coordinates
 
 aten = torch.ops.aten
 _PRODUCTS = {aten.matmul, aten.bmm, aten.einsum, SDPA, aten.baddbmm, aten.mm}
 _SOFTMAX = {aten.softmax, aten._softmax}
-_PROJECTIONS = {aten.linear, aten.addmm, aten.conv1d, aten.conv2d}
+_PROJECTIONS = {aten.linear, aten.addmm, aten.conv1d, aten.conv2d, aten.conv3d, aten.convolution}
 
 
 def is_product_of_data(node: fx.Node) -> bool:
     """Whether a node is a matrix product of two operands that both depend on the image."""
-    if getattr(node.target, "overloadpacket", None) not in _PRODUCTS:
+    if getattr(node.target, "overloadpacket", None) not in _PRODUCTS or is_elementwise_product(node):
         return False
-    return sum(varies(x) for x in _factors(node)) >= 2
+    return sum(varies(x) for x in factors(node)) >= 2
 
 
-def _factors(node: fx.Node) -> list[fx.Node]:
+def is_elementwise_product(node: fx.Node) -> bool:
+    """Whether a node is an einsum that sums over nothing: its operands are multiplied element by element."""
+    if getattr(node.target, "overloadpacket", None) is not aten.einsum:
+        return False
+    inputs, output = letters(str(node.args[0]))
+    return {*"".join(inputs)} == {*output} and any({*x} == {*output} for x in inputs)
+
+
+def factors(node: fx.Node) -> list[fx.Node]:
+    """The operands of a product."""
     if getattr(node.target, "overloadpacket", None) is aten.einsum:
         return list(node.args[1])  # type: ignore[arg-type]
     return [a for a in node.args[:3] if isinstance(a, fx.Node)]
@@ -45,24 +56,46 @@ def _packet(node: fx.Node) -> Any:
 
 
 def _carries_data(node: fx.Node) -> bool:
-    """Whether what a product returns goes on as data: into a projection, a norm or the output, not into a pattern."""
-    frontier = [(user, node, False) for user in node.users]
+    """Whether what a product returns goes on as data: into a projection, a norm or the output, not into a pattern.
+
+    A pattern may be mixed over its heads by parameters on the way (talking heads); its queries and keys stay apart.
+    """
+    frontier: list[tuple[fx.Node, fx.Node, fx.Node | None]] = [(user, node, None) for user in node.users]
     seen: set[tuple[fx.Node, bool]] = set()
     carries = False
     while frontier:
         here, before, mixed = frontier.pop()
-        if (here, mixed) in seen:
+        if (here, mixed is None) in seen:
             continue
-        seen.add((here, mixed))
-        if _packet(here) in _SOFTMAX or (is_product_of_data(here) and not mixed and _packet(here) is not SDPA):
-            return False
-        if here.op == "output" or blocks_pattern(here):
+        seen.add((here, mixed is None))
+        product = is_product_of_data(here) and _packet(here) is not SDPA
+        if _packet(here) in _SOFTMAX or product:
+            if mixed is None or not _mixes_channels(node, mixed):
+                return False
+            carries = True
+        elif _packet(here) in _PRODUCTS | _PROJECTIONS and not is_product_of_data(here):
+            carries = True
+            frontier.extend((user, here, mixed or here) for user in here.users)
+        elif here.op == "output" or blocks_pattern(here):
             carries = True
         elif not _only_gates(here, before):
-            mixed = mixed or _packet(here) in _PROJECTIONS
-            carries = carries or mixed
             frontier.extend((user, here, mixed) for user in here.users)
     return carries
+
+
+def _mixes_channels(site: fx.Node, product: fx.Node) -> bool:
+    """Whether a product with a parameter sums over what one operand of a site brought in, and not over heads alone."""
+    for term in linear_terms(product) or ():
+        fields = site_coordinates(site, term.operand) if isinstance(term.operand, fx.Node) else None
+        if fields is None:
+            continue
+        for step in term.steps:
+            axis = contracted_axis(step.fn, step.args)
+            if axis is not None:
+                along = along_axis(fields, axis)
+                return any(len(set(along[a].tolist())) > 1 for a in free_axes(site))
+            fields = moved(fields, step, product)
+    return True
 
 
 def _only_gates(node: fx.Node, operand: fx.Node) -> bool:
@@ -73,32 +106,17 @@ def _only_gates(node: fx.Node, operand: fx.Node) -> bool:
     return terms is not None and all(t.operand is not operand for t in terms)
 
 
-def only_scales(node: fx.Node, limit: int = 64) -> bool:
-    """Whether what a node computes ends up as a gate (squeeze-excite), whatever way it takes."""
-    frontier = [(user, node) for user in node.users]
-    seen: set[fx.Node] = set()
-    while frontier:
-        here, before = frontier.pop()
-        if _only_gates(here, before) or here in seen:
-            continue
-        seen.add(here)
-        if here.op == "output" or len(seen) > limit:
-            return False
-        frontier.extend((user, here) for user in here.users)
-    return True
-
-
 def single_query(op: Op) -> bool:
     """Whether an attention pools: one query, many keys."""
     if op.target.overloadpacket is SDPA:
         q, k = (shape(a) for a in op.call.args[:2])  # type: ignore[arg-type]
         return q[-2] == 1 < k[-2]
-    factors = _factors(op.call)
-    place = pattern_operand(factors)
-    pattern = shape(factors[place])
+    operands = factors(op.call)
+    place = pattern_operand(operands)
+    pattern = shape(operands[place])
     if op.target.overloadpacket is aten.einsum:
-        letters, output = _letters(op.call)
-        own, values = letters[place], letters[1 - place]
+        inputs, output = _letters(op.call)
+        own, values = inputs[place], inputs[1 - place]
         queries = [pattern[i] for i, x in enumerate(own) if x in output and x not in values]
         keys = [pattern[i] for i, x in enumerate(own) if x not in output and x in values]
         return torch.Size(queries).numel() == 1 < torch.Size(keys).numel()
@@ -130,7 +148,7 @@ def value_axes(node: fx.Node) -> set[int]:
     packet = getattr(node.target, "overloadpacket", None)
     if packet is SDPA:
         return {rank - 1}
-    place = pattern_operand(_factors(node))
+    place = pattern_operand(factors(node))
     if packet is aten.einsum and "..." not in str(node.args[0]):
         inputs, _, output = str(node.args[0]).replace(" ", "").partition("->")
         values = inputs.split(",")[1 - place]

@@ -8,9 +8,10 @@ from typing import Any
 from torch import Tensor, fx
 
 from vitdecomp.errors import CoverageError
+from vitdecomp.trace.activations import activation_ends, opened_terms
 from vitdecomp.trace.capture import Captured
 from vitdecomp.trace.linear_graph import CONSTANT, IMAGE, SOURCE, Apply, Leaf, LinearGraph, Sum, Value, inputs
-from vitdecomp.trace.rule import Gate, Term, broadcast, linear_terms, opened_terms, same, shape_of, varies
+from vitdecomp.trace.rule import Gate, Term, broadcast, linear_terms, same, shape_of, varies
 from vitdecomp.trace.rules.attention import value_term
 from vitdecomp.trace.rules.merge import embed
 from vitdecomp.trace.rules.parametric import contracted_axis
@@ -45,14 +46,17 @@ def walk(
 
 def _reach(captured: Captured, opened: frozenset[fx.Node]) -> dict[fx.Node, list[Term] | None]:
     """The terms of every node on a path, `None` for those at which a path ends."""
+    ends = activation_ends(captured.module.graph)
     reached = {captured.output}
     terms: dict[fx.Node, list[Term] | None] = {}
     for node in reversed(captured.module.graph.nodes):
         if node not in reached:
             continue
         found = None
-        if node is not captured.image:
-            found = opened_terms(node) if node in opened else linear_terms(node)
+        if node in opened:
+            found = opened_terms(node, ends)
+        elif node is not captured.image and node not in ends:
+            found = linear_terms(node)
         terms[node] = found
         reached.update(t.operand for t in found or () if varies(t.operand))  # type: ignore[misc]
     return terms

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, fx
 
 from vitdecomp.trace.linear_graph import Apply, Leaf, LinearGraph, inputs, run_step
-from vitdecomp.trace.rule import Gate, linear_terms, shape, varies
+from vitdecomp.trace.rule import Gate, Step, linear_terms, shape, varies
 from vitdecomp.trace.rules.arithmetic import cast
 from vitdecomp.trace.rules.merge import drop, keep
 from vitdecomp.trace.rules.parametric import contracted_axis
@@ -117,7 +117,7 @@ def site_coordinates(site: fx.Node, node: fx.Node) -> Tensor | None:
     frontier = [site]
     while frontier:
         here = frontier.pop(0)
-        for user in here.users:
+        for user in _readers(here):
             if user in known or (user is node and shape(user) != shape(here) and not _moves(user)):
                 continue
             fields = _step_fields(user, here, known[here])
@@ -125,6 +125,12 @@ def site_coordinates(site: fx.Node, node: fx.Node) -> Tensor | None:
                 known[user] = fields
                 frontier.append(user)
     return known.get(node)
+
+
+def _readers(node: fx.Node) -> list[fx.Node]:
+    """The nodes that read a node; in place of one with several outputs, those outputs."""
+    single = [u for u in node.users if "trial_shape" in u.meta]
+    return single + [part for u in node.users if u not in single for part in u.users]
 
 
 def _moves(node: fx.Node) -> bool:
@@ -141,10 +147,19 @@ def _step_fields(user: fx.Node, here: fx.Node, fields: Tensor) -> Tensor | None:
         for step in terms[0].steps:
             if contracted_axis(step.fn, step.args) is not None:
                 return None
-            fields = _advance(Apply(0, step, user), fields, _Shapes())
+            fields = moved(fields, step, user)
     except LookupError:
         return None
     return fields
+
+
+def moved(fields: Tensor, step: Step, node: fx.Node) -> Tensor:
+    """Coordinates behind a step that only moves elements, or takes some of them.
+
+    Raises:
+        LookupError: the step needs more than sizes.
+    """
+    return _advance(Apply(0, step, node), fields, _Shapes())
 
 
 class _Shapes(dict[Gate, Any]):

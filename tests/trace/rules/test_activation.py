@@ -6,12 +6,23 @@ from tests.trace.rules.contract import Case, Data, RuleContract, is_source
 aten = torch.ops.aten
 X = Data(4, 6)
 SLOPE = torch.linspace(0.1, 0.4, 4, dtype=torch.float64)
+EXPONENT = torch.tensor(3.0, dtype=torch.float64)
 BOUND = torch.tensor(0.5, dtype=torch.float64)
 
 
 def secant(op):
     """x * (f(x) / x), the ratio detached."""
     return lambda x, *settings: x * (op(x.detach(), *settings) / x.detach())
+
+
+def secant_from_offset(op):
+    """f(0) + x * ((f(x) - f(0)) / x), the ratio detached."""
+
+    def formula(x):
+        start = op(torch.zeros_like(x))
+        return start + x * ((op(x.detach()) - start) / x.detach())
+
+    return formula
 
 
 def clamped(x, low=None, high=None):
@@ -52,7 +63,17 @@ class TestActivation(RuleContract):
         opened(aten.rrelu.default, 0.1, 0.3, False),
         opened(aten.hardshrink.default, 0.2),
         opened(aten.softshrink.default, 0.2),
-    )
+        *(opened(op) for op in (
+            aten.abs.default, aten.sin.default, aten.expm1.default,
+            aten.atan.default, aten.asinh.default, aten.sinh.default, aten.sign.default,
+        )),
+        opened(aten.pow.Tensor_Scalar, 3),
+        opened(aten.pow.Tensor_Tensor, EXPONENT),
+        *(Case(op, X, opened=True, formula=secant_from_offset(op)) for op in (
+            aten.sigmoid.default, aten.hardsigmoid.default, aten.softplus.default, aten.log_sigmoid.default,
+            aten.exp.default, aten.cos.default, aten.cosh.default,
+        )),
+    )  # fmt: skip
 
 
 NONLINEAR = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -78,6 +79,33 @@ def is_activation(value: Any) -> bool:
 def through_activation(op: Op, x: fx.Node, *_: Any, **__: Any) -> list[Term]:
     """f(x) = x * (f(x) / x), with the ratio frozen."""
     return [data(x).then(operator.mul, gate(ratio, op.node, x))]
+
+
+@register_opening(aten.pow.Tensor_Scalar, aten.pow.Tensor_Tensor)
+def through_power(op: Op, x: fx.Node, exponent: Any) -> list[Term] | None:
+    """x^p = x * (x^p / x), with an exponent that does not depend on the image (the generalised mean)."""
+    return None if varies(exponent) or not varies(x) else through_activation(op, x)
+
+
+@register_opening(aten.abs, aten.sin, aten.expm1, aten.atan, aten.asinh, aten.sinh, aten.sign)
+def through_zero(op: Op, x: fx.Node) -> list[Term]:
+    """Other functions that are 0 at 0."""
+    return through_activation(op, x)
+
+
+@register_opening(aten.sigmoid, aten.hardsigmoid, aten.softplus, aten.log_sigmoid, aten.exp, aten.cos, aten.cosh)
+def through_offset(op: Op, x: fx.Node, *settings: Any) -> list[Term]:
+    """f(x) = f(0) + x * ((f(x) - f(0)) / x), with the ratio frozen."""
+    rest = gate(operator.sub, op.node, gate(value_at_zero, x, op.target, settings))
+    return [
+        data(x).then(operator.mul, gate(ratio, rest, x)),
+        frozen("at_zero", value_at_zero, x, op.target, settings),
+    ]
+
+
+def value_at_zero(x: Tensor, fn: Any, settings: Sequence[Any]) -> Tensor:
+    """f(0), in the shape of x."""
+    return fn(torch.zeros_like(x), *settings)  # type: ignore[no-any-return]
 
 
 def ratio(y: Tensor, x: Tensor) -> Tensor:

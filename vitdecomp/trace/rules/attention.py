@@ -153,8 +153,11 @@ def through_einsum(op: Op, equation: str, operands: Sequence[fx.Node], **_: Any)
 
 
 def pattern_operand(operands: Sequence[fx.Node]) -> int:
-    """Which of two operands is the pattern: made by a softmax, or else by a product, or else the first."""
-    for is_pattern in (comes_from_softmax, comes_from_product):
+    """Which of two operands is the pattern: made by a softmax, or else by a product, or else the first.
+
+    A pattern whose heads are mixed by parameters (talking heads) is looked for last.
+    """
+    for is_pattern in (comes_from_softmax, comes_from_product, comes_from_mixed_softmax):
         found = [is_pattern(x) for x in operands]
         if found[0] != found[1]:
             return found.index(True)
@@ -166,13 +169,21 @@ def comes_from_softmax(node: fx.Node) -> bool:
     return any(n.target in (aten.softmax.int, aten._softmax.default) for n in _behind(node))
 
 
+def comes_from_mixed_softmax(node: fx.Node) -> bool:
+    """The same with products with parameters in between."""
+    return any(n.target in (aten.softmax.int, aten._softmax.default) for n in _behind(node, mixed=True))
+
+
 def comes_from_product(node: fx.Node) -> bool:
     """Whether a product of two operands of the image lies behind a node, with no norm in between."""
     return any(blocks_pattern(n) and sum(varies(i) for i in n.all_input_nodes) > 1 and varies(n) for n in _behind(node))
 
 
-def _behind(node: fx.Node, limit: int = 64) -> Iterator[fx.Node]:
-    """What a node is made of, up to the operations that end the way from scores to pattern."""
+def _behind(node: fx.Node, limit: int = 64, *, mixed: bool = False) -> Iterator[fx.Node]:
+    """What a node is made of, up to the operations that end the way from scores to pattern.
+
+    With `mixed`, products with parameters do not end it.
+    """
     frontier, seen = [node], set[fx.Node]()
     while frontier and len(seen) < limit:
         here = frontier.pop()
@@ -180,14 +191,20 @@ def _behind(node: fx.Node, limit: int = 64) -> Iterator[fx.Node]:
             continue
         seen.add(here)
         yield here
-        if not blocks_pattern(here):
+        if not blocks_pattern(here) or (mixed and linear_product(here)):
             frontier.extend(here.all_input_nodes)
 
 
+_MIXES = {aten.matmul, aten.bmm, aten.mm, aten.einsum, aten.conv2d, aten.convolution}
 _PATTERN_ENDS = {
     aten.matmul, aten.bmm, aten.einsum, SDPA, aten.layer_norm, aten.conv2d, aten.convolution, aten.group_norm,
     aten.mm, aten.baddbmm, aten._native_batch_norm_legit_no_training,
 }  # fmt: skip
+
+
+def linear_product(node: fx.Node) -> bool:
+    """Whether a node is a product of which one operand alone depends on the image."""
+    return getattr(node.target, "overloadpacket", None) in _MIXES and sum(map(varies, node.all_input_nodes)) == 1
 
 
 def blocks_pattern(node: fx.Node) -> bool:

@@ -1,0 +1,196 @@
+"""Activations that are written in several operations: where each ends, and how a path goes on through it.
+
+An activation is a non-linear function of each element of a projection's output (or of a few of them, as in gated
+products and max-out). In front of the walk it is one node or many: `gelu(x)`, or `x / 2 + x * erf(x / c) / 2`. Of many,
+the last one may be a plain sum, which taken by itself is linear. So what lies between is found first, and its last
+node ends a path as any activation does.
+"""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from itertools import count
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from vitdecomp.trace.data_flow import NORMS, PROJECTION, DataFlow, acts_alone
+from vitdecomp.trace.rule import OPENINGS, Term, data, frozen, gate, is_continuous, linear_terms, lookup, shape, varies
+from vitdecomp.trace.rule import opened_terms as opened_operation
+from vitdecomp.trace.rules.activation import ratio
+from vitdecomp.trace.way import site_coordinates
+
+aten = torch.ops.aten
+_JOINS = {aten.add, aten.sub, aten.rsub, aten.cat, aten.stack, aten.where, aten.lerp, aten.addcmul, aten.addcdiv}
+_CLAMPS = {aten.clamp, aten.clip}
+_PICKS = {aten.amax: 1, aten.amin: 1, aten.max: 1, aten.min: 1}
+MOST = 64  # nodes of an activation
+
+
+@dataclass(frozen=True, slots=True)
+class Activation:
+    """The operations between projections and the last node of an activation, which nothing else reads.
+
+    Attributes:
+        roots: the projections or norms that it begins with.
+        inside: its nodes, with the last one.
+    """
+
+    roots: tuple[fx.Node, ...]
+    inside: frozenset[fx.Node]
+
+
+def activation_ends(graph: fx.Graph) -> dict[fx.Node, Activation]:
+    """The last nodes of those activations that end in an operation which is linear by itself."""
+    flow, place = DataFlow(), {node: i for i, node in enumerate(graph.nodes)}
+    found = {}
+    for node in graph.nodes:
+        kind = _kind(node)
+        if kind is not None and flow.terms(node) is not None:
+            activation = _closed(flow, node, place)
+            if activation is not None and kind(flow, node, activation):
+                found[node] = activation
+    return found
+
+
+def opened_terms(node: fx.Node, ends: dict[fx.Node, Activation]) -> list[Term] | None:
+    """The terms of a node that is walked through, `None` where that cannot be done."""
+    if node not in ends:
+        return opened_operation(node)
+    roots = ends[node].roots
+    if len(roots) > 1 or shape(roots[0]) != shape(node):
+        return linear_terms(node)
+    return [
+        data(roots[0]).then(operator.mul, gate(ratio, node, roots[0])),
+        frozen("at_zero", at_zero, node, roots[0]),
+    ]
+
+
+def can_open(node: fx.Node, ends: dict[fx.Node, Activation]) -> bool:
+    """Whether there is a way through a node."""
+    return node in ends or lookup(OPENINGS, getattr(_call(node), "target", None)) is not None
+
+
+def at_zero(y: Tensor, x: Tensor) -> Tensor:
+    """y where x is zero, and zero elsewhere: what no multiple of x can be."""
+    return torch.where(x == 0, y, torch.zeros_like(y))
+
+
+def _call(node: fx.Node) -> Any:
+    return node.args[0] if node.target is operator.getitem else node
+
+
+def _kind(node: fx.Node) -> Any:
+    """How to tell whether a node of this operation can end an activation."""
+    if node.op != "call_function" or not varies(node):
+        return None
+    packet = getattr(getattr(_call(node), "target", None), "overloadpacket", None)
+    if node.target is operator.getitem:
+        return _picks if packet in _PICKS and node.args[1] == 0 else None
+    return _joins if packet in _JOINS else _clamps if packet in _CLAMPS else _picks if packet in _PICKS else None
+
+
+def _closed(flow: DataFlow, end: fx.Node, place: dict[fx.Node, int]) -> Activation | None:
+    """All that lies between projections and a node, if nothing in there is read elsewhere."""
+    inside, roots, ties = {end}, [], count()
+    heap: list[tuple[int, int, fx.Node]] = []
+    seen = {end}
+
+    def read_by(node: fx.Node) -> None:
+        for i in node.all_input_nodes:
+            if varies(i) and i not in seen:
+                seen.add(i)
+                heappush(heap, (-place[i], next(ties), i))
+
+    read_by(end)
+    while heap:
+        *_, node = heappop(heap)  # the latest first, so that all its readers have been seen
+        if len(inside) > MOST or any(varies(u) and u not in inside for u in node.users) or node.op == "placeholder":
+            return None
+        inside.add(node)
+        if _begins(flow, node):
+            roots.append(node)
+        elif acts_alone(node):
+            read_by(node)
+        else:
+            return None
+    return Activation(tuple(roots), frozenset(inside - set(roots)))
+
+
+def _begins(flow: DataFlow, node: fx.Node) -> bool:
+    packet = getattr(getattr(_call(node), "target", None), "overloadpacket", None)
+    return packet in NORMS or flow.is_projection(node)
+
+
+def _joins(flow: DataFlow, end: fx.Node, found: Activation) -> bool:
+    """A sum of functions of the same values, one of which is not linear (or one and a number)."""
+    if not any(flow.terms(n) is None and is_continuous(n) for n in found.inside):
+        return False
+    parts = [_roots_of(x, found) for x in flow.operands(end)]
+    if len(parts) < 2:
+        return bool(parts) and any(isinstance(t.operand, (int, float)) for t in flow.terms(end) or ())
+    joined, rest = parts[0], parts[1:]
+    while rest:
+        touching = [p for p in rest if p & joined]
+        if not touching:
+            return False
+        joined, rest = joined.union(*touching), [p for p in rest if not p & joined]
+    return True
+
+
+def _roots_of(node: fx.Node, found: Activation) -> set[fx.Node]:
+    frontier, seen = [node], set()
+    while frontier:
+        here = frontier.pop()
+        if here not in seen:
+            seen.add(here)
+            frontier.extend(i for i in here.all_input_nodes if here in found.inside and varies(i))
+    return seen & set(found.roots)
+
+
+def _clamps(flow: DataFlow, end: fx.Node, found: Activation) -> bool:
+    """A clamp right between two projections; elsewhere it guards against overflow, and changes nothing."""
+    return all(flow.is_projection(r) for r in found.roots) and _leads_straight(flow, end)
+
+
+def _leads_straight(flow: DataFlow, node: fx.Node) -> bool:
+    frontier = [node]
+    while frontier:
+        for reading in flow.readings(frontier.pop()):
+            if reading.how == PROJECTION:
+                continue
+            if not acts_alone(reading.user) or len(flow.operands(reading.user)) != 1:
+                return False
+            frontier.append(reading.user)
+    return True
+
+
+def _picks(flow: DataFlow, end: fx.Node, found: Activation) -> bool:
+    """The largest of several channels of a token; the largest over tokens is a pooling."""
+    source = _call(end).args[0]
+    axes = _call(end).args[1] if len(_call(end).args) > 1 else ()
+    axes = [axes] if isinstance(axes, int) else list(axes)
+    return bool(axes) and all(_own_channels(root, source, axes, flow) for root in found.roots)
+
+
+def _own_channels(root: fx.Node, node: fx.Node, axes: list[int], flow: DataFlow) -> bool:
+    """Whether only the root's channels lie along some axes of a node."""
+    fields = site_coordinates(root, node)
+    if fields is None:
+        return False
+    channel = len(shape(root)) - 1
+    term = next((t for t in flow.terms(root) or () if varies(t.operand)), None)
+    if term is not None and any(getattr(s.fn, "__name__", "") == "convolve" for s in term.steps):
+        channel = 1
+    known = fields[-1] != 0
+    for axis in range(len(fields) - 1):
+        if axis == channel:
+            continue
+        for along in axes:
+            moved, valid = fields[axis].movedim(along, 0), known.movedim(along, 0)
+            if bool(((moved[1:] != moved[:-1]) & valid[1:] & valid[:-1]).any()):
+                return False
+    return True

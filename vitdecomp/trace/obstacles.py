@@ -1,0 +1,221 @@
+"""Why a block is not among the parts: what stands on every way from it to the representation, read off the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, fx
+
+from vitdecomp.trace.activations import Activation
+from vitdecomp.trace.data_flow import GATE, NONLINEAR, OUTPUT, PRODUCT, DataFlow, Reading, acts_alone
+from vitdecomp.trace.linear_graph import Apply, LinearGraph
+from vitdecomp.trace.paths import LinearPaths
+from vitdecomp.trace.probe import randomised
+from vitdecomp.trace.recorder import Recorder
+from vitdecomp.trace.rule import Op, module_path
+from vitdecomp.trace.rules.attention import SDPA, pattern_operand
+from vitdecomp.trace.sites import attention_sites, factors
+from vitdecomp.trace.walk import walk
+
+PATTERN, VALUES, CROSSING, GATED, CUT = "pattern", "values", "crossing", "gated", "cut"
+MOST = 3  # obstacles that are told
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """What ends a way from a block to the representation.
+
+    Attributes:
+        how: `pattern` (the way leads into the pattern of an attention), `values` (into the values of one that is
+            a source), `crossing` (through another operation that is not linear), `gated` (into a gate) or `cut` (it
+            leads to the representation, which reads none of it).
+        node: the operation.
+        joined: whether other data was added on the way, as where a residual branch ends.
+    """
+
+    how: str
+    node: fx.Node
+    joined: bool = False
+
+
+class Obstacles:
+    """Finds the obstacles in one model.
+
+    Args:
+        paths: its linear paths. flow: how its nodes read each other. ends: where its activations end.
+        names: names of the attentions that are components.
+    """
+
+    def __init__(
+        self,
+        paths: LinearPaths,
+        flow: DataFlow,
+        ends: Mapping[fx.Node, Activation],
+        names: Mapping[fx.Node, str],
+    ) -> None:
+        self.paths, self.flow, self.ends, self.names = paths, flow, ends, names
+        self.sites = set(attention_sites(paths.captured.module.graph))
+        self.opened = paths.trunk.opened
+
+    def of(self, start: fx.Node) -> list[Obstacle]:
+        """What ends the ways from a node, the nearest first."""
+        frontier: list[tuple[fx.Node, bool, bool]] = [(start, True, False)]
+        seen, found, behind = {start}, dict[Obstacle, None](), _ahead(start, set())
+        for here, own, joined in frontier:
+            for reading in self.flow.readings(here):
+                inside = own and acts_alone(reading.user)
+                obstacle = self._at(reading, own=inside)
+                if obstacle is not None:
+                    found[replace(obstacle, joined=joined)] = None
+                elif reading.user not in seen:
+                    seen.add(reading.user)
+                    adds = any(x not in behind for x in self.flow.operands(reading.user))
+                    frontier.append((reading.user, inside, joined or adds))
+        return list(found)
+
+    def only_gates(self, start: fx.Node) -> bool:
+        """Whether what a node computes ends up in gates (squeeze-excite), whatever way it takes."""
+        frontier, seen = [start], {start}
+        while frontier:
+            for reading in self.flow.readings(frontier.pop()):
+                if reading.how == OUTPUT:
+                    return False
+                if reading.how != GATE and reading.user not in seen:
+                    seen.add(reading.user)
+                    frontier.append(reading.user)
+        return True
+
+    def _at(self, reading: Reading, *, own: bool) -> Obstacle | None:
+        """The obstacle at one reading, `None` where the way goes on. The node's `own` activation is none."""
+        user = reading.user
+        if reading.how == OUTPUT:
+            return Obstacle(CUT, user)
+        if reading.how == PRODUCT:
+            return self._at_product(reading)
+        if reading.how == GATE:
+            return Obstacle(GATED, user)
+        if user in self.opened or own:
+            return None
+        return Obstacle(CROSSING, user) if reading.how == NONLINEAR or user in self.ends else None
+
+    def _at_product(self, reading: Reading) -> Obstacle | None:
+        user = reading.user
+        if user not in self.sites:
+            return Obstacle(PATTERN, self._attention_behind(user))
+        asks = _is_asked(reading)
+        if user in self.opened:
+            return Obstacle(GATED, user) if asks else None
+        return Obstacle(PATTERN if asks else VALUES, user)
+
+    def _attention_behind(self, scores: fx.Node) -> fx.Node:
+        """The attention that some scores are made for."""
+        frontier, seen = [scores], {scores}
+        for here in frontier:
+            for user in here.users:
+                if user in self.sites:
+                    return user
+                if user not in seen:
+                    seen.add(user)
+                    frontier.append(user)
+        return scores
+
+    def told(self, start: fx.Node, found: Sequence[Obstacle]) -> str:
+        """The obstacles in words."""
+        if not found:
+            return "does not reach the representation: nothing reads it"
+        if all(o.how == CUT for o in found):
+            return f"does not reach the representation: {self._cutter(start)}"
+        ways = list(dict.fromkeys(self._phrase(o) for o in self._last(start, found)))
+        more = f" and {len(ways) - MOST} more" if len(ways) > MOST else ""
+        end = f"; of what goes past them, {self._cutter(start)}" if any(o.how == CUT for o in found) else ""
+        return f"acts only through {', '.join(ways[:MOST])}{more}{end}"
+
+    def _last(self, start: fx.Node, found: Sequence[Obstacle]) -> list[Obstacle]:
+        """Those obstacles behind which no other one stands, if every way leads through one of them."""
+        ahead = {o: _ahead(o.node, set()) for o in found}
+        nodes = {o.node for o in found if o.how != CUT}
+        last = [o for o in found if o.how != CUT and not (ahead[o] - {o.node}) & nodes]
+        complete = self.paths.captured.output not in _ahead(start, {o.node for o in last})
+        return last if complete else [o for o in found if o.how != CUT]
+
+    def _phrase(self, obstacle: Obstacle) -> str:
+        node, place = obstacle.node, where(obstacle.node)
+        name = self.names.get(node, place)
+        match obstacle.how:
+            case "pattern":
+                return f"the attention pattern of {name}"
+            case "values":
+                return f"the values of {name}, where the path begins"
+            case "gated":
+                return f"a gate ({op_name(node)} in {place})"
+            case _:
+                return f"{op_name(node)} in {place}, which is not linear and not opened"
+
+    def _cutter(self, start: fx.Node) -> str:
+        """The operation behind which nothing is left of what a node computes."""
+        captured = self.paths.captured
+        graph = walk(captured, self.opened)
+        leaf = next((i for i, v in graph.leaves.items() if v.node is start), None)
+        if leaf is None:
+            leaf = self._leaf_ahead(start, graph)
+        if leaf is None:
+            return "its way is cut off"
+        _, gates = Recorder(captured, graph.gates())(captured.trial)
+        source = torch.Generator().manual_seed(0)
+        random = {g: randomised(value, source) for g, value in gates.items()}
+        last: list[int] = []
+
+        def watch(i: int, value: Tensor) -> None:
+            if not bool(value.any()) and isinstance(graph.values[i], Apply) and not last:
+                last.append(i)
+
+        graph.evaluate(random, {leaf: torch.ones_like(gates[graph.leaves[leaf].value])}, watch)
+        if not last:
+            return "its way is cut off"
+        node = graph.values[last[-1]].node
+        verb = "multiplies it by zero" if op_name(node) in ("mul", "div") else "leaves it out"
+        return f"{op_name(node)} in {where(node)} {verb}"
+
+    def _leaf_ahead(self, start: fx.Node, graph: LinearGraph) -> int | None:
+        nodes = {leaf.node: i for i, leaf in graph.leaves.items()}
+        frontier, seen = [start], {start}
+        for here in frontier:
+            if here in nodes:
+                return nodes[here]
+            fresh = [u for u in here.users if u not in seen]
+            seen.update(fresh)
+            frontier.extend(fresh)
+        return None
+
+
+def _ahead(start: fx.Node, stops: Set[fx.Node]) -> set[fx.Node]:
+    """All nodes that depend on one without passing some others."""
+    frontier, seen = [start], {start}
+    while frontier:
+        for user in frontier.pop().users:
+            if user not in seen and user not in stops:
+                seen.add(user)
+                frontier.append(user)
+    return seen
+
+
+def _is_asked(reading: Reading) -> bool:
+    """Whether an attention reads a node for its pattern, and not for its values."""
+    user = reading.user
+    if getattr(user.target, "overloadpacket", None) is SDPA:
+        return reading.operand is not user.args[2]
+    operands = factors(user)
+    return operands[pattern_operand(operands)] is reading.operand
+
+
+def op_name(node: fx.Node) -> str:
+    """An operation's name without its namespace and its overload."""
+    target = Op(node).target
+    return str(getattr(target, "overloadpacket", target)).rpartition(".")[2]
+
+
+def where(node: fx.Node) -> str:
+    """The module that calls a node, in words."""
+    return module_path(node) or "the model's own forward"
