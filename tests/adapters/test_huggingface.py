@@ -5,6 +5,8 @@ import json
 import pytest
 import torch
 import transformers
+import vision_zoo
+from helpers import pictures
 from vitdecomp_adapters.huggingface import HuggingFaceAdapter
 
 import vitdecomp as vd
@@ -55,6 +57,73 @@ def test_a_model_is_recognised_and_its_decomposition_exact(name):
         dec = vd.Decomposer(module).fit(X)
     assert dec.report_.exact
     assert set(dec.report_.heads.values()) == {4}
+
+
+FOUND = (  # what each was taken for before: a patch, half of what is read, or nothing
+    pytest.param("CvtForImageClassification", marks=pytest.mark.slow),
+    "DINOv3ViTModel",
+    "Dinov2ForImageClassification",
+    "IJepaForImageClassification",
+    "PoolFormerForImageClassification",
+    "TimmWrapperForImageClassification",
+    "ViTMAEModel",
+)
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_the_decomposition_of_what_is_read_is_exact(name):
+    module = vision_zoo.made(name)
+    loaded = HuggingFaceAdapter().recognise(module)
+    x = pictures(2, (loaded.input_size or (3, 64, 64))[-1])
+    with untouched(module):
+        dec = vd.Decomposer(module, cache=None).fit(x)
+        total = dec.transform(x).total()
+    with torch.no_grad():
+        expected = loaded.representation()(x)
+    assert torch.allclose(total, expected, atol=1e-12, rtol=1e-12)
+    assert dec.report_.notes == loaded.notes
+
+
+def test_a_patch_is_no_class_token():
+    module = vision_zoo.made("IJepaModel")
+    with torch.no_grad():
+        rows = module(X).last_hidden_state
+        got = HuggingFaceAdapter().recognise(module).representation()(X)
+    assert torch.equal(got, rows.mean(1))
+    assert not torch.allclose(got, rows[:, 0])
+    assert "the mean over the tokens" in HuggingFaceAdapter().recognise(module).notes[0]
+
+
+def test_the_projected_tokens_of_two_towers_give_one_vector_per_image():
+    module = vision_zoo.made("FlavaModel")
+    with torch.no_grad():
+        got = HuggingFaceAdapter().recognise(module).representation()(X)
+        expected = module.image_projection(module.image_model(X).last_hidden_state[:, 0])
+    assert torch.allclose(got, expected)
+
+
+def test_a_masked_autoencoder_sees_all_patches_and_no_random_number():
+    module = vision_zoo.made("ViTMAEModel")
+    compute = HuggingFaceAdapter().recognise(module).representation()
+    with torch.no_grad():
+        assert torch.equal(compute(X), compute(X))
+        assert not torch.equal(module(X).last_hidden_state[:, 0], module(X).last_hidden_state[:, 0])
+        changed = X.clone()
+        for row in range(0, 32, 8):
+            changed[:, :, row : row + 8, :8] += 1.0
+            assert not torch.allclose(compute(changed), compute(X))
+
+
+def test_a_model_that_wants_more_than_images_is_one_clear_line():
+    with pytest.raises(vd.SpecError, match=r"SamModel, which gives no vector for an image alone") as caught:
+        vd.load_model(vision_zoo.made("SamModel"))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_module_in_training_mode_is_recognised_as_it_is():
+    module = vision_zoo.made("ResNetForImageClassification").train()
+    with untouched(module):
+        HuggingFaceAdapter().recognise(module)
 
 
 def test_a_classifier_offers_its_logits():

@@ -19,6 +19,7 @@ from vitdecomp_adapters.huggingface.unfilled import used
 from vitdecomp_adapters.huggingface.weights import Filled
 
 COMMON_SIZE = 224  # of models that do not tell theirs
+VISION = ("vision_config", "image_config")  # of models of several towers
 MOST_VALUES = 2**26  # of an image; a configuration that says more is broken
 NAMED = 3  # parameters that a message names
 SILENT = (nn.Identity, nn.Dropout, nn.Flatten)  # what does nothing to a vector in evaluation
@@ -39,9 +40,7 @@ def describe(
     """
     module: Any = filled.module
     size = input_size(module, spec)
-    images = trial_images(
-        module, size or (_channels(getattr(module.config, "vision_config", module.config)), COMMON_SIZE, COMMON_SIZE)
-    )
+    images = trial_images(module, size or (_channels(_vision(module.config)), COMMON_SIZE, COMMON_SIZE))
     found = find_readings(module, spec, images)
     notes: list[str] = []
     embedding = _first_filled(filled, images, found.embeddings, spec, notes)
@@ -71,7 +70,7 @@ def input_size(module: Any, spec: str) -> tuple[int, ...] | None:
     Raises:
         SpecError: it is no shape of an image.
     """
-    config = getattr(module.config, "vision_config", module.config)
+    config = _vision(module.config)
     size = getattr(config, "image_size", None)
     if size is None and hasattr(module, "timm_model"):
         size = _timm_size(module.timm_model)
@@ -88,6 +87,11 @@ def _timm_size(module: Any) -> tuple[int, ...] | None:
     built = getattr(getattr(module, "patch_embed", None), "img_size", None)
     known = (getattr(module, "pretrained_cfg", None) or {}).get("input_size", (None, None, None))
     return built or (tuple(known[1:]) if known[1] else None)
+
+
+def _vision(config: Any) -> Any:
+    """The part of a configuration that tells of images."""
+    return next((getattr(config, part) for part in VISION if hasattr(config, part)), config)
 
 
 def _channels(config: Any) -> Any:
