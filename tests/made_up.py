@@ -53,12 +53,12 @@ def write_pairs(place, n):
     vd.Store(write_made(place, c)).add_vectors("made:clip", AlignerContract().target(c) + noise)
 
 
-def write_made(place, c):
+def write_made(place, c, digests=None):
     """A store of contributions of a model that nobody can load, `random:made`."""
     names = [f"{row}.png" for row in range(len(c))]
     own = header("float32", model="random:made", dimension=c.dimension, components=c.components)
     with locked(str(place)):
         writer = StoreWriter(str(place))
-        writer.write(own, Chunk([Picture(name) for name in names], names, names, c.values, c.error))
+        writer.write(own, Chunk([Picture(name) for name in names], names, digests or names, c.values, c.error))
         writer.finish()
     return place

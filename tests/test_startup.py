@@ -5,7 +5,12 @@ import os
 import subprocess
 import sys
 
+from made_up import write_made
+from PIL import Image
+
 from vitdecomp.cli import app
+from vitdecomp.files import sha256
+from vitdecomp.testing import AlignerContract
 
 ADAPTERS = {"open_clip", "timm", "torchvision", "transformers"}
 TABLES = {"datasets", "faiss", "lance", "matplotlib", "pandas", "pyarrow", "scipy", "sklearn"}
@@ -48,3 +53,12 @@ def test_a_verb_imports_what_it_uses():
     listed, inspected = imported(["models", "scenes:*"], ["inspect", "scenes:deit", "--quiet"])
     assert listed <= {"numpy", "torch"}
     assert {"timm", "torch"} <= inspected <= HEAVY - TABLES - {"open_clip", "transformers"}
+
+
+def test_a_search_for_an_image_of_a_store_needs_no_model(tmp_path):
+    image = tmp_path / "image.png"
+    Image.new("RGB", (8, 8)).save(image)
+    digests = [sha256(image), "b", "c", "d"]
+    store = write_made(tmp_path / "s.lance", AlignerContract().contributions(4), digests)
+    (found,) = imported(["search", "--store", str(store), "--image", str(image), "--k", "2", "--quiet"])
+    assert found <= {"lance", "networkx", "numpy", "pandas", "pyarrow", "torch"}  # pyarrow takes pandas if it is there

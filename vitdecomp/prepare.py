@@ -109,7 +109,7 @@ def _device(name: str) -> torch.device:
     if name == "auto":
         return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if available[kind]))
     kind, _, index = name.partition(":")
-    if kind not in available or (index and not index.isdigit()):
+    if kind not in available or (index and not index.isdecimal()):
         raise SpecError(f"no device {name!r}{did_you_mean(name, ['auto', *available])}")
     if not available[kind] or (kind == "cuda" and int(index or 0) >= torch.cuda.device_count()):
         raise SpecError(f"device {name} is not there; use --device auto")

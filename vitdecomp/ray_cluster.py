@@ -87,7 +87,7 @@ class RayCluster:
     def _reach(self) -> None:
         """Knock at the door: Ray itself would try again for a quarter of an hour."""
         host, _, port = (self.address or "").rpartition(":")
-        if not port.isdigit():
+        if not port.isdecimal():
             return  # Ray knows other names for a cluster, such as `auto`
         try:
             create_connection((host.rpartition("/")[2], int(port)), timeout=REACHED).close()

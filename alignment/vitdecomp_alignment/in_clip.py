@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vitdecomp.aligned import Aligned
 from vitdecomp.datasets import Pictures, open_pictures
@@ -17,8 +18,9 @@ from vitdecomp.scenes.folder import kept
 from vitdecomp.source import Source
 from vitdecomp.store import Store
 from vitdecomp_alignment.clip_space import ClipSpace
-from vitdecomp_alignment.linear import LinearAligner
-from vitdecomp_alignment.maps_clip import MapsToClip
+
+if TYPE_CHECKING:  # scikit-learn takes longer to import than all else
+    from vitdecomp_alignment.linear import LinearAligner
 
 WORLD = 512  # pictures of the embedded world, where no others are given
 
@@ -78,6 +80,8 @@ def in_clip(request: Request, reading: Reading, cache: Path, *, loading: Loading
     """
     maps = None
     if reading.maps is not None:
+        from vitdecomp_alignment.maps_clip import MapsToClip
+
         maps = MapsToClip.read(reading.maps, clip=reading.clip, model=request.model)
     aligner = None if maps is None else maps.aligner
     place = place_of(reading, cache)  # before a model is loaded for nothing

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from vitdecomp.component import Component
-from vitdecomp.errors import InputError, SpecError
+from vitdecomp.errors import InputError
 from vitdecomp.extract import REPRESENTATION, Extraction, cached
 from vitdecomp.loading import Loading
 from vitdecomp.prepare import Request, prepare
@@ -21,10 +21,9 @@ from vitdecomp.progress import Stage
 from vitdecomp.scenes.folder import kept
 from vitdecomp.score import FeatureScorer, Quality, quality
 from vitdecomp.score.choice import check_way
+from vitdecomp_alignment.count import Count
 from vitdecomp_alignment.feature_words import Asked, asked
 from vitdecomp_alignment.in_clip import WORLD, InClip, Reading, in_clip
-
-Count = int | Literal["auto"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,19 +114,6 @@ def rank(request: Request, asking: Asking, cache: Path, *, loading: Loading, sta
         reference = None if found.aligner is None else _vectors(found, request, asking.reading, cache, loading, stage)
         told = quality(scorer, found.source, texts, reference)
     return Ranked(request.model, found.space.spec, len(found.store), features, scorer, chosen, told)
-
-
-def count(text: str) -> Count:
-    """A number of components, or `auto`.
-
-    Raises:
-        SpecError: neither.
-    """
-    if text == "auto":
-        return "auto"
-    if not text.isdecimal() or int(text) < 1:
-        raise SpecError(f"--k must be a positive number or auto, not {text!r}")
-    return int(text)
 
 
 def _vectors(found: InClip, request: Request, reading: Reading, cache: Path, loading: Loading, stage: Stage) -> Tensor:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vitdecomp.data.decoding import DECODING
 from vitdecomp.datasets import Pictures
@@ -20,8 +21,9 @@ from vitdecomp.retrieval.hit_images import HitImages, InDataSet, InFolders
 from vitdecomp.store import Store
 from vitdecomp_alignment.clip_space import ClipSpace
 from vitdecomp_alignment.in_clip import Reading, check_origins, in_clip, place_of
-from vitdecomp_alignment.linear import LinearAligner
-from vitdecomp_alignment.maps_clip import load_aligner
+
+if TYPE_CHECKING:  # scikit-learn takes longer to import than all else
+    from vitdecomp_alignment.linear import LinearAligner
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +82,7 @@ def searchable(
     if texts and request is not None:
         found = in_clip(request, reading, cache, loading=loading, stage=stage)
         return Searchable(found.store, found.aligner, found.subject, found.space, pictures)
-    aligner = None if reading.maps is None else load_aligner(reading.maps)
+    aligner = None if reading.maps is None else _maps(reading.maps)
     if request is None:
         assert isinstance(place, Store)
         return Searchable(place, aligner, None, None, None)
@@ -91,6 +93,12 @@ def searchable(
             job = Extraction(place, reading.by, limit=reading.limit)
             place = cached(subject, job, cache, loading=loading, progress=progress)
     return Searchable(place, aligner, subject, None, pictures)
+
+
+def _maps(path: Path) -> LinearAligner:
+    from vitdecomp_alignment.maps_clip import load_aligner
+
+    return load_aligner(path)
 
 
 def warn_of_differences(store: Store, subject: Ready) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 from torch import Tensor
@@ -24,14 +24,16 @@ from vitdecomp.retrieval import Hit, Query, Retriever, Scope
 from vitdecomp.retrieval.hit_images import HitImages, InFolders
 from vitdecomp.retrieval.scope import SUBSPACES
 from vitdecomp.retrieval.sheet import Sheet
-from vitdecomp.score import FeatureScorer
 from vitdecomp.source import Columns, Source
 from vitdecomp_alignment.clip_space import ClipSpace
+from vitdecomp_alignment.count import Count
 from vitdecomp_alignment.feature_words import asked
 from vitdecomp_alignment.in_clip import Reading
 from vitdecomp_alignment.own_hits import OwnHits
-from vitdecomp_alignment.rankings import Count
 from vitdecomp_alignment.searchable import Searchable, searchable, warn_of_differences
+
+if TYPE_CHECKING:  # scikit-learn takes longer to import than a search
+    from vitdecomp.score import FeatureScorer
 
 BATCH = 256  # images read at a time
 NAMED = 3  # references that are named
@@ -262,6 +264,8 @@ def _known(
     if not (scope.without or (scope.feature and not scope.components and not by_directions)):
         return texts, None
     source = found.store if found.aligner is None else Aligned(found.store, found.aligner)
+    from vitdecomp.score import FeatureScorer
+
     with stage("scoring") as progress:
         scorer = FeatureScorer(centre="feature", bootstrap=0, shuffles=0)
         return texts, scorer.fit(source, texts, progress=progress)

@@ -12,9 +12,10 @@ import torch
 from PIL import Image
 from scipy.stats import spearmanr
 from vitdecomp_alignment import ClipSpace, ClosedForm
+from vitdecomp_alignment.count import count
 from vitdecomp_alignment.feature_words import SETS, asked
 from vitdecomp_alignment.in_clip import Reading
-from vitdecomp_alignment.rankings import Asking, count, rank
+from vitdecomp_alignment.rankings import Asking, rank
 from vitdecomp_alignment.texts import FEATURE_WORDS, scene_features
 
 import vitdecomp as vd

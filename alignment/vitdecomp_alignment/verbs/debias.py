@@ -79,7 +79,7 @@ def debias(  # noqa: PLR0913 - one parameter per flag
     from vitdecomp.loading import Loading
     from vitdecomp.prepare import Request
     from vitdecomp_alignment import debiasing, show_debiasing
-    from vitdecomp_alignment.rankings import count
+    from vitdecomp_alignment.count import count
 
     plan = Plan(
         k=count(k),

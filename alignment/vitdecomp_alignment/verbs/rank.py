@@ -68,6 +68,7 @@ def rank(  # noqa: PLR0913 - one parameter per flag
     from vitdecomp.prepare import Request
     from vitdecomp.score import FeatureScorer, check_figure_file, heat_map, write_figure
     from vitdecomp_alignment import rankings
+    from vitdecomp_alignment.count import count
     from vitdecomp_alignment.in_clip import Reading
     from vitdecomp_alignment.show_rankings import show_ranking
 
@@ -76,7 +77,7 @@ def rank(  # noqa: PLR0913 - one parameter per flag
     request = Request(model, random_weights, checkpoint, device, dtype, seed, image_size)
     scorer = FeatureScorer(centre=centre, measure=measure, random_state=seed)
     reading = Reading(images, maps, clip, by, limit)
-    asking = rankings.Asking(reading, scorer, tuple(features or ()), rankings.count(k), choose, quality)
+    asking = rankings.Asking(reading, scorer, tuple(features or ()), count(k), choose, quality)
     loading = Loading(batch_size, num_workers, skip_unreadable)
     stage = partial(progress_bar, quiet=quiet)
     ranked = rankings.rank(request, asking, cache or cache_directory(), loading=loading, stage=stage)

@@ -87,8 +87,8 @@ def search(  # noqa: PLR0913 - one parameter per flag
     from vitdecomp.retrieval import Query, Scope
     from vitdecomp.retrieval.sheet import check_sheet, write_sheet
     from vitdecomp_alignment import searches
+    from vitdecomp_alignment.count import count
     from vitdecomp_alignment.in_clip import Reading
-    from vitdecomp_alignment.rankings import count
     from vitdecomp_alignment.show_searches import show_search
 
     if out is not None:
