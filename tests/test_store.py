@@ -222,7 +222,7 @@ def test_what_is_lost_by_writing_is_told_beside_the_error_of_computing(photos, g
             assert torch.allclose(c.loss, away[list(rows)], atol=2e-7)  # the representation is kept in float32
     if precision == "float16":
         assert 1e-5 < float(away.max()) < 5e-3
-        assert "loss by writing: " in str(store.take([0]))
+        assert "loss by writing" in str(store.take([0]))
     assert given.loss is None
     assert "loss" not in str(given)
     joined = vd.Contributions.joined([store.take([0]), store.take([1, 2])])
