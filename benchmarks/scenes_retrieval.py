@@ -32,7 +32,7 @@ from vitdecomp import Contributions, Decomposer, FeatureScorer, LoadedModel, Que
 from vitdecomp.adapter import adapters, load_model
 from vitdecomp.aligned import Aligned
 from vitdecomp.aligner import Aligner
-from vitdecomp.images import preprocessing
+from vitdecomp.preprocessing import preprocessing
 from vitdecomp.scenes import SceneDataset
 from vitdecomp.scenes.captions import COLOURS, NOUNS, PATTERNS, PLACES
 from vitdecomp.truth import decodability, precision_at_k

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from vitdecomp import Component, Contributions, Decomposer, LoadedModel, LoadError, SpecError, VitdecompError
 from vitdecomp.adapter import adapters, load_model
-from vitdecomp.images import preprocessing
+from vitdecomp.preprocessing import preprocessing
 from vitdecomp.random_weights import randomise
 from vitdecomp.scenes import FACTORS, SceneDataset
 from vitdecomp.truth import (

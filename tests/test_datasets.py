@@ -9,12 +9,12 @@ import pytest
 from PIL import Image
 
 import vitdecomp as vd
+from vitdecomp.data.decoding import decode
 from vitdecomp.datasets import KINDS, Pictures, open_pictures
 from vitdecomp.datasets.folder import Folder
 from vitdecomp.datasets.huggingface import HuggingFace
 from vitdecomp.datasets.listing import Listing
 from vitdecomp.datasets.webdataset import WebDataset
-from vitdecomp.images import decode
 
 CLASSES = ("cat", "dog", "cat")
 

@@ -2,20 +2,11 @@
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
 import vitdecomp as vd
-from vitdecomp.images import (
-    PlainPreprocess,
-    as_tensor,
-    describe,
-    find_images,
-    open_image,
-    preprocessing,
-    sample_photographs,
-)
+from vitdecomp.images import find_images, open_image, sample_photographs
 
 
 @pytest.fixture
@@ -66,30 +57,3 @@ def test_sample_photographs_need_no_network():
     assert [image.size for image in photographs] == [(640, 427), (640, 427)]
     for ours, theirs in zip(photographs, load_sample_images().images, strict=True):
         assert np.array_equal(np.asarray(ours), theirs)
-
-
-@pytest.mark.parametrize("size", [(3, 8, 10), (1, 8, 8)])
-def test_plain_preprocessing_scales_to_minus_one_and_one(size):
-    white = PlainPreprocess(size)(Image.new("RGB", (20, 20), (255, 255, 255)))
-    assert torch.equal(white, torch.ones(size))
-    assert torch.equal(PlainPreprocess(size)(Image.new("RGB", (20, 20))), -torch.ones(size))
-
-
-def test_the_models_own_preprocessing_comes_first():
-    own = vd.LoadedModel(torch.nn.Identity(), lambda image: torch.zeros(3, 4, 4), "x", input_size=(3, 4, 4))
-    assert preprocessing(own) is own.preprocess
-    assert preprocessing(own, (3, 4, 4)) is own.preprocess
-    assert preprocessing(own, (3, 9, 9)).size == (3, 9, 9)
-    assert preprocessing(vd.LoadedModel(torch.nn.Identity(), None, "x")).size == (3, 224, 224)
-
-
-def test_a_preprocessing_that_gives_no_image_is_refused():
-    with pytest.raises(vd.InputError, match=r"not shape \(3,\)"):
-        as_tensor(lambda image: torch.zeros(3), Image.new("RGB", (4, 4)))
-    with pytest.raises(vd.InputError, match="not Image"):
-        as_tensor(lambda image: image, Image.new("RGB", (4, 4)))
-
-
-def test_the_description_holds_no_address():
-    assert " at 0x" in repr(find_images)
-    assert " at 0x" not in describe(find_images)

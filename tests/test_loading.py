@@ -7,8 +7,8 @@ import torch
 from PIL import Image
 
 from vitdecomp.datasets import open_pictures
-from vitdecomp.images import PlainPreprocess
 from vitdecomp.loading import Loading, digests, load_all
+from vitdecomp.preprocessing import PlainPreprocess
 
 PREPROCESS = PlainPreprocess((3, 8, 8))
 

@@ -173,14 +173,16 @@ def verify(
 
 
 @verb
-def demo(
+def demo(  # noqa: PLR0913 - one parameter per flag
     *,
     out: Annotated[Path | None, typer.Option(help="Folder for report.html, summary.json and paths.graphml.")] = None,
     model: Annotated[str | None, typer.Option(help="A spec; default: the embedded models.")] = None,
     images: Annotated[Path | None, typer.Option(help="A folder; default: the embedded world.")] = None,
     clip: Annotated[str | None, typer.Option(help="Whose texts name components; default: scenes:clip.")] = None,
     random_weights: RandomWeights = False,
+    checkpoint: Checkpoint = None,
     seed: Seed = 0,
+    image_size: ImageSize = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -188,7 +190,9 @@ def demo(
     from vitdecomp.demo import Options, run_demo
     from vitdecomp.show_demo import show_demo, stages
 
-    result = run_demo(Options(model, images, seed, random_weights, clip), out, stages(stderr(quiet)))
+    result = run_demo(
+        Options(model, images, seed, random_weights, clip, checkpoint, image_size), out, stages(stderr(quiet))
+    )
     if as_json:
         typer.echo(json.dumps(result.to_json(), indent=1))
     else:
@@ -209,6 +213,9 @@ def ablate(  # noqa: PLR0913 - one parameter per flag
     draws: Annotated[int, typer.Option(min=1, help="Random orders.")] = 5,
     figure: Annotated[Path | None, typer.Option(help="Write the curves to FILE.png.")] = None,
     random_weights: RandomWeights = False,
+    checkpoint: Annotated[
+        list[Path] | None, typer.Option(help="Local file with weights; repeatable, one for each model.")
+    ] = None,
     device: Device = "auto",
     dtype: Dtype = None,
     seed: Seed = 0,
@@ -222,7 +229,7 @@ def ablate(  # noqa: PLR0913 - one parameter per flag
 ) -> None:
     """Take layers or components away one after another, and see what a classifier still knows."""
     from vitdecomp.ablation import Steps, draw_curves
-    from vitdecomp.commands.ablate import Curves, ablate_model, to_json
+    from vitdecomp.commands.ablate import Curves, ablate_model, one_each, to_json
     from vitdecomp.files import cache_directory
     from vitdecomp.loading import Loading
     from vitdecomp.prepare import Request
@@ -234,7 +241,11 @@ def ablate(  # noqa: PLR0913 - one parameter per flag
     steps = Steps(unit, tuple(order or Steps().orders), value, draws, seed)
     job = Curves(images, own_head, limit, steps)
     loading, stage = Loading(batch_size, num_workers), partial(progress_bar, quiet=quiet)
-    requests = [Request(model, random_weights, None, device, dtype, seed, image_size) for model in models]
+    files = one_each(checkpoint, models)
+    requests = [
+        Request(model, random_weights, file, device, dtype, seed, image_size)
+        for model, file in zip(models, files, strict=True)
+    ]
     kept = cache or cache_directory()
     found = [ablate_model(request, job, kept, loading=loading, stage=stage) for request in requests]
     if figure is not None:

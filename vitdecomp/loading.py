@@ -18,7 +18,7 @@ from torch import Tensor
 from vitdecomp.data.decoding import decode
 from vitdecomp.datasets.picture import Pictures
 from vitdecomp.errors import InputError
-from vitdecomp.images import Preprocess, as_tensor
+from vitdecomp.preprocessing import Preprocess, as_tensor
 
 A = TypeVar("A")
 B = TypeVar("B")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,11 @@ from torch import Tensor
 from vitdecomp.adapter import LoadedModel, load_model
 from vitdecomp.decompose import Decomposer
 from vitdecomp.errors import InputError, SpecError
-from vitdecomp.images import Preprocess, as_tensor, find_images, open_image, preprocessing, sample_photographs
+from vitdecomp.images import find_images, open_image, sample_photographs
+from vitdecomp.preprocessing import Preprocess, as_tensor, preprocessing
 from vitdecomp.random_weights import randomise
 from vitdecomp.registry import did_you_mean
+from vitdecomp.user_code import NAMED, import_named
 
 DTYPES = {name: getattr(torch, name) for name in ("float32", "float64", "bfloat16", "float16")}
 SAMPLE = "china.jpg and flower.jpg of scikit-learn"
@@ -33,6 +35,7 @@ class Request:
         checkpoint: a local file with weights. device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
         dtype: number format; by default that of the model. seed: for random weights.
         image_size: `224`, `HEIGHTxWIDTH` or `CHANNELSxHEIGHTxWIDTH`; by default what the model was made for.
+        imports: modules of the user's own that register the model; by default those that were named so far.
     """
 
     model: str
@@ -42,6 +45,7 @@ class Request:
     dtype: str | None = None
     seed: int = 0
     image_size: str | None = None
+    imports: tuple[str, ...] = field(default_factory=lambda: tuple(NAMED))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +87,15 @@ def prepare(request: Request) -> Ready:
     if request.dtype is not None and request.dtype not in DTYPES:
         raise SpecError(f"no number format {request.dtype!r}{did_you_mean(request.dtype, list(DTYPES))}")
     options: dict[str, Any] = {} if request.checkpoint is None else {"checkpoint_path": str(request.checkpoint)}
+    import_named(request.imports)
     torch.manual_seed(request.seed)
-    loaded = load_model(request.model, pretrained=not request.random_weights, **options)
+    loaded = load_model(request.model, pretrained=not request.random_weights, image_size=size, **options)
     if request.random_weights and request.checkpoint is None:
         randomise(loaded.module, request.seed)
         loaded = replace(loaded, pretrained=False)
     module = loaded.module.to(device=device, dtype=DTYPES.get(request.dtype or ""))
     dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
-    return Ready(request, replace(loaded, module=module), preprocessing(loaded, size), device, dtype)
+    return Ready(request, replace(loaded, module=module), preprocessing(loaded), device, dtype)
 
 
 def fitted(dec: Decomposer, batch: Tensor, request: Request) -> Decomposer:
@@ -117,10 +122,10 @@ def _device(name: str) -> torch.device:
 
 
 def _size(text: str | None) -> tuple[int, ...] | None:
-    """`(channels, height, width)` of a size as it is typed."""
+    """`(height, width)` or `(channels, height, width)` of a size as it is typed."""
     if text is None:
         return None
     if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*){0,2}", text):
         raise SpecError(f"image size {text!r} is not N, HEIGHTxWIDTH or CHANNELSxHEIGHTxWIDTH")
     numbers = tuple(int(n) for n in text.split("x"))
-    return {1: (3, *numbers, *numbers), 2: (3, *numbers), 3: numbers}[len(numbers)]
+    return numbers * 2 if len(numbers) == 1 else numbers

@@ -65,7 +65,7 @@ def _summary(report: Report, source: str) -> Table:
         ("sum", exactness(report)),
         ("coverage", coverage(report)),
         ("traced", f"in {report.seconds:.1f} s with {report.front_end}"),
-        *(("note", Text(note)) for note in report.notes),
+        *(("note", note) for note in report.notes),
     ]
     return make_list(rows)
 

@@ -6,19 +6,29 @@ import errno
 import os
 from collections.abc import Callable
 from functools import wraps
+from inspect import Parameter, signature
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
 from vitdecomp.console import printable
 from vitdecomp.errors import InputError, VitdecompError
 from vitdecomp.notes import notes_on_stderr
+from vitdecomp.user_code import import_named
 
 F = TypeVar("F", bound=Callable[..., None])
 HELP = {"help_option_names": ["-h", "--help"]}
 # A path of the user's that cannot be used; any other OSError is a fault of ours and keeps its traceback.
 _PATHS = {errno.ENAMETOOLONG: "the name is too long", errno.ELOOP: "its links lead in a circle"}
+
+IMPORTS = "imports"
+MODELS = frozenset(("model", "models"))  # parameters that are specs of models
+Import = Annotated[
+    list[str] | None,
+    typer.Option("--import", help="Python module of yours that registers the model, with timm or here; repeatable."),
+]
+IMPORT = Parameter(IMPORTS, Parameter.KEYWORD_ONLY, default=None, annotation=Import)
 
 app = typer.Typer(
     name="vitdecomp",
@@ -31,12 +41,13 @@ app = typer.Typer(
 
 
 def verb(function: F) -> F:
-    """Register a command whose errors are one line and exit code 2."""
+    """Register a command whose errors are one line and exit code 2; one that takes a model has `--import` too."""
 
     @wraps(function)
     def run(*args: Any, **kwargs: Any) -> None:
         try:
             with notes_on_stderr():
+                import_named(kwargs.pop(IMPORTS, None) or ())
                 function(*args, **{name: _at_home(value) for name, value in kwargs.items()})
         except VitdecompError as error:
             fail(str(error))
@@ -47,6 +58,11 @@ def verb(function: F) -> F:
         except Exception as error:
             fail(_unusual(error))
 
+    known = signature(function, eval_str=True)
+    if MODELS & known.parameters.keys():
+        # Read by typer from here. What other processes of the same run have to import is told by their requests.
+        run.__signature__ = known.replace(parameters=[*known.parameters.values(), IMPORT])  # type: ignore[attr-defined]
+        run.__annotations__ = {**get_type_hints(function, include_extras=True), IMPORTS: Import}
     app.command(context_settings=HELP)(run)
     return function
 

@@ -17,7 +17,7 @@ from vitdecomp.component import Component
 from vitdecomp.contributions import Contributions
 from vitdecomp.decompose import Decomposer
 from vitdecomp.errors import SpecError, VitdecompError
-from vitdecomp.images import DEFAULT_SIZE
+from vitdecomp.preprocessing import DEFAULT_SIZE
 from vitdecomp.random_weights import randomise
 from vitdecomp.tolerance import TOLERANCE, relative_error
 

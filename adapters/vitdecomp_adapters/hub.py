@@ -146,11 +146,6 @@ def check_vocabulary(tokenizer: Sized, size: int) -> None:
         raise FileNotFoundError(f"found {len(tokenizer)} tokens where the model knows {size}")
 
 
-def unusable(path: str, spec: str, error: BaseException) -> LoadError:
-    """The error for a checkpoint that could not be loaded into a model."""
-    return LoadError(f"checkpoint {path} does not fit {spec}: {_reason(error)}")
-
-
 def _reason(error: BaseException) -> str:
     """What went wrong with a file; of a pickle that could run code torch's advice is not passed on."""
     unsafe = "weights_only" in str(error) or type(error).__name__ == "UnpicklingError"
@@ -158,6 +153,8 @@ def _reason(error: BaseException) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """What an exception of a library says, shortened to one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    """What an exception of a library says, shortened to one line; a heading takes the lines below it along."""
+    lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
+    while len(lines) > 1 and lines[0].endswith(":"):
+        lines[:2] = [f"{lines[0]} {lines[1]}"]
     return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__

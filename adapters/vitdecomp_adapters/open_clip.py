@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from jaxtyping import Float
@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from vitdecomp.adapter import Adapter, LoadedModel, own_spec, register_adapter
 from vitdecomp.errors import SpecError
 from vitdecomp.registry import did_you_mean
-from vitdecomp_adapters.hub import TOKENIZER_REMEDY, check_vocabulary, fetching, first_line, local_file, quiet, unusable
+from vitdecomp_adapters.checkpoint import Filled, Rules, Tensors, fill, listed, unusable
+from vitdecomp_adapters.hub import TOKENIZER_REMEDY, check_vocabulary, fetching, first_line, local_file, quiet
 
 MODELS = ("CLIP", "CustomTextCLIP", "CoCa")
 TOWERS = ("VisionTransformer", "TimmModel", "ModifiedResNet")
@@ -93,25 +94,27 @@ class OpenClipAdapter(Adapter):
 
     prefix = "open_clip"
 
-    def load(self, name: str, *, pretrained: bool, **options: Any) -> LoadedModel:
-        """Load a model; `checkpoint_path` and all further options go to `open_clip.create_model`.
+    def load(
+        self, name: str, *, pretrained: bool, image_size: tuple[int, ...] | None = None, **options: Any
+    ) -> LoadedModel:
+        """Load a model; all options but `checkpoint_path` go to `open_clip.create_model`.
 
         Raises:
             SpecError: open_clip has no such model or tag, or the model does not take the options.
             LoadError: its weights cannot be had.
         """
         architecture, tag = (name, "") if name.startswith(FOREIGN) else _split(name)
-        checkpoint = options.pop("checkpoint_path", None)
-        trained = pretrained and bool(tag or architecture.startswith(FOREIGN))
-        spec = f"open_clip:{name}"
+        checkpoint, spec = options.pop("checkpoint_path", None), f"open_clip:{name}"
+        options |= _sized(image_size, spec)
         if checkpoint:
-            module = _with_checkpoint(architecture, local_file(checkpoint), options)
-        elif trained:
+            return _with_checkpoint(self, architecture, local_file(checkpoint), spec, options)
+        trained = pretrained and bool(tag or architecture.startswith(FOREIGN))
+        if trained:
             with fetching(spec):
                 module = _create(architecture, _as_trained(architecture, tag), options)
         else:
             module = _random(architecture, options)
-        loaded = describe(module.eval(), spec, pretrained=bool(checkpoint) or trained)
+        loaded = describe(module.eval(), spec, pretrained=trained)
         return replace(loaded, encode_text=TextEncoder(module, architecture, spec))
 
     def recognise(self, module: nn.Module) -> LoadedModel | None:
@@ -123,6 +126,10 @@ class OpenClipAdapter(Adapter):
         if names & {*TOWERS}:
             return describe(module, spec, pretrained=None, compute=tower_embedding)
         return None
+
+    def rules(self, module: nn.Module) -> Rules:
+        """How files fit a model of open_clip: its own conversions; the embedding needs the image tower alone."""
+        return Rules(convert=_converted, spare=lambda name: hasattr(module, "visual") and name[:7] != "visual.")
 
     def names(self, pattern: str = "*") -> list[str]:
         """`NAME/TAG` of all trained models and `NAME` of all architectures."""
@@ -149,13 +156,26 @@ def describe(
     compute: Callable[[Any, Tensor], Tensor] = embedding,
 ) -> LoadedModel:
     """A model of open_clip with its outputs and the transforms that it was trained with."""
-    from open_clip.transform import PreprocessCfg, image_transform_v2
-
     tower: Any = getattr(module, "visual", module)
     size = tower.image_size if isinstance(tower.image_size, tuple) else (tower.image_size, tower.image_size)
     cfg = {"size": size, **(getattr(tower, "preprocess_cfg", None) or {})}
-    preprocess: Any = image_transform_v2(PreprocessCfg(**cfg), is_train=False)
-    return LoadedModel(module, preprocess, spec, outputs(compute), (3, *size), pretrained)
+    made = partial(transform, cfg)
+    shape = (3, *size)
+    return LoadedModel(module, made(shape), spec, outputs(compute), shape, pretrained, preprocess_for=made)
+
+
+def transform(config: Mapping[str, Any], size: tuple[int, ...]) -> Callable[[Any], Tensor]:
+    """open_clip's own transform for evaluation, with another size.
+
+    Raises:
+        SpecError: other channels than three.
+    """
+    from open_clip.transform import PreprocessCfg, image_transform_v2
+
+    if size[0] != 3:
+        raise SpecError(f"open_clip's transforms make images of 3 channels, not {size[0]}: give a preprocess")
+    made: Any = image_transform_v2(PreprocessCfg(**{**config, "size": size[1:]}), is_train=False)
+    return made  # type: ignore[no-any-return]
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -223,10 +243,57 @@ def _random(architecture: str, options: Mapping[str, Any]) -> nn.Module:
         return _create(architecture, untrained, options)
 
 
-def _with_checkpoint(architecture: str, path: str, options: Mapping[str, Any]) -> nn.Module:
-    try:
-        return _create(architecture, {"pretrained": path}, options)
-    except SpecError:
-        raise
-    except Exception as error:  # a truncated or foreign file can fail in any way
-        raise unusable(path, f"open_clip:{architecture}", error) from error
+def _sized(size: tuple[int, ...] | None, spec: str) -> dict[str, Any]:
+    """The option of open_clip that makes the image tower for another size."""
+    if size is None:
+        return {}
+    if len(size) == 3 and size[0] != 3:
+        raise SpecError(f"{spec} takes images of 3 channels, not {size[0]}")
+    height, width = size[-2:]
+    return {"force_image_size": height if height == width else (height, width)}
+
+
+def _with_checkpoint(
+    adapter: OpenClipAdapter, architecture: str, path: str, spec: str, options: Mapping[str, Any]
+) -> LoadedModel:
+    if path.endswith((".npz", ".npy")):  # the original weights of JAX, which open_clip alone reads
+        try:
+            module = _create(architecture, {"pretrained": path}, options)
+        except Exception as error:  # a truncated or foreign file can fail in any way
+            raise unusable(path, spec, error) from error
+        filled = Filled((), ())
+    else:
+        size = options.get("force_image_size")
+        module = _random(architecture, options)
+        tower: Any = getattr(module, "visual", None)
+        later = size is not None and hasattr(tower, "set_input_size")  # towers of timm are resized with their weights
+        if later:
+            module = _random(architecture, {k: v for k, v in options.items() if k != "force_image_size"})
+        filled = fill(module, path, spec, adapter.rules(module))
+        if later:
+            resized: Any = module
+            resized.visual.set_input_size(size)
+    loaded = describe(module.eval(), spec, pretrained=True)
+    if filled.spared:
+        notes = (*filled.notes, f"the file has no text tower ({listed(filled.spared)}): texts cannot be encoded")
+        return replace(loaded, notes=notes)
+    return replace(loaded, encode_text=TextEncoder(module, architecture, spec), notes=filled.notes)
+
+
+def _converted(tensors: Tensors, module: nn.Module) -> Mapping[str, Tensor]:
+    """Names of other releases, and position embeddings for other sizes, as open_clip's own loader changes them."""
+    from open_clip.convert import convert_state_dict
+    from open_clip.model import convert_to_custom_text_state_dict, resize_pos_embed, resize_text_pos_embed
+
+    model: Any = module
+    found: dict[str, Any] = dict(convert_state_dict(model, tensors))
+    if "positional_embedding" in found and not hasattr(model, "positional_embedding"):
+        found = dict(convert_to_custom_text_state_dict(found))
+    for name in ("logit_scale", "logit_bias"):
+        own = getattr(model, name, None)
+        if name in found and own is not None:
+            found[name] = found[name].reshape(own.shape)
+    found.pop("text.transformer.embeddings.position_ids", None)
+    resize_pos_embed(found, model)
+    resize_text_pos_embed(found, model)
+    return found

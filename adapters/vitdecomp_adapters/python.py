@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from inspect import signature
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from torch import nn
 
-from vitdecomp.adapter import Adapter, LoadedModel, as_loaded, register_adapter
+from vitdecomp.adapter import Adapter, LoadedModel, as_loaded, recognised, register_adapter
 from vitdecomp.errors import LoadError, SpecError, VitdecompError
 from vitdecomp.registry import did_you_mean
-from vitdecomp_adapters.hub import first_line
+from vitdecomp.user_code import import_own, working_directory
+from vitdecomp_adapters.checkpoint import KnowsFiles, fill
+from vitdecomp_adapters.hub import first_line, local_file
 
 
 @register_adapter
@@ -26,50 +24,52 @@ class PythonAdapter(Adapter):
 
     prefix = "python"
 
-    def load(self, name: str, *, pretrained: bool, **options: Any) -> LoadedModel:
+    def load(
+        self, name: str, *, pretrained: bool, image_size: tuple[int, ...] | None = None, **options: Any
+    ) -> LoadedModel:
         """Call the factory, which returns an `nn.Module` or a `LoadedModel`.
 
-        `pretrained` is passed on if the factory has such a parameter; the options always are.
+        `pretrained`, `image_size` and `checkpoint_path` are passed on if the factory has such a parameter; other
+        options always are. A checkpoint that the factory does not take is loaded into the module that it returns.
 
         Raises:
             SpecError: no such module or factory, or it returns something else.
-            LoadError: the module or the factory fails.
+            LoadError: the module or the factory fails, or the checkpoint does not fit.
         """
         path, _, attribute = name.partition(":")
-        with _working_directory():
-            factory = _factory(_module(path, name), attribute, name)
-            made = factory if isinstance(factory, nn.Module) else _call(factory, name, pretrained, options)
+        checkpoint = options.pop("checkpoint_path", None)
+        offered = {"pretrained": pretrained and not checkpoint, "image_size": image_size, "checkpoint_path": checkpoint}
+        with working_directory():
+            factory = _factory(import_own(path, f"python:{name}"), attribute, name)
+            taken = () if isinstance(factory, nn.Module) else signature(factory).parameters
+            options = {
+                **{key: value for key, value in offered.items() if key in taken and value is not None},
+                **options,
+            }
+            made = factory if isinstance(factory, nn.Module) else _call(factory, name, options)
             if not isinstance(made, (nn.Module, LoadedModel)):
                 raise SpecError(f"python:{name} returned a {type(made).__name__}, not an nn.Module or a LoadedModel")
             # A timm model that comes from a factory is still a timm model.
             loaded = made if isinstance(made, LoadedModel) else as_loaded(made.eval())
-        return replace(loaded, spec=f"python:{name}")
+        loaded = replace(loaded, spec=f"python:{name}")
+        if checkpoint is None:
+            return loaded
+        return _marked(loaded) if "checkpoint_path" in taken else _filled(loaded, local_file(checkpoint))
 
 
-@contextmanager
-def _working_directory() -> Iterator[None]:
-    """Find modules of the working directory too, as `python -m` does and an installed command does not."""
-    here = str(Path.cwd())
-    added = here not in sys.path and "" not in sys.path
-    if added:
-        sys.path.insert(0, here)
-    try:
-        yield
-    finally:
-        if added and here in sys.path:
-            sys.path.remove(here)
+def _filled(loaded: LoadedModel, path: str) -> LoadedModel:
+    """The model with the weights of a file, by the rules of the library that it belongs to."""
+    known = recognised(loaded.module)
+    rules = known[0].rules(loaded.module) if known is not None and isinstance(known[0], KnowsFiles) else None
+    filled = fill(loaded.module, path, loaded.spec, rules)
+    again = recognised(loaded.module)  # its classifier may be another
+    classifier = again[1].classifier if loaded.classifier is not None and again is not None else loaded.classifier
+    return replace(loaded, classifier=classifier, pretrained=True, notes=(*loaded.notes, *filled.notes))
 
 
-def _module(path: str, name: str) -> ModuleType:
-    try:
-        return importlib.import_module(path)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{path}.".startswith(f"{error.name}."):
-            raise LoadError(f"python:{name}: importing {path} failed: {first_line(error)}") from error
-        where = "the working directory or the installed packages"
-        raise SpecError(f"python:{name}: there is no module {error.name!r} in {where}") from error
-    except Exception as error:  # somebody else's code
-        raise LoadError(f"python:{name}: importing {path} failed: {first_line(error)}") from error
+def _marked(loaded: LoadedModel) -> LoadedModel:
+    """A model whose factory loaded the file itself."""
+    return replace(loaded, pretrained=True)
 
 
 def _factory(module: ModuleType, attribute: str, name: str) -> Any:
@@ -84,12 +84,13 @@ def _factory(module: ModuleType, attribute: str, name: str) -> Any:
     return factory
 
 
-def _call(factory: Callable[..., Any], name: str, pretrained: bool, options: dict[str, Any]) -> Any:
+def _call(factory: Callable[..., Any], name: str, options: dict[str, Any]) -> Any:
     try:
-        if "pretrained" in signature(factory).parameters:
-            options = {"pretrained": pretrained, **options}
         return factory(**options)
     except VitdecompError:
         raise
     except Exception as error:  # somebody else's code
-        raise LoadError(f"python:{name}: {factory.__name__}() failed: {first_line(error)}") from error
+        remedy = "; --random-weights (pretrained=False) or --checkpoint FILE does without" * bool(
+            options.get("pretrained")
+        )
+        raise LoadError(f"python:{name}: {factory.__name__}() failed: {first_line(error)}{remedy}") from error

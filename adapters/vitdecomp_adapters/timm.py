@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -13,9 +16,13 @@ from torch import Tensor, nn
 from vitdecomp.adapter import Adapter, Classifier, LoadedModel, call, own_spec, register_adapter
 from vitdecomp.errors import SpecError
 from vitdecomp.registry import did_you_mean
-from vitdecomp_adapters.hub import fetching, first_line, local_file, quiet, unusable
+from vitdecomp_adapters.checkpoint import Rules, fill, path_of, unusable
+from vitdecomp_adapters.hub import fetching, first_line, local_file, quiet
 
 PLAIN = re.compile(r"[\w.-]+")  # a name in timm's own list
+CHANNELS = (1, 3)  # what a photograph can be made into
+SPACE_TO_DEPTH = 12  # from so many on, a first convolution reads pixels that were moved into channels
+OWN = "(a model of your own: python:module:factory, or --import MODULE for the module that registers it with timm)"
 WEIGHT_SOURCES = ("url", "file", "hf_hub_id", "state_dict")
 
 
@@ -34,25 +41,29 @@ class TimmAdapter(Adapter):
 
     prefix = "timm"
 
-    def load(self, name: str, *, pretrained: bool, **options: Any) -> LoadedModel:
-        """Load a model; `checkpoint_path` and all further options go to `timm.create_model`.
+    def load(
+        self, name: str, *, pretrained: bool, image_size: tuple[int, ...] | None = None, **options: Any
+    ) -> LoadedModel:
+        """Load a model; all options but `checkpoint_path` go to `timm.create_model`.
 
         Raises:
             SpecError: timm has no such model or tag, or the model does not take the options.
             LoadError: its weights cannot be had.
         """
         _check_name(name)
-        checkpoint = options.get("checkpoint_path")
+        spec, checkpoint = f"timm:{name}", options.pop("checkpoint_path", None)
         if checkpoint:
-            module = _with_checkpoint(name, local_file(checkpoint), options)
-        elif pretrained:
-            with fetching(f"timm:{name}"):
-                module = _create(name, pretrained=True, **options)
+            module = _create(name, image_size, pretrained=False, **options)
+            notes = _fill(self, module, local_file(checkpoint), spec, classes="num_classes" not in options)
+            return describe(module.eval(), spec, pretrained=True, size=_size(image_size, options), notes=notes)
+        if pretrained:
+            with fetching(spec):
+                module = _create(name, image_size, pretrained=True, **options)
         else:
-            module = _create(name, pretrained=False, **options)
+            module = _create(name, image_size, pretrained=False, **options)
         # A backbone that a user registered may have no trained weights to load, or load them itself.
-        trained = bool(checkpoint) or (pretrained and (_has_weights(module) or None))
-        return describe(module.eval(), f"timm:{name}", pretrained=trained)
+        trained = pretrained and (_has_weights(module) or None)
+        return describe(module.eval(), spec, pretrained=trained, size=_size(image_size, options))
 
     def recognise(self, module: nn.Module) -> LoadedModel | None:
         """A module with timm's protocol: `forward` is `forward_features`, then `forward_head`."""
@@ -62,6 +73,21 @@ class TimmAdapter(Adapter):
         # Not its tag: timm sets the default one, whatever the weights are.
         name = cfg.get("architecture")
         return describe(module, f"timm:{name}" if name else own_spec(module), pretrained=None)
+
+    def rules(self, module: nn.Module) -> Rules:
+        """How files fit a model of timm: its own conversions of other releases, and a classifier of any size."""
+        known: Any = module
+        heads = (getattr(module, "pretrained_cfg", None) or {}).get("classifier") or ()
+        heads = (heads,) if isinstance(heads, str) else tuple(heads)
+        paths = {name for name, _ in module.named_modules()}
+        if not heads and hasattr(module, "get_classifier"):  # made without `timm.create_model`
+            heads = path_of(module, known.get_classifier())
+        conversion = getattr(sys.modules.get(type(module).__module__), "checkpoint_filter_fn", None)
+        return Rules(
+            convert=conversion or Rules().convert,
+            heads=tuple(head for head in heads if head in paths) if hasattr(module, "reset_classifier") else (),
+            set_classes=lambda _, classes: known.num_classes == classes or known.reset_classifier(classes),
+        )
 
     def names(self, pattern: str = "*") -> list[str]:
         """Architectures, or trained models if the pattern holds the dot in front of a tag."""
@@ -79,18 +105,61 @@ class TimmAdapter(Adapter):
         return False
 
 
-def describe(module: nn.Module, spec: str, *, pretrained: bool | None) -> LoadedModel:
-    """A timm model with its outputs and the transforms that it was trained with."""
+def describe(
+    module: nn.Module,
+    spec: str,
+    *,
+    pretrained: bool | None,
+    size: tuple[int, ...] | None = None,
+    notes: tuple[str, ...] = (),
+) -> LoadedModel:
+    """A timm model with its outputs and the transforms that it was trained with.
+
+    Args:
+        module: the model.
+        spec: its spec.
+        pretrained: whether its weights are trained ones.
+        size: `(height, width)` or `(channels, height, width)` that it was made for, if it does not tell.
+        notes: on how it was loaded.
+    """
     from timm import data
 
     library: Any = data  # its transforms are untyped
     config = library.resolve_model_data_config(module)
-    size = _built_size(module)
-    if size is not None:
-        config["input_size"] = (config["input_size"][0], *size)
-    preprocess = library.create_transform(**config, is_training=False)
-    shape, classifier = tuple(config["input_size"]), _classifier(module)
-    return LoadedModel(module, preprocess, spec, OUTPUTS, shape, pretrained, classifier=classifier)
+    *channels, height, width = size or _built_size(module) or config["input_size"][1:]
+    shape = (channels[0] if channels else _channels(module, config["input_size"][0]), height, width)
+    known = shape[0] in CHANNELS
+    return LoadedModel(
+        module,
+        transform(config, shape) if known else None,
+        spec,
+        OUTPUTS,
+        shape,
+        pretrained,
+        classifier=_classifier(module),
+        preprocess_for=partial(transform, config) if known else None,
+        notes=notes,
+    )
+
+
+def transform(config: Mapping[str, Any], size: tuple[int, ...]) -> Callable[[Any], Tensor]:
+    """timm's own transform for evaluation with another size; in grey, with the mean of the statistics, for one channel.
+
+    Raises:
+        SpecError: channels that no photograph has.
+    """
+    from timm import data
+    from torchvision import transforms
+
+    library: Any = data
+    if size[0] not in CHANNELS:
+        raise SpecError(f"images of {size[0]} channels: give a preprocess of your own, nobody knows what is in them")
+    if size[0] == len(config["mean"]):
+        made: Callable[[Any], Tensor] = library.create_transform(**{**config, "input_size": size}, is_training=False)
+        return made
+    statistics = {key: (sum(config[key]) / len(config[key]),) * size[0] for key in ("mean", "std")}
+    steps = library.create_transform(**{**config, **statistics, "input_size": size}, is_training=False)
+    return transforms.Compose([transforms.Grayscale(size[0]), *steps.transforms])  # type: ignore[no-any-return]
 
 
 def _classifier(module: Any) -> Classifier | None:
@@ -122,30 +191,72 @@ def _check_name(name: str) -> None:
         return
     architecture, tag = split_model_name_tag(name)
     if not timm.is_model(architecture):
-        raise SpecError(f"timm has no model {name!r}{did_you_mean(architecture, timm.list_models())}")
+        near = did_you_mean(architecture, timm.list_models())
+        raise SpecError(f"timm has no model {name!r}{near} {OWN}")
     trained = [n for n in timm.list_pretrained(f"{architecture}.*") if n.startswith(f"{architecture}.")]
     if tag and name not in trained and name not in get_arch_pretrained_cfgs(architecture):
         raise SpecError(f"timm has no weights {name!r}{did_you_mean(name, trained)}")
 
 
-def _create(name: str, *, pretrained: bool, **options: Any) -> nn.Module:
+def _channels(module: nn.Module, default: int) -> int:
+    """Channels of an image, told by the first convolution."""
+    first = (getattr(module, "pretrained_cfg", None) or {}).get("first_conv")
+    path = first if isinstance(first, str) else next(iter(first or ()), "patch_embed.proj")
+    try:
+        found = getattr(module.get_submodule(path), "in_channels", default)
+    except AttributeError:
+        return default
+    return int(found) if found < SPACE_TO_DEPTH else default
+
+
+def _size(image_size: tuple[int, ...] | None, options: Mapping[str, Any]) -> tuple[int, ...] | None:
+    """The size and channels that a model was made for, if they were given in either way."""
+    size = image_size or options.get("img_size")
+    size = (size, size) if isinstance(size, int) else size
+    channels = options.get("in_chans")
+    return (channels, *size) if size and len(size) == 2 and channels else size
+
+
+def _create(name: str, size: tuple[int, ...] | None, *, pretrained: bool, **options: Any) -> nn.Module:
+    """Build a model, for a size where it depends on one."""
+    if size is None:
+        return _built(name, pretrained=pretrained, **options)
+    *channels, height, width = size
+    options = {**({"in_chans": channels[0]} if channels else {}), **options}
+    try:
+        return _built(name, pretrained=pretrained, img_size=(height, width), **options)
+    except SpecError as error:
+        if "unexpected keyword argument 'img_size'" not in str(error):
+            raise
+    return _built(name, pretrained=pretrained, **options)  # convolutions take any size
+
+
+def _built(name: str, *, pretrained: bool, **options: Any) -> nn.Module:
     import timm
 
     try:
         with quiet():
             module: nn.Module = timm.create_model(name, pretrained=pretrained, **options)
-    except (TypeError, ValueError, AssertionError) as error:
+    except Exception as error:  # sizes that a model cannot have show in any way
+        if pretrained and not isinstance(error, (TypeError, ValueError, AssertionError)):
+            raise  # the download
         raise SpecError(f"timm cannot build {name} with {options or 'its defaults'}: {first_line(error)}") from error
     return module
 
 
-def _with_checkpoint(name: str, path: str, options: Mapping[str, Any]) -> nn.Module:
+def _fill(adapter: TimmAdapter, module: nn.Module, path: str, spec: str, *, classes: bool) -> tuple[str, ...]:
+    """Give a new model the weights of a file; the original ones of JAX are read by timm alone."""
+    from timm.models import load_checkpoint
+
+    if not path.endswith((".npz", ".npy")):
+        rules = adapter.rules(module)
+        return fill(module, path, spec, rules if classes else replace(rules, heads=())).notes
     try:
-        return _create(name, pretrained=False, **{**options, "checkpoint_path": path})
-    except SpecError:
-        raise
+        with quiet():
+            load_checkpoint(module, path)
     except Exception as error:  # a truncated or foreign file can fail in any way
-        raise unusable(path, f"timm:{name}", error) from error
+        raise unusable(path, spec, error) from error
+    return ()
 
 
 def _has_weights(module: nn.Module) -> bool:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -9,7 +13,8 @@ from torch import Tensor, nn
 from vitdecomp.adapter import Adapter, LoadedModel, call, own_spec, register_adapter
 from vitdecomp.errors import SpecError
 from vitdecomp.registry import did_you_mean
-from vitdecomp_adapters.hub import fetching, first_line, local_file, unusable
+from vitdecomp_adapters.checkpoint import Rules, Tensors, fill, listed
+from vitdecomp_adapters.hub import fetching, first_line, local_file
 from vitdecomp_adapters.submodule import replaced
 
 
@@ -37,32 +42,39 @@ class TorchvisionAdapter(Adapter):
 
     prefix = "torchvision"
 
-    def load(self, name: str, *, pretrained: bool, **options: Any) -> LoadedModel:
-        """Load a model; `weights` and all further options go to `torchvision.models.get_model`.
+    def load(
+        self, name: str, *, pretrained: bool, image_size: tuple[int, ...] | None = None, **options: Any
+    ) -> LoadedModel:
+        """Load a model; `weights` and all options but `checkpoint_path` go to `torchvision.models.get_model`.
 
         Raises:
             SpecError: torchvision has no such model, or it does not take the options.
             LoadError: its weights cannot be had.
         """
-        from torchvision import models
-
-        known = self.names()
+        known, spec = self.names(), f"torchvision:{name}"
         if name not in known:
             raise SpecError(f"torchvision has no model {name!r}{did_you_mean(name, known)}")
         checkpoint = options.pop("checkpoint_path", None)
         weights = options.pop("weights", "DEFAULT") if pretrained and not checkpoint else None
-        try:
-            if weights is None:
-                module = models.get_model(name, weights=None, **options)
-            else:
-                with fetching(f"torchvision:{name}"):
-                    module = models.get_model(name, weights=weights, **options)
-        except (TypeError, ValueError) as error:
-            given = options or "its defaults"
-            raise SpecError(f"torchvision cannot build {name} with {given}: {first_line(error)}") from error
-        if checkpoint:
-            _load_checkpoint(module, local_file(checkpoint), f"torchvision:{name}")
-        return describe(module.eval(), name, pretrained=bool(checkpoint or weights))
+        sized = _sized(name, image_size, spec)
+        if weights is None:
+            module = _create(name, weights=None, **options, **sized)
+        elif sized:
+            module = _resized(name, weights, options, sized, spec)
+        else:
+            with fetching(spec):
+                module = _create(name, weights=weights, **options)
+        if not checkpoint:
+            return describe(module.eval(), name, pretrained=weights is not None, size=image_size)
+        rules = self.rules(module)
+        filled = fill(
+            module, local_file(checkpoint), spec, replace(rules, heads=()) if "num_classes" in options else rules
+        )
+        loaded = describe(module.eval(), name, pretrained=True, size=image_size, notes=filled.notes)
+        if not filled.spared:
+            return loaded
+        notes = (*filled.notes, f"the file has no classifier ({listed(filled.spared)}): there are no logits")
+        return replace(loaded, outputs={"embedding": embedding}, notes=notes)
 
     def recognise(self, module: nn.Module) -> LoadedModel | None:
         """A classification model of torchvision, if it still has its classifier."""
@@ -72,6 +84,11 @@ class TorchvisionAdapter(Adapter):
         outputs = {"embedding": embedding, "logits": call}
         return LoadedModel(module, None, own_spec(module), outputs)
 
+    def rules(self, module: nn.Module) -> Rules:
+        """How files fit a model of torchvision: position embeddings of other sizes, a classifier of any size."""
+        head = classifier(module)
+        return Rules(_converted, (head,), _set_classes, spare=lambda name: name.startswith(f"{head}."))
+
     def names(self, pattern: str = "*") -> list[str]:
         """Classification models."""
         from torchvision import models
@@ -79,21 +96,99 @@ class TorchvisionAdapter(Adapter):
         return list(models.list_models(module=models, include=pattern))
 
 
-def describe(module: nn.Module, name: str, *, pretrained: bool) -> LoadedModel:
+def describe(
+    module: nn.Module,
+    name: str,
+    *,
+    pretrained: bool,
+    size: tuple[int, ...] | None = None,
+    notes: tuple[str, ...] = (),
+) -> LoadedModel:
     """A model with its outputs and the transforms of its best weights."""
     from torchvision import models
 
     weights: Any = models.get_model_weights(name)
-    preprocess = weights.DEFAULT.transforms()
-    size = getattr(module, "image_size", preprocess.crop_size[0])
-    outputs = {"embedding": embedding, "logits": call}
-    return LoadedModel(module, preprocess, f"torchvision:{name}", outputs, (3, size, size), pretrained)
+    standard = weights.DEFAULT.transforms()
+    side = getattr(module, "image_size", standard.crop_size[0])
+    shape = (3, *(size[-2:] if size else (side, side)))
+    return LoadedModel(
+        module,
+        transform(standard, shape),
+        f"torchvision:{name}",
+        {"embedding": embedding, "logits": call},
+        shape,
+        pretrained,
+        preprocess_for=partial(transform, standard),
+        notes=notes,
+    )
 
 
-def _load_checkpoint(module: nn.Module, path: str, spec: str) -> None:
-    from safetensors.torch import load_model
+def transform(standard: Any, size: tuple[int, ...]) -> Callable[[Any], Tensor]:
+    """torchvision's own transform for evaluation with another crop, resized by the same ratio.
+
+    Raises:
+        SpecError: other channels than three.
+    """
+    if size[0] != 3:
+        raise SpecError(f"torchvision's transforms make images of 3 channels, not {size[0]}: give a preprocess")
+    if tuple(size[1:]) == tuple(standard.crop_size) * (3 - len(standard.crop_size)):
+        return standard  # type: ignore[no-any-return]
+    made = copy.copy(standard)
+    ratio = min(standard.resize_size) / min(standard.crop_size)
+    made.crop_size = [size[1]] if size[1] == size[2] else [*size[1:]]
+    made.resize_size = [round(max(size[1:]) * ratio)]
+    return made  # type: ignore[no-any-return]
+
+
+def _create(name: str, **options: Any) -> nn.Module:
+    from torchvision import models
 
     try:
-        load_model(module, path)
-    except Exception as error:  # a truncated or foreign file can fail in any way
-        raise unusable(path, spec, error) from error
+        module: nn.Module = models.get_model(name, **options)
+    except (TypeError, ValueError) as error:
+        given = {key: value for key, value in options.items() if key != "weights"} or "its defaults"
+        raise SpecError(f"torchvision cannot build {name} with {given}: {first_line(error)}") from error
+    return module
+
+
+def _sized(name: str, size: tuple[int, ...] | None, spec: str) -> dict[str, Any]:
+    """The option that makes a model for another size; convolutions and windows of Swin need none."""
+    if size is None:
+        return {}
+    if len(size) == 3 and size[0] != 3:
+        raise SpecError(f"{spec} takes images of 3 channels, not {size[0]}")
+    height, width = size[-2:]
+    if name.startswith("vit_") and height != width:
+        raise SpecError(f"{spec} takes square images, not {height}x{width}")
+    options: dict[str, dict[str, Any]] = {"vit_": {"image_size": height}, "maxvit": {"input_size": (height, width)}}
+    return next((given for start, given in options.items() if name.startswith(start)), {})
+
+
+def _resized(name: str, weights: Any, options: dict[str, Any], sized: dict[str, Any], spec: str) -> nn.Module:
+    """A model for another size with trained weights, their position embeddings resampled by torchvision."""
+    from torchvision import models
+
+    with fetching(spec):
+        chosen: Any = models.get_model_weights(name)[weights] if isinstance(weights, str) else weights
+        tensors = chosen.get_state_dict(progress=False, check_hash=True)
+    module = _create(name, weights=None, **{"num_classes": len(chosen.meta["categories"]), **options}, **sized)
+    module.load_state_dict(_converted(tensors, module))
+    return module
+
+
+def _converted(tensors: Tensors, module: nn.Module) -> Mapping[str, Tensor]:
+    """The position embeddings of another image size, resampled as torchvision does."""
+    from torchvision.models.vision_transformer import interpolate_embeddings
+
+    if not hasattr(module, "patch_size") or not hasattr(module, "image_size"):
+        return tensors
+    size, patch = int(module.image_size), int(module.patch_size)  # type: ignore[arg-type]
+    return interpolate_embeddings(size, patch, tensors)  # type: ignore[no-any-return]
+
+
+def _set_classes(module: nn.Module, classes: int) -> None:
+    """A new classifier, where the number of classes is another; the old one, where there are none to tell."""
+    path = classifier(module)
+    old: Any = module.get_submodule(path)
+    if classes and classes != old.out_features:
+        module.set_submodule(path, nn.Linear(old.in_features, classes, bias=old.bias is not None))

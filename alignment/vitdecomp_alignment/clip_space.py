@@ -17,8 +17,9 @@ from torch.nn.functional import normalize as unit
 
 from vitdecomp.adapter import EncodeText, LoadedModel, as_loaded
 from vitdecomp.errors import InputError, SpecError
-from vitdecomp.images import DEFAULT_SIZE, as_tensor, open_image, preprocessing
+from vitdecomp.images import open_image
 from vitdecomp.prepare import Request, prepare
+from vitdecomp.preprocessing import DEFAULT_SIZE, as_tensor, preprocessing
 from vitdecomp_alignment.prompts import TEMPLATES, checked_templates, checked_texts, fill
 from vitdecomp_alignment.text_cache import TextCache
 from vitdecomp_alignment.zero_shot import ZeroShot

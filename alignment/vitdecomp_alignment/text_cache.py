@@ -14,8 +14,8 @@ from vitdecomp._utils.schema import Versioned
 from vitdecomp._utils.tensor_file import TensorFormat
 from vitdecomp.adapter import LoadedModel
 from vitdecomp.files import make_directory
-from vitdecomp.images import describe
 from vitdecomp.origin import weights_checksum
+from vitdecomp.preprocessing import describe
 
 SCHEMA = 2  # part of every key: another recipe for the vectors needs another number
 FORMAT = TensorFormat("vitdecomp.texts", "vectors of texts", Versioned, (SCHEMA,), "they are computed again")

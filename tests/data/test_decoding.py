@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 import vitdecomp as vd
 from vitdecomp.data.decoding import as_rgb, decode
 from vitdecomp.data.formats import FORMATS, readable_formats
-from vitdecomp.images import as_tensor
+from vitdecomp.preprocessing import as_tensor
 
 
 def encoded(image, kind, **options):

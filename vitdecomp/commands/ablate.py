@@ -68,6 +68,19 @@ def ablate_model(request: Request, job: Curves, cache: Path, *, loading: Loading
     }
 
 
+def one_each(files: list[Path] | None, models: list[str]) -> list[Path | None]:
+    """The file with weights of each model, or none at all.
+
+    Raises:
+        SpecError: fewer files than models, or more.
+    """
+    if files and len(files) != len(models):
+        raise SpecError(
+            f"--checkpoint is given {len(files)} times for {len(models)} models: give one for each, in order"
+        )
+    return list(files) if files else [None] * len(models)
+
+
 def to_json(found: dict[str, Any]) -> dict[str, Any]:
     """Plain values."""
     curves: list[Curve] = found["curves"]

@@ -23,6 +23,7 @@ class Options:
         model: a spec; the embedded models by default. images: a folder; the embedded world by default.
         seed: of the scenes and of random weights. random_weights: instead of trained ones.
         clip: the model whose texts name components; for the embedded world the embedded one by default.
+        checkpoint: a local file with the weights of `model`. image_size: of `model`, in place of its own.
     """
 
     model: str | None = None
@@ -30,6 +31,8 @@ class Options:
     seed: int = 0
     random_weights: bool = False
     clip: str | None = None
+    checkpoint: Path | None = None
+    image_size: str | None = None
 
     @property
     def speaker(self) -> str | None:
@@ -43,6 +46,8 @@ class Options:
         words += ["--model", self.model] if self.model else []
         words += ["--images", str(self.images)] if self.images else []
         words += ["--clip", self.clip] if self.clip else []
+        words += ["--checkpoint", str(self.checkpoint)] if self.checkpoint else []
+        words += ["--image-size", self.image_size] if self.image_size else []
         words += ["--random-weights"] if self.random_weights else []
         return shlex.join([*words, "--seed", str(self.seed), "--out", "demo-out"])
 

@@ -19,6 +19,7 @@ from vitdecomp.demo.section import Section
 from vitdecomp.demo.story import story
 from vitdecomp.demo.subject import decompose
 from vitdecomp.demo.world import World, folder_world, scenes_world
+from vitdecomp.errors import SpecError
 from vitdecomp.files import atomic, check_directory, make_directory
 from vitdecomp.graph_file import write_graph
 from vitdecomp.prepare import Request
@@ -110,8 +111,11 @@ def run_demo(options: Options, out: Path | None = None, stage: Stage = lambda _:
 
     Raises:
         OutputError: the folder cannot be written; said before any work is done.
+        SpecError: weights or a size, but no model to give them to.
         InputError: no images. LoadError: the weights of a model cannot be had.
     """
+    if options.model is None and (options.checkpoint or options.image_size):
+        raise SpecError("--checkpoint and --image-size are of one model: name it with --model")
     if out is not None:
         check_directory(out)
     began = time.perf_counter()
@@ -142,7 +146,9 @@ def _world(options: Options) -> World:
 def _subjects(options: Options, world: World, stage: Stage) -> Any:
     models = (options.model,) if options.model else MODELS
     for model, most in zip(models, (FEATURED, *[OTHERS] * len(models)), strict=False):
-        request = Request(model, options.random_weights, device="cpu", seed=options.seed)
+        request = Request(
+            model, options.random_weights, options.checkpoint, "cpu", seed=options.seed, image_size=options.image_size
+        )
         with stage(model):
             subject = decompose(request, world, most)
         yield subject

@@ -14,9 +14,9 @@ from vitdecomp.decompose import Decomposer
 from vitdecomp.errors import InputError
 from vitdecomp.extract.job import Extraction, parse_by
 from vitdecomp.header import Header
-from vitdecomp.images import describe
 from vitdecomp.origin import Origin
 from vitdecomp.prepare import Ready, fitted
+from vitdecomp.preprocessing import describe
 
 Split = Callable[[Tensor], Contributions]
 

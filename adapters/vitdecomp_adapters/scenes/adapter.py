@@ -26,7 +26,9 @@ class ScenesAdapter(Adapter):
 
     prefix = "scenes"
 
-    def load(self, name: str, *, pretrained: bool, **options: Any) -> LoadedModel:
+    def load(
+        self, name: str, *, pretrained: bool, image_size: tuple[int, ...] | None = None, **options: Any
+    ) -> LoadedModel:
         """Load a model with the weights that come with vitdecomp; the options go to its library's adapter.
 
         Raises:
@@ -47,7 +49,7 @@ class ScenesAdapter(Adapter):
                     f"`python -m vitdecomp_adapters.scenes.train {name}`, or take random ones"
                 )
             options["checkpoint_path"] = weights
-        return _named(load_model(MODELS[name], pretrained=False, **options), f"scenes:{name}")
+        return _named(load_model(MODELS[name], pretrained=False, image_size=image_size, **options), f"scenes:{name}")
 
     def names(self, pattern: str = "*") -> list[str]:
         """The models whose names match."""
