@@ -12,9 +12,9 @@ from vitdecomp.data.decoding import DECODING
 from vitdecomp.datasets import Pictures
 from vitdecomp.errors import InputError, SpecError
 from vitdecomp.extract import Extraction, cached
-from vitdecomp.images import describe
 from vitdecomp.loading import Loading
 from vitdecomp.prepare import Ready, Request, prepare
+from vitdecomp.preprocessing import describe
 from vitdecomp.progress import Stage
 from vitdecomp.retrieval import Hit
 from vitdecomp.retrieval.hit_images import HitImages, InDataSet, InFolders
