@@ -5,6 +5,7 @@ A reader compares the checksums of the columns that it reads, in the files in wh
 
 from __future__ import annotations
 
+import json
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -53,14 +54,20 @@ class DataFiles:
 
     def __init__(self, data: Any, uri: str, options: Mapping[str, str] | None, blocks: Mapping[str, Blocks]) -> None:
         self.folder, self.options = f"{uri}/data", None if options is None else dict(options)
-        self._files = list(_files(data))
+        self._data, self._files = data, list(_files(data))
         self._starts = sorted({file.rows.start for file in self._files})
         self._ids = {one.name(): frozenset(_ids(one)) for one in data.lance_schema.fields()}
         self._blocks = blocks
 
-    def told(self) -> list[Any]:
-        """Which rows and columns stand where."""
-        return [[file.path, file.rows.start, file.rows.stop, sorted(file.columns.items())] for file in self._files]
+    def told(self) -> str:
+        """All that decides what is read of the files: columns, and what stands where, as JSON."""
+        schema = self._data.schema
+        columns = [
+            [one.id(), one.name(), str(known.type), known.nullable, _words(known.metadata)]
+            for one, known in zip(self._data.lance_schema.fields(), schema, strict=True)
+        ]
+        files = [[file.path, file.rows.start, file.rows.stop, sorted(file.columns.items())] for file in self._files]
+        return json.dumps([columns, _words(schema.metadata), files])
 
     @property
     def unknown(self) -> int:
@@ -187,3 +194,7 @@ def _ids(one: Any) -> Iterator[int]:
     yield one.id()
     for child in one.children():
         yield from _ids(child)
+
+
+def _words(metadata: Mapping[bytes, bytes] | None) -> list[list[str]]:
+    return sorted([key.decode(), value.decode()] for key, value in (metadata or {}).items())

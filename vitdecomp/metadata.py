@@ -37,6 +37,12 @@ def roots_of(images: Table) -> dict[str, str]:
     return dict(_value(images, "roots", Mapping[str, str], "{}"))
 
 
+def moved_path(path: str, id_: str, roots: Mapping[str, str]) -> str:
+    """Where an image is now."""
+    root = path.removesuffix(f"/{id_}")
+    return f"{roots[root]}/{id_}" if root in roots else path
+
+
 def count(images: Table, key: str) -> int:
     """A number in the configuration; 0 if there is none.
 

@@ -108,7 +108,10 @@ def seal(images: Table, bases: Table) -> None:
     found = _read(images)
     known = Checksums({}, {}, 0, "") if found is None else found
     told = Checksums(
-        images.files.checksums(known.images), bases.files.checksums(known.bases), bases.version, _sum(bases.told())
+        images.files.checksums(known.images),
+        bases.files.checksums(known.bases),
+        bases.version,
+        _sum(bases.files.told()),
     )
     amend(images, complete="true", checksums=json.dumps(asdict(told)))
 
@@ -142,7 +145,7 @@ def _check(images: Table, bases: Table, verify: bool | None) -> Checksums | None
     if config["seal"] != _seal(images, config):
         raise DamageError(f"cannot read {images.uri}: it is damaged (its checksum differs); {REMEDY}")
     _open_bases(bases, found.bases_version)
-    if _sum(bases.told()) != found.bases_told:
+    if _sum(bases.files.told()) != found.bases_told:
         raise DamageError(f"cannot read {bases.uri}: it is damaged (its checksum differs); {REMEDY}")
     if images.here if verify is None else verify:
         _expect(images, bases, found)
@@ -174,7 +177,7 @@ def _read(images: Table) -> Checksums | None:
 
 
 def _seal(images: Table, config: Mapping[str, str]) -> str:
-    return _sum(json.dumps([images.told(), *(config.get(key) for key in READ)]))
+    return _sum(json.dumps([images.files.told(), *(config.get(key) for key in READ)]))
 
 
 def _sum(text: str) -> str:

@@ -19,7 +19,7 @@ from vitdecomp.component import Component
 from vitdecomp.contributions import Contributions
 from vitdecomp.data_files import local_path
 from vitdecomp.errors import InputError, SpecError
-from vitdecomp.metadata import check_columns, groups_of, header_of, roots_of
+from vitdecomp.metadata import check_columns, groups_of, header_of, moved_path, roots_of
 from vitdecomp.origin import Origin
 from vitdecomp.other_vectors import OtherVectors
 from vitdecomp.registry import did_you_mean
@@ -112,7 +112,7 @@ class Store:
         for column in read.columns:
             check_filled(column)
         found = read.to_pylist()
-        return tuple((row["id"], Path(_moved(row["path"], row["id"], roots))) for row in found)
+        return tuple((row["id"], Path(moved_path(row["path"], row["id"], roots))) for row in found)
 
     @cached_property
     def labels(self) -> tuple[str | None, ...]:
@@ -314,9 +314,3 @@ class Store:
         first, last = (rows[0], rows[-1]) if consecutive else (min(rows), max(rows))
         if not 0 <= first <= last < len(self):
             raise InputError(f"rows {first} to {last} asked for, of {len(self)} in {self.uri}")
-
-
-def _moved(path: str, id_: str, roots: Mapping[str, str]) -> str:
-    """Where an image is now."""
-    root = path.removesuffix(f"/{id_}")
-    return f"{roots[root]}/{id_}" if root in roots else path

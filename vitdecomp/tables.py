@@ -92,14 +92,6 @@ class Table:
         """What is wrong with the files, as far as their sizes tell; `None` if nothing is, or elsewhere."""
         return self.files.damage()
 
-    def told(self) -> str:
-        """All that decides what is read of the files: columns, and what stands where, as JSON."""
-        columns = [
-            [one.id(), one.name(), str(known.type), known.nullable, _words(known.metadata)]
-            for one, known in zip(self._data.lance_schema.fields(), self.schema, strict=True)
-        ]
-        return json.dumps([columns, _words(self.schema.metadata), self.files.told()])
-
     def __len__(self) -> int:
         """Number of rows."""
         return 0 if self._data is None else int(self._data.count_rows())
@@ -324,7 +316,3 @@ class Table:
             self._data = lance.write_dataset(
                 table, self.uri, mode=mode, data_storage_version=FORMAT, storage_options=self.options
             )
-
-
-def _words(metadata: Mapping[bytes, bytes] | None) -> list[list[str]]:
-    return sorted([key.decode(), value.decode()] for key, value in (metadata or {}).items())
