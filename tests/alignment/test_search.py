@@ -12,8 +12,8 @@ from PIL import Image
 from vitdecomp_alignment.searchable import warn_of_differences
 
 from vitdecomp.extract import Extraction, extract
-from vitdecomp.images import PlainPreprocess
 from vitdecomp.prepare import Request, prepare
+from vitdecomp.preprocessing import PlainPreprocess
 from vitdecomp.scenes import SceneDataset
 from vitdecomp.store import Store
 

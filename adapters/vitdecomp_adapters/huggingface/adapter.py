@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -14,6 +15,7 @@ from vitdecomp_adapters.huggingface.fitting import fitting
 from vitdecomp_adapters.huggingface.library import check_adapters, find_place, is_model
 from vitdecomp_adapters.huggingface.preprocessing import preprocessing
 from vitdecomp_adapters.huggingface.readings import takes_images
+from vitdecomp_adapters.huggingface.resizing import preprocess_for, resized, sized
 from vitdecomp_adapters.huggingface.weights import (
     Filled,
     Renaming,
@@ -30,7 +32,9 @@ class HuggingFaceAdapter(Adapter):
 
     prefix = "hf"
 
-    def load(self, name: str, *, pretrained: bool, **options: Any) -> LoadedModel:
+    def load(
+        self, name: str, *, pretrained: bool, image_size: tuple[int, ...] | None = None, **options: Any
+    ) -> LoadedModel:
         """Load a vision model; `checkpoint_path` is a directory, further options go to `from_pretrained`.
 
         Raises:
@@ -45,16 +49,23 @@ class HuggingFaceAdapter(Adapter):
             check_adapters(where, spec)
             config = configuration(where, spec)
             processor = preprocessing(where)
-            random = None if pretrained or place else without_weights(config, **options)
+            own = config if image_size is None else sized(config, image_size, spec)
+            random = None if pretrained or place else without_weights(own, **options)
 
         def read(renaming: Renaming | None = None) -> Filled:
             with fetching(spec, local=local):
-                return with_weights(where, config, renaming, **options)
+                filled = with_weights(where, config, renaming, **options)
+            return filled if image_size is None else resized(filled, own, image_size, spec)
 
         def told(filled: Filled) -> LoadedModel:
             if not takes_images(filled.module):
                 raise SpecError(f"{spec} is a {type(filled.module).__name__}, which takes no images")
-            return describe(filled, spec, where, pretrained=random is None, preprocess=processor)
+            loaded = describe(filled, spec, where, pretrained=random is None, preprocess=processor)
+            if image_size is None:
+                return loaded
+            shape = (loaded.input_size[0] if loaded.input_size else 3, *image_size[-2:])
+            made = None if processor is None else preprocess_for(processor, shape, spec)
+            return replace(loaded, preprocess=made, input_size=shape)
 
         return told(random) if random else fitting(read, told, spec)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
@@ -11,21 +11,26 @@ from vitdecomp_adapters.huggingface.library import SAFE, transformers
 
 
 class Preprocess:
-    """An image processor of transformers as a function of one image, which other processes can be given."""
+    """An image processor of transformers as a function of one image, which other processes can be given.
 
-    def __init__(self, processor: Any) -> None:
-        self.processor = processor
+    Args:
+        processor: the image processor.
+        settings: told to it at each call, in place of its own.
+    """
+
+    def __init__(self, processor: Any, settings: Mapping[str, Any] | None = None) -> None:
+        self.processor, self.settings = processor, dict(settings or {})
 
     def __call__(self, image: Any) -> Tensor:
         """A photograph to a tensor `(channels, height, width)`."""
-        result: Tensor = self.processor(images=image, return_tensors="pt")["pixel_values"][0]
+        result: Tensor = self.processor(images=image, return_tensors="pt", **self.settings)["pixel_values"][0]
         return result
 
     def __repr__(self) -> str:
-        return repr(self.processor)
+        return f"{self.processor!r} {self.settings}" if self.settings else repr(self.processor)
 
 
-def preprocessing(where: str) -> Callable[[Any], Tensor] | None:
+def preprocessing(where: str) -> Preprocess | None:
     """The image processor of a repository; `None` where it has none."""
     try:
         processor = transformers().AutoImageProcessor.from_pretrained(where, **SAFE)
