@@ -11,7 +11,7 @@ from vitdecomp.lazy import lazily
 if TYPE_CHECKING:
     from vitdecomp.ablation import Ablator
     from vitdecomp.adapter import Adapter, LoadedModel, Representation, load_model, register_adapter
-    from vitdecomp.component import Component
+    from vitdecomp.component import Component, Token
     from vitdecomp.contributions import Contributions
     from vitdecomp.debiased_model import Debiased, debiased
     from vitdecomp.decompose import Decomposer
@@ -39,7 +39,7 @@ else:
         {
             "vitdecomp.ablation": ("Ablator",),
             "vitdecomp.adapter": ("Adapter", "LoadedModel", "Representation", "load_model", "register_adapter"),
-            "vitdecomp.component": ("Component",),
+            "vitdecomp.component": ("Component", "Token"),
             "vitdecomp.contributions": ("Contributions",),
             "vitdecomp.debiased_model": ("Debiased", "debiased"),
             "vitdecomp.decompose": ("Decomposer",),
@@ -90,6 +90,7 @@ __all__ = [
     "Scope",
     "SpecError",
     "Store",
+    "Token",
     "TraceError",
     "VitdecompError",
     "data",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Literal
 
 from vitdecomp._utils.schema import Count
 
@@ -51,6 +52,23 @@ class Component:
 
     def __str__(self) -> str:
         return self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What an index of the token axis stands for.
+
+    Attributes:
+        kind: `class`, `register` (a distillation token is one too), `patch`; `padding` for what windows are filled up
+            with; `other` for a vector without a place in the image, such as one that is pooled over all tokens.
+        row, column: place of a patch in its grid, `None` for all other kinds.
+        grid: rows and columns of that grid; hierarchical models have several.
+    """
+
+    kind: Literal["class", "register", "patch", "padding", "other"]
+    row: int | None = None
+    column: int | None = None
+    grid: tuple[int, int] | None = None
 
 
 WHOLE = Component("representation", "embed")

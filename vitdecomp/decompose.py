@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vitdecomp.adapter import LoadedModel, as_loaded
-from vitdecomp.component import Component
+from vitdecomp.component import Component, Token
 from vitdecomp.contributions import Contributions
 from vitdecomp.engine.exactness import locate_error
 from vitdecomp.engine.granularity import BY, By, normalised
@@ -116,7 +116,7 @@ class Decomposer:
             `values` of shape `(n, component, d)` in the model's dtype, and the relative `error` per image.
 
         Raises:
-            InputError: images unlike those of `fit`.
+            InputError: images unlike those of `fit`, or contributions that are larger than the memory that is free.
             InexactError: the sum misses the representation by more than the tolerance; the message says where.
         """
         self._check(images)
@@ -199,6 +199,17 @@ class Decomposer:
         """The components along the third axis of `attribute(..., by=by)`."""
         return self._view(by)[1].rows
 
+    @property
+    def tokens_(self) -> tuple[Token, ...]:
+        """What each index of the token axis is: a class or register token, or a patch and its place.
+
+        The axis is the same for all components, in `attribute` and as `Component.token` in `transform`: class and
+        register tokens first, in the model's own order, then the patches of each grid row by row, the finest grid
+        first; behind them what windows are padded with, and vectors without a place in the image. So what several
+        components have at one index may be added up.
+        """
+        return self._view("token")[0].axis.tokens
+
     def only(self, components: Collection[Component]) -> Partial:
         """A module that computes the representation and the contributions of some components, and no others.
 
@@ -225,29 +236,46 @@ class Decomposer:
         if not hasattr(self, "_paths"):
             raise SpecError("this Decomposer is not fitted yet: call fit(images) first")
         if by not in self._views:
-            paths = self._search.by_token(self._paths) if BY[by].tokens else self._paths
+            paths = self._by_token if BY[by].tokens else self._paths
             quick = paths.neurons if BY[by].neurons else paths.early
             paths = paths if quick is None else quick
             self._views[by] = (paths, split(paths, by))
         return self._views[by]
 
+    @property
+    def _by_token(self) -> LinearPaths:
+        """The paths with attention split by tokens, found when they are first asked for."""
+        known = next((by for by in self._views if BY[by].tokens), None)
+        if known is not None:
+            return self._views[known][0]
+        paths = self._search.by_token(self._paths)
+        return paths if paths.early is None else paths.early
+
     def _decompose(self, images: Tensor, by: By) -> Contributions:
         paths, units = self._view(by)
-        values, errors = [], []
-        for chunk in paths.recorder.portions(images):
+        chunks = paths.recorder.portions(images)
+        total = sum(map(len, chunks))  # the last one may be filled up
+        units.check_room(total, images)
+        values: Tensor | None = None
+        done, errors = 0, []
+        for chunk in chunks:
             representation, recorded = paths.recorder(chunk)
             if not bool(representation.isfinite().all()):
                 raise InputError(f"the model returns NaN or infinity for these images, in {representation.dtype}")
+            if values is None:
+                values = representation.new_zeros((total, len(units.components), representation.shape[1]))
+            part = values[done : done + len(chunk)]
+            done += len(chunk)
             with torch.no_grad():
-                part = units.pushed(recorded, len(chunk), representation)
+                units.pushed(recorded, len(chunk), representation, into=part)
             del recorded  # room for the next
             error = relative_error(part.sum(1), representation)
             if not bool((error <= self._tolerance(representation.dtype)).all()):
                 raise InexactError(self._explain(paths, chunk, error))
-            values.append(part)
             errors.append(error)
+        assert values is not None  # there is an image
         n = len(images)
-        return Contributions(torch.cat(values)[:n], units.components, torch.cat(errors)[:n], units.shares, self.origin_)
+        return Contributions(values[:n], units.components, torch.cat(errors)[:n], units.shares, self.origin_)
 
     def _tolerance(self, dtype: torch.dtype) -> float:
         return TOLERANCE[dtype] if self.tolerance is None else self.tolerance

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +13,8 @@ from torch import Tensor, fx, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
 import vitdecomp as vd
-from vitdecomp.trace import recorder
-from vitdecomp.trace.footprint import peak_bytes
+from vitdecomp.trace import footprint, recorder
+from vitdecomp.trace.footprint import free_bytes, peak_bytes
 from vitdecomp.trace.recorder import Recorder
 from vitdecomp.trace.walk import alone
 
@@ -103,3 +104,18 @@ def test_what_stands_alone_leaves_the_rest() -> None:
     assert torch.equal(values, qkv[2])
     assert values.untyped_storage().nbytes() == values.nbytes
     assert alone(qkv) is qkv
+
+
+class TestFreeBytes:
+    def test_the_machine_has_some_and_no_more_than_it_has(self) -> None:
+        free = free_bytes(torch.device("cpu"))
+        assert free is None or 2**20 < free < 2**50
+        assert free_bytes(torch.device("meta")) is None
+
+    def test_a_container_has_what_its_limit_leaves(self, tmp_path: Path) -> None:
+        assert footprint._free_in_container(tmp_path) is None
+        for name, text in {"max": "1000\n", "current": "700\n", "stat": "anon 300\ninactive_file 250\n"}.items():
+            (tmp_path / f"memory.{name}").write_text(text)
+        assert footprint._free_in_container(tmp_path) == 550
+        (tmp_path / "memory.max").write_text("max\n")
+        assert footprint._free_in_container(tmp_path) is None

@@ -81,12 +81,6 @@ class Subject:
         computed = sum(not c.is_constant for c in self.contributions.components)
         return choose(self.knowledge, min(most, max(1, computed // 2)))
 
-    @cached_property
-    def tokens(self) -> int:
-        """Length of the token axis."""
-        direction = self.representation[:1]
-        return self.dec.attribute(self.ready.batch(self.world.pictures[:1]), direction, by="token").shape[-1]
-
 
 def decompose(request: Request, world: World, most: int) -> Subject:
     """Load a model, and take apart its representations of at most so many pictures."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 from vitdecomp.component import CONSTANT_KIND, Component
 from vitdecomp.engine.granularity import NEURON_KINDS, Granularity
+from vitdecomp.trace.layout import CHANNEL, HEAD
 from vitdecomp.trace.paths import Part
 
 HEADS, TOKENS, CHANNELS = 1, 2, 3  # axes of a leaf in canonical form, (n, head, token, channel)
@@ -14,19 +16,42 @@ HEADS, TOKENS, CHANNELS = 1, 2, 3  # axes of a leaf in canonical form, (n, head,
 
 @dataclass(frozen=True)
 class Cut:
-    """How one part is cut: into `heads` x `cells` (tokens or neurons) components, those at `places` of which it has."""
+    """How one part is cut: into heads, and each of these into cells, which are tokens or neurons.
+
+    A cell is a component even where the part has no such token: its contribution is zero. Several tokens of a part may
+    be one cell, as the copies of a token in overlapping windows are.
+
+    Attributes:
+        part: what is cut.
+        heads: how many heads there are, 1 where they are taken together.
+        axis: along which axis the cells lie, `None` where there is but one.
+        cells: the number of each cell, as components carry it.
+        places: the cell of each token (or neuron) that the part has.
+        rows: the component of each cell of each head.
+    """
 
     part: Part
     heads: int
-    cells: int
     axis: int | None
-    rows: tuple[int, ...]
-    places: Sequence[int]
+    cells: tuple[int, ...]
+    places: tuple[int, ...]
+    rows: tuple[int, ...] = ()
 
-    @property
-    def count(self) -> int:
-        """How many components the part is cut into."""
-        return self.heads * self.cells
+    def row(self, head: int, place: int) -> int:
+        """The component to which a token (or neuron) of a head belongs."""
+        return self.rows[head * len(self.cells) + self.places[place]]
+
+    def wanted(self, rows: Iterable[int] | None) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+        """The heads and places that make up some components, as products of both; all for `None`."""
+        heads, places = range(self.heads), range(len(self.places))
+        if rows is None:
+            return [(tuple(heads), tuple(places))]
+        known, grouped = {*rows}, dict[tuple[int, ...], list[int]]()
+        for head in heads:
+            own = tuple(place for place in places if self.row(head, place) in known)
+            if own:
+                grouped.setdefault(own, []).append(head)
+        return [(tuple(some), own) for own, some in grouped.items()]
 
 
 def cut_parts(
@@ -37,31 +62,30 @@ def cut_parts(
     rows: dict[Component, None] = {}
     cuts = []
     for part in parts:
-        heads, cells, axis = _counts(part, granularity)
-        places = part.tokens.kept if axis == TOKENS else range(cells)
-        own = [_component(part, granularity, h, c) for h in range(heads) for c in range(cells)]
+        cut = _cut(part, granularity)
+        own = [_component(part, granularity, h, cell) for h, cell in product(range(cut.heads), cut.cells)]
         for component in own:
             components.setdefault(component, len(components))
-        cut = Cut(part, heads, cells, axis, tuple(components[c] for c in own), places)
-        cuts.append(cut)
+        cuts.append(replace(cut, rows=tuple(components[c] for c in own)))
         if not granularity.kinds:
             rows.update(dict.fromkeys(own))
         elif part.who.kind in granularity.kinds:
-            rows.update(dict.fromkeys(row(own[h * cells]) for h in range(heads)))
+            rows.update(dict.fromkeys(row(c) for c in own[:: len(cut.cells)]))
     return tuple(components), tuple(rows), tuple(cuts)
 
 
-def _counts(part: Part, granularity: Granularity) -> tuple[int, int, int | None]:
-    """Into how many heads and cells a part is cut, and along which axis the cells lie."""
+def _cut(part: Part, granularity: Granularity) -> Cut:
+    """Into which heads and cells a part is cut; their components are not known yet."""
     kind, layout = part.who.kind, part.layout
     if kind == CONSTANT_KIND:
-        return 1, 1, None
-    heads = layout.count("h") if granularity.heads and kind == "attn" else 1
+        return Cut(part, 1, None, (0,), (0,))
+    heads = layout.count(HEAD) if granularity.heads and kind == "attn" else 1
     if granularity.tokens and (not granularity.kinds or kind in granularity.kinds):
-        return heads, part.tokens.count, TOKENS
+        return Cut(part, heads, TOKENS, part.tokens.cells, part.tokens.places)
     if granularity.neurons and kind in NEURON_KINDS:
-        return 1, layout.count("h") * layout.count("w"), CHANNELS
-    return heads, 1, None
+        neurons = tuple(range(layout.count(HEAD) * layout.count(CHANNEL)))
+        return Cut(part, 1, CHANNELS, neurons, neurons)
+    return Cut(part, heads, None, (0,), (0,))
 
 
 def _component(part: Part, granularity: Granularity, head: int, cell: int) -> Component:

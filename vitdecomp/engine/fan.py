@@ -1,14 +1,14 @@
 """Fans: projections of an attention's output, of which each head has channels of its own.
 
 A head's contribution is zero but in the head's channels, so that only these and their columns of the weight need to be
-multiplied: all heads together cost as much as one full product.
+multiplied: all heads together cost as much as one full product. They are told apart only there; in front of it one row
+serves all of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -77,17 +77,19 @@ def _projection(graph: LinearGraph, users: dict[int, list[int]], part: Part, ima
     return None
 
 
-def fan(x: Tensor, weight: Tensor, heads: int, some: Sequence[Any]) -> Tensor:
-    """A product with a weight, for rows each of which is zero but in the channels of one head.
+def fan(x: Tensor, weight: Tensor, heads: int, some: Sequence[int]) -> Tensor:
+    """Products of each head's channels alone with a weight, for some heads.
 
     Args:
         x: `(row, ..., heads * width)`.
         weight: `(out, heads * width)`.
         heads: how many heads there are.
-        some: the head of each row.
+        some: those that are wanted.
+
+    Returns:
+        For each of them all rows, `(head and row, ..., out)`.
     """
     chosen = torch.tensor(some, device=x.device)
-    rows = torch.arange(len(some), device=x.device)
-    own = x.reshape(len(some), -1, heads, x.shape[-1] // heads)[rows, :, chosen]
+    own = x.reshape(-1, heads, x.shape[-1] // heads).transpose(0, 1)[chosen]
     columns = weight.reshape(len(weight), heads, -1)[:, chosen].permute(1, 2, 0)
-    return torch.bmm(own, columns).reshape(*x.shape[:-1], len(weight))
+    return torch.bmm(own, columns).reshape(len(some) * len(x), *x.shape[1:-1], len(weight))

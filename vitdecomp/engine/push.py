@@ -57,10 +57,10 @@ def push(
         graph: the linear map.
         recorded: the gates of a batch of n images.
         tangents: for each leaf a stack of values, `(k, *shape of the leaf)`.
-        fans: products in which each row has channels of its own: how many heads there are, and that of each row.
+        fans: products behind a leaf that tell its heads apart: how many there are, and those that are wanted.
 
     Returns:
-        For each of those leaves its images under the map, `(k, n, d)`.
+        For each of those leaves its images under the map, `(k, n, d)`; behind a fan for each head all k.
     """
     last = graph.last_uses()
     live: dict[int, list[_Stack]] = {}
@@ -72,13 +72,10 @@ def push(
             case Apply():
                 if value.input in live:
                     stack = _joined(live[value.input])
-                    known = (fans or {}).get(i)
-                    pushed = (
-                        _apply(value, stack.values, recorded)
-                        if known is None
-                        else fan(stack.values, resolve(value.step.args[0], recorded), *known)
-                    )
-                    live[i] = [_Stack(stack.rows, pushed)]
+                    if fans and i in fans:
+                        live[i] = [_fanned(stack, resolve(value.step.args[0], recorded), *fans[i])]
+                    else:
+                        live[i] = [_Stack(stack.rows, _apply(value, stack.values, recorded))]
             case _:
                 terms = [stack for j in value.inputs if j in live for stack in live[j]]
                 if terms:
@@ -97,6 +94,13 @@ def _apply(value: Apply, x: Tensor, recorded: Mapping[Gate, Any]) -> Tensor:
         return _SHIFTED[value.step.fn](x, *(resolve(a, recorded) for a in value.step.args))
     result: Tensor = torch.vmap(lambda row: run_step(value.step, row, recorded))(x)
     return result
+
+
+def _fanned(stack: _Stack, weight: Tensor, heads: int, some: Sequence[int]) -> _Stack:
+    """A leaf's rows behind a fan; nothing has joined the leaf before."""
+    (leaf,) = stack.rows
+    values = fan(stack.values, weight, heads, some)
+    return _Stack({leaf: range(len(values))}, values)
 
 
 def _disjoint(stacks: list[_Stack]) -> bool:

@@ -15,7 +15,9 @@ from vitdecomp.engine.cuts import CHANNELS, HEADS, TOKENS, Cut, cut_parts, row
 from vitdecomp.engine.fan import Fan, find_fans
 from vitdecomp.engine.granularity import BY, By, Granularity
 from vitdecomp.engine.push import push
-from vitdecomp.trace.layout import Layout
+from vitdecomp.engine.tangents import Chunk
+from vitdecomp.errors import InputError
+from vitdecomp.trace.footprint import free_bytes
 from vitdecomp.trace.linear_graph import Sum, inputs
 from vitdecomp.trace.paths import LinearPaths
 from vitdecomp.trace.rule import Gate
@@ -44,14 +46,21 @@ class Units:
         """<direction, contribution> from recorded leaves and their adjoints, `(n, row)` or `(n, row, cell)`."""
         index = {c: i for i, c in enumerate(self.rows)}
         kept = [cut for cut in self.cuts if not self.granularity.kinds or self._kept(cut)]
-        cells = max((cut.cells for cut in kept), default=1)
-        example = next(iter(adjoints.values()))
-        result = example.new_zeros((images, len(index), cells))
+        example, length = next(iter(adjoints.values())), self._cells(kept)
+        result = example.new_zeros((images, len(index) * length))
         for cut in kept:
             table = self._products(cut, recorded, adjoints[cut.part.leaf], images)
-            rows = [index[c] for c in self._row_components(cut)]
-            result[:, torch.tensor(rows)[:, None], torch.tensor(cut.places)] += table
-        return result if self.granularity.kinds else result[..., 0]
+            rows = torch.tensor([index[c] for c in self._row_components(cut)])
+            cells = torch.tensor([cut.cells[place] for place in cut.places])
+            places = (rows[:, None] * length + cells).flatten().to(table.device)
+            result.index_add_(1, places, table.flatten(1).to(result.dtype))
+        return result.reshape(images, len(index), length) if self.granularity.kinds else result
+
+    def _cells(self, cuts: Sequence[Cut]) -> int:
+        """How long the axis of tokens or neurons is."""
+        if self.granularity.tokens:
+            return len(self.paths.axis)
+        return max((len(cut.cells) for cut in cuts), default=1)
 
     def _products(self, cut: Cut, recorded: Mapping[Gate, Any], adjoint: Tensor, images: int) -> Tensor:
         """<adjoint, unit of a leaf>, `(n, head, cell)`."""
@@ -75,69 +84,76 @@ class Units:
         return cut.part.who.kind in self.granularity.kinds
 
     def _row_components(self, cut: Cut) -> list[Component]:
-        owners = [self.components[cut.rows[h * cut.cells]] for h in range(cut.heads)]
+        owners = [self.components[each] for each in cut.rows[:: len(cut.cells)]]
         return [row(owner) for owner in owners] if self._kept(cut) else owners
 
+    def check_room(self, images: int, like: Tensor) -> None:
+        """Raise `InputError` if the contributions to so many images are larger than the memory that is free."""
+        d = self.paths.sizes[len(self.paths.graph.values) - 1][-1]
+        needed, free = images * len(self.components) * d * like.element_size(), free_bytes(like.device)
+        if free is not None and needed > free:
+            raise InputError(
+                f"contributions to {images} image(s), {len(self.components):,} components of {d} numbers each, take "
+                f"{needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB of memory are free: give fewer images at a time, take "
+                "coarser components with by=..., or ask for products with directions, attribute(images, directions)"
+            )
+
     def pushed(
-        self, recorded: Mapping[Gate, Any], images: int, like: Tensor, only: Collection[int] | None = None
+        self,
+        recorded: Mapping[Gate, Any],
+        images: int,
+        like: Tensor,
+        only: Collection[int] | None = None,
+        into: Tensor | None = None,
     ) -> Tensor:
-        """Contributions of all components, `(n, component, d)`; with `only`, of those places, zeros elsewhere."""
-        values = like.new_zeros((images, len(self.components), like.shape[1]))
-        for jobs in self._batches(images, like.element_size(), only):
-            tangents = {cut.part.leaf: self._tangents(cut, recorded, images, some) for cut, some in jobs}
-            heads = {cut.part.leaf: [unit // cut.cells for unit in some] for cut, some in jobs if cut.heads > 1}
-            fans = {fan.at: (fan.heads, heads[fan.leaf]) for fan in self._fans if fan.leaf in heads}
-            results = push(self.paths.graph, recorded, tangents, fans)
-            for cut, some in jobs:
-                rows = torch.tensor([cut.rows[unit] for unit in some], device=values.device)
-                values.index_add_(1, rows, results[cut.part.leaf].transpose(0, 1).to(values.dtype))
+        """Contributions of all components, `(n, component, d)`.
+
+        Args:
+            recorded: the gates of a batch of n images.
+            images: n.
+            like: the representations.
+            only: places of the components that are wanted, all others are zero; `None` for all.
+            into: zeros to which the contributions are added, such as a part of a larger result.
+        """
+        values = like.new_zeros((images, len(self.components), like.shape[1])) if into is None else into
+        for chunks in self._batches(images, like.element_size(), only):
+            fans = {f.at: (f.heads, c.heads) for f in self._fans for c in chunks if c.cut.part.leaf == f.leaf}
+            results = push(self.paths.graph, recorded, self._tangents(chunks, recorded, images), fans)
+            for chunk in chunks:
+                rows = torch.tensor(chunk.rows, device=values.device)
+                values.index_add_(1, rows, results[chunk.cut.part.leaf].transpose(0, 1).to(values.dtype))
         return values
 
-    def _tangents(self, cut: Cut, recorded: Mapping[Gate, Any], images: int, some: Sequence[int]) -> Tensor:
-        """Copies of a leaf's value, each zero but in one unit, `(unit, *shape)`."""
-        whole, value = cut.part.whole, self.paths.graph.leaves[cut.part.leaf].value
-        if cut.count == 1:
-            alone: Tensor = recorded[value][None]
-            return alone
-        if cut.axis == TOKENS and whole is not None:
-            units = self._masked(cut, whole.layout, whole.of(recorded), images, some)
-            return torch.stack([whole.pooled(unit, recorded) for unit in units])
-        return self._masked(cut, cut.part.layout, recorded[value], images, some)
+    def _tangents(self, chunks: Sequence[Chunk], recorded: Mapping[Gate, Any], images: int) -> dict[int, Tensor]:
+        """What is pushed of each leaf."""
+        leaves, fanned = self.paths.graph.leaves, {fan.leaf for fan in self._fans}
+        return {
+            leaf: chunk.tangents(leaves[leaf].value, recorded, images, apart=leaf not in fanned)
+            for chunk in chunks
+            for leaf in [chunk.cut.part.leaf]
+        }
 
-    def _masked(self, cut: Cut, layout: Layout, value: Tensor, images: int, some: Sequence[int]) -> Tensor:
-        canonical = layout.canonical(value, images)
-        masks = torch.eye(cut.count, dtype=value.dtype, device=value.device)[list(some)]
-        if cut.axis == CHANNELS:
-            masks = masks.reshape(len(some), 1, canonical.shape[HEADS], 1, canonical.shape[CHANNELS])
-        else:
-            masks = masks.reshape(len(some), 1, cut.heads, cut.cells, 1)[..., list(cut.places), :]
-        return layout.native(canonical * masks, images)
-
-    def _batches(
-        self, images: int, itemsize: int, only: Collection[int] | None
-    ) -> Iterator[list[tuple[Cut, Sequence[int]]]]:
-        """Which units are pushed together, so that no value on the way grows beyond `PUSHED_BYTES`."""
-        batch: list[tuple[Cut, Sequence[int]]] = []
+    def _batches(self, images: int, itemsize: int, only: Collection[int] | None) -> Iterator[list[Chunk]]:
+        """Which chunks are pushed together, so that no value on the way grows beyond `PUSHED_BYTES`."""
+        batch: list[Chunk] = []
         room = 0.0
         for cut in self.cuts:
             most = max(1, PUSHED_BYTES // (self._widest[cut.part.leaf] * images * itemsize))
-            has = {*cut.places}
-            known = [unit for unit in range(cut.count) if unit % cut.cells in has]
-            wanted = [unit for unit in known if only is None or cut.rows[unit] in only]
-            for low in range(0, len(wanted), most):
-                some = wanted[low : low + most]
-                needed = len(some) / most
-                if batch and (room + needed > 1 or batch[-1][0] is cut):
+            for chunk in _chunks(cut, only, most):
+                needed = len(chunk.heads) * len(chunk.places) / most
+                if batch and (room + needed > 1 or batch[-1].cut is cut):
                     yield batch
                     batch, room = [], 0.0
-                batch.append((cut, some))
+                batch.append(chunk)
                 room += needed
         if batch:
             yield batch
 
     @cached_property
     def _fans(self) -> tuple[Fan, ...]:
-        return find_fans(self.paths.graph, self.paths.parts, len(self.paths.captured.trial))
+        """The fans behind parts that are cut into heads."""
+        parts = [cut.part for cut in self.cuts if cut.heads > 1]
+        return find_fans(self.paths.graph, parts, len(self.paths.captured.trial))
 
     @cached_property
     def _widest(self) -> dict[int, int]:
@@ -176,6 +192,16 @@ class Units:
                     shares.setdefault(component, {}).update(upstream[i])
                 waiting[i] = {}
         return {constant: tuple(receivers) for constant, receivers in shares.items()}
+
+
+def _chunks(cut: Cut, only: Collection[int] | None, most: int) -> Iterator[Chunk]:
+    """What is wanted of a part, in chunks of at most so many rows."""
+    for heads, places in cut.wanted(only):
+        some = min(len(heads), most)
+        step = max(1, most // some)
+        for low in range(0, len(heads), some):
+            for start in range(0, len(places), step):
+                yield Chunk(cut, heads[low : low + some], places[start : start + step])
 
 
 def split(paths: LinearPaths, by: By) -> Units:

@@ -1,9 +1,11 @@
-"""How much memory a run of a graph takes."""
+"""How much memory a run of a graph takes, and how much is free."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +22,37 @@ def peak_bytes(module: fx.GraphModule, *inputs: Tensor) -> int:
     with torch.no_grad():
         run.run(*inputs)
     return run.peak
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """How much memory new tensors may take on a device; `None` where nobody tells."""
+    if device.type == "cuda":
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + unused
+    if device.type != "cpu":
+        return None
+    known = [free for free in (_free_in_machine(), _free_in_container()) if free is not None]
+    return min(known, default=None)
+
+
+def _free_in_machine() -> int | None:
+    """What Linux says is available without swapping."""
+    with suppress(OSError, LookupError, ValueError):
+        return 1024 * _table(Path("/proc/meminfo"))["MemAvailable:"]
+    return None
+
+
+def _free_in_container(group: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """What is left of a limit for all processes of a container; files that are only cached do not count."""
+    with suppress(OSError, LookupError, ValueError):
+        limit, used = (int((group / f"memory.{name}").read_text()) for name in ("max", "current"))
+        return max(0, limit - used + _table(group / "memory.stat")["inactive_file"])
+    return None
+
+
+def _table(path: Path) -> dict[str, int]:
+    """Names and numbers of a file, one of each a line."""
+    return {line.split()[0]: int(line.split()[1]) for line in path.read_text().splitlines()}
 
 
 class _Weighed(fx.Interpreter):

@@ -144,7 +144,7 @@ def constant_name(leaf: Leaf) -> str:
         return ".".join(p for p in ("const", module_path(leaf.node), leaf.label) if p)
     if not isinstance(leaf.origin, fx.Node):
         return ".".join(p for p in ("const", module_path(leaf.node), "scalar") if p)
-    parameters = _parameters(leaf.origin)
+    parameters = parameters_of(leaf.origin)
     path = parameters[0] if parameters else f"{module_path(leaf.node)}.{leaf.origin.name}".lstrip(".")
     stem, _, last = path.rpartition(".")
     if last == "bias":
@@ -154,7 +154,7 @@ def constant_name(leaf: Leaf) -> str:
     return f"const.{path}"
 
 
-def _parameters(node: fx.Node) -> list[str]:
+def parameters_of(node: fx.Node) -> list[str]:
     """Paths of the parameters that a constant is made of, the nearest first."""
     found: list[str] = []
     frontier, seen = [node], set()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -28,7 +28,7 @@ from vitdecomp.trace.rule import Gate, module_path, same
 from vitdecomp.trace.rules.parametric import convolve
 from vitdecomp.trace.sink import sink
 from vitdecomp.trace.sites import attention_sites, value_axes
-from vitdecomp.trace.tokens import Tokens, kept_tokens
+from vitdecomp.trace.tokens import NO_TOKENS, TokenAxis, Tokens, lay_out_tokens
 from vitdecomp.trace.walk import fold_image, walk
 from vitdecomp.trace.way import follow
 
@@ -41,7 +41,7 @@ class Part:
         leaf: its place in the graph.
         who: name, kind, block and module.
         layout: how its axes factor into images, heads, tokens and channels.
-        tokens: which tokens it has, if only those that reach the output were kept.
+        tokens: where its tokens lie on the model's token axis, if they are asked for.
         first_head: number of its first head; not 0 where several attentions share a module.
         whole: the leaf as it was, where its tokens are added up before the linear map and are asked for.
     """
@@ -49,7 +49,7 @@ class Part:
     leaf: int
     who: Identity
     layout: Layout
-    tokens: Tokens
+    tokens: Tokens = NO_TOKENS
     first_head: int = 0
     whole: Whole | None = None
 
@@ -64,6 +64,7 @@ class LinearPaths:
         parts: what the representation is a sum of: sources in the order of the model, then constants.
         trunk: the gates that were opened, and the stem that was not.
         sizes: shape of every value of the graph on the trial batch.
+        axis: the tokens of all parts, if they are asked for.
         early: the same paths with sums over tokens as early as possible: less to compute, harder to read.
         neurons: the same, with the channels of every source.
     """
@@ -73,6 +74,7 @@ class LinearPaths:
     parts: tuple[Part, ...]
     trunk: Trunk
     sizes: Mapping[int, tuple[int, ...]]
+    axis: TokenAxis = field(default_factory=TokenAxis)
     early: LinearPaths | None = None
     neurons: LinearPaths | None = None
 
@@ -160,14 +162,18 @@ def _assemble(captured: Captured, trunk: Trunk, reached: _Reached, *, tokens: bo
         if way is None:
             name = constant_name(leaf)
             who = Identity(name, CONSTANT_KIND, None, module_path(leaf.node))
-            constants.append(Part(i, who, layout, Tokens.all_of(layout)))
+            constants.append(Part(i, who, layout))
         else:
             who = identify(graph, i, way.steps, way.end, trunk.stem)
-            sources[i] = Part(i, who, layout, kept_tokens(leaf, layout, recorded))
+            sources[i] = Part(i, who, layout)
     if not sources:
         raise CoverageError("the representation is a sum of constants alone")
     paths = LinearPaths(captured, graph, (*_named(sources), *constants), trunk, shapes(graph, recorded))
     if tokens:  # a convolution moves from token to token
+        layouts = {i: part.layout for i, part in sources.items()}
+        axis, known = lay_out_tokens(captured, graph, layouts, recorded)
+        parts = tuple(replace(part, tokens=known.get(part.leaf, NO_TOKENS)) for part in paths.parts)
+        paths = replace(paths, parts=parts, axis=axis)
         return replace(paths, early=_pooled(_late(paths, recorded, {F.linear}), recorded, tokens=True))
     early = _pooled(_late(paths, recorded, {F.linear, convolve}), recorded)
     return replace(paths, early=early, neurons=_pooled(paths, recorded))
@@ -203,7 +209,8 @@ def _pooled(paths: LinearPaths, recorded: Derived, *, tokens: bool = False) -> L
             whole = Whole(value, part.layout, pool, known) if tokens else None
             early = replace(early, layout=left(pool, known), whole=whole)
         parts.append(early)
-    return LinearPaths(paths.captured, found.graph, tuple(parts), paths.trunk, shapes(found.graph, recorded))
+    sizes = shapes(found.graph, recorded)
+    return LinearPaths(paths.captured, found.graph, tuple(parts), paths.trunk, sizes, paths.axis)
 
 
 def _named(sources: Mapping[int, Part]) -> list[Part]:

@@ -70,12 +70,12 @@ def coordinates(shape: Sequence[int]) -> Tensor:
     return torch.stack([*grids, torch.ones(tuple(shape), dtype=torch.float64)])
 
 
-_KEEPS_PLACE = {operator.mul, operator.truediv, operator.neg, keep, drop, cast}
+KEEPS_PLACE = {operator.mul, operator.truediv, operator.neg, keep, drop, cast}
 
 
 def _advance(value: Apply, fields: Tensor, recorded: Mapping[Gate, Any]) -> Tensor:
     """Coordinates behind a step; where it mixes elements, their sum, and the sum of the weights as last field."""
-    if value.step.fn in _KEEPS_PLACE:
+    if value.step.fn in KEEPS_PLACE:
         return fields
     return torch.stack([run_step(value.step, field, recorded) for field in fields])
 
@@ -103,12 +103,13 @@ class _Uniform(_Wide):
 
 
 def along_axis(fields: Tensor, axis: int) -> Tensor:
-    """Coordinates along an axis, at the first place where all of them are known."""
+    """Coordinates along an axis, at the place where most of them are known, of those that are known there."""
     axis = axis if axis < 0 else axis - (fields.ndim - 1)
     rows = fields.movedim(axis, -1).flatten(1, -2)
-    known = (rows[-1] != 0).all(-1)
-    place = int(known.nonzero()[0]) if known.any() else 0
-    return (rows[:-1, place] / rows[-1, place]).nan_to_num().round()
+    known = rows[-1] != 0
+    place = int(known.sum(-1).argmax())
+    there = known[place] if known.any() else torch.ones_like(known[place])
+    return (rows[:-1, place, there] / rows[-1, place, there]).nan_to_num().round()
 
 
 def site_coordinates(site: fx.Node, node: fx.Node) -> Tensor | None:

@@ -22,7 +22,8 @@ MEASURED, SHOWN = 96, 5  # pictures
 
 def localised(context: Context) -> tuple[Subject, ...]:
     """The models that have a class token and a grid of patches."""
-    return tuple(s for s in context.subjects if s.tokens == GRID * GRID + 1)
+    kinds = ["class", *["patch"] * (GRID * GRID)]
+    return tuple(s for s in context.subjects if [token.kind for token in s.dec.tokens_] == kinds)
 
 
 def heatmaps(context: Context) -> Section:

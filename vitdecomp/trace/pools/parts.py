@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vitdecomp.trace.late import without
 from vitdecomp.trace.layout import CHANNEL, HEAD, IMAGE, TOKEN, Layout
-from vitdecomp.trace.pools.pool import Pool, pooled, spans
+from vitdecomp.trace.pools.pool import Pool, spans
 from vitdecomp.trace.rule import Gate
 
 
@@ -53,9 +53,38 @@ class Whole:
         found: Tensor = recorded[self.value]
         return found
 
-    def pooled(self, x: Tensor, recorded: Mapping[Gate, Any]) -> Tensor:
-        """What is left of a value of the leaf."""
-        return pooled(x, recorded[self.pool.weights], self.pool.view, tuple(sorted(self.pool.pooled)))
+    def apart(self, recorded: Mapping[Gate, Any], images: int, some: Sequence[int]) -> Tensor:
+        """What is left of the leaf if it has one token alone, for some tokens, `(token, *shape that is left)`.
+
+        A token is multiplied with its weight in each lane. Factors that hold tokens and are not added up keep the
+        token in its place, with zeros at all others.
+        """
+        x, weights = self.of(recorded), recorded[self.pool.weights]
+        lanes, labels = [*self.pool.lanes], range(len(self.pieces))
+        sizes = [images if piece.label == IMAGE else piece.size for piece in self.pieces]
+        tokens = [i for i in labels if self.pieces[i].label == TOKEN]
+        rest = [i for i in labels if i not in tokens]
+        chosen = torch.tensor([*some], device=x.device)
+        own = x.reshape(sizes).permute(*tokens, *rest).flatten(0, len(tokens) - 1)[chosen]
+        fine = self._fine(weights, sizes).expand(*lanes, *(s if i in tokens else -1 for i, s in enumerate(sizes)))
+        front = len(lanes)
+        order = [*(front + i for i in tokens), *range(front), *(front + i for i in rest)]
+        scales = fine.permute(order).flatten(0, len(tokens) - 1)[chosen]
+        found = own.reshape(len(some), *(1 for _ in lanes), *own.shape[1:]) * scales.to(x.dtype)
+        places = torch.unravel_index(chosen, [sizes[i] for i in tokens])
+        for i, place in zip(tokens, places, strict=True):
+            if not self.pieces[i].pooled:
+                one = torch.eye(sizes[i], dtype=x.dtype, device=x.device)[place]
+                axis = 1 + front + sum(not piece.pooled for piece in self.pieces[:i])
+                behind = (1,) * (found.ndim - axis)
+                found = found.unsqueeze(axis) * one.reshape(len(some), *(1,) * (axis - 1), -1, *behind)
+        return found.reshape(len(some), *self.pool.after)
+
+    def _fine(self, weights: Tensor, sizes: Sequence[int]) -> Tensor:
+        """The weights with an axis for every piece, of size one where they do not differ, `(*lanes, *pieces)`."""
+        lanes = len(self.pool.lanes)
+        own = [weights.shape[lanes + piece.factor] > 1 for piece in self.pieces]
+        return weights.reshape(*weights.shape[:lanes], *(s if many else 1 for many, s in zip(own, sizes, strict=True)))
 
     def tokens(self, recorded: Mapping[Gate, Any], adjoint: Tensor, images: int) -> Tensor:
         """<adjoint, what each token of each head adds to the pooled leaf>, `(n, head, token)`.
@@ -70,8 +99,7 @@ class Whole:
         order = [i for label in (IMAGE, HEAD, TOKEN) for i in labels if self.pieces[i].label == label]
         a = adjoint.reshape([*lanes, *(sizes[i] for i in kept)])
         products = torch.einsum(x.reshape(sizes), labels, a, [*front, *kept], [*front, *order])
-        one = [weights.shape[len(lanes) + piece.factor] == 1 for piece in self.pieces]
-        fine = weights.reshape([*lanes, *(1 if single else size for single, size in zip(one, sizes, strict=True))])
+        fine = self._fine(weights, sizes)
         mixed = [i for i in labels if i not in order]
         fine = fine.permute([*range(len(lanes)), *(len(lanes) + i for i in (*order, *mixed))])
         found = products * fine.flatten(products.ndim - 1).to(products.dtype)

@@ -28,13 +28,13 @@ from vitdecomp.trace.pools.parts import Piece, Whole
 from vitdecomp.trace.pools.pool import Pool
 from vitdecomp.trace.rule import Gate, Step
 from vitdecomp.trace.saved.named import UnnamedError, name_of, named
-from vitdecomp.trace.tokens import Tokens
+from vitdecomp.trace.tokens import TokenAxis, Tokens
 
 PLAIN = (type(None), bool, int, str)
 CLASSES: dict[str, type] = {
     c.__name__: c
     for c in (
-        Gate, Step, Leaf, Apply, Sum, LinearGraph, Part, Identity, Layout, Tokens, Whole, Piece, Pool, Trunk,
+        Gate, Step, Leaf, Apply, Sum, LinearGraph, Part, Identity, Layout, Tokens, TokenAxis, Whole, Piece, Pool, Trunk,
         LinearPaths,
     )
 }  # fmt: skip
