@@ -128,7 +128,9 @@ def test_describe_names_the_heads_of_an_aligned_model(place, aligned):
     done = run(place, "describe", "scenes:deit", *words, "--m", "3", "--cache", "cache", "--json")
     told = json.loads(done.stdout)
     assert told["clip"] == "scenes:clip"
-    assert [row["component"] for row in told["components"]] == [f"blocks.5.attn.head.{i}" for i in range(8)]
+    assert sorted(row["component"] for row in told["components"]) == [f"blocks.5.attn.head.{i}" for i in range(8)]
+    shares = [row["share"] for row in told["components"]]
+    assert shares == sorted(shares, reverse=True)
     for row in told["components"]:
         assert len(row["texts"]) == 3
         assert row["explained"] == pytest.approx(sum(text["explained"] for text in row["texts"]))
