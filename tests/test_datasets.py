@@ -2,10 +2,13 @@
 
 import io
 import json
+import os
 import sys
 import tarfile
+from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 import vitdecomp as vd
@@ -15,6 +18,7 @@ from vitdecomp.datasets.folder import Folder
 from vitdecomp.datasets.huggingface import HuggingFace
 from vitdecomp.datasets.listing import Listing
 from vitdecomp.datasets.webdataset import WebDataset
+from vitdecomp.loading import load, name
 
 CLASSES = ("cat", "dog", "cat")
 
@@ -95,6 +99,19 @@ def test_a_folder_is_in_the_order_of_its_names_and_its_folders_are_classes(tmp_p
     alone = Folder(tmp_path / "data" / "3.png")
     assert [one.id for one in alone.pictures] == ["3.png"]
     assert alone.read(0) == picture(3)
+
+
+def test_names_that_are_not_utf8_are_spelled(tmp_path):
+    place = os.fsencode(tmp_path) + b"/\xe4"
+    os.mkdir(place)  # noqa: PTH102 - a name in bytes
+    for file in (b"\xff.png", "ä.png".encode()):
+        Path(os.fsdecode(place + b"/" + file)).write_bytes(picture(0))
+    found = Folder(tmp_path)
+    assert [(one.id, one.label) for one in found.pictures] == [("\\xe4/ä.png", "\\xe4"), ("\\xe4/\\xff.png", "\\xe4")]
+    assert found.read(0) == found.read(1) == picture(0)
+    assert load(Folder(Path(os.fsdecode(place))), 1, lambda image: torch.zeros(3, 2, 2)).pixels.shape == (3, 2, 2)
+    for i in range(2):
+        name(found, i).encode()
 
 
 def test_ids_of_shards_name_the_shard(tmp_path):

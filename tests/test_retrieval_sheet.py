@@ -188,11 +188,12 @@ def test_images_of_a_data_set_are_found_by_their_ids(tmp_path):
 
 
 def test_names_are_text(tmp_path):
-    name = '"><script>alert(1)</script>\udcff\x1b[0m'
+    name = '"><script>alert(1)</script>\udcff\x1b[0m\0'
     hits = [Hit(0, name, Path(f"javascript:{name}"), 0.5), Hit(1, "x" * 100_000, None, 0.1)]
     page = page_of(Sheet(name, name, (), hits, notes=(name,)), tmp_path)
     assert "<script" not in page
     assert "href" not in page
+    assert not {"\0", "\x1b"} & {*page}
     write_sheet(Sheet(name, name, (), hits, notes=(name,)), tmp_path / "hits.png")
 
 

@@ -16,6 +16,7 @@ from typing import TypeVar
 from torch import Tensor
 
 from vitdecomp.data.decoding import decode
+from vitdecomp.data.image_list import spelled
 from vitdecomp.datasets.picture import Pictures
 from vitdecomp.errors import InputError
 from vitdecomp.preprocessing import Preprocess, as_tensor
@@ -78,7 +79,7 @@ def digests(pictures: Pictures, indices: Sequence[int], *, workers: int = 4) -> 
 
 def name(pictures: Pictures, index: int) -> str:
     """Where a picture is, for people."""
-    return str(pictures.root / pictures.pictures[index].id)
+    return spelled(str(pictures.root / pictures.pictures[index].id))
 
 
 def _digest(pictures: Pictures, index: int) -> str:

@@ -93,6 +93,11 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in SYSTEM
 
 
+def spelled(name: str) -> str:
+    r"""Spell a file's name as text that any table can hold: bytes of it that are not UTF-8 as `\xNN`."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
 @dataclass(frozen=True, slots=True)
 class _Folder:
     """A folder to look into; `inside`: device and inode of it and of those it is in; `links`: how many are links."""

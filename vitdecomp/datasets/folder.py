@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vitdecomp.data.image_list import list_images
+from vitdecomp.data.image_list import list_images, spelled
 from vitdecomp.data.reading import read_file
 from vitdecomp.datasets.picture import Picture
 
@@ -25,9 +25,11 @@ class Folder:
         found = list_images(place)
         self.ignored = found.ignored
         self.root = (place if place.is_dir() else place.parent).absolute()
-        inner = [file.absolute().relative_to(self.root) for file in found.files]
-        classes = place.is_dir() and all(len(path.parts) > 1 for path in inner)
-        self.pictures = tuple(Picture(path.as_posix(), path.parts[0] if classes else None) for path in inner)
+        self._files = [file.absolute().relative_to(self.root) for file in found.files]
+        classes = place.is_dir() and all(len(path.parts) > 1 for path in self._files)
+        self.pictures = tuple(
+            Picture(spelled(path.as_posix()), spelled(path.parts[0]) if classes else None) for path in self._files
+        )
 
     @classmethod
     def recognises(cls, place: Path) -> bool:
@@ -36,4 +38,4 @@ class Folder:
 
     def read(self, index: int) -> bytes:
         """The file of a picture."""
-        return read_file(self.root / self.pictures[index].id)
+        return read_file(self.root / self._files[index])

@@ -82,7 +82,7 @@ class _Sample:
 
 
 def _shards(place: Path) -> Iterator[Path]:
-    return (path for path in place.glob("*.tar") if not is_hidden(path.name))
+    return (path for path in place.glob("*.tar") if path.is_file() and not is_hidden(path.name))
 
 
 def _samples(shard: Path) -> Iterator[_Sample]:

@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from vitdecomp.data import celeba
 from vitdecomp.data.csv_table import IMAGE, IMAGE_TOO, LABEL, SPLIT, CsvTable, read_table
-from vitdecomp.data.image_list import is_hidden, list_images
+from vitdecomp.data.image_list import is_hidden, list_images, spelled
 from vitdecomp.errors import InputError, SpecError
 from vitdecomp.grouped.images import SPLIT_NAMES, Grouped, grouped
 from vitdecomp.registry import did_you_mean
@@ -146,7 +146,7 @@ def _folders(place: Path, columns: Columns) -> Grouped:
     within = {name for name in SPLIT_NAMES if not name.isdigit()}  # digits are classes
     if all(len(path.parts) > 2 and path.parts[0].lower() in within for path in files):
         split = [path.parts[0] for path in files]
-    labels = [path.parts[0 if split is None else 1] for path in files]
+    labels = [spelled(path.parts[0 if split is None else 1]) for path in files]
     return grouped(place, [path.as_posix() for path in files], labels, labels, split)
 
 

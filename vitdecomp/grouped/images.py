@@ -11,6 +11,7 @@ from types import MappingProxyType
 import numpy as np
 from jaxtyping import Bool, Int64
 
+from vitdecomp.data.image_list import spelled
 from vitdecomp.data.reading import read_file
 from vitdecomp.datasets import Picture
 from vitdecomp.errors import InputError, SpecError
@@ -58,7 +59,7 @@ class Grouped:
     def pictures(self) -> tuple[Picture, ...]:
         """What is known of every image."""
         named = ({"group": self.group_names[i]} for i in self.groups)
-        return tuple(map(Picture, self.names, (self.classes[i] for i in self.labels), named))
+        return tuple(map(Picture, map(spelled, self.names), (self.classes[i] for i in self.labels), named))
 
     def read(self, index: int) -> bytes:
         """The file of an image."""

@@ -9,10 +9,12 @@ from importlib.resources import files
 from io import BytesIO
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from vitdecomp.console import printable
 from vitdecomp.errors import SpecError
 from vitdecomp.files import atomic, check_file
 from vitdecomp.retrieval.hit import Hit
@@ -73,12 +75,13 @@ def check_sheet(path: Path) -> None:
 
 
 def _html(sheet: Sheet) -> bytes:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_text
+    )
     environment.filters["uri"] = _uri
     text = files("vitdecomp.retrieval").joinpath("sheet.html.jinja").read_text(encoding="utf-8")
     references = [shrunk(image) for image in sheet.references]
-    page = environment.from_string(text).render(sheet=sheet, references=references, parts=sheet.parts())
-    return page.encode("utf-8", "replace")  # bytes of a file's name that are no text
+    return environment.from_string(text).render(sheet=sheet, references=references, parts=sheet.parts()).encode()
 
 
 def _png(sheet: Sheet) -> bytes:
@@ -133,7 +136,7 @@ def _lines(cells: Sequence[tuple[Thumbnail, str]]) -> list[_Row]:
 
 def _fitting(words: str, font: Font, width: int) -> str:
     """As much of some words as fits on a line."""
-    words = " ".join(words[:LONGEST].encode("utf-8", "replace").decode().split())
+    words = printable(" ".join(words[:LONGEST].split()))
     while font.getlength(words) > width:
         words = words[:-2] + "…"
     return words
@@ -149,6 +152,11 @@ def _wrapped(words: str, font: Font) -> list[str]:
         else:
             lines.append(word)
     return [_fitting(line, font, SIDE - 2 * MARGIN) for line in lines[: SIDE // LINE - 1]]
+
+
+def _text(value: Any) -> Any:
+    """Strangers' names without control characters."""
+    return printable(value) if isinstance(value, str) else value
 
 
 def _uri(picture: Image.Image) -> str:
