@@ -76,6 +76,9 @@ class Header:
     def check(self, earlier: Header, place: str) -> None:
         """Raise `OutputError`, which says in what they differ, unless rows of both may stand in one store."""
         different = [f.name for f in fields(self) if _differ(self, earlier, f.name)]
+        if different == ["decoding"]:
+            before = earlier.decoding or "noted nowhere, by a version that clipped 16 bits and ignored EXIF rotation"
+            raise OutputError(f"the images in {place} were decoded otherwise ({before}): use another place for more")
         if different:
             raise OutputError(f"{place} holds another extraction ({', '.join(different)} differ): use another")
 
