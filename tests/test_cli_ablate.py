@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.resources import files
 from pathlib import Path
 
 from PIL import Image
@@ -50,3 +51,16 @@ def assert_refused(ran: subprocess.CompletedProcess[str], message: str) -> None:
     assert message in ran.stderr
     assert "Traceback" not in ran.stderr
     assert len(ran.stderr.strip().splitlines()) == 1
+
+
+def test_each_model_has_its_own_weights(tmp_path, in_process):
+    weights = files("vitdecomp_adapters.scenes") / "weights"
+    SceneDataset(24, 0, "test", "waterbirds").write(tmp_path / "scenes")
+    words = ["ablate", "timm:scenes_deit", "--images", tmp_path / "scenes", "--cache", tmp_path / "cache", "--quiet"]
+    register = ["--import", "vitdecomp_adapters.scenes.architectures", "--draws", "1", "--json"]
+    done = in_process(tmp_path, *words, *register, "--checkpoint", weights / "deit.safetensors")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)[0]["model"] == "timm:scenes_deit"
+    done = in_process(tmp_path, *words, *register, "--checkpoint", "a.safetensors", "--checkpoint", "b.safetensors")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--checkpoint is given 2 times for 1 models" in done.stderr

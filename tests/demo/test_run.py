@@ -1,5 +1,7 @@
 """Which steps run with which pictures, and what is left behind."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,7 +9,7 @@ from PIL import Image
 from vitdecomp.demo import Options, run, run_demo
 from vitdecomp.demo.run import RANDOM
 from vitdecomp.demo.world import FEWEST, folder_world
-from vitdecomp.errors import InputError, OutputError
+from vitdecomp.errors import InputError, OutputError, SpecError
 from vitdecomp.scenes import SceneDataset
 
 
@@ -106,3 +108,14 @@ def test_poor_examples_come_last(demo):
     assert len(set(shown)) == 40
     assert not world.crowded[shown].any()
     assert sorted(world.examples(np.arange(len(world)), len(world))) == list(range(len(world)))
+
+
+@pytest.mark.parametrize("options", [{"checkpoint": Path("weights.safetensors")}, {"image_size": "64"}])
+def test_weights_and_a_size_need_a_model(options):
+    with pytest.raises(SpecError, match="name it with --model"):
+        run_demo(Options(**options))
+
+
+def test_the_command_repeats_weights_and_size(tmp_path):
+    command = Options("timm:test_vit", tmp_path, checkpoint=Path("w.safetensors"), image_size="64").command
+    assert "--checkpoint w.safetensors --image-size 64" in command
