@@ -54,7 +54,7 @@ def test_mistakes_are_one_line(place, in_process):
         ("scenes:clip", "--spurious", ",", "--core", "star", *data): "--spurious needs words",
         ("scenes:clip", *WORDS, *data, "--k", "ten"): "positive number or auto",
         ("scenes:clip", *WORDS, *data, "--k", "900"): "k = 900, but there are",
-        ("scenes:clip", *WORDS, "--data", str(place / "scenes" / "train" / "labels.csv")): "no column 'image'",
+        ("scenes:clip", *WORDS, "--data", str(place / "scenes" / "train" / "labels.csv")): "line 2: no group",
     }
     assert_refused(run(place, "scenes:deit", *WORDS, *data), "give --clip, or --maps")
     for arguments, message in cases.items():
