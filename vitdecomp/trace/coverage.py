@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import networkx as nx
 from torch import fx
@@ -47,12 +47,17 @@ class Site:
 def coverage(paths: LinearPaths) -> tuple[Site, ...]:
     """Every attention, and every activation in front of a projection, with what became of it."""
     view = _View(paths)
-    blocks: dict[tuple[str, bool], Site] = {}
-    for node, name in view.activations():
+    blocks: dict[str, Site] = {}
+    missing: dict[str, tuple[Site, str]] = {}
+    for node, name, projection in view.activations():
         site = view.block(node, name)
-        key = name, site.status == UNREACHED
-        if site.status != INSIDE and (key not in blocks or blocks[key].status == OPENED):
-            blocks[key] = site
+        if site.status == UNREACHED:
+            missing.setdefault(name, (site, projection))
+        elif site.status != INSIDE and (name not in blocks or blocks[name].status == OPENED):
+            blocks[name] = site
+    for name, (site, projection) in missing.items():  # beside another block of one module: by its projection
+        own = projection if name in blocks else name
+        blocks[own] = replace(site, name=own)
     attentions = [view.attention(node) for node in attention_sites(paths.captured.module.graph)]
     return (*(a for a in attentions if a.status != INSIDE), *blocks.values())
 
@@ -73,14 +78,15 @@ class _View:
         names = {site: part.who.name for site, part in self.behind.items() if site is not None}
         self.obstacles = Obstacles(paths, self.flow, self.ends, names)
 
-    def activations(self) -> Iterator[tuple[fx.Node, str]]:
-        """Every non-linear node in front of a projection, and the module that the two share."""
+    def activations(self) -> Iterator[tuple[fx.Node, str, str]]:
+        """Every non-linear node in front of a projection, the module that the two share, and the projection's."""
         patterns = _patterns(self.graph, self.flow)
         for node in self.graph.nodes:
             if node not in patterns and self._is_activation(node):
                 projection = self._projection(node)
                 if projection is not None:
-                    yield node, owner(module_path(node), module_path(projection)) or module_path(projection)
+                    path = module_path(projection)
+                    yield node, owner(module_path(node), path) or path, path
 
     def _is_activation(self, node: fx.Node) -> bool:
         if node.op != "call_function" or not varies(node) or "trial_shape" not in node.meta:

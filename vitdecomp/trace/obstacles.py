@@ -10,7 +10,7 @@ from torch import Tensor, fx
 
 from vitdecomp.trace.activations import Activation
 from vitdecomp.trace.data_flow import GATE, NONLINEAR, OUTPUT, PRODUCT, DataFlow, Reading, acts_alone
-from vitdecomp.trace.linear_graph import Apply, LinearGraph
+from vitdecomp.trace.linear_graph import CONSTANT, Apply, LinearGraph
 from vitdecomp.trace.paths import LinearPaths
 from vitdecomp.trace.probe import randomised
 from vitdecomp.trace.recorder import Recorder
@@ -58,6 +58,7 @@ class Obstacles:
         self.paths, self.flow, self.ends, self.names = paths, flow, ends, names
         self.sites = set(attention_sites(paths.captured.module.graph))
         self.opened = paths.trunk.opened
+        self.sources = {leaf.node for leaf in paths.graph.leaves.values() if leaf.kind != CONSTANT}
 
     def of(self, start: fx.Node) -> list[Obstacle]:
         """What ends the ways from a node, the nearest first."""
@@ -90,7 +91,7 @@ class Obstacles:
     def _at(self, reading: Reading, *, own: bool) -> Obstacle | None:
         """The obstacle at one reading, `None` where the way goes on. The node's `own` activation is none."""
         user = reading.user
-        if reading.how == OUTPUT:
+        if reading.how == OUTPUT or _times_zero(user):
             return Obstacle(CUT, user)
         if reading.how == PRODUCT:
             return self._at_product(reading)
@@ -133,12 +134,17 @@ class Obstacles:
         return f"acts only through {', '.join(ways[:MOST])}{more}{end}"
 
     def _last(self, start: fx.Node, found: Sequence[Obstacle]) -> list[Obstacle]:
-        """Those obstacles behind which no other one stands, if every way leads through one of them."""
+        """Those obstacles behind which no other one stands; attentions first.
+
+        Where some are sources, the others are told no more: what passes them is told by the sources.
+        """
+        found = sorted(found, key=lambda o: (PATTERN, VALUES, CROSSING, GATED, CUT).index(o.how))
+        found = [o for o in found if o.node in self.sources or o.node in self.names] or found
         ahead = {o: _ahead(o.node, set()) for o in found}
         nodes = {o.node for o in found if o.how != CUT}
-        last = [o for o in found if o.how != CUT and not (ahead[o] - {o.node}) & nodes]
-        complete = self.paths.captured.output not in _ahead(start, {o.node for o in last})
-        return last if complete else [o for o in found if o.how != CUT]
+        kept = [o for o in found if o.how != CUT]
+        last = [o for o in kept if not (ahead[o] - {o.node}) & nodes]
+        return kept if self.paths.captured.output in _ahead(start, {o.node for o in last}) else last
 
     def _phrase(self, obstacle: Obstacle) -> str:
         node, place = obstacle.node, where(obstacle.node)
@@ -147,11 +153,11 @@ class Obstacles:
             case "pattern":
                 return f"the attention pattern of {name}"
             case "values":
-                return f"the values of {name}, where the path begins"
+                return f"the values of {name} (a source itself)"
             case "gated":
-                return f"a gate ({op_name(node)} in {place})"
+                return f"{op_name(node)} in {place} (a gate)"
             case _:
-                return f"{op_name(node)} in {place}, which is not linear and not opened"
+                return f"{op_name(node)} in {place} (not linear, not opened)"
 
     def _cutter(self, start: fx.Node) -> str:
         """The operation behind which nothing is left of what a node computes."""
@@ -188,6 +194,10 @@ class Obstacles:
             seen.update(fresh)
             frontier.extend(fresh)
         return None
+
+
+def _times_zero(node: fx.Node) -> bool:
+    return op_name(node) == "mul" and any(isinstance(a, (int, float)) and a == 0 for a in node.args)
 
 
 def _ahead(start: fx.Node, stops: Set[fx.Node]) -> set[fx.Node]:
