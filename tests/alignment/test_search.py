@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from vitdecomp_alignment.searchable import warn_of_differences
 
+import vitdecomp as vd
 from vitdecomp.extract import Extraction, extract
 from vitdecomp.prepare import Request, prepare
 from vitdecomp.preprocessing import PlainPreprocess
@@ -152,6 +153,13 @@ def test_a_reference_that_is_read_otherwise_is_told(deit, caplog):
     store.header = replace(store.header, decoding="")
     warn_of_differences(store, ready)
     assert "were decoded by another version of vitdecomp" in caplog.text
+
+
+def test_images_that_were_decoded_otherwise_are_not_added(deit):
+    header = Store(deit).header
+    header.check(header, "deit")
+    with pytest.raises(vd.OutputError, match="the images in deit were decoded otherwise"):
+        header.check(replace(header, decoding=""), "deit")
 
 
 def test_a_sheet_of_a_store_shows_what_lies_in_the_folders_that_are_named(place, deit, in_process):
