@@ -148,3 +148,12 @@ def test_torchscript_is_one_line(inside):
         with pytest.raises(vd.SpecError, match=r"is TorchScript.*make the model from its source") as caught:
             use(module)
         assert "\n" not in str(caught.value)
+
+
+def test_a_part_that_gives_no_vector_does_not_disturb_the_whole(monkeypatch):
+    def refuse(self, module):
+        if isinstance(module, nn.Conv2d):
+            raise vd.SpecError("no vector")
+
+    monkeypatch.setattr("vitdecomp_adapters.timm.TimmAdapter.recognise", refuse)
+    assert vd.load_model(Own(nn.Conv2d(3, 3, 1))).notes == ()

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from vitdecomp.errors import LoadError, SpecError
+from vitdecomp.errors import LoadError, SpecError, VitdecompError
 from vitdecomp.loaded_model import Classifier, EncodeText, ImageSize, LoadedModel, Representation
 from vitdecomp.outputs import Compute, call
 from vitdecomp.registry import Registry
@@ -172,7 +172,10 @@ def _inside(module: nn.Module) -> tuple[str, ...]:
     """For a module of the user's that holds a model of a library: whose output is decomposed, and how to change it."""
     kind, notes = type(module).__name__, []
     for name, child in module.named_children():
-        known = recognised(unwrapped(child))
+        try:
+            known = recognised(unwrapped(child))
+        except VitdecompError:  # a part that gives no vector may still be of use to the whole
+            continue
         if known is not None:
             notes.append(
                 f"what {kind} returns is decomposed as it is; {kind}.{name} is a {known[0].prefix} model: "

@@ -74,6 +74,12 @@ def test_a_new_timm_backbone(run_page, capsys):
     assert module.dec.report_.model == "timm:my_backbone"
 
 
+def test_a_function_makes_the_output_of_the_page(run_page):
+    report = run_page("load").mean.report_
+    assert (report.model, report.dimension) == ("timm:test_vit", 64)
+    assert report.output.startswith("howto_load.<lambda>@")
+
+
 @pytest.mark.parametrize("page", sorted(p.stem for p in PAGES.glob("*.md")))
 def test_no_python_goes_unmarked_and_so_unrun(page):
     blocks = (PAGES / f"{page}.md").read_text(encoding="utf-8").split("```")[1::2]
