@@ -71,6 +71,13 @@ class TestFamilies:
         assert known.decomposer.report_.missing == ()
         assert known.decomposer.report_.covered
 
+    def test_what_the_report_names_exists(self, known: Case) -> None:
+        report = known.decomposer.report_
+        modules = {path for path, _ in known.module.named_modules(remove_duplicate=False)}
+        components = {c.name for c in report.components} | set(report.heads)
+        assert {site.name for site in report.sites} <= modules | components
+        assert {site.name for site in report.missing} <= modules
+
     def test_push_and_pull_are_the_same_map(self, known: Case) -> None:
         q = torch.randn(3, known.contributions.values.shape[2], dtype=torch.float64)
         pulled = known.decomposer.attribute(known.images, q)
