@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from helpers import pictures
@@ -10,6 +12,7 @@ from torch import nn
 
 import vitdecomp as vd
 from vitdecomp.ablation import LinearHead
+from vitdecomp.debiased_model import Debiased
 from vitdecomp.testing import untouched
 
 SOME = ["blocks.0.attn.head.1", "blocks.2.attn.head.*", "blocks.1.mlp"]
@@ -90,7 +93,7 @@ def test_only_what_is_needed_is_computed(fitted):
     dec, _ = fitted
     few = [component for component in dec.components_ if component.matches("blocks.2.mlp")]
     everything, part = dec.only(dec.components_), dec.only(few)
-    assert len(part._gates) < len(everything._gates) / 2
+    assert len(part.program.gates) < len(everything.program.gates) / 2
     x = pictures(3, 32)
     c = dec.transform(x)
     assert torch.allclose(everything(x)[1], c.values, atol=1e-10)
@@ -114,3 +117,49 @@ def test_what_cannot_be_exported(fitted, tiny_vit):
         next(tiny_vit.parameters()).add_(1)
     with pytest.raises(vd.InputError, match="with other weights"):
         vd.debiased(vd.Decomposer(tiny_vit).fit(pictures(1, 32)), ablator)
+
+
+@pytest.mark.parametrize("texts", [None, 3], ids=["whole", "subspace"])
+@pytest.mark.parametrize("head", [True, False], ids=["head", "no head"])
+def test_a_file_needs_no_model(fitted, tmp_path, texts, head):
+    dec, c = fitted
+    cue = None if texts is None else torch.randn(texts, 48, dtype=torch.float64)
+    module = vd.debiased(dec, vd.Ablator(SOME, directions=cue).fit(c), linear_head(48) if head else None)
+    module.save(tmp_path / "m.safetensors")
+    found = Debiased.load(tmp_path / "m.safetensors")
+    for n in (1, 3):
+        assert torch.equal(found(pictures(n, 32)), module(pictures(n, 32)))
+    with found.handle, module.handle:
+        assert torch.equal(found(pictures(2, 32)), module(pictures(2, 32)))
+    assert found.state_dict().keys() == module.state_dict().keys()
+    again = copy.deepcopy(found)
+    with torch.no_grad():
+        for weight in found.parameters():
+            weight.zero_()
+    assert torch.equal(again(pictures(2, 32)), module(pictures(2, 32)))
+    single = again.float()
+    assert torch.allclose(single(pictures(2, 32).float()).double(), module(pictures(2, 32)), atol=1e-3)
+
+
+def test_weights_have_the_names_of_the_model(fitted, tiny_vit):
+    dec, c = fitted
+    module = vd.debiased(dec, vd.Ablator(SOME).fit(c), linear_head(48))
+    own = {f"model.{name}": value for name, value in tiny_vit.state_dict().items()}
+    found = module.state_dict()
+    assert found.keys() - own.keys() == {"replacement", "head.weight", "head.bias"}
+    assert own.keys() <= found.keys()
+    assert all(torch.equal(found[name], value) for name, value in own.items())
+    assert {name for name, _ in module.named_parameters()} <= found.keys()
+
+
+def test_files_of_other_things_are_refused(fitted, tmp_path):
+    dec, c = fitted
+    dec.save(tmp_path / "d.safetensors")
+    with pytest.raises(vd.InputError, match="holds no debiased module"):
+        Debiased.load(tmp_path / "d.safetensors")
+    vd.debiased(dec, vd.Ablator(SOME).fit(c)).save(tmp_path / "m.safetensors")
+    data = bytearray((tmp_path / "m.safetensors").read_bytes())
+    data[-9] ^= 4  # in a weight
+    (tmp_path / "m.safetensors").write_bytes(data)
+    with pytest.raises(vd.InputError, match="damaged"):
+        Debiased.load(tmp_path / "m.safetensors")

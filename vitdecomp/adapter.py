@@ -8,6 +8,7 @@ from importlib.metadata import entry_points
 from inspect import signature
 from typing import Any, TypeVar
 
+import torch
 from torch import nn
 
 from vitdecomp.errors import LoadError, SpecError, VitdecompError
@@ -103,6 +104,7 @@ def adapters() -> Registry[str, Adapter]:
     return ADAPTERS
 
 
+@torch.inference_mode(False)  # weights made in it could not be traced
 def load_model(
     model: str | nn.Module | LoadedModel,
     *,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from pathlib import Path
 from types import TracebackType
 
 import torch
@@ -9,32 +11,46 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vitdecomp.ablation import Ablator, LinearHead
+from vitdecomp.component import Component
+from vitdecomp.debiased_file import read_debiased, write_debiased
 from vitdecomp.decompose import Decomposer
+from vitdecomp.engine.partial import Partial
+from vitdecomp.engine.units import Units
 from vitdecomp.errors import InputError, SpecError
+from vitdecomp.trace.paths import LinearPaths
 
+HEAD = "head.weight"
 Head = LinearHead | nn.Linear | None
 
 
-class Debiased(nn.Module):
+class Debiased(Partial):
     """Images to the logits of the cleaned representation: head(r - sum_i (c_i - m_i) P_i).
 
     The contributions c_i are those of the ablated components alone. Weights, replacements and the head are copies: the
-    model that they come from stays as it is, and nothing is hooked into it. `state_dict` holds all of them; it can be
-    loaded into a module that was made in the same way.
+    model that they come from stays as it is, and nothing is hooked into it. `state_dict` holds all of them: those of
+    the model as `model.` and the name that they have there, and `replacement`, `bases`, `head.weight`, `head.bias`.
+    A file that `save` writes holds the program too: `load` needs neither the model nor any code but this library.
 
     Attributes:
         ablating: whether the ablation is in force.
     """
 
-    def __init__(self, decomposer: Decomposer, ablator: Ablator, head: Head = None) -> None:
-        super().__init__()
-        self.parts = decomposer.only(ablator.components_)
-        stand_in = ablator.replacement_([0], None)[0]
-        like = next((t for t in self.parts.parameters() if t.is_floating_point()), stand_in)
+    def __init__(
+        self,
+        paths: LinearPaths,
+        units: Units,
+        components: Collection[Component],
+        *,
+        replacement: Float[Tensor, "k d"],
+        bases: Float[Tensor, "k d r"] | None,
+        head: Head,
+    ) -> None:
+        super().__init__(paths, units, components)
+        like = next((t for t in self.model.parameters() if t.is_floating_point()), replacement)
         self.replacement: Tensor
         self.bases: Tensor | None
-        self.register_buffer("replacement", stand_in.to(like).clone())
-        self.register_buffer("bases", None if ablator.bases_ is None else ablator.bases_.to(like).contiguous().clone())
+        self.register_buffer("replacement", replacement.to(like).clone())
+        self.register_buffer("bases", None if bases is None else bases.to(like).contiguous().clone())
         self.head = _as_layer(head, like)
         self.ablating = True
 
@@ -43,13 +59,46 @@ class Debiased(nn.Module):
         """Takes the ablation out again."""
         return AblationHandle(self)
 
-    def forward(self, images: Tensor) -> Float[Tensor, "n class"]:
+    def forward(self, images: Tensor) -> Float[Tensor, "n class"]:  # type: ignore[override]
         """Logits; representations, if there is no head."""
-        representation, contributions = self.parts(images)
+        representation, contributions = super().forward(images)
         if self.ablating:
             representation = representation - self._removed(contributions)
         logits: Tensor = self.head(representation)
         return logits
+
+    def save(self, path: Path | str) -> None:
+        """Write the module into a safetensors file, weights and program.
+
+        Raises:
+            SpecError: its program cannot stand in a file, as with rules of your own.
+            OutputError: it cannot be written.
+        """
+        write_debiased(self, Path(path), self.state_dict(), self.ablating)
+
+    @classmethod
+    def load(cls, path: Path | str) -> Debiased:
+        """What `save` wrote, on the CPU and in evaluation mode.
+
+        Raises:
+            InputError: no such file, a damaged one, or one of another version.
+        """
+        file = read_debiased(Path(path))
+        weights = file.weights
+        layer = None
+        if HEAD in weights:
+            layer = LinearHead(weights[HEAD], weights.get("head.bias", weights[HEAD].new_zeros(len(weights[HEAD]))))
+        found = cls(
+            file.units.paths,
+            file.units,
+            file.components,
+            replacement=weights["replacement"],
+            bases=weights.get("bases"),
+            head=layer,
+        )
+        found.load_state_dict(weights)
+        found.ablating = file.ablating
+        return found.eval()
 
     def _removed(self, contributions: Float[Tensor, "n k d"]) -> Float[Tensor, "n d"]:
         difference = contributions - self.replacement
@@ -96,7 +145,13 @@ def debiased(decomposer: Decomposer, ablator: Ablator, head: Head = None) -> Deb
         InputError: the ablator was fitted to another model, or the head takes vectors of another length.
     """
     _check(decomposer, ablator, head)
-    return Debiased(decomposer, ablator, head)
+    return Debiased(
+        *decomposer.chosen(ablator.components_),
+        ablator.components_,
+        replacement=ablator.replacement_([0], None)[0],
+        bases=ablator.bases_,
+        head=head,
+    )
 
 
 def _check(decomposer: Decomposer, ablator: Ablator, head: Head) -> None:
@@ -105,6 +160,7 @@ def _check(decomposer: Decomposer, ablator: Ablator, head: Head) -> None:
             raise SpecError(f"this {type(part).__name__} is not fitted yet: call fit first")
     if not ablator.replacement_.constant:
         raise SpecError(f"value={ablator.value!r} needs more than the image: a module can have 'zero' or 'mean'")
+    decomposer.chosen(())  # whose weights may have changed since
     if ablator.origin_ is not None:
         ablator.origin_.check(decomposer.origin_, "the ablation was fitted to")
     if head is not None and head.weight.shape[1] != ablator.dimension_:

@@ -3,38 +3,41 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vitdecomp._utils.modes import SERIAL, in_neutral_mode
 from vitdecomp.adapter import LoadedModel, as_loaded
 from vitdecomp.component import Component, Token
 from vitdecomp.contributions import Contributions
+from vitdecomp.decomposer_file import Portable, Through
 from vitdecomp.engine.exactness import locate_error
 from vitdecomp.engine.granularity import BY, By, normalised
-from vitdecomp.engine.inputs import as_directions, check_images
+from vitdecomp.engine.inputs import as_directions, check_images, in_format, input_format
 from vitdecomp.engine.partial import Partial
 from vitdecomp.engine.products import products
 from vitdecomp.engine.units import Units, split
-from vitdecomp.errors import InexactError, InputError, SpecError
+from vitdecomp.errors import InexactError, InputError, SpecError, TraceError
 from vitdecomp.origin import Origin
 from vitdecomp.outputs import Output, name_of
 from vitdecomp.registry import did_you_mean
 from vitdecomp.report import Report, make_report
 from vitdecomp.tolerance import TOLERANCE, relative_error
+from vitdecomp.trace.capture import still
 from vitdecomp.trace.paths import LinearPaths
 from vitdecomp.trace.recorder import Recorder
-from vitdecomp.trace.saved.cache import PathsCache
 from vitdecomp.trace.saved.search import Search
+from vitdecomp.trace.snapshot import Snapshot
 
-Through: TypeAlias = "Literal['auto'] | Collection[str]"
+SHOWN = 3  # changes of a model that an error names
 
 
-class Decomposer:
+class Decomposer(Portable):
     """Splits the representation of a vision transformer into an exact sum over its components.
 
     Args:
@@ -75,6 +78,7 @@ class Decomposer:
         self.by: By = normalised(by)
         self.tolerance, self.cache = tolerance, cache
 
+    @in_neutral_mode
     def fit(self, images: Float[Tensor, "n *image"]) -> Decomposer:
         """Trace the model on one or more images and find its linear paths. The model is left as it was.
 
@@ -86,29 +90,46 @@ class Decomposer:
             InexactError: the sum misses the representation.
         """
         began = time.perf_counter()
-        loaded = as_loaded(self.model)
-        module = loaded.representation(self.output)
-        check_images(images, module, None)
-        through = None if isinstance(self.through, str) else tuple(self.through)
         if isinstance(self.through, str) and self.through != "auto":
             raise SpecError(f"through={self.through!r}: give 'auto' or a collection of module paths")
+        through = self._through
+        with SERIAL:
+            loaded = as_loaded(self.model)
+            module = loaded.representation(self.output)
+            images = check_images(images, module, None)
+            given, images = images.dtype, in_format(images, input_format(module, images))
+            search = Search.of(module, images, through, self._cache())
+            self._adopt(loaded, search, images, search.candidates(images, through), began)
+            self._formats = (given, images.dtype)
+        return self
+
+    def _adopt(
+        self,
+        loaded: LoadedModel,
+        search: Search,
+        images: Tensor,
+        candidates: Iterable[tuple[LinearPaths, bool]],
+        began: float,
+    ) -> None:
+        """Take the first linear paths whose sum is exact."""
         self.origin_ = Origin.of(loaded.module, loaded.spec, name_of(self.output))
-        self._module, self._image_shape = module, tuple(images.shape[1:])
-        self._search = Search.of(module, images, through, self._cache())
-        for paths, last in self._search.candidates(images, through):
+        self._loaded, self._search, self._image = loaded, search, images[:1].clone()
+        self._formats = (images.dtype, images.dtype)  # of images that `transform` takes
+        for paths, last in candidates:
             try:
                 self._paths, self._views = paths, dict[Any, tuple[LinearPaths, Units]]()
                 self._recorders = dict[tuple[int, ...], Recorder]()
                 self.components_ = self._view(self.by)[1].components
-                seconds = time.perf_counter() - began
                 sample = self._decompose(images, "head")
-                self.report_ = make_report(loaded, name_of(self.output), self._paths, sample, seconds)
+                seconds = time.perf_counter() - began
+                self.report_ = make_report(loaded, name_of(self.output), paths, sample, seconds)
+                self._snapshot = Snapshot.of(search.module, paths.captured)
                 break
             except Exception:  # paths that are not this model's, although its graph is
                 if last:
                     raise
-        return self
 
+    @in_neutral_mode
     def transform(self, images: Float[Tensor, "n *image"]) -> Contributions:
         """Contributions of all components to the representation of each image.
 
@@ -119,16 +140,16 @@ class Decomposer:
             InputError: images unlike those of `fit`, or contributions that are larger than the memory that is free.
             InexactError: the sum misses the representation by more than the tolerance; the message says where.
         """
-        self._check(images)
-        return self._decompose(images, self.by)
+        return self._decompose(self._checked(images), self.by)
 
     def fit_transform(self, images: Float[Tensor, "n *image"]) -> Contributions:
         """`fit`, then `transform`, on the same images."""
         return self.fit(images).transform(images)
 
+    @in_neutral_mode
     def represent(self, images: Float[Tensor, "n *image"]) -> Float[Tensor, "n d"]:
         """The representation itself, from the captured graph."""
-        self._check(images)
+        images = self._checked(images)
         recorder = self._view(self.by)[0].recorder
         return torch.cat([recorder(chunk)[0] for chunk in recorder.portions(images)])[: len(images)]
 
@@ -154,6 +175,7 @@ class Decomposer:
         """
         return self.attribute_each(images, directions, [self.by if by is None else by])[0]
 
+    @in_neutral_mode
     def attribute_each(
         self, images: Float[Tensor, "n *image"], directions: Tensor, bys: Sequence[By]
     ) -> list[Float[Tensor, "n direction *axes"]]:
@@ -170,7 +192,7 @@ class Decomposer:
         Raises:
             InputError: images unlike those of `fit`, or directions of another size.
         """
-        self._check(images)
+        images = self._checked(images)
         views = [self._view(by) for by in bys]
         recorder = self._recorder([paths for paths, _ in views])
         results: list[list[Tensor]] = [[] for _ in views]
@@ -195,6 +217,7 @@ class Decomposer:
             self._recorders[key] = Recorder(self._paths.captured, [*dict.fromkeys(gates)])
         return self._recorders[key]
 
+    @in_neutral_mode
     def components_of(self, by: By) -> tuple[Component, ...]:
         """The components along the third axis of `attribute(..., by=by)`."""
         return self._view(by)[1].rows
@@ -210,6 +233,7 @@ class Decomposer:
         """
         return self._view("token")[0].axis.tokens
 
+    @in_neutral_mode
     def only(self, components: Collection[Component]) -> Partial:
         """A module that computes the representation and the contributions of some components, and no others.
 
@@ -218,29 +242,34 @@ class Decomposer:
         Raises:
             SpecError: no such component, or not fitted yet.
         """
+        return Partial(*self.chosen(components), components)
+
+    def chosen(self, components: Collection[Component]) -> tuple[LinearPaths, Units]:
+        """The paths to some components, and all components.
+
+        Raises:
+            SpecError: no such component, or not fitted yet. TraceError: the model has changed since.
+        """
         paths, units = self._view(self.by)
+        self._keep_up()
         unknown = [c.name for c in components if c not in units.components]
         if unknown:
             raise SpecError(
                 f"no component {unknown[0]!r}{did_you_mean(unknown[0], [c.name for c in units.components])}"
             )
-        return Partial(paths, units, components)
-
-    def _cache(self) -> PathsCache | None:
-        if self.cache is None:
-            return None
-        return PathsCache.standard() if self.cache == "auto" else PathsCache(Path(self.cache))
+        return paths, units
 
     def _view(self, by: By) -> tuple[LinearPaths, Units]:
         by = normalised(by)
         if not hasattr(self, "_paths"):
             raise SpecError("this Decomposer is not fitted yet: call fit(images) first")
-        if by not in self._views:
-            paths = self._by_token if BY[by].tokens else self._paths
-            quick = paths.neurons if BY[by].neurons else paths.early
-            paths = paths if quick is None else quick
-            self._views[by] = (paths, split(paths, by))
-        return self._views[by]
+        with SERIAL:
+            if by not in self._views:
+                paths = self._by_token if BY[by].tokens else self._paths
+                quick = paths.neurons if BY[by].neurons else paths.early
+                paths = paths if quick is None else quick
+                self._views[by] = (paths, split(paths, by))
+            return self._views[by]
 
     @property
     def _by_token(self) -> LinearPaths:
@@ -270,25 +299,53 @@ class Decomposer:
                 units.pushed(recorded, len(chunk), representation, into=part)
             del recorded  # room for the next
             error = relative_error(part.sum(1), representation)
-            if not bool((error <= self._tolerance(representation.dtype)).all()):
+            if not bool((error <= self._tolerance).all()):
                 raise InexactError(self._explain(paths, chunk, error))
             errors.append(error)
         assert values is not None  # there is an image
         n = len(images)
         return Contributions(values[:n], units.components, torch.cat(errors)[:n], units.shares, self.origin_)
 
-    def _tolerance(self, dtype: torch.dtype) -> float:
-        return TOLERANCE[dtype] if self.tolerance is None else self.tolerance
+    @property
+    def _tolerance(self) -> float:
+        return TOLERANCE[self._paths.coarsest] if self.tolerance is None else self.tolerance
 
     def _explain(self, paths: LinearPaths, images: Tensor, error: Tensor) -> str:
-        worst, allowed = float(error.max()), self._tolerance(images.dtype)
+        worst, allowed = float(error.max()), self._tolerance
         where = locate_error(paths, images, allowed)
         return (
             f"contributions miss the representation by {worst:.1e} (allowed {allowed:.0e}): {where}. "
             "Use float64, or pass a larger tolerance= if that is good enough"
         )
 
-    def _check(self, images: Tensor) -> None:
+    def _checked(self, images: Tensor) -> Tensor:
+        """Images as the model takes them, once it is sure that the model is still that of `fit`."""
         if not hasattr(self, "_paths"):
             raise SpecError("this Decomposer is not fitted yet: call fit(images) first")
-        check_images(images, self._module, self._image_shape)
+        images = check_images(images, self._search.module, tuple(self._image.shape[1:]))
+        self._keep_up()
+        if images.dtype not in self._formats:
+            raise InputError(
+                f"images are {images.dtype} on {images.device}, the model is {self._image.dtype} and was fitted on "
+                f"{self._formats[0]}: convert with images.to({self._formats[0]})"
+            )
+        return in_format(images, self._image.dtype)
+
+    def _keep_up(self) -> None:
+        """Go on with a model that was changed, if its graph and its paths are the same: weights are shared with it."""
+        changes = self._snapshot.changes()
+        if not changes:
+            return
+        with SERIAL:
+            try:
+                same = still(self._search.module, self._paths.captured)
+                sample = self._decompose(self._image, self.by) if same else None
+            except InexactError:
+                sample = None
+            if sample is None:
+                more = f" and {len(changes) - SHOWN} more" if len(changes) > SHOWN else ""
+                raise TraceError(
+                    f"the model has changed since fit ({'; '.join(changes[:SHOWN])}{more}): call fit again"
+                )
+            self.origin_ = Origin.of(self._loaded.module, self._loaded.spec, name_of(self.output))
+            self._snapshot = Snapshot.of(self._search.module, self._paths.captured)

@@ -12,7 +12,7 @@ from vitdecomp.adapter import LoadedModel
 from vitdecomp.component import Component
 from vitdecomp.contributions import Contributions
 from vitdecomp.loaded_model import WEIGHTS
-from vitdecomp.tolerance import TOLERANCE
+from vitdecomp.tolerance import EXACT, TOLERANCE, dtype_name
 from vitdecomp.trace.coverage import OPENED, SOURCE, UNREACHED, Site, coverage
 from vitdecomp.trace.linear_graph import CONSTANT, Apply
 from vitdecomp.trace.path_graph import path_graph
@@ -53,6 +53,7 @@ class Report:
         seconds: time to trace and to find the paths.
         front_end: what captured the graph.
         graph: linear paths as a networkx DAG from components to the representation.
+        precision: the coarsest number format on the paths, by which the tolerance goes.
     """
 
     model: str
@@ -70,6 +71,7 @@ class Report:
     front_end: str
     graph: nx.DiGraph[str]
     notes: tuple[str, ...] = ()
+    precision: str = "float32"
 
     @property
     def weights(self) -> str:
@@ -80,6 +82,14 @@ class Report:
     def exact(self) -> bool:
         """Whether the sum holds within the tolerance."""
         return self.error <= self.tolerance
+
+    @property
+    def sum_holds(self) -> str:
+        """How well the sum holds, in words: a sum in bfloat16 is not exact, but as good as bfloat16 can be."""
+        if not self.exact:
+            return "NOT EXACT"
+        fine = self.precision in map(dtype_name, EXACT)
+        return "exact" if fine else f"within the rounding of {self.precision}"
 
     @property
     def covered(self) -> bool:
@@ -138,7 +148,13 @@ class Report:
             },
             "blocks": [{"block": block or "", "components": dict(counts)} for block, counts in self.blocks().items()],
             "heads": self.heads,
-            "exactness": {"error": self.error, "tolerance": self.tolerance, "exact": self.exact},
+            "exactness": {
+                "error": self.error,
+                "tolerance": self.tolerance,
+                "exact": self.exact,
+                "precision": self.precision,
+                "told": self.sum_holds,
+            },
             "coverage": {
                 "complete": self.covered,
                 "reached": len(sources),
@@ -168,7 +184,7 @@ class Report:
             f"weights: {self.weights}",
             *(f"note: {note}" for note in self.notes),
             f"{len(self.components)} components: {kinds} ({len(self.heads)} attentions with {heads} heads)",
-            f"exact to {self.error:.1e} (allowed {self.tolerance:.0e})",
+            f"sum: {self.sum_holds}, relative error {self.error:.1e} (allowed {self.tolerance:.0e})",
             f"coverage: {reached} of {len(self.sites)} attentions, MLPs and conv blocks"
             + "".join(f"\n  missing {s.name}: {s.why}" for s in self.missing),
             *(f"gate: {g.op} in {g.module or 'the model'}, {g.why}" for g in self.opened),
@@ -193,7 +209,8 @@ def make_report(model: LoadedModel, output: str, paths: LinearPaths, sample: Con
         pretrained=model.pretrained,
         components=sample.components,
         error=float(sample.error.max()),
-        tolerance=TOLERANCE[dtype],
+        tolerance=TOLERANCE[paths.coarsest],
+        precision=dtype_name(paths.coarsest),
         sites=coverage(paths),
         gates=_gates(paths),
         ops=_operations(paths),

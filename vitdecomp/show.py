@@ -39,7 +39,7 @@ def show_report(console: Console, report: Report, source: str) -> None:
 
 def exactness(report: Report) -> Text:
     """How well the sum holds."""
-    mark, style = ("exact", GOOD) if report.exact else ("NOT EXACT", BAD)
+    mark, style = report.sum_holds, GOOD if report.exact else BAD
     detail = f": relative error {report.error:.1e}, allowed {report.tolerance:.0e}"
     return Text.assemble((mark, style), detail)
 

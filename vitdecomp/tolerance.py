@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -14,6 +16,17 @@ TOLERANCE: dict[torch.dtype, float] = {
     torch.float16: 1e-2,
     torch.bfloat16: 5e-2,
 }
+EXACT = (torch.float64, torch.float32)  # in others a sum can hold within their rounding at best
+
+
+def coarsest(dtypes: Iterable[torch.dtype]) -> torch.dtype | None:
+    """The format with the largest rounding among those that are met on the way; `None` if none of them is known."""
+    return max((dtype for dtype in dtypes if dtype in TOLERANCE), key=TOLERANCE.__getitem__, default=None)
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """A number format without `torch.` in front."""
+    return str(dtype).removeprefix("torch.")
 
 
 def relative_error(got: Float[Tensor, "n d"], expected: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:

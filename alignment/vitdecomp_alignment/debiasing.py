@@ -29,6 +29,7 @@ from vitdecomp.selection import Selection
 from vitdecomp.source import Source
 from vitdecomp.store import Store
 from vitdecomp_alignment.clip_space import ClipSpace
+from vitdecomp_alignment.deploying import check_out, deployed
 from vitdecomp_alignment.linear import LinearAligner
 from vitdecomp_alignment.maps_clip import MapsToClip
 from vitdecomp_alignment.settings import make_aligner
@@ -50,6 +51,7 @@ class Task:
         by: as for `Extraction`. limit: images of each split at most.
         own_head: the model's classifier instead of a fitted head; its classes are matched by name.
         subspace: replace only what the spurious words see of the components.
+        out: where the classifier without the cue is written, as a module; `Debiased.load` reads it.
         plan: the rest.
     """
 
@@ -66,9 +68,11 @@ class Task:
     limit: int | None = None
     own_head: bool = False
     subspace: bool = False
+    out: Path | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a cue without words."""
+        """Refuse a cue without words, and a module that could not be written."""
+        check_out(self.out, self.plan)
         for name, words in ((SPURIOUS, self.spurious), (CORE, self.core)):
             if not words or not all(words):
                 raise InputError(f"--{name} needs words, separated by commas")
@@ -169,6 +173,9 @@ def remove(request: Request, task: Task, cache: Path, *, loading: Loading, stage
             head=head,
             progress=progress,
         )
+    if task.out is not None:
+        with stage(f"writing {task.out.name}"):
+            deployed(subject, task.by, stores[0], train.labels, runs[0], plan, head).save(task.out)
     return Removal(request.model, space.spec, train, test, scores, tuple(runs))
 
 

@@ -8,7 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+import vitdecomp as vd
+from vitdecomp.debiased_model import Debiased
 from vitdecomp.scenes import SceneDataset
 
 WORDS = ("--spurious", "water,snow,forest,sand", "--core", "circle,heart,star,square")
@@ -30,7 +33,8 @@ def run(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("model", ["scenes:clip", "scenes:deit"])
 def test_the_experiment(place, model):
     settings = ("--data", str(place / "scenes"), "--clip", "scenes:clip", "--k", "5", "--seeds", "2", "--subspace")
-    ran = run(place, model, *WORDS, *settings, "--json")
+    out = place / f"{model.partition(':')[2]}.safetensors"
+    ran = run(place, model, *WORDS, *settings, "--json", "--out", str(out))
     assert ran.returncode == 0, ran.stderr
     found = json.loads(ran.stdout)
     assert found["images"] == {"train": 60, "test": 24}
@@ -46,6 +50,15 @@ def test_the_experiment(place, model):
     ]
     assert len(found["runs"]) == 2
     assert len(found["runs"][0]["before"]["groups"]) == 4
+    module, original = Debiased.load(out), vd.load_model(model)
+    images = torch.rand(2, *original.input_size)
+    assert module(images).shape == (2, 2)
+    assert module.program.places
+    assert not module(images).requires_grad
+    with module.handle:
+        whole = vd.Decomposer(original).fit(images).represent(images) @ module.head.weight.T + module.head.bias
+        torch.testing.assert_close(module(images), whole, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(module(images), whole, atol=1e-3)
 
 
 def test_mistakes_are_one_line(place, in_process):
@@ -55,6 +68,8 @@ def test_mistakes_are_one_line(place, in_process):
         ("scenes:clip", *WORDS, *data, "--k", "ten"): "positive number or auto",
         ("scenes:clip", *WORDS, *data, "--k", "900"): "k = 900, but there are",
         ("scenes:clip", *WORDS, "--data", str(place / "scenes" / "train" / "labels.csv")): "line 2: no group",
+        ("scenes:clip", *WORDS, *data, "--out", "no/such/place"): "there is no directory",
+        ("scenes:clip", *WORDS, *data, "--out", "m", "--value", "resample"): "a module cannot have --value resample",
     }
     assert_refused(run(place, "scenes:deit", *WORDS, *data), "give --clip, or --maps")
     for arguments, message in cases.items():

@@ -207,8 +207,8 @@ class _Trial:
 
     def _refitted(self, components: Sequence[Component]) -> Tensor:
         """Logits of a head that never saw what is taken away."""
-        head = self._fit(_cleaned(self.train, self.ablators[0], components))
-        return head(_cleaned(self.test.source, self.ablators[0], components))
+        head = self._fit(cleaned(self.train, self.ablators[0], components))
+        return head(cleaned(self.test.source, self.ablators[0], components))
 
 
 def _auto(
@@ -231,7 +231,7 @@ def _auto(
     return choose_k(found, ranked, labels, disagree)
 
 
-def _cleaned(source: Source, ablator: Ablator, components: Sequence[Component]) -> Tensor:
+def cleaned(source: Source, ablator: Ablator, components: Sequence[Component]) -> Tensor:
     """Representations without some of the ablator's components."""
     place = {component: i for i, component in enumerate(ablator.components_)}
     chosen = [place[component] for component in components]

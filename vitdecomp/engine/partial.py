@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from copy import deepcopy
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -11,17 +12,31 @@ from torch import Tensor, fx, nn
 
 from vitdecomp.component import Component
 from vitdecomp.engine.units import Units
+from vitdecomp.trace.capture import Captured
 from vitdecomp.trace.linear_graph import Apply, Leaf, LinearGraph, inputs
 from vitdecomp.trace.paths import LinearPaths
 from vitdecomp.trace.recorder import Recorder
 from vitdecomp.trace.rule import Gate
 
 
+@dataclass(frozen=True)
+class Program:
+    """What a `Partial` does with its weights; it is never changed, so that copies share it."""
+
+    units: Units
+    captured: Captured
+    gates: tuple[Gate, ...]
+    places: tuple[int, ...]
+
+    def __deepcopy__(self, memo: object) -> Program:
+        return self
+
+
 class Partial(nn.Module):
     """Images to representations and to contributions of some components, `(n, d)` and `(n, k, d)`.
 
-    Only what these components need is recorded and pushed. Parameters and buffers are copies of the model's, in the
-    traced graph `model`, so that whatever is done to them leaves the model alone.
+    Only what these components need is recorded and pushed. Parameters and buffers are copies of the model's, under the
+    names that they have there, in the traced graph `model`: whatever is done to them leaves the model alone.
 
     Args:
         paths: the linear paths of the model. units: its components.
@@ -30,24 +45,33 @@ class Partial(nn.Module):
 
     def __init__(self, paths: LinearPaths, units: Units, components: Collection[Component]) -> None:
         super().__init__()
-        self._units, self._captured = units, paths.captured
-        self._places = [units.components.index(component) for component in components]
-        wanted = {*self._places}
-        leaves = [cut.part.leaf for cut in units.cuts if wanted & {*cut.rows}]
+        places = tuple(units.components.index(component) for component in components)
+        leaves = [cut.part.leaf for cut in units.cuts if {*places} & {*cut.rows}]
         recorder = Recorder(paths.captured, _needed(paths.graph, leaves))
-        self._gates = recorder.gates
-        self.model = _own(recorder.module)
+        self.program = Program(units, paths.captured, recorder.gates, places)
+        self.model = _own(recorder.module, weight_names(paths.captured))
 
     def forward(self, images: Tensor) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n k d"]]:
         """The representation, and the contributions to it."""
-        whole, parts = [], []
-        for chunk in self._captured.chunks(images):
+        whole, parts, program = [], [], self.program
+        for chunk in program.captured.chunks(images):
             representation, values = self.model(chunk)
-            recorded = dict(zip(self._gates, values, strict=True))
-            pushed = self._units.pushed(recorded, len(chunk), representation, {*self._places})
+            recorded = dict(zip(program.gates, values, strict=True))
+            pushed = program.units.pushed(recorded, len(chunk), representation, {*program.places})
             whole.append(representation)
-            parts.append(pushed[:, self._places])
+            parts.append(pushed[:, list(program.places)])
         return torch.cat(whole)[: len(images)], torch.cat(parts)[: len(images)]
+
+
+def weight_names(captured: Captured) -> dict[str, str]:
+    """For each tensor of a graph its name in the model; one that has none there gets one of its own."""
+    names: dict[str, str] = {}
+    for node in captured.module.graph.nodes:
+        if node.op == "get_attr" and isinstance(getattr(captured.module, str(node.target), None), Tensor):
+            known = str(node.meta.get("parameter", ""))
+            fine = known and known != node.target and known not in names.values()
+            names.setdefault(str(node.target), known if fine else f"constants.{node.target}")
+    return names
 
 
 def _needed(graph: LinearGraph, leaves: Collection[int]) -> list[Gate]:
@@ -60,12 +84,20 @@ def _needed(graph: LinearGraph, leaves: Collection[int]) -> list[Gate]:
     return LinearGraph(kept).gates()
 
 
-def _own(shared: fx.GraphModule) -> fx.GraphModule:
-    """A copy of a graph in which no two tensors share memory, as safetensors wants them."""
-    copy = deepcopy(shared)
-    for name, weight in list(copy.named_parameters(remove_duplicate=False)):
-        setattr(copy, name, nn.Parameter(weight.detach().clone(), requires_grad=False))
-    for name, value in list(copy.named_buffers(remove_duplicate=False)):
-        copy.register_buffer(name, value.detach().clone())
-    copy.eval()
-    return copy
+def _own(shared: fx.GraphModule, names: Mapping[str, str]) -> fx.GraphModule:
+    """A copy of a graph whose tensors have names, and no two of which share memory, as safetensors wants them."""
+    graph = fx.Graph()
+    graph.output(graph.graph_copy(shared.graph, {}))
+    weights: dict[str, Any] = {}
+    for node in graph.nodes:
+        if node.op == "get_attr" and node.target not in names:  # a graph inside the graph
+            weights[node.target] = getattr(shared, node.target)
+        elif node.op == "get_attr":
+            value = getattr(shared, node.target)
+            node.target = names[node.target]
+            copy = value.detach().clone(memory_format=torch.contiguous_format)
+            is_weight = isinstance(value, nn.Parameter)
+            weights[node.target] = nn.Parameter(copy, requires_grad=False) if is_weight else copy
+    made = fx.GraphModule(weights, graph)
+    made.eval()
+    return made

@@ -11,11 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from vitdecomp._utils.modes import SERIAL
 from vitdecomp.adapter import Representation
 from vitdecomp.errors import InputError, TraceError, VitdecompError
 from vitdecomp.outputs import advice, told
-from vitdecomp.tolerance import TOLERANCE, relative_error
+from vitdecomp.tolerance import TOLERANCE, coarsest, dtype_name, relative_error
 from vitdecomp.trace import front_ends
+from vitdecomp.trace.refusal import first_line, unseen_output, why_not
 
 aten = torch.ops.aten
 TRACED_IMAGES = 2  # torch.export specialises sizes 0 and 1
@@ -62,18 +64,16 @@ def capture(module: nn.Module, images: Tensor) -> Captured:
     with _undisturbed(module):
         trial = _more(images, TRIAL_IMAGES)
         expected = _run_eager(module, trial)
-        reasons = []
+        reasons = dict[str, Exception]()
         for name, front_end in front_ends.FRONT_ENDS.items():
             try:
-                graph = front_end(module, _more(images, TRACED_IMAGES))
+                with unseen_output():
+                    graph = front_end(module, _more(images, TRACED_IMAGES))
             except Exception as error:  # the front ends raise anything; each reason is reported if all fail
-                reasons.append(f"{name}: {_first_line(error)}")
+                reasons[name] = error
                 continue
             return _checked(graph, trial, expected, name, prefix="model." if isinstance(module, Representation) else "")
-    raise TraceError(
-        f"cannot capture {_title(module)} as a graph. {'; '.join(reasons)}. "
-        "Make data-dependent Python control flow static for evaluation, then try again"
-    )
+    raise TraceError(f"cannot capture {_title(module)} as a graph: {why_not(reasons, module)}")
 
 
 def again(
@@ -86,24 +86,59 @@ def again(
     """
     with _undisturbed(module):
         trial = _more(images, TRIAL_IMAGES)
-        expected = _run_eager(module, trial[:TRACED_IMAGES])
         try:
-            error = relative_error(_first(graph(trial[:TRACED_IMAGES])), expected).max().item()
+            return _agreed(module, Captured(graph, *ends(graph.graph), trial[:batch], front_end, batch))
+        except InputError:
+            raise
         except Exception:  # it is of another module, whatever it says
             return None
-        if not error <= TOLERANCE[expected.dtype]:
-            return None
-        graph.eval()
-        return Captured(graph, *_ends(graph.graph), trial[:batch], front_end, batch)
+
+
+def still(module: nn.Module, captured: Captured) -> bool:
+    """Whether a module computes what it did when it was captured."""
+    with SERIAL, _undisturbed(module):
+        try:
+            return _agreed(module, captured) is not None
+        except Exception:  # it was moved, or cannot be run any more
+            return False
+
+
+def _agreed(module: nn.Module, captured: Captured) -> Captured | None:
+    """The captured graph, if it computes what the module does."""
+    expected = _run_eager(module, captured.trial[:TRACED_IMAGES])
+    graph = captured.module
+    error = relative_error(_first(graph(captured.trial[:TRACED_IMAGES])), expected).max().item()
+    if not error <= allowed(graph.graph, expected.dtype):
+        return None
+    graph.eval()
+    return captured
+
+
+def takes(module: nn.Module, images: Tensor) -> bool:
+    """Whether a module runs on images of this number format and returns finite numbers."""
+    with SERIAL, _undisturbed(module):
+        try:
+            result = module(_more(images, TRACED_IMAGES))
+        except VitdecompError:
+            raise
+        except Exception:
+            return False
+    return not isinstance(result, Tensor) or bool(result.isfinite().all())
+
+
+def allowed(graph: fx.Graph, dtype: torch.dtype) -> float:
+    """How far two runs may be apart: the coarsest format on the way counts."""
+    met = coarsest(n.meta.get("trial_dtype", dtype) for n in graph.nodes)
+    return TOLERANCE[met or torch.float32]
 
 
 def _more(images: Tensor, n: int) -> Tensor:
     """n different images, made from those that are given with a little noise (no global random state is used)."""
     source = torch.Generator().manual_seed(0)
-    repeated = images[torch.arange(n) % len(images)]
-    noise = torch.randn(repeated.shape, generator=source).to(repeated)
+    repeated = images[[i % len(images) for i in range(n)]]
+    noise = torch.randn(repeated.shape, generator=source, dtype=torch.float32, device="cpu").to(repeated)
     spread = images.float().std(unbiased=False).clamp_min(0.1).to(repeated)
-    return repeated + 0.5 * spread * noise
+    return (repeated + 0.5 * spread * noise).to(images.dtype)
 
 
 def _run_eager(module: nn.Module, trial: Tensor) -> Tensor:
@@ -114,7 +149,7 @@ def _run_eager(module: nn.Module, trial: Tensor) -> Tensor:
     except Exception as error:
         raise InputError(
             f"{_title(module)} does not take images of shape {tuple(trial.shape[1:])} and dtype "
-            f"{_name(trial.dtype)}: {_first_line(error)}"
+            f"{dtype_name(trial.dtype)}: {first_line(error)}"
         ) from error
     if not isinstance(y, Tensor) or not y.is_floating_point() or y.ndim != 2 or len(y) != len(trial):
         raise InputError(
@@ -122,21 +157,12 @@ def _run_eager(module: nn.Module, trial: Tensor) -> Tensor:
             f"returned {told(y)}. {advice(y, len(trial))}"
         )
     if not bool(y.isfinite().all()):
-        raise InputError(f"{_title(module)} returns NaN or infinity for these images, in {_name(y.dtype)}")
+        raise InputError(f"{_title(module)} returns NaN or infinity for these images, in {dtype_name(y.dtype)}")
     return y
 
 
 def _title(module: nn.Module) -> str:
     return type(module.model if isinstance(module, Representation) else module).__name__
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:300]
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
 
 
 @contextmanager
@@ -179,14 +205,13 @@ def _checked(graph: fx.GraphModule, trial: Tensor, expected: Tensor, front_end: 
         got = _Trial(graph).run(trial[:batch])
     got = _first(got)
     expected = expected[: len(got)]
-    error = relative_error(got, expected).max().item()
-    if not error <= TOLERANCE[expected.dtype]:
+    error, most = relative_error(got, expected).max().item(), allowed(graph.graph, expected.dtype)
+    if not error <= most:
         raise TraceError(
-            f"the graph of {front_end} differs from the module by {error:.1e} "
-            f"(allowed {TOLERANCE[expected.dtype]:.0e}): "
+            f"the graph of {front_end} differs from the module by {error:.1e} (allowed {most:.0e}): "
             "does the module use random numbers, or the other images of the batch, in evaluation?"
         )
-    image, output = _ends(graph.graph)
+    image, output = ends(graph.graph)
     _annotate(graph.graph, prefix)
     graph.eval()
     return Captured(graph, image, output, trial[:batch], front_end, batch)
@@ -196,7 +221,8 @@ def _first(result: Any) -> Any:
     return result[0] if isinstance(result, (tuple, list)) else result
 
 
-def _ends(graph: fx.Graph) -> tuple[fx.Node, fx.Node]:
+def ends(graph: fx.Graph) -> tuple[fx.Node, fx.Node]:
+    """The nodes of the images and of the representation."""
     image = next(n for n in graph.nodes if n.op == "placeholder")
     return image, _first(next(n for n in graph.nodes if n.op == "output").args[0])
 

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, fx
 
 from vitdecomp.component import CONSTANT_KIND
 from vitdecomp.errors import CoverageError
+from vitdecomp.tolerance import coarsest
 from vitdecomp.trace.capture import Captured
 from vitdecomp.trace.late import begin_late
 from vitdecomp.trace.layout import Layout, find_layout
@@ -83,6 +85,12 @@ class LinearPaths:
         """Runs the model and records what the graph and its parts need."""
         whole = [gate for part in self.parts if part.whole is not None for gate in part.whole.gates]
         return Recorder(self.captured, [*dict.fromkeys([*self.graph.gates(), *whole])])
+
+    @cached_property
+    def coarsest(self) -> torch.dtype:
+        """The number format on the paths with the largest rounding."""
+        met = [value.node.meta.get("trial_dtype") for value in self.graph.values]
+        return coarsest([self.captured.output.meta["trial_dtype"], *(dtype for dtype in met if dtype)]) or torch.float32
 
     def by_token(self) -> LinearPaths:
         """The same paths with attention split by the token that is attended to."""

@@ -59,5 +59,5 @@ def randomised(value: Any, source: torch.Generator) -> Any:
     """Random numbers from 0.5 to 1.5 in place of a real tensor's; anything else as it is."""
     if not isinstance(value, Tensor) or not value.is_floating_point():
         return value
-    noise = torch.rand(value.shape, generator=source, dtype=torch.float32)
+    noise = torch.rand(value.shape, generator=source, dtype=torch.float32, device="cpu")
     return (0.5 + noise).to(device=value.device, dtype=value.dtype)

@@ -55,6 +55,9 @@ def debias(  # noqa: PLR0913 - one parameter per flag
     balanced: Annotated[bool, typer.Option("--balanced", help="Classes count the same.")] = False,
     seeds: Annotated[int, typer.Option(min=1, help="Repetitions.")] = 3,
     draws: Annotated[int, typer.Option(min=1, help="Random components to compare with, for each.")] = 10,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the first seed's classifier without the cue, a module as safetensors.")
+    ] = None,
     maps: Maps = None,
     clip: Annotated[str | None, typer.Option(help="A CLIP whose texts are used; maps are fitted to it.")] = None,
     align: Annotated[str, typer.Option(help="How: closed-form, compalign or linear.")] = "closed-form",
@@ -105,6 +108,7 @@ def debias(  # noqa: PLR0913 - one parameter per flag
         limit=limit,
         own_head=own_head,
         subspace=subspace,
+        out=out,
     )
     request = Request(model, random_weights, checkpoint, device, dtype, seed, image_size)
     loading, stage = Loading(batch_size, num_workers), partial(progress_bar, quiet=quiet)

@@ -13,10 +13,9 @@ from torch import Tensor, nn
 
 from vitdecomp._utils.tensor_file import TensorFile, TensorFormat
 from vitdecomp.files import cache_directory, make_directory
-from vitdecomp.trace.capture import Captured, again
+from vitdecomp.trace.capture import Captured
 from vitdecomp.trace.paths import LinearPaths
-from vitdecomp.trace.saved.graph import read, tensors
-from vitdecomp.trace.saved.plain import SCHEMA, Kept, plain, revived, same_graph
+from vitdecomp.trace.saved.plain import SCHEMA, Kept, found_again, plain, revived, same_graph
 
 SUFFIX, NEW = ".paths.safetensors", ".new"
 FORMAT = TensorFormat("vitdecomp.paths", "linear paths", Kept, (SCHEMA,), "it is made again by the next fit")
@@ -47,10 +46,7 @@ class PathsCache:
         """The paths of a module of a known structure; `None` where there is nothing that can be used."""
         with suppress(Exception):  # whatever a file that is damaged, or of another model, may lead to
             file = self._read(key)
-            kept = file.header.paths
-            graph, nodes = read(kept.graph, file.tensors, dict(tensors(module)))
-            captured = again(module, images, graph, kept.front_end, kept.batch)
-            return None if captured is None else revived(kept, file.tensors, nodes, captured)
+            return found_again(file.header.paths, file.tensors, module, images)
         return None
 
     def find_in(self, key: str, module: nn.Module, captured: Captured) -> LinearPaths | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from typing import Any
 
 from torch import Tensor, fx, nn
@@ -14,14 +14,20 @@ META = ("module", "parameter", "varies", "static", "trial_shape", "trial_dtype")
 CONSTANT_BYTES = 2**20  # of all constants together: more would be weights in disguise
 
 
-def written(graph: fx.GraphModule, module: nn.Module) -> tuple[dict[str, Any], dict[str, Tensor], Writer]:
+def written(
+    graph: fx.GraphModule, own: Mapping[int, str], shared: Set[int] = frozenset()
+) -> tuple[dict[str, Any], dict[str, Tensor], Writer]:
     """A graph in plain values, its constants, and what writes more about its nodes.
+
+    Args:
+        graph: the graph.
+        own: names of tensors that are not written, by their identity.
+        shared: where such tensors are in memory: no constant is a part of one.
 
     Raises:
         UnnamedError: it holds something that cannot be kept.
     """
     write = Writer({node: i for i, node in enumerate(graph.graph.nodes)})
-    own, shared = {id(tensor): name for name, tensor in tensors(module)}, _storages(module)
     sources: dict[str, str | None] = {}
     constants: dict[str, Tensor] = {}
     for node in graph.graph.nodes:
@@ -42,7 +48,7 @@ def _node(write: Writer, node: fx.Node) -> list[Any]:
     return [node.op, node.name, write(node.target), write(node.args), write(node.kwargs), meta]
 
 
-def _constant(value: Any, shared: set[int]) -> Tensor:
+def _constant(value: Any, shared: Set[int]) -> Tensor:
     if not isinstance(value, Tensor) or type(value) not in (Tensor, nn.Parameter):
         raise UnnamedError(f"a constant of type {type(value).__name__}")
     if value.untyped_storage().data_ptr() in shared or value.is_complex() or value.requires_grad:
@@ -83,5 +89,6 @@ def tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
                 yield f"{path}.{name}".lstrip("."), value
 
 
-def _storages(module: nn.Module) -> set[int]:
+def storages(module: nn.Module) -> set[int]:
+    """Where the tensors of a module are in memory."""
     return {tensor.untyped_storage().data_ptr() for _, tensor in tensors(module)} - {0}

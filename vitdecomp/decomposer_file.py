@@ -1,0 +1,202 @@
+"""A fitted decomposer as a file: what was found about a model, and the checksum of its weights, but no weights."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, TypeVar
+
+from torch import Tensor, nn
+
+from vitdecomp._utils.modes import SERIAL, neutral
+from vitdecomp._utils.schema import Versioned
+from vitdecomp._utils.tensor_file import TensorFormat
+from vitdecomp.adapter import LoadedModel, as_loaded
+from vitdecomp.engine.granularity import By
+from vitdecomp.errors import InputError, SpecError, TraceError
+from vitdecomp.origin import Origin
+from vitdecomp.outputs import Output, name_of
+from vitdecomp.trace.paths import LinearPaths
+from vitdecomp.trace.saved.cache import PathsCache
+from vitdecomp.trace.saved.named import UnnamedError
+from vitdecomp.trace.saved.plain import Plain, found_again, plain
+from vitdecomp.trace.saved.sample import Sample
+from vitdecomp.trace.saved.search import Search
+
+Through: TypeAlias = "Literal['auto'] | Collection[str]"
+Self = TypeVar("Self", bound="Portable")
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class DecomposerHeader(Versioned):
+    """What a file says.
+
+    Attributes:
+        by, output, through, tolerance: as for `Decomposer`. own_output: whether `output` names a function.
+        model, weights: the spec, a claim, and the checksum.
+        sample: of the images. paths: the linear paths.
+    """
+
+    by: tuple[str, ...]
+    output: str
+    own_output: bool
+    through: tuple[str, ...] | None
+    tolerance: float | None
+    model: str
+    weights: str
+    sample: Sample
+    paths: Plain
+
+
+DECOMPOSER = TensorFormat(
+    "vitdecomp.decomposer", "fitted decomposer", DecomposerHeader, (SCHEMA,), "fit the model again, and save that"
+)
+
+
+class Portable(ABC):
+    """What a decomposer needs to be written, read and copied."""
+
+    model: nn.Module | LoadedModel | str
+    by: By
+    output: Output
+    through: Through
+    tolerance: float | None
+    cache: Path | Literal["auto"] | None
+    origin_: Origin
+    _loaded: LoadedModel
+    _search: Search
+    _paths: LinearPaths
+    _image: Tensor  # one of those of `fit`
+
+    @abstractmethod
+    def fit(self: Self, images: Tensor) -> Self:
+        """Trace the model."""
+
+    @abstractmethod
+    def _adopt(
+        self,
+        loaded: LoadedModel,
+        search: Search,
+        images: Tensor,
+        candidates: Iterable[tuple[LinearPaths, bool]],
+        began: float,
+    ) -> None:
+        """Take the first linear paths whose sum is exact."""
+
+    def save(self, path: Path | str) -> None:
+        """Write what was found about the model into a safetensors file, without its weights; `load` needs the model.
+
+        Raises:
+            SpecError: not fitted yet, or paths that cannot stand in a file, as with rules of your own.
+            OutputError: it cannot be written.
+        """
+        kept, tables = self._plain()
+        header = DecomposerHeader(
+            schema=SCHEMA,
+            by=(self.by,) if isinstance(self.by, str) else tuple(self.by),
+            output=name_of(self.output),
+            own_output=callable(self.output),
+            through=self._through,
+            tolerance=self.tolerance,
+            model=self.origin_.model,
+            weights=self.origin_.weights,
+            sample=Sample.of(self._image),
+            paths=kept,
+        )
+        DECOMPOSER.write(Path(path), header, tables)
+
+    @classmethod
+    def load(
+        cls: type[Self], path: Path | str, model: nn.Module | LoadedModel | str, *, output: Output | None = None
+    ) -> Self:
+        """A fitted decomposer, with the model that it was fitted to and without tracing that again.
+
+        Args:
+            path: what `save` wrote.
+            model: the model; a file never says what is loaded.
+            output: the function, if `output` was one.
+
+        Raises:
+            InputError: no such file, a damaged one, or one of another model or other weights.
+            SpecError: the output was a function, and none is given.
+        """
+        file = DECOMPOSER.read(Path(path))
+        header = file.header
+        if header.own_output and not callable(output):
+            raise SpecError(f"{path} was made with a function as output ({header.output}): give it as output=")
+        loaded, chosen = as_loaded(model), header.output if output is None else output
+        saved = Origin(header.model, header.weights, header.output)
+        saved.check(Origin.of(loaded.module, loaded.spec, name_of(chosen)), f"{path} was fitted to")
+        new: Any = cls
+        made: Self = new(
+            model,
+            by=header.by[0] if len(header.by) == 1 else header.by,
+            output=chosen,
+            through="auto" if header.through is None else header.through,
+            tolerance=header.tolerance,
+        )
+        device = next((p.device for p in loaded.module.parameters()), None)
+        with suppress(UnnamedError, LookupError, TypeError, AttributeError):  # names that nothing has any more
+            made._revive(loaded, header.paths, file.tensors, header.sample.images(1).to(device))
+            return made
+        raise InputError(f"{path} is of another version of vitdecomp or torch: fit the model again, and save that")
+
+    def __deepcopy__(self: Self, memo: dict[int, Any]) -> Self:
+        """A decomposer with a copy of the model."""
+        fitted = hasattr(self, "_paths")
+        model: Any = deepcopy(self.model, memo) if isinstance(self.model, nn.Module) else self.model
+        if fitted:
+            loaded = replace(self._loaded, module=deepcopy(self._loaded.module, memo))
+            model = model if isinstance(model, nn.Module) else loaded
+        new: Any = type(self)
+        made: Self = new(
+            model,
+            by=self.by,
+            output=self.output,
+            through=self.through,
+            tolerance=self.tolerance,
+            cache=self.cache,
+        )
+        memo[id(self)] = made
+        if fitted:
+            try:
+                made._revive(loaded, *self._plain(), self._image)
+            except SpecError:  # what cannot stand in a file is found anew
+                made.fit(self._image)
+        return made
+
+    @property
+    def _through(self) -> tuple[str, ...] | None:
+        """The attentions to walk through, `None` for those that the trunk needs."""
+        return None if isinstance(self.through, str) else tuple(self.through)
+
+    def _cache(self) -> PathsCache | None:
+        if self.cache is None:
+            return None
+        return PathsCache.standard() if self.cache == "auto" else PathsCache(Path(self.cache))
+
+    def _plain(self) -> tuple[Plain, dict[str, Tensor]]:
+        """The paths without weights."""
+        if not hasattr(self, "_paths"):
+            raise SpecError("this Decomposer is not fitted yet: call fit(images) first")
+        try:
+            return plain(self._paths, self._search.module)
+        except UnnamedError as error:
+            raise SpecError(f"these paths cannot stand in a file ({error}): fit again where they are needed") from error
+
+    def _revive(self, loaded: LoadedModel, kept: Plain, tables: Mapping[str, Tensor], images: Tensor) -> None:
+        """Take paths that were found before; raises `TraceError` if the model computes something else."""
+        began = time.perf_counter()
+        module = loaded.representation(self.output)
+        with SERIAL, neutral(images):
+            paths = found_again(kept, tables, module, images)
+            if paths is None:
+                raise TraceError("the model is another one than these paths were found in: call fit again")
+            search = Search.of(module, images, self._through, self._cache())
+            self._adopt(loaded, search, images, [(paths, True)], began)

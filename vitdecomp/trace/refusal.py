@@ -1,0 +1,78 @@
+"""Why a module cannot be captured as a graph, in a line or two: what, where in the user's code, and what to do."""
+
+from __future__ import annotations
+
+import io
+import linecache
+import logging
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from types import FrameType
+
+import torch
+from torch import nn
+
+LOGGERS = ("torch.fx.experimental.symbolic_shapes", "torch.export", "torch._export")
+OTHERS = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]))  # whose code is not the user's
+# What the front ends say where the values of the images decide.
+DEPENDS = ("data-dependent", "get value out of a tracing tensor", "aten._local_scalar_dense", "DataDependent")
+LENGTH = 300
+
+
+@contextmanager
+def unseen_output() -> Iterator[None]:
+    """Hold back what torch prints while it tries: hundreds of lines of a graph, of which the error tells the reason."""
+    with ExitStack() as stack:
+        for name in LOGGERS:
+            logger = logging.getLogger(name)
+            stack.callback(setattr, logger, "disabled", logger.disabled)
+            logger.disabled = True
+        stack.enter_context(redirect_stderr(io.StringIO()))
+        stack.enter_context(redirect_stdout(io.StringIO()))
+        yield
+
+
+def why_not(reasons: Mapping[str, Exception], module: nn.Module) -> str:
+    """One reason for all front ends, if it is that the images' values decide; else what each of them says."""
+    place = next((found for error in reasons.values() if (found := _place(error, module))), "")
+    if any(word in f"{type(error).__name__} {error}" for error in reasons.values() for word in DEPENDS):
+        return (
+            f"its shapes or its control flow depend on the values of the images{place}. Make that step the same for "
+            "all images (torch.where for an `if`, a mask for a selection, a fixed number for .item()), then try again"
+        )
+    told = "; ".join(f"{name}: {first_line(error)}" for name, error in reasons.items())
+    return f"{told}{place}. Make data-dependent Python control flow static for evaluation, then try again"
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its type."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:LENGTH]
+
+
+def _place(error: BaseException, module: nn.Module) -> str:
+    """The innermost line of the user's code that led to an error, and the module that it belongs to."""
+    seen: BaseException | None = error
+    while seen is not None:
+        frames = [(f, n) for f, n in traceback.walk_tb(seen.__traceback__) if _is_users(f.f_code.co_filename)]
+        if frames:
+            frame, number = frames[-1]
+            file = frame.f_code.co_filename
+            line = linecache.getline(file, number).strip()
+            code = f": `{line[:80]}`" if line else ""
+            return f", at {_owner(frame, module)} ({Path(file).name}, line {number}{code})"
+        seen = seen.__cause__ or seen.__context__
+    return ""
+
+
+def _is_users(file: str) -> bool:
+    return not file.startswith((*OTHERS, "<"))
+
+
+def _owner(frame: FrameType, module: nn.Module) -> str:
+    """The path of the module whose method a frame runs."""
+    own = frame.f_locals.get(next(iter(frame.f_code.co_varnames), ""))
+    paths = (path for path, part in module.named_modules() if part is own)
+    return next(paths, "").removeprefix("model").lstrip(".") or "the model itself"
