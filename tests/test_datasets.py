@@ -12,12 +12,12 @@ import torch
 from PIL import Image
 
 import vitdecomp as vd
-from vitdecomp.data.decoding import decode
 from vitdecomp.datasets import KINDS, Pictures, open_pictures
 from vitdecomp.datasets.folder import Folder
 from vitdecomp.datasets.huggingface import HuggingFace
 from vitdecomp.datasets.listing import Listing
 from vitdecomp.datasets.webdataset import WebDataset
+from vitdecomp.image_files.decoding import decode
 from vitdecomp.loading import load, name
 
 CLASSES = ("cat", "dog", "cat")

@@ -8,7 +8,7 @@ from vitdecomp.notes import notes_on_stderr
 
 
 def test_a_note_is_printed_once_and_plainly(capsys):
-    logger = logging.getLogger("vitdecomp.data")
+    logger = logging.getLogger("vitdecomp.image_files")
     with notes_on_stderr():
         for _ in range(2):
             logger.warning("left out of %s", "a\x1b[31m\nb")

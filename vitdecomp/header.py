@@ -30,7 +30,7 @@ class Header:
         dimension: length of the representation.
         components: the component axis.
         schema: version of this format.
-        decoding: how image files became pixels, a `vitdecomp.data.decoding.DECODING`; empty before that was noted.
+        decoding: how files became pixels, a `vitdecomp.image_files.decoding.DECODING`; empty before that was noted.
     """
 
     model: str

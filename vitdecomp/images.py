@@ -7,10 +7,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from vitdecomp.data.decoding import decode
-from vitdecomp.data.image_list import list_images
-from vitdecomp.data.reading import read_file
 from vitdecomp.errors import InputError
+from vitdecomp.image_files.decoding import decode
+from vitdecomp.image_files.image_list import list_images
+from vitdecomp.image_files.reading import read_file
 
 
 def find_images(place: Path, limit: int | None = None) -> list[Path]:

@@ -15,10 +15,10 @@ from typing import TypeVar
 
 from torch import Tensor
 
-from vitdecomp.data.decoding import decode
-from vitdecomp.data.image_list import spelled
 from vitdecomp.datasets.picture import Pictures
 from vitdecomp.errors import InputError
+from vitdecomp.image_files.decoding import decode
+from vitdecomp.image_files.image_list import spelled
 from vitdecomp.preprocessing import Preprocess, as_tensor
 
 A = TypeVar("A")

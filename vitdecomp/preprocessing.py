@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from vitdecomp.adapter import LoadedModel
-from vitdecomp.data.decoding import as_rgb
 from vitdecomp.errors import InputError
+from vitdecomp.image_files.decoding import as_rgb
 
 Preprocess: TypeAlias = Callable[[Any], Tensor]
 DEFAULT_SIZE = (3, 224, 224)

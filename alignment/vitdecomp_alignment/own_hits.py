@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vitdecomp.data.reading import read_file
 from vitdecomp.errors import InputError
+from vitdecomp.image_files.reading import read_file
 from vitdecomp.retrieval import Hit, Query
 from vitdecomp.store import Store
 

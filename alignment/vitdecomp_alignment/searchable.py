@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vitdecomp.data.decoding import DECODING
 from vitdecomp.datasets import Pictures
 from vitdecomp.errors import InputError, SpecError
 from vitdecomp.extract import Extraction, cached
+from vitdecomp.image_files.decoding import DECODING
 from vitdecomp.loading import Loading
 from vitdecomp.prepare import Ready, Request, prepare
 from vitdecomp.preprocessing import describe

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from vitdecomp.component import WHOLE
 from vitdecomp.contributions import Contributions
-from vitdecomp.data.decoding import DECODING
 from vitdecomp.decompose import Decomposer
 from vitdecomp.errors import InputError
 from vitdecomp.extract.job import Extraction, parse_by
 from vitdecomp.header import Header
+from vitdecomp.image_files.decoding import DECODING
 from vitdecomp.origin import Origin
 from vitdecomp.prepare import Ready, fitted
 from vitdecomp.preprocessing import describe

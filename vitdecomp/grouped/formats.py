@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from vitdecomp.data import celeba
-from vitdecomp.data.csv_table import IMAGE, IMAGE_TOO, LABEL, SPLIT, CsvTable, read_table
-from vitdecomp.data.image_list import is_hidden, list_images, spelled
 from vitdecomp.errors import InputError, SpecError
 from vitdecomp.grouped.images import SPLIT_NAMES, Grouped, grouped
+from vitdecomp.image_files import celeba
+from vitdecomp.image_files.csv_table import IMAGE, IMAGE_TOO, LABEL, SPLIT, CsvTable, read_table
+from vitdecomp.image_files.image_list import is_hidden, list_images, spelled
 from vitdecomp.registry import did_you_mean
 
 logger = logging.getLogger(__name__)

@@ -11,10 +11,10 @@ from types import MappingProxyType
 import numpy as np
 from jaxtyping import Bool, Int64
 
-from vitdecomp.data.image_list import spelled
-from vitdecomp.data.reading import read_file
 from vitdecomp.datasets import Picture
 from vitdecomp.errors import InputError, SpecError
+from vitdecomp.image_files.image_list import spelled
+from vitdecomp.image_files.reading import read_file
 from vitdecomp.registry import did_you_mean
 
 logger = logging.getLogger(__name__)

@@ -11,10 +11,10 @@ from typing import Protocol, runtime_checkable
 
 from PIL import Image
 
-from vitdecomp.data.decoding import decode
-from vitdecomp.data.reading import read_file
 from vitdecomp.datasets import Pictures
 from vitdecomp.errors import InputError
+from vitdecomp.image_files.decoding import decode
+from vitdecomp.image_files.reading import read_file
 from vitdecomp.retrieval.hit import Hit
 
 SIDE = 160  # pixels of a thumbnail

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vitdecomp.data.reading import read_file
 from vitdecomp.errors import InputError, SpecError
+from vitdecomp.image_files.reading import read_file
 from vitdecomp.registry import did_you_mean
 
 logger = logging.getLogger(__name__)

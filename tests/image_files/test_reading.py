@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vitdecomp.data.reading import read_file
+from vitdecomp.image_files.reading import read_file
 
 
 def test_a_file_is_read_through_links(tmp_path):

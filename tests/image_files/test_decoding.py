@@ -11,8 +11,8 @@ import torch
 from PIL import Image, ImageOps
 
 import vitdecomp as vd
-from vitdecomp.data.decoding import as_rgb, decode
-from vitdecomp.data.formats import FORMATS, readable_formats
+from vitdecomp.image_files.decoding import as_rgb, decode
+from vitdecomp.image_files.formats import FORMATS, readable_formats
 from vitdecomp.preprocessing import as_tensor
 
 

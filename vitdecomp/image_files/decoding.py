@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Float64
 from PIL import Image, UnidentifiedImageError
 
-from vitdecomp.data.formats import readable_formats
 from vitdecomp.errors import InputError
+from vitdecomp.image_files.formats import readable_formats
 
 # What is done, for the metadata of what is computed from it. Any change of pixels needs another text.
 DECODING = "2: upright; 16-bit grey / 65535, other deep grey by its range; transparency on white; first frame"

@@ -3,7 +3,7 @@
 import pytest
 
 import vitdecomp as vd
-from vitdecomp.data.csv_table import IMAGE, read_table
+from vitdecomp.image_files.csv_table import IMAGE, read_table
 
 
 def table(place, content, name="t.csv"):

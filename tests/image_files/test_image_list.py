@@ -8,8 +8,8 @@ from PIL import Image
 
 import vitdecomp as vd
 from vitdecomp import datasets, images
-from vitdecomp.data.formats import suffixes
-from vitdecomp.data.image_list import BROKEN, CLOSED, HIDDEN, LINKS, LOOP, OTHER, SPECIAL, UNREAD, list_images
+from vitdecomp.image_files.formats import suffixes
+from vitdecomp.image_files.image_list import BROKEN, CLOSED, HIDDEN, LINKS, LOOP, OTHER, SPECIAL, UNREAD, list_images
 
 
 def image(path):

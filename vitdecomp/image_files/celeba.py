@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vitdecomp.data.csv_table import SPLIT, CsvTable, read_table
 from vitdecomp.errors import InputError
+from vitdecomp.image_files.csv_table import SPLIT, CsvTable, read_table
 
 ATTRIBUTES = "list_attr_celeba"
 LISTS = (f"{ATTRIBUTES}.txt", f"{ATTRIBUTES}.csv", f"Anno/{ATTRIBUTES}.txt")

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vitdecomp.data.formats import looks_like_image, suffixes
 from vitdecomp.errors import InputError
+from vitdecomp.image_files.formats import looks_like_image, suffixes
 
 logger = logging.getLogger(__name__)
 
