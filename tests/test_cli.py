@@ -169,7 +169,7 @@ class TestInspect:
             ("python:own:tiny --output logit", ("did you mean logits",)),
             ("python:own:tiny --dtype float6", ("did you mean float64",)),
             ("python:own:tiny --device tpu", ("no device 'tpu'",)),
-            ("python:own:tiny --checkpoint none.pt", ("checkpoint_path",)),
+            ("python:own:tiny --checkpoint none.pt", ("is not a file",)),
             ("timm:deit_tiny_patch16_224 --checkpoint none.pt", ("none.pt is not a file",)),
             ("python:own:tiny --images nowhere", ("no file or folder",)),
             ("python:own:tiny --images own.py", ("cannot read image own.py",)),
