@@ -335,3 +335,13 @@ class TestBadInput:
     def test_unknown_output(self, tiny_vit: nn.Module, images: Tensor) -> None:
         with pytest.raises(vd.SpecError, match="has no output 'embeding'; did you mean embedding"):
             vd.Decomposer(tiny_vit, output="embeding").fit(images)
+
+
+def test_the_representation_is_one_component(tiny_vit):
+    images = torch.randn(3, 3, 32, 32, dtype=torch.float64)
+    dec = vd.Decomposer(tiny_vit, by="representation").fit(images[:1])
+    c = dec.transform(images)
+    assert [k.name for k in c.components] == ["representation"]
+    assert torch.allclose(c["representation"], tiny_vit(images), rtol=0, atol=1e-12 * float(c.values.norm()))
+    q = torch.randn(2, c.dimension, dtype=torch.float64)
+    assert torch.allclose(dec.attribute(images, q), torch.einsum("ncd,qd->nqc", c.values, q))

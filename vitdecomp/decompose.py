@@ -42,7 +42,8 @@ class Decomposer(Portable):
 
     Args:
         model: an `nn.Module`, a `LoadedModel`, or a spec such as `timm:vit_base_patch16_224`.
-        by: the components: `"head"`, `"module"`, `"block"`, `"token"`, `("head", "token")` or `"neuron"`.
+        by: the components: `"head"`, `"module"`, `"block"`, `"token"`, `("head", "token")`, `"neuron"`, or
+            `"representation"`, all of it as one.
         output: which vector of the model: `"embedding"` or another that its adapter offers; the key, attribute or
             index of a part of what a module of your own returns; or a function `(module, images) -> (n, d)`.
         through: `"auto"` opens only the gates that the trunk needs; a collection of module paths also walks
@@ -166,7 +167,7 @@ class Decomposer(Portable):
             by: as in the constructor, whose value is the default.
 
         Returns:
-            `"head"`, `"module"`, `"block"`: `(n, direction, component)`, for `components_of(by)`.
+            `"head"`, `"module"`, `"block"`, `"representation"`: `(n, direction, component)`, for `components_of(by)`.
             `"token"`, `("head", "token")`, `"neuron"`: `(n, direction, component, token or neuron)`; the
             components are those that have such an axis, shorter ones are filled up with zeros.
 

@@ -227,7 +227,7 @@ def taken_apart(ready: Ready, by: str) -> Callable[[Sequence[Image.Image]], Cont
     def decompose(pictures: Sequence[Image.Image]) -> Contributions:
         batch = ready.batch(pictures)
         if not traced:
-            traced.append(fitted(Decomposer(ready.loaded, by=parse_by(by) or "head"), batch[:1], ready.request))
+            traced.append(fitted(Decomposer(ready.loaded, by=parse_by(by)), batch[:1], ready.request))
         return traced[0].transform(batch)
 
     return decompose

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
-from vitdecomp.component import CONSTANT_KIND, Component
+from vitdecomp.component import CONSTANT_KIND, WHOLE, Component
 from vitdecomp.engine.granularity import NEURON_KINDS, Granularity
 from vitdecomp.trace.layout import CHANNEL, HEAD
 from vitdecomp.trace.paths import Part
@@ -90,6 +90,8 @@ def _cut(part: Part, granularity: Granularity) -> Cut:
 
 def _component(part: Part, granularity: Granularity, head: int, cell: int) -> Component:
     who = part.who
+    if granularity.whole:
+        return WHOLE
     if who.kind == CONSTANT_KIND:
         return Component(who.name, who.kind, module=who.module)
     if granularity.blocks and who.block is not None:

@@ -7,7 +7,9 @@ from typing import Any, Literal, TypeAlias, cast
 
 from vitdecomp.errors import SpecError
 
-By: TypeAlias = "Literal['head', 'module', 'block', 'token', 'neuron'] | tuple[Literal['head'], Literal['token']]"
+By: TypeAlias = (
+    "Literal['head', 'module', 'block', 'token', 'neuron', 'representation'] | tuple[Literal['head'], Literal['token']]"
+)
 NEURON_KINDS = ("mlp", "conv")
 
 
@@ -19,12 +21,14 @@ class Granularity:
         heads, tokens, neurons: which axes are cut.
         kinds: the kinds of which `attribute` keeps that axis apart; empty for those without such an axis.
         blocks: whether all sources of a residual block are one component.
+        whole: whether everything is one component, constants included.
     """
 
     heads: bool = False
     tokens: bool = False
     neurons: bool = False
     blocks: bool = False
+    whole: bool = False
     kinds: tuple[str, ...] = ()
 
 
@@ -35,6 +39,7 @@ BY: dict[Any, Granularity] = {
     "token": Granularity(tokens=True, kinds=("attn", "mlp", "conv", "embed")),
     ("head", "token"): Granularity(heads=True, tokens=True, kinds=("attn",)),
     "neuron": Granularity(heads=True, neurons=True, kinds=NEURON_KINDS),
+    "representation": Granularity(whole=True),
 }
 
 

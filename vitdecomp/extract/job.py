@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from vitdecomp.datasets import Pictures
 from vitdecomp.engine.granularity import BY, By
@@ -69,15 +68,13 @@ class Extracted:
     skipped: tuple[str, ...]
 
 
-def parse_by(text: str) -> By | None:
-    """`"head"`, or `("head", "token")` of `"head,token"`; `None` of `"representation"`.
+def parse_by(text: str) -> By:
+    """Read `"head"`, or `("head", "token")` of `"head,token"`.
 
     Raises:
         SpecError: nothing of the kind.
     """
-    known: dict[str, Any] = {key if isinstance(key, str) else ",".join(key): key for key in BY}
-    known[REPRESENTATION] = None
+    known: dict[str, By] = {key if isinstance(key, str) else ",".join(key): key for key in BY}
     if text not in known:
         raise SpecError(f"cannot split by {text!r}{did_you_mean(text, list(known))}")
-    by: By | None = known[text]
-    return by
+    return known[text]

@@ -11,7 +11,7 @@ from vitdecomp.component import WHOLE
 from vitdecomp.contributions import Contributions
 from vitdecomp.decompose import Decomposer
 from vitdecomp.errors import InputError
-from vitdecomp.extract.job import Extraction, parse_by
+from vitdecomp.extract.job import REPRESENTATION, Extraction, parse_by
 from vitdecomp.header import Header
 from vitdecomp.image_files.decoding import DECODING
 from vitdecomp.origin import Origin
@@ -24,7 +24,7 @@ Split = Callable[[Tensor], Contributions]
 def splitting(ready: Ready, job: Extraction, pixels: Tensor) -> tuple[Split, Contributions]:
     """What takes images apart, and what it gives for one of them."""
     by, batch = parse_by(job.by), pixels[None].to(ready.device, ready.dtype)
-    if by is None:
+    if by == REPRESENTATION:  # nothing need be traced
         whole = _Whole(ready, job.output)
         return whole, whole(batch)
     dec = fitted(

@@ -10,4 +10,4 @@ import typer
 Maps = Annotated[Path | None, typer.Option(help="What `align` wrote; not for a CLIP.")]
 Clip = Annotated[str | None, typer.Option(help="The CLIP of the maps, by another spec.")]
 Images = Annotated[Path | None, typer.Option(help="Folder of images; default: the embedded world.")]
-By = Annotated[str, typer.Option(help="head, module or block.")]
+By = Annotated[str, typer.Option(help="head, module, block or representation.")]
