@@ -212,3 +212,24 @@ class TestAttentionPool:
         assert [g.module for g in decomposer.report_.opened] == ["pooler"]
         assert decomposer.report_.covered
         assert "embed" in names(contributions)
+
+
+class Narrowed(nn.Module):
+    """Some channels of a model's class token: a step behind the last product of the graph."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x):
+        return self.model(x)[:, 3:12]
+
+
+@pytest.mark.parametrize("by", ["head", "token", "neuron"])
+def test_some_channels_of_a_representation(tiny_vit, by):
+    images = torch.randn(2, 3, 32, 32, dtype=torch.float64)
+    narrowed = Narrowed(tiny_vit).eval()
+    c = vd.Decomposer(narrowed, by=by).fit_transform(images)
+    assert c.error.max() < 1e-12
+    whole = vd.Decomposer(tiny_vit, by=by).fit_transform(images)
+    assert torch.allclose(c.values, whole.values[:, :, 3:12], atol=1e-12)

@@ -207,7 +207,10 @@ def _pooled(paths: LinearPaths, recorded: Derived, *, tokens: bool = False) -> L
     def split(leaf: int, pool: Pool) -> tuple[Piece, ...] | None:
         return pieces(layouts[leaf], pool, pool.weighted(recorded))
 
-    found = pool_early(paths.graph, paths.sizes, recorded, lambda leaf, pool: split(leaf, pool) is not None)
+    output = paths.captured.output
+    found = pool_early(
+        paths.graph, paths.sizes, recorded, lambda leaf, pool: split(leaf, pool) is not None, output=output
+    )
     parts = []
     for part in paths.parts:
         early, pool = replace(part, leaf=found.leaves[part.leaf]), found.pools.get(part.leaf)

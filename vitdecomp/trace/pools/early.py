@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from torch import fx
+
 from vitdecomp.trace.linear_graph import Apply, Leaf, LinearGraph, Sum, Value, inputs
 from vitdecomp.trace.pools.moves import MOVERS
 from vitdecomp.trace.pools.pool import Pool, Shape, ones
@@ -37,7 +39,12 @@ class Pooled:
 
 
 def pool_early(
-    graph: LinearGraph, shapes: Mapping[int, Shape], recorded: Mapping[Gate, Any], fits: Callable[[int, Pool], bool]
+    graph: LinearGraph,
+    shapes: Mapping[int, Shape],
+    recorded: Mapping[Gate, Any],
+    fits: Callable[[int, Pool], bool],
+    *,
+    output: fx.Node | None = None,
 ) -> Pooled:
     """The same linear map with its sums over tokens as early as possible, and nothing that does not reach its output.
 
@@ -46,12 +53,14 @@ def pool_early(
         shapes: the shape of each of its values on the trial batch.
         recorded: gates of the trial batch, and those that can be computed from them.
         fits: whether a pool may become part of a leaf; else it follows as a step.
+        output: the model's own, of which a value is recorded; by default what the last value of the graph was made by,
+            which is another node where the last step of the model has moved.
     """
     last = len(graph.values) - 1
     images, width = shapes[last]
     if width == 1:  # a pool would leave out that axis
         return Pooled(graph, {i: i for i in graph.leaves}, {})
-    begin = Pool(((images,), (width,)), 0, frozenset(), (), Gate(ones, (graph.values[last].node,)))
+    begin = Pool(((images,), (width,)), 0, frozenset(), (), Gate(ones, (output or graph.values[last].node,)))
     wanted: dict[int, list[Pool | None]] = {last: [begin]}
     kept: dict[int, Pool | None] = {}
     moved: dict[int, Moved] = {}
