@@ -29,6 +29,7 @@ __all__ = [
     "as_loaded",
     "call",
     "load_model",
+    "load_texts",
     "own_spec",
     "recognised",
     "register_adapter",
@@ -60,6 +61,16 @@ class Adapter(ABC):
             SpecError: no such model.
             LoadError: its weights cannot be had.
         """
+
+    def load_texts(self, name: str) -> LoadedModel | None:
+        """What reads the texts of a trained model, without the rest of it, where that saves time; `None` if not here.
+
+        Its module's weights have the names and values of the whole model's, so that their checksum is the same.
+
+        Raises:
+            LoadError: the weights cannot be had.
+        """
+        return None
 
     def recognise(self, module: nn.Module) -> LoadedModel | None:
         """The model with its outputs, if a module given by a user belongs to this library."""
@@ -134,6 +145,17 @@ def load_model(
     if size is not None and "image_size" in signature(adapter.load).parameters:
         options["image_size"] = size
     return _at_size(adapter.load(name, pretrained=pretrained, **options), size)
+
+
+def load_texts(spec: str) -> LoadedModel | None:
+    """What reads the texts of a trained model, as `Adapter.load_texts` says; `None` if the whole has to be loaded.
+
+    Raises:
+        SpecError: no such library.
+        LoadError: the weights cannot be had.
+    """
+    adapter, name = _find(spec)
+    return adapter.load_texts(name)
 
 
 def is_defined(spec: str) -> bool:

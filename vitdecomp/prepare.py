@@ -13,7 +13,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from vitdecomp.adapter import LoadedModel, load_model
+from vitdecomp.adapter import LoadedModel, load_model, load_texts
 from vitdecomp.decompose import Decomposer
 from vitdecomp.errors import InputError, SpecError
 from vitdecomp.images import find_images, open_image, sample_photographs
@@ -46,6 +46,11 @@ class Request:
     seed: int = 0
     image_size: str | None = None
     imports: tuple[str, ...] = field(default_factory=lambda: tuple(NAMED))
+
+    @property
+    def as_it_comes(self) -> bool:
+        """Whether the model has its library's weights, in its own number format, for its own image size."""
+        return not self.random_weights and (self.checkpoint, self.dtype, self.image_size) == (None, None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +101,22 @@ def prepare(request: Request) -> Ready:
     module = loaded.module.to(device=device, dtype=DTYPES.get(request.dtype or ""))
     dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
     return Ready(request, replace(loaded, module=module), preprocessing(loaded), device, dtype)
+
+
+def prepare_texts(request: Request) -> LoadedModel | None:
+    """Load what reads the texts of a model, without the rest of it; `None` if the whole has to be loaded.
+
+    Raises:
+        SpecError: an unknown library or device.
+        LoadError: the weights cannot be had.
+    """
+    if not request.as_it_comes:
+        return None
+    device = _device(request.device)
+    import_named(request.imports)
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
+        reader = load_texts(request.model)
+    return reader and replace(reader, module=reader.module.to(device))
 
 
 def fitted(dec: Decomposer, batch: Tensor, request: Request) -> Decomposer:

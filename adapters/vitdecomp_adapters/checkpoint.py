@@ -131,18 +131,23 @@ def read(path: str, spec: str) -> Tensors:
         LoadError: it cannot be read without running code from it.
     """
     from safetensors.torch import load_file
-    from timm.models import load_state_dict
 
     try:
         with quiet():
-            # timm's reader lets torch make tensors and plain values alone (weights_only), and no other objects.
-            found: Any = load_file(path) if path.endswith(".safetensors") else load_state_dict(path, weights_only=True)
+            found: Any = load_file(path) if path.endswith(".safetensors") else _pickled(path)
     except Exception as error:  # a truncated or foreign file can fail in any way
         raise unusable(path, spec, error) from error
     tensors = dict(_flat(found)) if isinstance(found, Mapping) else {}
     if not tensors:
         raise LoadError(f"checkpoint {path} does not fit {spec}: there are no tensors in it")
     return tensors
+
+
+def _pickled(path: str) -> Any:
+    """What timm's reader finds: it lets torch make tensors and plain values alone (weights_only), no other objects."""
+    from timm.models import load_state_dict
+
+    return load_state_dict(path, weights_only=True)
 
 
 def unusable(path: str, spec: str, error: BaseException) -> LoadError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 from vitdecomp.adapter import Adapter, LoadedModel, load_model, register_adapter
@@ -39,17 +40,27 @@ class ScenesAdapter(Adapter):
             raise SpecError(f"scenes has no model {name!r}{did_you_mean(name, MODELS)}")
         from vitdecomp_adapters.scenes import architectures, clip
 
+        assert architectures.default_cfgs  # importing the module makes the models known to timm
         if MODELS[name].startswith("open_clip:"):  # which the others need not import
             clip.register()
-        weights = architectures.WEIGHTS / f"{name}.safetensors"
         if pretrained and "checkpoint_path" not in options:
-            if not weights.is_file():
-                raise LoadError(
-                    f"the weights of scenes:{name} are missing at {weights}; make them with "
-                    f"`python -m vitdecomp_adapters.scenes.train {name}`, or take random ones"
-                )
-            options["checkpoint_path"] = weights
+            options["checkpoint_path"] = _weights(name)
         return _named(load_model(MODELS[name], pretrained=False, image_size=image_size, **options), f"scenes:{name}")
+
+    def load_texts(self, name: str) -> LoadedModel | None:
+        """The text tower of the CLIP; the other models read no texts.
+
+        Raises:
+            LoadError: the weights are missing or damaged.
+        """
+        if name != "clip":
+            return None
+        from vitdecomp_adapters.checkpoint import read
+        from vitdecomp_adapters.scenes.text_tower import TextTower
+
+        spec = f"scenes:{name}"
+        tower = TextTower(read(str(_weights(name)), spec))
+        return LoadedModel(tower, None, spec, pretrained=True, encode_text=tower.encode)
 
     def names(self, pattern: str = "*") -> list[str]:
         """The models whose names match."""
@@ -58,6 +69,19 @@ class ScenesAdapter(Adapter):
     def defines(self, name: str) -> bool:
         """Whether it is one of those that come with vitdecomp."""
         return name in MODELS
+
+
+def _weights(name: str) -> Path:
+    """Where the weights of a model are."""
+    from vitdecomp_adapters.scenes import clip
+
+    path = clip.WEIGHTS / f"{name}.safetensors"
+    if not path.is_file():
+        raise LoadError(
+            f"the weights of scenes:{name} are missing at {path}; make them with "
+            f"`python -m vitdecomp_adapters.scenes.train {name}`, or take random ones"
+        )
+    return path
 
 
 def _named(loaded: LoadedModel, spec: str) -> LoadedModel:

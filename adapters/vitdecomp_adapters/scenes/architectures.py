@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 from timm.layers.patch_embed import PatchEmbed
@@ -15,8 +14,8 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from vitdecomp_adapters.scenes.classes import CLASSES
+from vitdecomp_adapters.scenes.clip import WEIGHTS
 
-WEIGHTS = Path(__file__).with_name("weights")
 SIZE = 64
 HALF = (0.5, 0.5, 0.5)
 STEM = ((32, 2), (32, 1), (64, 2), (64, 1))  # width and stride of the convolutions in front of the last

@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 NAME = "scenes-clip"
+WEIGHTS = Path(__file__).with_name("weights")  # of this and of the other models
 HERE = files("vitdecomp_adapters.scenes")
 
 

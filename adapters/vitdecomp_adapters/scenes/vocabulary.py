@@ -1,4 +1,4 @@
-"""Makes `vocabulary.txt.gz`: byte pairs merged in the order of their frequency in captions (Sennrich et al., 2016)."""
+"""The vocabulary of the embedded CLIP: byte pairs, merged in the order of their frequency (Sennrich et al., 2016)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 Merge = tuple[str, str]
+WORD_END = "</w>"
 SPECIAL = 2 * 256 + 2  # open_clip has every byte, inside and at the end of a word, and two signs of its own
 
 
@@ -21,7 +22,7 @@ def merges(texts: Iterable[str], size: int) -> list[Merge]:
         size: of the vocabulary at most.
     """
     counts = Counter(word for text in texts for word in re.findall(r"[a-z]+", text.lower()))
-    words = {word: [*word[:-1], f"{word[-1]}</w>"] for word in counts}
+    words = {word: [*word[:-1], f"{word[-1]}{WORD_END}"] for word in counts}
     found: list[Merge] = []
     while len(found) < size - SPECIAL:
         pairs = Counter[Merge]()
@@ -32,11 +33,12 @@ def merges(texts: Iterable[str], size: int) -> list[Merge]:
             break
         best = min(pairs, key=lambda pair: (-pairs[pair], pair))
         found.append(best)
-        words = {word: _merged(pieces, best) for word, pieces in words.items()}
+        words = {word: merged(pieces, best) for word, pieces in words.items()}
     return found
 
 
-def _merged(pieces: Sequence[str], pair: Merge) -> list[str]:
+def merged(pieces: Sequence[str], pair: Merge) -> list[str]:
+    """Pieces of a word, where a pair of neighbours has become one piece."""
     result: list[str] = []
     for piece in pieces:
         if result and (result[-1], piece) == pair:
@@ -52,6 +54,12 @@ def write(texts: Iterable[str], size: int, path: Path) -> None:
     Unused places are filled with pairs that no text can hold, so that the vocabulary has exactly its size.
     """
     found = merges(texts, size)
-    unused = [("</w>", f"unused{i}") for i in range(size - SPECIAL - len(found))]
+    unused = [(WORD_END, f"unused{i}") for i in range(size - SPECIAL - len(found))]
     lines = ["#version: 0.2", *(" ".join(pair) for pair in [*found, *unused])]
     path.write_bytes(gzip.compress("\n".join(lines).encode(), mtime=0))
+
+
+def read(path: Path | str) -> list[Merge]:
+    """The pairs in a file."""
+    _, *lines = gzip.decompress(Path(path).read_bytes()).decode().split("\n")
+    return [(first, second) for first, second in map(str.split, lines)]

@@ -57,6 +57,6 @@ def test_the_libraries_know_the_models_themselves():
 
 
 def test_missing_weights_are_one_clear_line(monkeypatch, tmp_path):
-    monkeypatch.setattr("vitdecomp_adapters.scenes.architectures.WEIGHTS", tmp_path)
+    monkeypatch.setattr("vitdecomp_adapters.scenes.clip.WEIGHTS", tmp_path)
     with pytest.raises(vd.LoadError, match=r"weights of scenes:deit are missing at .*train deit`, or take random ones"):
         vd.load_model("scenes:deit")

@@ -10,7 +10,7 @@ import pytest
 import timm
 import torch
 from safetensors import safe_open
-from vitdecomp_adapters.scenes import architectures, clip
+from vitdecomp_adapters.scenes import clip
 from vitdecomp_adapters.scenes.adapter import MODELS
 from vitdecomp_adapters.scenes.measure import TEMPLATES, embeddings, probe, zero_shot
 from vitdecomp_adapters.scenes.train.recipes import RECIPES
@@ -25,12 +25,12 @@ UNSEEN = 31_337  # a seed that no model was trained or measured with
 
 
 def facts_of(name):
-    with safe_open(architectures.WEIGHTS / f"{name}.safetensors", "pt") as file:
+    with safe_open(clip.WEIGHTS / f"{name}.safetensors", "pt") as file:
         return json.loads(file.metadata()["vitdecomp"])
 
 
 def test_all_weights_together_are_small():
-    assert sum((architectures.WEIGHTS / f"{name}.safetensors").stat().st_size for name in SHIPPED) < 25e6
+    assert sum((clip.WEIGHTS / f"{name}.safetensors").stat().st_size for name in SHIPPED) < 25e6
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -78,9 +78,7 @@ def test_the_libraries_themselves_load_them():
         for name, spec in MODELS.items()
         if name in SHIPPED and name != "clip"
     }
-    models["clip"] = open_clip.create_model(
-        "scenes-clip", pretrained=str(architectures.WEIGHTS / "clip.safetensors")
-    ).visual
+    models["clip"] = open_clip.create_model("scenes-clip", pretrained=str(clip.WEIGHTS / "clip.safetensors")).visual
     for name, model in models.items():
         ours = load_model(f"scenes:{name}").module.eval()
         assert torch.equal(model.eval()(x), (ours.visual if name == "clip" else ours)(x)), name

@@ -15,7 +15,7 @@ from vitdecomp.errors import SpecError
 from vitdecomp.files import make_directory
 from vitdecomp.registry import did_you_mean
 from vitdecomp.scenes import SceneDataset
-from vitdecomp_adapters.scenes.architectures import WEIGHTS
+from vitdecomp_adapters.scenes.clip import WEIGHTS
 from vitdecomp_adapters.scenes.command import run_command
 from vitdecomp_adapters.scenes.train.memory import keep_memory
 from vitdecomp_adapters.scenes.train.objectives import OBJECTIVES
