@@ -9,11 +9,15 @@ from made_up import write_made
 from PIL import Image
 
 from vitdecomp.cli import app
+from vitdecomp.extract import Extraction, extract
 from vitdecomp.files import sha256
+from vitdecomp.prepare import Request
+from vitdecomp.scenes import SceneDataset
 from vitdecomp.testing import AlignerContract
 
 ADAPTERS = {"open_clip", "timm", "torchvision", "transformers"}
 TABLES = {"datasets", "faiss", "lance", "matplotlib", "pandas", "pyarrow", "scipy", "sklearn"}
+STORE = {"lance", "networkx", "numpy", "pandas", "pyarrow", "torch"}  # pyarrow takes pandas if it is there
 HEAVY = {"networkx", "numpy", "torch", *ADAPTERS, *TABLES}
 
 SCRIPT = """
@@ -61,4 +65,15 @@ def test_a_search_for_an_image_of_a_store_needs_no_model(tmp_path):
     digests = [sha256(image), "b", "c", "d"]
     store = write_made(tmp_path / "s.lance", AlignerContract().contributions(4), digests)
     (found,) = imported(["search", "--store", str(store), "--image", str(image), "--k", "2", "--quiet"])
-    assert found <= {"lance", "networkx", "numpy", "pandas", "pyarrow", "torch"}  # pyarrow takes pandas if it is there
+    assert found <= STORE
+
+
+def test_a_search_for_a_text_in_a_store_needs_the_text_tower_alone(tmp_path):
+    for i, pixels in enumerate(SceneDataset(4).arrays(range(4))):
+        Image.fromarray(pixels).save(tmp_path / f"{i}.png")
+    store = str(tmp_path / "s.lance")
+    extract(Request("scenes:clip", device="cpu"), Extraction(tmp_path), store)
+    words = ["search", "scenes:clip", "--store", store, "--text", "a red thing", "--k", "2", "--quiet"]
+    plain, whole = imported([*words, "--device", "cpu"], [*words, "--dtype", "float64"])
+    assert plain <= STORE
+    assert {"open_clip", "timm"} <= whole

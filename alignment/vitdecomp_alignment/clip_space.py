@@ -18,7 +18,7 @@ from torch.nn.functional import normalize as unit
 from vitdecomp.adapter import EncodeText, LoadedModel, as_loaded
 from vitdecomp.errors import InputError, SpecError
 from vitdecomp.images import open_image
-from vitdecomp.prepare import Request, prepare
+from vitdecomp.prepare import Request, prepare, prepare_texts
 from vitdecomp.preprocessing import DEFAULT_SIZE, as_tensor, preprocessing
 from vitdecomp_alignment.prompts import TEMPLATES, checked_templates, checked_texts, fill
 from vitdecomp_alignment.text_cache import TextCache
@@ -40,6 +40,9 @@ class ClipSpace:
         pretrained: trained weights or random ones, for a model given by its spec.
         cache: folder where text vectors are kept; the memory alone if `None`.
 
+    Attributes:
+        reader: what reads texts: the model, or its text tower alone, with the same checksum of weights.
+
     Raises:
         SpecError: no such model or device, or the model has no text encoder.
         LoadError: the weights cannot be had.
@@ -56,8 +59,13 @@ class ClipSpace:
     ) -> None:
         if batch_size < 1:
             raise SpecError(f"the batch size must be positive, not {batch_size}")
-        self.loaded = _load(model, device, pretrained) if isinstance(model, str) else as_loaded(model)
-        self._tower = _text_tower(self.loaded)
+        self._whole: LoadedModel | None = None
+        if isinstance(model, str):
+            self._request = Request(model, random_weights=not pretrained, device=device)
+            self._read_texts_by(prepare_texts(self._request) or self.loaded)
+        else:
+            self._whole = as_loaded(model)
+            self._read_texts_by(self._whole)
         self.batch_size = batch_size
         self.cache = None if cache is None else Path(cache)
         self._known: dict[str, Tensor] = {}
@@ -65,12 +73,20 @@ class ClipSpace:
         self._disk: TextCache | None = None
 
     def __repr__(self) -> str:
-        return f"ClipSpace: {self.spec}, weights {self.loaded.weights}"
+        return f"ClipSpace: {self.spec}, weights {self.reader.weights}"
 
     @property
     def spec(self) -> str:
         """The string that loads the model again."""
-        return self.loaded.spec
+        return self.reader.spec
+
+    @property
+    def loaded(self) -> LoadedModel:
+        """The whole model; one given by its spec is loaded when more than its texts is asked for."""
+        if self._whole is None:
+            self._whole = _load(self._request)
+            self._read_texts_by(self._whole)
+        return self._whole
 
     @cached_property
     def dimension(self) -> int:
@@ -125,9 +141,9 @@ class ClipSpace:
         if self.cache is None:
             vectors = self._combined(texts, templates)
         else:
-            self._disk = self._disk or TextCache(self.cache, self.loaded)
+            self._disk = self._disk or TextCache(self.cache, self.reader)
             vectors = self._disk.get(texts, templates, lambda: self._combined(texts, templates))
-        vectors = vectors.to(next(self.loaded.module.parameters()).device)
+        vectors = vectors.to(next(self.reader.module.parameters()).device)
         return unit(vectors, dim=1) if normalize else vectors
 
     def zero_shot(self, classes: Sequence[str], templates: Sequence[str] = TEMPLATES) -> ZeroShot:
@@ -141,6 +157,9 @@ class ClipSpace:
             InputError, LoadError, SpecError: as for `encode_text`.
         """
         return ZeroShot(tuple(classes), self.encode_text(classes, templates=templates))
+
+    def _read_texts_by(self, reader: LoadedModel) -> None:
+        self.reader, self._tower = reader, _text_tower(reader)
 
     def _pixels(self, images: Tensor | Sequence[Any]) -> Tensor:
         """Some images as the model takes them."""
@@ -160,7 +179,7 @@ class ClipSpace:
     def _encoded(self, texts: Sequence[str]) -> Tensor:
         """The text tower's vectors, from memory where it has them."""
         missing = [text for text in dict.fromkeys(texts) if text not in self._known]
-        with _at_rest(self.loaded.module):
+        with _at_rest(self.reader.module):
             for start in range(0, len(missing), self.batch_size):
                 batch = missing[start : start + self.batch_size]
                 self._known.update(zip(batch, _precise(self._tower(batch)), strict=True))
@@ -171,17 +190,17 @@ class ClipSpace:
 
     def _forget_other_weights(self) -> None:
         """Drop all vectors of the model as it was before it was trained, moved or converted."""
-        module = self.loaded.module
+        module = self.reader.module
         weights = tuple((t.data_ptr(), t._version, t.dtype) for t in chain(module.parameters(), module.buffers()))
         if weights != self._weights:
             self._weights, self._disk = weights, None
             self._known.clear()
 
 
-def _load(spec: str, device: str, pretrained: bool) -> LoadedModel:
+def _load(request: Request) -> LoadedModel:
     """A model on a device; the random state stays as it is."""
     with torch.random.fork_rng(range(torch.cuda.device_count())):
-        return prepare(Request(spec, random_weights=not pretrained, device=device)).loaded
+        return prepare(request).loaded
 
 
 def _text_tower(loaded: LoadedModel) -> EncodeText:

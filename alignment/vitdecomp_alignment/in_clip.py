@@ -11,8 +11,8 @@ from vitdecomp.datasets import Pictures, open_pictures
 from vitdecomp.errors import SpecError
 from vitdecomp.extract import Extraction, cached
 from vitdecomp.loading import Loading
-from vitdecomp.origin import Origin
-from vitdecomp.prepare import Ready, Request, prepare
+from vitdecomp.origin import Origin, weights_checksum
+from vitdecomp.prepare import Ready, Request, prepare, prepare_texts
 from vitdecomp.progress import Stage
 from vitdecomp.scenes.folder import kept
 from vitdecomp.source import Source
@@ -21,6 +21,7 @@ from vitdecomp_alignment.clip_space import ClipSpace
 
 if TYPE_CHECKING:  # scikit-learn takes longer to import than all else
     from vitdecomp_alignment.linear import LinearAligner
+    from vitdecomp_alignment.maps_clip import MapsToClip
 
 WORLD = 512  # pictures of the embedded world, where no others are given
 
@@ -55,11 +56,11 @@ class InClip:
     """Contributions, the maps that take them to CLIP, and CLIP.
 
     Attributes:
-        subject: the model. store: its contributions in its own space.
+        subject: the model; `None` if there was no need to load it. store: its contributions in its own space.
         aligner: maps into the space, if it is not the model's own. space: where the texts are.
     """
 
-    subject: Ready
+    subject: Ready | None
     store: Store
     aligner: LinearAligner | None
     space: ClipSpace
@@ -70,8 +71,18 @@ class InClip:
         return self.store if self.aligner is None else Aligned(self.store, self.aligner)
 
 
-def in_clip(request: Request, reading: Reading, cache: Path, *, loading: Loading, stage: Stage) -> InClip:
+def in_clip(
+    request: Request, reading: Reading, cache: Path, *, loading: Loading, stage: Stage, subject_too: bool = True
+) -> InClip:
     """Take images apart, or read from the cache what was made of them.
+
+    Args:
+        request: the model.
+        reading: which contributions.
+        cache: folder for what can be computed again.
+        loading: how images are read.
+        stage: shows what is being done.
+        subject_too: load the model even where a store tells enough.
 
     Raises:
         InputError: no images or maps, or maps of another model.
@@ -85,10 +96,14 @@ def in_clip(request: Request, reading: Reading, cache: Path, *, loading: Loading
         maps = MapsToClip.read(reading.maps, clip=reading.clip, model=request.model)
     aligner = None if maps is None else maps.aligner
     place = place_of(reading, cache)  # before a model is loaded for nothing
+    texts = cache / "texts"
     with stage(f"contributions of {request.model}") as progress:
+        if isinstance(place, Store) and not subject_too:
+            alone = _space_alone(request, maps, place, texts)
+            if alone is not None:
+                return InClip(None, place, aligner, alone)
         subject = prepare(request)
         check_origins(subject, aligner, place)
-        texts = cache / "texts"
         space = _own_space(subject, texts) if maps is None else maps.space(device=request.device, cache=texts)
         if isinstance(place, Store):
             return InClip(subject, place, aligner, space)
@@ -110,6 +125,23 @@ def check_origins(subject: Ready, aligner: LinearAligner | None, place: Store | 
         claims.append((place.origin, f"{place.uri} holds contributions of"))
     for origin, what in claims:
         origin.check(Origin.of(subject.loaded.module, subject.loaded.spec, origin.output), what)
+
+
+def _space_alone(request: Request, maps: MapsToClip | None, store: Store, cache: Path) -> ClipSpace | None:
+    """The space, where a store is of the model that is asked for without its being loaded; else `None`.
+
+    That is shown by the checksum of the weights beside its text tower, or by maps that say the same as the store.
+    """
+    if not request.as_it_comes:
+        return None
+    if maps is None:
+        reader = prepare_texts(request)
+        same = reader is not None and weights_checksum(reader.module) == store.origin.weights
+        return ClipSpace(reader, cache=cache) if reader is not None and same else None
+    claim = maps.aligner.origin_
+    if claim is None or (claim.model, claim.weights) != (request.model, store.origin.weights):
+        return None
+    return maps.space(device=request.device, cache=cache)
 
 
 def _own_space(subject: Ready, cache: Path) -> ClipSpace:

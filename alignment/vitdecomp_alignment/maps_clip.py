@@ -54,7 +54,7 @@ class MapsToClip:
         """
         space, target = ClipSpace(self.clip, device=device, cache=cache), self.aligner.target_
         if target is not None:
-            target.check(Origin.of(space.loaded.module, space.spec, target.output), "the maps lead to")
+            target.check(Origin.of(space.reader.module, space.spec, target.output), "the maps lead to")
         return space
 
 

@@ -29,12 +29,26 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
+class Needs:
+    """What a search takes.
+
+    Attributes:
+        k: how many images are to be found. texts: whether texts are read.
+        references: whether images are looked for, which the model takes apart if it is named.
+    """
+
+    k: int
+    texts: bool
+    references: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Searchable:
     """Contributions of images, and what else a search takes.
 
     Attributes:
         store: the contributions in the model's own space. aligner: maps to another one.
-        subject: the model, which takes references apart; `None` if the user has not named it.
+        subject: the model, which takes references apart; `None` if there was no need of it.
         space: where texts are; `None` if none are asked for.
         pictures: the data set, unless a store stands in its place.
     """
@@ -54,7 +68,7 @@ class Searchable:
 
 
 def searchable(
-    request: Request | None, reading: Reading, cache: Path, *, k: int, texts: bool, loading: Loading, stage: Stage
+    request: Request | None, reading: Reading, cache: Path, needs: Needs, *, loading: Loading, stage: Stage
 ) -> Searchable:
     """Take images apart, or open what was made of them; a CLIP is loaded for texts alone.
 
@@ -62,8 +76,7 @@ def searchable(
         request: the model; images of a store can be compared without it.
         reading: which contributions.
         cache: folder for what can be computed again.
-        k: how many images are to be found.
-        texts: whether texts are asked for.
+        needs: what is asked for.
         loading: how images are read.
         stage: shows what is being done.
 
@@ -72,15 +85,15 @@ def searchable(
         SpecError: no such model, none where one is needed, or a model without texts and no maps for texts.
         OutputError: the cache cannot be written.
     """
-    if request is None and (texts or reading.store is None):
+    if request is None and (needs.texts or reading.store is None):
         raise SpecError("give MODEL: without it only images of a --store are found, by --image")
     place = place_of(reading, cache)
     n = len(place) if isinstance(place, Store) else len(place.pictures[: reading.limit])
-    if k > n:
-        raise InputError(f"k = {k}, but there are {n} images")
+    if needs.k > n:
+        raise InputError(f"k = {needs.k}, but there are {n} images")
     pictures = None if isinstance(place, Store) else place
-    if texts and request is not None:
-        found = in_clip(request, reading, cache, loading=loading, stage=stage)
+    if needs.texts and request is not None:
+        found = in_clip(request, reading, cache, loading=loading, stage=stage, subject_too=needs.references)
         return Searchable(found.store, found.aligner, found.subject, found.space, pictures)
     aligner = None if reading.maps is None else _maps(reading.maps)
     if request is None:

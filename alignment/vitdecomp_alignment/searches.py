@@ -30,7 +30,7 @@ from vitdecomp_alignment.count import Count
 from vitdecomp_alignment.feature_words import asked
 from vitdecomp_alignment.in_clip import Reading
 from vitdecomp_alignment.own_hits import OwnHits
-from vitdecomp_alignment.searchable import Searchable, searchable, warn_of_differences
+from vitdecomp_alignment.searchable import Needs, Searchable, searchable, warn_of_differences
 
 if TYPE_CHECKING:  # scikit-learn takes longer to import than a search
     from vitdecomp.score import FeatureScorer
@@ -67,6 +67,12 @@ class Searching:
     def needs_texts(self) -> bool:
         """Whether any text is to be read."""
         return bool(self.query.texts or self.query.against or self.scope.features)
+
+    @property
+    def needs_references(self) -> bool:
+        """Whether any image is looked for."""
+        against = self.query.against
+        return bool(self.query.images or (against and against.images))
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,10 +169,11 @@ def search(request: Request | None, searching: Searching, cache: Path, *, loadin
         SpecError: no such model, feature, component or setting, or a model without texts and no maps.
         OutputError: the cache cannot be written.
     """
-    reading, texts = searching.reading, searching.needs_texts
+    reading = searching.reading
     words = asked(searching.features, "photographs" if reading.images or reading.store else "scenes").words
     check(searching, words)
-    found = searchable(request, reading, cache, k=searching.k, texts=texts, loading=loading, stage=stage)
+    needs = Needs(searching.k, searching.needs_texts, searching.needs_references)
+    found = searchable(request, reading, cache, needs, loading=loading, stage=stage)
     own = OwnHits.of(searching.query, found.store)
     query = searching.query if found.subject is not None else own.as_rows(searching.query, found.store)
     if found.subject is not None and own.files:

@@ -11,6 +11,7 @@ from vitdecomp_alignment import ClipSpace
 from vitdecomp_alignment.prompts import PLAIN, TEMPLATES
 
 import vitdecomp as vd
+from vitdecomp.prepare import prepare
 from vitdecomp.scenes import FACTORS, SceneDataset
 from vitdecomp.testing import untouched
 
@@ -137,6 +138,22 @@ def test_vectors_of_other_weights_are_forgotten(change, on_disk, tmp_path):
         space.loaded.module.double()
     assert torch.allclose(space.encode_text(COLOURS).float(), -before, atol=1e-5)
     assert len(list(tmp_path.iterdir())) == 2 * on_disk
+
+
+def test_texts_alone_are_read_without_the_rest_of_a_model(monkeypatch, photographs):
+    loads = []
+    prepared = prepare
+    monkeypatch.setattr("vitdecomp_alignment.clip_space.prepare", lambda r: loads.append(r) or prepared(r))
+    space = ClipSpace("scenes:clip", device="cpu")
+    before = space.encode_text(COLOURS)
+    assert repr(space) == "ClipSpace: scenes:clip, weights trained"
+    assert torch.allclose(before, fresh().encode_text(COLOURS), atol=1e-5)
+    assert loads == []
+    assert torch.equal(space.encode_image(photographs[:2]), fresh().encode_image(photographs[:2]))
+    with torch.no_grad():
+        space.loaded.module.text_projection.mul_(-1)
+    assert torch.allclose(space.encode_text(COLOURS), -before, atol=1e-5)
+    assert len(loads) == 1
 
 
 def test_half_precision_gives_unit_vectors(photographs):

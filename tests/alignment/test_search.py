@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from vitdecomp_alignment import ClosedForm
+from vitdecomp_alignment.clip_space import ClipSpace
 from vitdecomp_alignment.searchable import warn_of_differences
 
 import vitdecomp as vd
 from vitdecomp.extract import Extraction, extract
+from vitdecomp.origin import Origin
 from vitdecomp.prepare import Request, prepare
 from vitdecomp.preprocessing import PlainPreprocess
 from vitdecomp.scenes import SceneDataset
@@ -130,6 +133,50 @@ def test_images_of_a_store_need_neither_a_model_nor_a_clip(place, deit, in_proce
     assert kept["hits"][0]["score"] == pytest.approx(1, abs=1e-6)
 
 
+@pytest.fixture
+def maps(place, deit):
+    """Maps of the store's model to a CLIP."""
+    images = [place / "scenes" / f"{i:03}.png" for i in (*range(12), 7)]
+    space, store = ClipSpace("scenes:clip", device="cpu"), Store(deit)
+    aligner = ClosedForm().fit(store.take(range(13)), space.encode_image(images))
+    aligner.target_ = Origin.of(space.loaded.module, space.spec)
+    return aligner
+
+
+IN_DEIT = ("search", "scenes:deit", "--store", "deit", "--maps", "m.safetensors", "--text", "sea", "--device", "cpu")
+
+
+def test_a_text_in_a_store_needs_no_model_that_its_maps_know(place, maps, in_process, monkeypatch):
+    def refuse(request):
+        raise AssertionError(f"{request.model} is loaded")
+
+    maps.save(place / "m.safetensors")
+    words = (*IN_DEIT, "--cache", "cache", "--k", "5", "--json")
+    whole = json.loads(in_process(place, *words, "--dtype", "float32").stdout)
+    monkeypatch.setattr("vitdecomp_alignment.in_clip.prepare", refuse)
+    monkeypatch.setattr("vitdecomp_alignment.clip_space.prepare", refuse)
+    alone = json.loads(in_process(place, *words).stdout)
+    assert [hit["row"] for hit in alone["hits"]] == [hit["row"] for hit in whole["hits"]]
+    for one, other in zip(alone["hits"], whole["hits"], strict=True):
+        assert one["score"] == pytest.approx(other["score"], abs=1e-5)
+
+
+def test_maps_of_other_weights_are_refused(place, maps, in_process):
+    right, words = maps.origin_, (*IN_DEIT, "--cache", "cache", "--k", "5")
+    for claim in (Origin("scenes:deit", "abc"), Origin("scenes:dino", right.weights), right):
+        maps.origin_ = claim
+        maps.save(place / "m.safetensors")
+        done = in_process(place, *words)
+        assert (done.returncode, "the maps are for scenes:deit" in done.stderr) == (
+            (2, True) if claim.weights == "abc" else (0, False)
+        )
+    maps.target_ = Origin("scenes:clip", "abc")
+    maps.save(place / "m.safetensors")
+    done = in_process(place, *words)
+    assert done.returncode == 2
+    assert "the maps lead to scenes:clip (embedding), not scenes:clip (embedding) with other weights" in done.stderr
+
+
 def test_another_image_needs_the_model_and_gets_the_same_as_by_its_row(place, deit, in_process):
     Image.open(place / "scenes" / "007.png").save(place / "again.bmp")  # the same pixels in another file
     other = tuple("again.bmp" if word == "scenes/007.png" else word for word in LIKE_7)
@@ -198,11 +245,13 @@ def test_what_cannot_be_searched_for_is_refused_first(place, deit, in_process, c
     assert message in done.stderr.strip().splitlines()[-1]
 
 
-def test_a_store_must_be_the_models(place, store, in_process):
+def test_a_store_must_be_the_models(place, store, deit, in_process):
     cases = {
         ("scenes:clip", "--store", "s.lance", "--images", "scenes"): "give --images or --store, not both",
         ("scenes:clip", "--store", "nowhere.lance"): "there are no contributions in nowhere.lance",
         ("scenes:clip", "--store", "s.lance", "--random-weights"): "s.lance holds contributions of scenes:clip",
+        ("scenes:clip", "--store", "deit"): "deit holds contributions of scenes:deit (embedding), not scenes:clip",
+        ("scenes:deit", "--store", "deit"): "scenes:deit has no texts of its own: give --maps",
     }
     for words, message in cases.items():
         done = in_process(place, "search", *words, "--text", "sea", "--cache", "cache")
