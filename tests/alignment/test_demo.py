@@ -6,7 +6,7 @@ import pytest
 import torch
 from vitdecomp_alignment import ClipSpace, ClosedForm
 from vitdecomp_alignment.demo.cue import cue, told
-from vitdecomp_alignment.demo.scores import scores
+from vitdecomp_alignment.demo.scores import _finding, scores
 from vitdecomp_alignment.demo.search import known_features, search
 from vitdecomp_alignment.demo.speech import KEPT, few, no_texts, speech
 from vitdecomp_alignment.demo.words import words
@@ -81,6 +81,13 @@ def test_every_component_that_varies_has_texts(context, section):
         for row in told.values():
             assert 1 <= len(row["texts"].split(", ")) <= 3
             assert 0 < row["explained by"] <= 1
+
+
+@pytest.mark.parametrize(("correlation", "told"), [(0.9, "much as"), (0.4, "somewhat"), (-0.01, "otherwise than")])
+def test_an_order_is_called_what_it_is(context, correlation, told):
+    first = speech(context).told[0]
+    finding = _finding(first, {first.subject.name: {"shape": correlation, "colour": correlation}})
+    assert told in str(finding)
 
 
 def test_scores_are_the_scorers_and_agree_with_probes(context):

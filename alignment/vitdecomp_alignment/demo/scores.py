@@ -15,6 +15,12 @@ from vitdecomp.score import FeatureScorer
 from vitdecomp_alignment.demo.speech import Spoken, few, no_texts, speech
 
 TOP = 5  # components of a feature that are shown
+# A mean rank correlation from which on an order is called so.
+LIKENESS = (
+    (0.6, "much as probes do that were given labels"),
+    (0.3, "somewhat as probes do that were given labels"),
+    (-1.0, "otherwise than probes do that were given labels"),
+)
 
 
 def scores(context: Context) -> Section:
@@ -43,7 +49,7 @@ def _finding(first: Spoken, agree: Mapping[str, Mapping[str, float]]) -> Sentenc
     if not agree:
         return Sentence("The components of {model} that stand for a feature, found by words.", {"model": name})
     return Sentence(
-        "Words order the components of {model} much as probes do that were given labels: rank correlation {mean}, from "
+        f"Words order the components of {{model}} {_likeness(_mean(agree[name]))}: rank correlation {{mean}}, from "
         "{least} for the {poor} to {most} for the {rich}.",
         {
             "model": name,
@@ -53,6 +59,11 @@ def _finding(first: Spoken, agree: Mapping[str, Mapping[str, float]]) -> Sentenc
             "rich": max(agree[name], key=agree[name].__getitem__),
         },
     )
+
+
+def _likeness(correlation: float) -> str:
+    """What a rank correlation says, in words."""
+    return next((words for least, words in LIKENESS if correlation >= least), LIKENESS[-1][1])  # NaN, too
 
 
 def _agreement(spoken: Spoken) -> dict[str, float]:
