@@ -79,6 +79,11 @@ class Decomposer(Portable):
         self.by: By = normalised(by)
         self.tolerance, self.cache = tolerance, cache
 
+    def __repr__(self) -> str:
+        fitted = f"{len(self.components_):,} components" if hasattr(self, "_paths") else "not fitted yet"
+        model = getattr(self.model, "spec", self.model if isinstance(self.model, str) else type(self.model).__name__)
+        return f"Decomposer: {name_of(self.output)} of {model} by {self.by}, {fitted}"
+
     @in_neutral_mode
     def fit(self, images: Float[Tensor, "n *image"]) -> Decomposer:
         """Trace the model on one or more images and find its linear paths. The model is left as it was.

@@ -32,6 +32,7 @@ def printed(place):
     yield LinearHead.fit(c.total(), labels, 2), "LinearHead: 2 classes"
     yield ZeroShot(("a", "b"), torch.eye(2)), "ZeroShot: 2 classes"
     yield vd.LoadedModel(nn.Linear(3, 4), None, "m"), "LoadedModel: m"
+    yield vd.Decomposer(nn.Linear(3, 4), by=("head", "token")), "Decomposer: embedding of Linear by ('head', 'token')"
     yield ClipSpace("scenes:clip"), "ClipSpace: scenes:clip"
 
 
