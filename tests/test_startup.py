@@ -17,7 +17,7 @@ from vitdecomp.testing import AlignerContract
 
 ADAPTERS = {"open_clip", "timm", "torchvision", "transformers"}
 TABLES = {"datasets", "faiss", "lance", "matplotlib", "pandas", "pyarrow", "scipy", "sklearn"}
-STORE = {"lance", "networkx", "numpy", "pandas", "pyarrow", "torch"}  # pyarrow takes pandas if it is there
+STORE = {"lance", "numpy", "pandas", "pyarrow", "torch"}  # pyarrow takes pandas if it is there
 HEAVY = {"networkx", "numpy", "torch", *ADAPTERS, *TABLES}
 
 SCRIPT = """

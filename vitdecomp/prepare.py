@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
@@ -14,13 +14,15 @@ from PIL import Image
 from torch import Tensor
 
 from vitdecomp.adapter import LoadedModel, load_model, load_texts
-from vitdecomp.decompose import Decomposer
 from vitdecomp.errors import InputError, SpecError
 from vitdecomp.images import find_images, open_image, sample_photographs
 from vitdecomp.preprocessing import Preprocess, as_tensor, preprocessing
 from vitdecomp.random_weights import randomise
 from vitdecomp.registry import did_you_mean
 from vitdecomp.user_code import NAMED, import_named
+
+if TYPE_CHECKING:  # what traces is imported when something is traced
+    from vitdecomp.decompose import Decomposer
 
 DTYPES = {name: getattr(torch, name) for name in ("float32", "float64", "bfloat16", "float16")}
 SAMPLE = "china.jpg and flower.jpg of scikit-learn"

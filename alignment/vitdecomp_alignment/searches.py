@@ -12,7 +12,6 @@ from torch import Tensor
 
 from vitdecomp.aligned import Aligned
 from vitdecomp.contributions import Contributions
-from vitdecomp.decompose import Decomposer
 from vitdecomp.errors import InputError, SpecError
 from vitdecomp.extract import parse_by
 from vitdecomp.images import open_image
@@ -32,7 +31,8 @@ from vitdecomp_alignment.in_clip import Reading
 from vitdecomp_alignment.own_hits import OwnHits
 from vitdecomp_alignment.searchable import Needs, Searchable, searchable, warn_of_differences
 
-if TYPE_CHECKING:  # scikit-learn takes longer to import than a search
+if TYPE_CHECKING:  # these take longer to import than a search
+    from vitdecomp.decompose import Decomposer
     from vitdecomp.score import FeatureScorer
 
 BATCH = 256  # images read at a time
@@ -234,6 +234,8 @@ def taken_apart(ready: Ready, by: str) -> Callable[[Sequence[Image.Image]], Cont
     def decompose(pictures: Sequence[Image.Image]) -> Contributions:
         batch = ready.batch(pictures)
         if not traced:
+            from vitdecomp.decompose import Decomposer
+
             traced.append(fitted(Decomposer(ready.loaded, by=parse_by(by)), batch[:1], ready.request))
         return traced[0].transform(batch)
 

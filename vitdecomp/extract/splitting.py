@@ -9,7 +9,6 @@ from torch import Tensor
 
 from vitdecomp.component import WHOLE
 from vitdecomp.contributions import Contributions
-from vitdecomp.decompose import Decomposer
 from vitdecomp.errors import InputError
 from vitdecomp.extract.job import REPRESENTATION, Extraction, parse_by
 from vitdecomp.header import Header
@@ -27,6 +26,8 @@ def splitting(ready: Ready, job: Extraction, pixels: Tensor) -> tuple[Split, Con
     if by == REPRESENTATION:  # nothing need be traced
         whole = _Whole(ready, job.output)
         return whole, whole(batch)
+    from vitdecomp.decompose import Decomposer
+
     dec = fitted(
         Decomposer(ready.loaded, by=by, output=job.output, through=job.through or "auto"), batch, ready.request
     )
