@@ -1,7 +1,9 @@
 """Extraction to a store: what it holds, and what happens when something is wrong."""
 
+import json
 import os
 import shutil
+import tarfile
 
 import pytest
 import torch
@@ -202,14 +204,24 @@ def test_unreadable_images_can_be_left_out_and_are_tried_again(photos):
     assert stored(photos).ids == ("1.png", "2.png", "0.png")
 
 
-def test_an_image_whose_name_is_not_utf8_is_left_out_or_named(photos):
-    odd = os.fsdecode(b"odd\xff.png")
-    shutil.copy(photos / "0.png", photos / odd)
-    with pytest.raises(vd.InputError, match=r"cannot write .*odd.*\.png to a store: its name is not UTF-8; rename it"):
-        extract(REQUEST, job(photos), LOADING)
-    told = extract(REQUEST, job(photos), Loading(batch_size=2, skip_unreadable=True))
-    assert told["skipped"] == [odd]
-    assert told["images"] == len(stored(photos)) == 5
+def test_an_image_whose_name_is_not_utf8_is_extracted_under_its_spelling(photos):
+    shutil.copy(photos / "0.png", photos / os.fsdecode(b"odd\xff.png"))
+    told = extract(REQUEST, job(photos), LOADING)
+    assert (told["images"], told["skipped"]) == (6, [])
+    assert r"odd\xff.png" in stored(photos).ids
+
+
+def test_text_that_no_store_can_hold_is_named_or_left_out(photos):
+    shard = photos.parent / "shard.tar"
+    with tarfile.open(shard, "w") as tar:
+        for name in ("0", "1"):
+            tar.add(photos / f"{name}.png", f"{name}.png")
+        (photos.parent / "0.json").write_text(json.dumps({"place": "\ud800"}))
+        tar.add(photos.parent / "0.json", "0.json")
+    with pytest.raises(vd.InputError, match="its name is not UTF-8; rename it"):
+        extract(REQUEST, job(shard), LOADING)
+    told = extract(REQUEST, job(shard), Loading(batch_size=2, skip_unreadable=True))
+    assert (told["images"], len(told["skipped"])) == (1, 1)
 
 
 def test_if_no_image_can_be_read_nothing_is_written(photos):
