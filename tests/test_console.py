@@ -44,6 +44,13 @@ def test_what_is_printable_stays_and_nothing_else_does(text):
     assert not any(c in result for c in "\x1b\r\b\x00\x9b\u2028\u202e\udcff")
 
 
+def test_cells_of_controls_are_not_cut():
+    for cell in ("\x1b[31m/a/b.png", Text("\x1b[31m/a/b.png")):
+        table = make_table("score", "\x1bimage", words={"\x1bimage"})
+        table.add_row("0.1", cell)
+        assert shown(table).splitlines()[1].rstrip().endswith("/a/b.png")
+
+
 @pytest.mark.parametrize("width", [20, 40, 80])
 def test_tables_lose_no_digit(width):
     numbers = [f"{i}.{i:09}" for i in range(1, 9)]

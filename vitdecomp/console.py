@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.segment import Segment
+from rich.table import Table
 from rich.text import Text
 
 from vitdecomp.progress import Progress
 
 if TYPE_CHECKING:
     from rich.console import ConsoleOptions, RenderableType
-    from rich.table import Table
 
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 # Control characters have pictures of their own; C1 controls, line separators, marks that turn the direction of writing,
@@ -100,24 +100,38 @@ def _tenths(console: Console, text: str) -> Progress:
     return progress
 
 
+class PlainTable(Table):
+    """A table that measures its cells as the console will show them, so that none is cut."""
+
+    def add_row(self, *cells: RenderableType | None, **options: Any) -> None:
+        """Add a row as rich does."""
+        super().add_row(*map(_shown, cells), **options)
+
+
+def _shown(cell: RenderableType | None) -> RenderableType | None:
+    if isinstance(cell, str):
+        return printable(cell)
+    if isinstance(cell, Text):
+        cell = cell.copy()
+        cell.plain = printable(cell.plain)
+    return cell
+
+
 def make_table(*columns: str, words: Collection[str], title: str | None = None) -> Table:
     """Make a table whose columns of words give way on a narrow terminal, so that the numbers can be read."""
-    from rich.table import Table
-
-    table = Table(
+    title = None if title is None else printable(title)
+    table = PlainTable(
         title=title, title_justify="left", title_style="bold", box=None, padding=(0, 3, 0, 0), header_style="dim"
     )
     for column in columns:
         wraps = column in words
-        table.add_column(column, justify="left" if wraps else "right", no_wrap=not wraps, overflow="fold")
+        table.add_column(printable(column), justify="left" if wraps else "right", no_wrap=not wraps, overflow="fold")
     return table
 
 
 def make_list(rows: Iterable[tuple[str, RenderableType]]) -> Table:
     """Make a list of named values."""
-    from rich.table import Table
-
-    table = Table.grid(padding=(0, 2))
+    table = PlainTable(box=None, padding=(0, 2), pad_edge=False, show_header=False, collapse_padding=True)
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for row in rows:

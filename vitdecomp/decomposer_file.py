@@ -149,7 +149,7 @@ class Portable(ABC):
 
     def __deepcopy__(self: Self, memo: dict[int, Any]) -> Self:
         """A decomposer with a copy of the model."""
-        fitted = hasattr(self, "_paths")
+        fitted, loaded = hasattr(self, "_paths"), None
         model: Any = deepcopy(self.model, memo) if isinstance(self.model, nn.Module) else self.model
         if fitted:
             loaded = replace(self._loaded, module=deepcopy(self._loaded.module, memo))
@@ -164,7 +164,7 @@ class Portable(ABC):
             cache=self.cache,
         )
         memo[id(self)] = made
-        if fitted:
+        if loaded is not None:
             try:
                 made._revive(loaded, *self._plain(), self._image)
             except SpecError:  # what cannot stand in a file is found anew

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from vitdecomp.datasets import Pictures
 from vitdecomp.engine.granularity import BY, By
@@ -74,7 +75,8 @@ def parse_by(text: str) -> By:
     Raises:
         SpecError: nothing of the kind.
     """
-    known: dict[str, By] = {key if isinstance(key, str) else ",".join(key): key for key in BY}
+    known: dict[str, Any] = {key if isinstance(key, str) else ",".join(key): key for key in BY}
     if text not in known:
         raise SpecError(f"cannot split by {text!r}{did_you_mean(text, list(known))}")
-    return known[text]
+    by: By = known[text]
+    return by

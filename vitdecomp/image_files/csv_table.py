@@ -25,6 +25,7 @@ DELIMITERS = (",", ";", "\t")
 SUFFIXES = (".csv", ".tsv", ".tab", ".txt")
 BY_TABS = (".tsv", ".tab")
 FIRST = 2**16  # characters of the first line that are looked at
+LONGEST = 2**24  # characters of a cell
 UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -108,9 +109,10 @@ def read_table(path: Path, header: Sequence[str] | None = None) -> CsvTable:
 def _text(path: Path) -> str:
     try:
         data = read_file(path)
-        text = data.decode("utf-16" if data.startswith(UTF16) else "utf-8-sig")
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    try:
+        text = data.decode("utf-16" if data.startswith(UTF16) else "utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise InputError(f"cannot read {path}, line {line}: it is no text in UTF-8") from error
@@ -129,7 +131,7 @@ def _delimiter(first: str, suffix: str) -> str:
 def _separated(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Lines and cells of the rows that are not empty."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
-    line = 1
+    line, usual = 1, csv.field_size_limit(LONGEST)  # which the module keeps for the whole process
     try:
         for cells in reader:
             stripped = [cell.strip() for cell in cells]
@@ -138,6 +140,8 @@ def _separated(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, lis
             line = reader.line_num + 1
     except csv.Error as error:
         raise InputError(f"cannot read {path}, line {line}: {error}") from error
+    finally:
+        csv.field_size_limit(usual)
 
 
 def _spaced(text: str) -> Iterator[tuple[int, list[str]]]:

@@ -60,13 +60,10 @@ def opened_terms(node: fx.Node, ends: dict[fx.Node, Activation]) -> list[Term] |
     """The terms of a node that is walked through, `None` where that cannot be done."""
     if node not in ends:
         return opened_operation(node)
-    roots = ends[node].roots
-    if len(roots) > 1 or shape(roots[0]) != shape(node):
+    root, *others = ends[node].roots
+    if others or shape(root) != shape(node):
         return linear_terms(node)
-    return [
-        data(roots[0]).then(operator.mul, gate(ratio, node, roots[0])),
-        frozen("at_zero", at_zero, node, roots[0]),
-    ]
+    return [data(root).then(operator.mul, gate(ratio, node, root)), frozen("at_zero", at_zero, node, root)]
 
 
 def can_open(node: fx.Node, ends: dict[fx.Node, Activation]) -> bool:
@@ -172,8 +169,8 @@ def _picks(flow: DataFlow, end: fx.Node, found: Activation) -> bool:
     """The largest of several channels of a token; the largest over tokens is a pooling."""
     source = _call(end).args[0]
     axes = _call(end).args[1] if len(_call(end).args) > 1 else ()
-    axes = [axes] if isinstance(axes, int) else list(axes)
-    return bool(axes) and all(_own_channels(root, source, axes, flow) for root in found.roots)
+    own: list[int] = [axes] if isinstance(axes, int) else [*axes]
+    return bool(own) and all(_own_channels(root, source, own, flow) for root in found.roots)
 
 
 def _own_channels(root: fx.Node, node: fx.Node, axes: list[int], flow: DataFlow) -> bool:

@@ -99,10 +99,12 @@ def _channels(config: Any) -> Any:
 
 
 def _first_filled(filled: Filled, images: Tensor, readings: Iterable[Reading], spec: str, notes: list[str]) -> Reading:
-    """The first vector that depends on no parameter without weights."""
+    """The first vector that depends on no parameter without weights; there is at least one to try."""
+    reading: Reading | None = None
     for reading in readings:
         if _filled(filled, images, reading, notes):
             return reading
+    assert reading is not None
     missing = used(filled.module, reading.compute, images, filled.unfilled)
     known = f" The files hold other names, such as {_named(sorted(filled.unknown))}." if filled.unknown else ""
     raise UnfilledError(
