@@ -79,7 +79,8 @@ def test_nothing_is_multiplied_with_the_zeros_of_other_tokens(by: Any) -> None:
     images = torch.randn(1, 3, 64, 64)
     dec = vd.Decomposer(model, by=by, cache=None).fit(images)
     assert len(dec.tokens_) == 257
-    assert flops(lambda: dec.transform(images)) < 2 * flops(lambda: model(images))
+    # Behind the look for changes of the model, which would see the hooks of the counter and run it once more.
+    assert flops(lambda: dec._decompose(images, dec.by)) < 2 * flops(lambda: model(images))
 
 
 class TestRoom:

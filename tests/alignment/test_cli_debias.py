@@ -67,7 +67,12 @@ def test_mistakes_are_one_line(place, in_process):
         ("scenes:clip", "--spurious", ",", "--core", "star", *data): "--spurious needs words",
         ("scenes:clip", *WORDS, *data, "--k", "ten"): "positive number or auto",
         ("scenes:clip", *WORDS, *data, "--k", "900"): "k = 900, but there are",
-        ("scenes:clip", *WORDS, "--data", str(place / "scenes" / "train" / "labels.csv")): "line 2: no group",
+        (
+            "scenes:clip",
+            *WORDS,
+            "--data",
+            str(place / "scenes" / "train" / "labels.csv"),
+        ): "in the split test: there are train",
         ("scenes:clip", *WORDS, *data, "--out", "no/such/place"): "there is no directory",
         ("scenes:clip", *WORDS, *data, "--out", "m", "--value", "resample"): "a module cannot have --value resample",
     }

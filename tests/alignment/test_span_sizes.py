@@ -77,7 +77,7 @@ def test_components_that_never_change_do_not_count():
     moving = c.select(["blocks.0.mlp", "blocks.2.mlp"])
     for with_it, without in zip(*(span_sizes(x, texts, m=[2], pools=[9, 20]) for x in (still, moving)), strict=True):
         assert (with_it.weighted, with_it.mean) == pytest.approx((without.weighted, without.mean))
-    with pytest.raises(InputError, match="no component varies"):
+    with pytest.raises(InputError, match="the same for all images"):
         span_sizes(replace(c, values=torch.ones_like(c.values)), texts, m=[2], pools=[9])
 
 
