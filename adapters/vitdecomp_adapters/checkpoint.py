@@ -32,7 +32,7 @@ def _no_classifier(module: nn.Module, classes: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a library knows of files for one of its models.
+    """Say how one of a library's models takes the tensors of a file.
 
     Attributes:
         convert: names and sizes of other releases to those of the module, such as resampled position embeddings.
@@ -58,7 +58,7 @@ class KnowsFiles(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """What became of a file.
+    """Tell what became of a file that filled a model.
 
     Attributes:
         notes: what a user has to know, a sentence each. spared: parameters that it did not hold, nor had to.
@@ -144,7 +144,7 @@ def read(path: str, spec: str) -> Tensors:
 
 
 def _pickled(path: str) -> Any:
-    """What timm's reader finds: it lets torch make tensors and plain values alone (weights_only), no other objects."""
+    """Read a pickle by timm's reader, which lets torch make tensors and plain values alone (weights_only)."""
     from timm.models import load_state_dict
 
     return load_state_dict(path, weights_only=True)
@@ -237,7 +237,7 @@ def _compare(tensors: Mapping[str, Tensor], module: nn.Module, without: Sequence
 
 
 def _classes(tensors: Mapping[str, Tensor], heads: Sequence[str]) -> int:
-    """How many classes a file's classifier has; 0 if it has none."""
+    """Count the classes of a file's classifier; 0 if it has none."""
     return next((len(tensors[f"{head}.weight"]) for head in heads if f"{head}.weight" in tensors), 0)
 
 

@@ -147,13 +147,13 @@ def check_vocabulary(tokenizer: Sized, size: int) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    """What went wrong with a file; of a pickle that could run code torch's advice is not passed on."""
+    """Say what went wrong with a file; torch's advice to run a pickle's code is not passed on."""
     unsafe = "weights_only" in str(error) or type(error).__name__ == "UnpicklingError"
     return "not safetensors, nor a file of tensors alone" if unsafe else first_line(error)
 
 
 def first_line(error: BaseException) -> str:
-    """What an exception of a library says, shortened to one line; a heading takes the lines below it along."""
+    """Shorten what an exception says to one line; a heading that ends in a colon takes the next line along."""
     lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
     while len(lines) > 1 and lines[0].endswith(":"):
         lines[:2] = [f"{lines[0]} {lines[1]}"]
