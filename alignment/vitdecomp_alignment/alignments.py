@@ -16,7 +16,7 @@ from vitdecomp.progress import Clock, Stage
 from vitdecomp.ranks import Ranks
 from vitdecomp.selection import select_images
 from vitdecomp_alignment.clip_space import ClipSpace
-from vitdecomp_alignment.held_out import FEWEST, MOST, SHARE, HeldOut, halves, measure
+from vitdecomp_alignment.held_out import FEWEST, HeldOut, kept_away, measure
 from vitdecomp_alignment.judge import Judgement, judge, summarised
 from vitdecomp_alignment.linear import LinearAligner
 from vitdecomp_alignment.match import Vocabulary
@@ -69,7 +69,7 @@ def fit(pairs: Pairs, aligner: LinearAligner, out: Path, clock: Clock, ranks: Ra
     checkpoint = training_file(out)
     takes: Any = aligner.fit
     n, known = len(pairs.store), signature(takes).parameters
-    learned, held_out = halves(n, SHARE, 0, MOST) if n >= FEWEST else (tuple(range(n)), ())
+    learned, held_out = kept_away(n)
     source, target = select_images(pairs.store, learned), pairs.target[list(learned)]
     resumable: dict[str, Any] = {"checkpoint": checkpoint} if "checkpoint" in known else {}
     if ranks.count > 1 and "ranks" not in known:
@@ -83,7 +83,7 @@ def fit(pairs: Pairs, aligner: LinearAligner, out: Path, clock: Clock, ranks: Ra
     aligner.target_ = pairs.target_origin
     if not ranks.first:
         return aligner
-    if len(held_out) > 1:
+    if held_out:
         with clock("measuring"):
             told = measure(aligner, pairs.store, pairs.target, learned, held_out)
         aligner.metrics_ = {

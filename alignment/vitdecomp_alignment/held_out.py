@@ -13,7 +13,8 @@ from vitdecomp.selection import select_images
 from vitdecomp.source import Source
 from vitdecomp_alignment.linear import LinearAligner
 
-SHARE, MOST, FEWEST = 0.1, 4096, 10  # held out: of all images, at most, and only where there are so many in all
+SHARE, LEAST, MOST = 0.1, 2, 4096  # held out: of all images, at least, and at most
+FEWEST = 10  # images in all of which some are held out
 # What is gained over one vector for all images, from which on a judgement holds.
 VERDICTS = (
     (0.5, "The maps are fit to compare components with texts"),
@@ -52,11 +53,18 @@ class HeldOut:
         )
 
 
-def halves(n: int, held_out: float, seed: int, most: int | None = None) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def halves(
+    n: int, held_out: float, seed: int, *, least: int = 1, most: int | None = None
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The places of n images: those to learn from and those held out, drawn at random, each in order."""
-    order, k = np.random.default_rng([seed, 2]).permutation(n), max(1, round(n * held_out))
+    order, k = np.random.default_rng([seed, 2]).permutation(n), max(least, round(n * held_out))
     k = k if most is None else min(k, most)
     return tuple(np.sort(order[k:]).tolist()), tuple(np.sort(order[:k]).tolist())
+
+
+def kept_away(n: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The places of n images: those to fit maps to, and those to judge them on, none of fewer than `FEWEST`."""
+    return halves(n, SHARE, 0, least=LEAST, most=MOST) if n >= FEWEST else (tuple(range(n)), ())
 
 
 def measure(

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from vitdecomp_alignment import ClosedForm, CompAlign, LinearAlign
-from vitdecomp_alignment.held_out import VERDICTS, HeldOut, halves, measure
+from vitdecomp_alignment.held_out import FEWEST, VERDICTS, HeldOut, halves, kept_away, measure
 
 from vitdecomp.selection import select_images
 from vitdecomp.testing import AlignerContract
@@ -65,3 +65,8 @@ def test_halves_share_no_image_and_leave_none_out():
     assert sorted(learned + held_out) == list(range(50))
     assert halves(50, 0.2, 1) == (learned, held_out) != halves(50, 0.2, 2)
     assert len(halves(50, 0.2, 1, most=4)[1]) == 4
+
+
+def test_two_images_at_least_judge_maps():
+    counts = {n: [len(part) for part in kept_away(n)] for n in (2, FEWEST - 1, FEWEST, 14, 400)}
+    assert counts == {2: [2, 0], FEWEST - 1: [9, 0], FEWEST: [8, 2], 14: [12, 2], 400: [360, 40]}

@@ -57,7 +57,9 @@ def test_links_to_one_another_end_and_do_not_multiply(tmp_path):
     assert found.ignored[LOOP]
 
 
-@pytest.mark.parametrize("name", [".ipynb_checkpoints", ".git", "@eaDir", "__MACOSX", "$RECYCLE.BIN", "lost+found"])
+@pytest.mark.parametrize(
+    "name", [".ipynb_checkpoints", ".git", "@eaDir", "@__thumb", "__MACOSX", "$RECYCLE.BIN", "RECYCLER", "lost+found"]
+)
 def test_folders_of_systems_are_left_out(animals, name, caplog):
     image(animals / name / "cat" / "0.png")
     image(animals / "cat" / name / "0.png")

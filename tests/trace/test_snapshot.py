@@ -11,6 +11,7 @@ from helpers import pictures, randomised
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
+from torch.utils.flop_counter import FlopCounterMode
 
 import vitdecomp as vd
 
@@ -36,6 +37,21 @@ def swap(model: Any) -> None:
     model.blocks[0], model.blocks[1] = model.blocks[1], model.blocks[0]
 
 
+def twice_features(model: Any) -> None:
+    model.forward_features = lambda *given, **named: 2 * type(model).forward_features(model, *given, **named)
+
+
+class Patch:
+    """A method of a class that is doubled until it is removed."""
+
+    def __init__(self, kind: type, name: str) -> None:
+        self.kind, self.name, self.before = kind, name, vars(kind)[name]
+        setattr(kind, name, lambda module, *given, **named: 2 * self.before(module, *given, **named))
+
+    def remove(self) -> None:
+        setattr(self.kind, self.name, self.before)
+
+
 def other_weight(model: Any) -> None:
     model.blocks[0].mlp.fc1.weight = nn.Parameter(torch.ones_like(model.blocks[0].mlp.fc1.weight))
 
@@ -56,6 +72,12 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "another forward": (
         lambda m: setattr(m.blocks[0].mlp, "forward", torch.zeros_like),
         "blocks.0.mlp has another forward",
+    ),
+    "another method": (twice_features, "the model has another forward_features"),
+    "another method of the class": (lambda m: Patch(type(m.blocks[0]), "forward"), "Block has another forward"),
+    "another method of a base class": (
+        lambda m: Patch(VisionTransformer, "forward_features"),
+        "VisionTransformer has another forward_features",
     ),
     "pruned": (lambda m: prune.l1_unstructured(m.blocks[0].mlp.fc1, "weight", 0.5) and None, "fc1"),
     "parametrized": (lambda m: parametrizations.spectral_norm(m.blocks[0].mlp.fc1) and None, "fc1"),
@@ -114,6 +136,15 @@ def test_a_path_that_zeros_had_closed(model: Any) -> None:
         model.blocks[0].mlp.fc2.weight.add_(0.1)
     found = decomposer.attribute(IMAGES, torch.ones(1, 24, dtype=torch.float64)).sum(-1)[:, 0]
     torch.testing.assert_close(found, model(IMAGES).detach().sum(-1))
+
+
+def test_what_counts_operations_looks_on(model: Any) -> None:
+    decomposer = vd.Decomposer(model).fit(IMAGES)
+    before = decomposer.transform(IMAGES).values
+    for call in (decomposer.transform, decomposer.fit_transform):
+        with FlopCounterMode(display=False) as counter:
+            assert torch.equal(call(IMAGES).values, before)
+        assert counter.get_total_flops() > 0
 
 
 def test_a_hook_that_only_looks_is_no_change(model: Any) -> None:

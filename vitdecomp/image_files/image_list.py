@@ -21,17 +21,23 @@ SYSTEM = frozenset(
         "#recycle",
         "#snapshot",
         "$recycle.bin",
+        "@__thumb",
         "@eadir",
         "@recently-snapshot",
         "@recycle",
+        "@tmp",
         "__macosx",
         "__pycache__",
         "desktop.ini",
         "ehthumbs.db",
+        "found.000",
         "icon\r",
         "lost+found",
+        "recycled",
+        "recycler",
         "system volume information",
         "thumbs.db",
+        "~snapshot",
     )
 )
 HIDDEN = "hidden or the system's own"

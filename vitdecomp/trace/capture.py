@@ -107,7 +107,7 @@ def _agreed(module: nn.Module, captured: Captured) -> Captured | None:
     """The captured graph, if it computes what the module does."""
     expected = _run_eager(module, captured.trial[:TRACED_IMAGES])
     graph = captured.module
-    error = relative_error(_first(graph(captured.trial[:TRACED_IMAGES])), expected).max().item()
+    error = relative_error(_first(graph.forward(captured.trial[:TRACED_IMAGES])), expected).max().item()
     if not error <= allowed(graph.graph, expected.dtype):
         return None
     graph.eval()

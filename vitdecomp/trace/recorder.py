@@ -42,7 +42,7 @@ class Recorder:
     def __call__(self, images: Tensor) -> tuple[Tensor, dict[Gate, Any]]:
         """The representation, and the recorded values."""
         with torch.no_grad():
-            representation, values = self.module(images)
+            representation, values = self.module.forward(images)  # without hooks that are set for all modules
         return representation, dict(zip(self.gates, values, strict=True))
 
     def portions(self, images: Tensor) -> Sequence[Tensor]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
 import torch
@@ -14,6 +16,8 @@ from vitdecomp.trace.capture import Captured
 
 SAMPLE = 16  # elements of each tensor that are compared: `.data` changes without counting a version
 SETTINGS = (bool, int, float, str, type(None))
+METHODS = (FunctionType, MethodType, BuiltinFunctionType, partial)  # a module runs what is set on it or on its class
+OF_CLASS = (FunctionType, property, staticmethod, classmethod)
 HOOKS = {"_forward_pre_hooks": "forward pre-hook", "_forward_hooks": "forward hook"}
 EVERY = {
     "forward pre-hook of all modules": every_module._global_forward_pre_hooks,
@@ -27,11 +31,13 @@ class Snapshot:
 
     Attributes:
         module: the module. parts: by path each submodule, what it runs, its hooks and its plain settings.
-        everywhere: hooks of all modules. weights: the tensors that its graph uses.
+        classes: of the submodules, what each class runs. everywhere: hooks of all modules.
+        weights: the tensors that its graph uses.
     """
 
     module: nn.Module
     parts: dict[str, _Part]
+    classes: dict[type, dict[str, Any]]
     everywhere: tuple[tuple[Any, ...], ...]
     weights: _Weights
 
@@ -39,11 +45,13 @@ class Snapshot:
     def of(cls, module: nn.Module, captured: Captured) -> Snapshot:
         """A module as it is now, and the tensors that its graph uses."""
         parts = {path: _Part.of(part) for path, part in module.named_modules()}
-        return cls(module, parts, _everywhere(), _Weights.of(module, captured))
+        classes = {kind: _methods(kind) for part in parts.values() for kind in type(part.module).__mro__}
+        return cls(module, parts, classes, _everywhere(), _Weights.of(module, captured))
 
     def changes(self) -> list[str]:
         """What is different now, in words; nothing, if all is as it was."""
-        kept = all(part.stays() for part in self.parts.values())
+        replaced = [*self._replaced()]
+        kept = not replaced and all(part.stays() for part in self.parts.values())
         if kept and all(map(_same, self.everywhere, _everywhere())):
             return [*self.weights.changes()]
         now = {path: _Part.of(part) for path, part in self.module.named_modules()}
@@ -61,7 +69,14 @@ class Snapshot:
         for noun, hooks, hooks_now in zip(EVERY, self.everywhere, _everywhere(), strict=True):
             if not _same(hooks, hooks_now):
                 found.append(f"a {noun} was added or removed")
-        return [*found, *self.weights.changes()]
+        return [*found, *replaced, *self.weights.changes()]
+
+    def _replaced(self) -> Iterator[str]:
+        """Methods of classes that are others now."""
+        for kind, before in self.classes.items():
+            now = _methods(kind)
+            names = (k for k in {**before, **now} if before.get(k) is not now.get(k))
+            yield from (f"{kind.__name__} has another {name}" for name in names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +88,7 @@ class _Part:
     hooks: tuple[tuple[Any, ...], ...]
     children: tuple[nn.Module | None, ...]
     settings: dict[str, Any]
+    methods: dict[str, Any]
     attributes: int
 
     @classmethod
@@ -80,20 +96,22 @@ class _Part:
         own, kind = vars(module), type(module)
         hooks = tuple(tuple(own.get(name, {}).values()) for name in HOOKS)
         settings = {k: v for k, v in own.items() if type(v) in SETTINGS and k[0] != "_" and k != "training"}
-        runs, children = (kind, kind.forward, own.get("forward")), tuple(own["_modules"].values())
-        return cls(module, runs, hooks, children, settings, len(own))
+        methods = {k: v for k, v in own.items() if k != "forward" and k[0] != "_" and isinstance(v, METHODS)}
+        runs, children = (kind, own.get("forward")), tuple(own["_modules"].values())
+        return cls(module, runs, hooks, children, settings, methods, len(own))
 
     def stays(self) -> bool:
         """Whether nothing has changed: asked before every batch, so without a word about what."""
         own, kind = vars(self.module), type(self.module)
         return (
             len(own) == self.attributes
-            and _same(self.runs, (kind, kind.forward, own.get("forward")))
+            and _same(self.runs, (kind, own.get("forward")))
             and _same(self.children, tuple(own["_modules"].values()))
             and all(
                 _same(own_hooks, tuple(own[name].values())) for name, own_hooks in zip(HOOKS, self.hooks, strict=True)
             )
             and all(type(now := own.get(k)) is type(v) and now == v for k, v in self.settings.items())
+            and all(own.get(k) is v for k, v in self.methods.items())
         )
 
     def changes(self, now: _Part) -> Iterator[str]:
@@ -108,6 +126,8 @@ class _Part:
         if now.settings != self.settings:
             names = [k for k in {**self.settings, **now.settings} if self.settings.get(k) != now.settings.get(k)]
             yield from (f"has {name} = {now.settings.get(name)!r}" for name in names[:2])
+        names = [k for k in {**self.methods, **now.methods} if self.methods.get(k) is not now.methods.get(k)]
+        yield from (f"has another {name}" for name in names[:2])
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +161,10 @@ class _Weights:
 
 def _at(path: str, what: str) -> str:
     return f"{path.removeprefix('model').lstrip('.') or 'the model'} {what}"
+
+
+def _methods(kind: type) -> dict[str, Any]:
+    return {k: v for k, v in vars(kind).items() if isinstance(v, OF_CLASS)}
 
 
 def _same(before: tuple[Any, ...], after: tuple[Any, ...]) -> bool:
