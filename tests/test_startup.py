@@ -5,9 +5,12 @@ import os
 import subprocess
 import sys
 
+import torch
 from made_up import write_made
 from PIL import Image
+from vitdecomp_alignment import ClipSpace, ClosedForm
 
+import vitdecomp as vd
 from vitdecomp.cli import app
 from vitdecomp.extract import Extraction, extract
 from vitdecomp.files import sha256
@@ -68,11 +71,25 @@ def test_a_search_for_an_image_of_a_store_needs_no_model(tmp_path):
     assert found <= STORE
 
 
-def test_a_search_for_a_text_in_a_store_needs_the_text_tower_alone(tmp_path):
+def drawn(place, model):
+    """A store of a few small pictures."""
     for i, pixels in enumerate(SceneDataset(4).arrays(range(4))):
-        Image.fromarray(pixels).save(tmp_path / f"{i}.png")
-    store = str(tmp_path / "s.lance")
-    extract(Request("scenes:clip", device="cpu"), Extraction(tmp_path), store)
+        Image.fromarray(pixels).save(place / f"{i}.png")
+    store = str(place / "s.lance")
+    extract(Request(model, device="cpu"), Extraction(place), store)
+    return store
+
+
+def test_a_search_for_a_text_with_maps_needs_no_scikit_learn(tmp_path):
+    store, maps = drawn(tmp_path, "scenes:deit"), tmp_path / "m.safetensors"
+    ClosedForm().fit(vd.Store(store), torch.randn(4, ClipSpace("scenes:clip").dimension)).save(maps)
+    words = ["search", "scenes:deit", "--store", store, "--maps", str(maps), "--clip", "scenes:clip", "--quiet"]
+    (found,) = imported([*words, "--text", "a red thing", "--k", "2", "--device", "cpu"])
+    assert found <= STORE
+
+
+def test_a_search_for_a_text_in_a_store_needs_the_text_tower_alone(tmp_path):
+    store = drawn(tmp_path, "scenes:clip")
     words = ["search", "scenes:clip", "--store", store, "--text", "a red thing", "--k", "2", "--quiet"]
     plain, whole = imported([*words, "--device", "cpu"], [*words, "--dtype", "float64"])
     assert plain <= STORE

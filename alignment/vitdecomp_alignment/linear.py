@@ -9,9 +9,9 @@ from typing import Any, TypeVar, get_type_hints
 
 import torch
 from jaxtyping import Float
-from sklearn.base import BaseEstimator
 from torch import Tensor
 
+from vitdecomp._utils.estimator import Estimator
 from vitdecomp._utils.schema import checked
 from vitdecomp.aligner import Aligner
 from vitdecomp.component import Component
@@ -28,7 +28,7 @@ from vitdecomp_alignment.turns import Turns
 Self = TypeVar("Self", bound="LinearAligner")
 
 
-class LinearAligner(BaseEstimator, Aligner):  # type: ignore[misc]
+class LinearAligner(Estimator, Aligner):
     """Maps that are linear, one for each component, with scikit-learn's manners.
 
     Attributes:

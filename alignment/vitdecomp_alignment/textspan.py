@@ -8,9 +8,9 @@ from typing import TypeVar
 
 import torch
 from jaxtyping import Float
-from sklearn.base import BaseEstimator
 from torch import Tensor
 
+from vitdecomp._utils.estimator import Estimator
 from vitdecomp.component import Component
 from vitdecomp.contributions import Contributions
 from vitdecomp.errors import InputError, SpecError
@@ -21,7 +21,7 @@ from vitdecomp_alignment.greedy import Span, Variation, choose, double
 Self = TypeVar("Self", bound="TextSpan")
 
 
-class TextSpan(BaseEstimator):  # type: ignore[misc]
+class TextSpan(Estimator):
     """For every component the texts along which its contributions vary most, each after what those before it explain.
 
     Algorithm 1 of Gandelsman et al., "Interpreting CLIP's Image Representation via Text-Based Decomposition"

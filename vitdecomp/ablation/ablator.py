@@ -8,9 +8,9 @@ from typing import TypeVar
 
 import torch
 from jaxtyping import Float
-from sklearn.base import BaseEstimator
 from torch import Tensor
 
+from vitdecomp._utils.estimator import Estimator
 from vitdecomp.ablation.replacement import Replacement, make_replacement
 from vitdecomp.ablation.subspace import find_bases
 from vitdecomp.component import Component
@@ -25,7 +25,7 @@ Self = TypeVar("Self", bound="Ablator")
 Wanted = str | Component | Iterable[str | Component]
 
 
-class Ablator(BaseEstimator):  # type: ignore[misc]
+class Ablator(Estimator):
     """Replaces the contributions of some components, so that the sum no longer knows what they told it.
 
     c' = c - (c - m) P, with m the replacement and P the projection onto what the directions see (all, without

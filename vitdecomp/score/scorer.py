@@ -7,9 +7,9 @@ from typing import Literal, TypeVar
 
 import numpy as np
 from jaxtyping import Float, Float64
-from sklearn.base import BaseEstimator
 from torch import Tensor
 
+from vitdecomp._utils.estimator import Estimator
 from vitdecomp.component import Component
 from vitdecomp.errors import InputError, SpecError
 from vitdecomp.progress import Progress
@@ -25,7 +25,7 @@ from vitdecomp.source import Source
 Self = TypeVar("Self", bound="FeatureScorer")
 
 
-class FeatureScorer(BaseEstimator):  # type: ignore[misc]
+class FeatureScorer(Estimator):
     """How much every component carries of every feature, by the texts of the features.
 
     A feature's texts become orthonormal directions b, by Gram and Schmidt in the order of the texts. The score of
