@@ -15,7 +15,7 @@ RandomWeights = Annotated[bool, typer.Option("--random-weights", help="Random we
 Checkpoint = Annotated[Path | None, typer.Option(help="Local file with weights.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Dtype = Annotated[str | None, typer.Option(help="float32, float64, bfloat16 or float16; default: the model's own.")]
-Seed = Annotated[int, typer.Option(help="Seed of random weights.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of random weights.")]
 ImageSize = Annotated[str | None, typer.Option(help="N, HxW or CxHxW; default: what the model was made for.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Take no more images than this.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -23,6 +23,10 @@ from vitdecomp.errors import DamageError, InputError
 from vitdecomp.tables import Table
 
 COMPLETE = "complete"  # key of the configuration, and the tag
+CHANGED = (
+    "it is damaged (its checksum differs), or a vitdecomp from before there were checksums added to it, which no later "
+    "one can tell from damage"
+)
 READ = ("checksums", "roots")  # keys that decide what is read
 
 
@@ -143,10 +147,10 @@ def _check(images: Table, bases: Table, verify: bool | None) -> Checksums | None
     if not config.get("seal") or found is None:
         return found
     if config["seal"] != _seal(images, config):
-        raise DamageError(f"cannot read {images.uri}: it is damaged (its checksum differs); {REMEDY}")
+        raise DamageError(f"cannot read {images.uri}: {CHANGED}; {REMEDY}")
     _open_bases(bases, found.bases_version)
     if _sum(bases.files.told()) != found.bases_told:
-        raise DamageError(f"cannot read {bases.uri}: it is damaged (its checksum differs); {REMEDY}")
+        raise DamageError(f"cannot read {bases.uri}: {CHANGED}; {REMEDY}")
     if images.here if verify is None else verify:
         _expect(images, bases, found)
     return found

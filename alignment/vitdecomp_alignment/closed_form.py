@@ -17,7 +17,7 @@ from vitdecomp.ranks import Ranks
 from vitdecomp.source import Source
 from vitdecomp_alignment.agreed import Found, of_first
 from vitdecomp_alignment.coefficients import Coefficients
-from vitdecomp_alignment.linear import LinearAligner, check_target
+from vitdecomp_alignment.linear import LinearAligner, check_seed, check_target
 from vitdecomp_alignment.maps import LinearMaps, Span
 from vitdecomp_alignment.spans import agreed_spans
 from vitdecomp_alignment.sums import Moments, Rows, Sums, width
@@ -138,6 +138,7 @@ class ClosedForm(LinearAligner):
         return found, {"ridge": ridge, "squared_error_learned": sums.error(weight)}
 
     def _check(self) -> None:
+        check_seed(self.random_state)
         if self.ridge is not None and self.ridge <= 0:
             raise SpecError(f"ridge must be positive, not {self.ridge}")
         if not 0 <= self.keep <= 1:

@@ -22,7 +22,7 @@ from vitdecomp_alignment.checkpoint import Checkpoint
 from vitdecomp_alignment.closed_form import ClosedForm
 from vitdecomp_alignment.coefficients import Coefficients
 from vitdecomp_alignment.examples import Examples, Order
-from vitdecomp_alignment.linear import LinearAligner, check_target
+from vitdecomp_alignment.linear import LinearAligner, check_seed, check_target
 from vitdecomp_alignment.maps import LinearMaps, Span
 from vitdecomp_alignment.module import MapsModule
 from vitdecomp_alignment.penalty import deviation, penalty
@@ -189,6 +189,7 @@ class CompAlign(LinearAligner):
 
     def _check(self) -> None:
         """Raise `SpecError` for settings that mean nothing."""
+        check_seed(self.random_state)
         named = {"init": ("closed_form", "random"), "coordinates": ("own", "full")}
         for key, known in named.items():
             value = getattr(self, key)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vitdecomp.aligned import Aligned
+from vitdecomp.component import Component
 from vitdecomp.datasets import Pictures, open_pictures
 from vitdecomp.errors import SpecError
 from vitdecomp.extract import Extraction, cached
@@ -72,7 +74,14 @@ class InClip:
 
 
 def in_clip(
-    request: Request, reading: Reading, cache: Path, *, loading: Loading, stage: Stage, subject_too: bool = True
+    request: Request,
+    reading: Reading,
+    cache: Path,
+    *,
+    loading: Loading,
+    stage: Stage,
+    subject_too: bool = True,
+    check: Callable[[Sequence[Component]], None] | None = None,
 ) -> InClip:
     """Take images apart, or read from the cache what was made of them.
 
@@ -83,6 +92,7 @@ def in_clip(
         loading: how images are read.
         stage: shows what is being done.
         subject_too: load the model even where a store tells enough.
+        check: is called with the components, if maps or a store tell them, before a model is loaded.
 
     Raises:
         InputError: no images or maps, or maps of another model.
@@ -96,6 +106,9 @@ def in_clip(
         maps = MapsToClip.read(reading.maps, clip=reading.clip, model=request.model)
     aligner = None if maps is None else maps.aligner
     place = place_of(reading, cache)  # before a model is loaded for nothing
+    known = place.components if isinstance(place, Store) else None if aligner is None else aligner.components_
+    if check is not None and known is not None:
+        check(known)
     texts = cache / "texts"
     with stage(f"contributions of {request.model}") as progress:
         if isinstance(place, Store) and not subject_too:

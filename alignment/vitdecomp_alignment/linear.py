@@ -154,6 +154,12 @@ def _settings(kind: type[LinearAligner], told: Mapping[str, Any], place: str) ->
     }
 
 
+def check_seed(seed: int) -> None:
+    """Raise `SpecError` for a random state that numpy does not take."""
+    if seed < 0:
+        raise SpecError(f"random_state must be a whole number of 0 or more, not {seed!r}")
+
+
 def check_target(source: Source, target: Any) -> None:
     """Raise `InputError` unless there is one finite vector for each of two images or more, and they differ."""
     if not isinstance(target, Tensor) or target.ndim != 2 or len(target) != len(source):

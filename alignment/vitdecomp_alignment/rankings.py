@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import isnan
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vitdecomp.component import Component
-from vitdecomp.errors import InputError
+from vitdecomp.component import CONSTANT_KIND, Component
+from vitdecomp.errors import InputError, SpecError
 from vitdecomp.extract import REPRESENTATION, Extraction, cached
 from vitdecomp.loading import Loading
 from vitdecomp.prepare import Request, prepare
@@ -103,7 +104,7 @@ def rank(request: Request, asking: Asking, cache: Path, *, loading: Loading, sta
     asking.scorer.check()
     check_way(asking.by)
     features = asked(asking.features, "photographs" if asking.reading.images else "scenes")
-    found = in_clip(request, asking.reading, cache, loading=loading, stage=stage)
+    found = in_clip(request, asking.reading, cache, loading=loading, stage=stage, check=partial(_check_k, asking.k))
     with stage(f"texts in {found.space.spec}"):
         texts = {name: found.space.encode_text(words).cpu() for name, words in features.words.items()}
     with stage("scoring") as progress:
@@ -114,6 +115,15 @@ def rank(request: Request, asking: Asking, cache: Path, *, loading: Loading, sta
         reference = None if found.aligner is None else _vectors(found, request, asking.reading, cache, loading, stage)
         told = quality(scorer, found.source, texts, reference)
     return Ranked(request.model, found.space.spec, len(found.store), features, scorer, chosen, told)
+
+
+def _check_k(k: Count, components: Sequence[Component]) -> None:
+    """Refuse more components than there are, where they are known before any image is read."""
+    able = sum(component.kind != CONSTANT_KIND for component in components)
+    if k != "auto" and k > able:
+        raise SpecError(
+            f"k = {k} components of a feature, but there are {able} that can vary: give 1 to {able}, or 'auto'"
+        )
 
 
 def _vectors(found: InClip, request: Request, reading: Reading, cache: Path, loading: Loading, stage: Stage) -> Tensor:

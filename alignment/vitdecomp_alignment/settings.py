@@ -15,6 +15,7 @@ from vitdecomp_alignment.linear import LinearAligner
 
 KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word", type(None): "null"}
 SEED = "random_state"
+PLAIN = ("true", "false", "null")
 
 
 def make_aligner(method: str, seed: int, settings: Sequence[str] = ()) -> LinearAligner:
@@ -47,9 +48,9 @@ def _setting(text: str, known: Mapping[str, Any]) -> tuple[str, Any]:
         listed = ", ".join(f"{key} ({_wanted(kind)})" for key, kind in known.items())
         raise SpecError(f"--set takes NAME=VALUE, not {text!r}{meant} (settings: {listed})")
     value: Any = word
-    with suppress(ValueError):
-        value = json.loads(word)
     kinds = get_args(known[name]) or (known[name],)
+    with suppress(ValueError):  # .5 and 1. are numbers too, but not in JSON
+        value = json.loads(word) if float not in kinds or word in PLAIN else float(word)
     if not any(kind is Any or type(value) is kind or (kind, type(value)) == (float, int) for kind in kinds):
         raise SpecError(f"--set {name} takes {_wanted(known[name])}, not {word!r}")
     return name, value

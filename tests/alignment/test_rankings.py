@@ -24,6 +24,7 @@ from vitdecomp.errors import InputError, SpecError
 from vitdecomp.loading import Loading
 from vitdecomp.prepare import Request, prepare
 from vitdecomp.scenes import FACTORS, SceneDataset
+from vitdecomp.testing import AlignerContract
 from vitdecomp.truth import causal_matrix, component_decodability, feature_precision
 
 pytestmark = pytest.mark.xdist_group("rankings")
@@ -253,6 +254,23 @@ def test_what_is_refused(place, in_process, words, told):
     before = {path.name for path in place.iterdir()}
     assert told in refusal(in_process(place, "rank", *words, "--images", "scenes", "--cache", "cache"))
     assert {path.name for path in place.iterdir()} == before
+
+
+def test_too_many_components_are_refused_before_a_model_is_loaded(tmp_path):
+    c = AlignerContract().contributions(9)
+    able = sum(component.kind != "const" for component in c.components)
+    ClosedForm().fit(c, c.total()).save(tmp_path / "m.safetensors")
+    Image.new("RGB", (8, 8)).save(tmp_path / "one.png")
+    for k, message in ((able + 1, f"k = {able + 1} .* there are {able} that can vary"), (able, "no adapter|library")):
+        reading = Reading(tmp_path, tmp_path / "m.safetensors", "none:clip")
+        with pytest.raises(SpecError, match=message):
+            rank(
+                Request("none:model"),
+                Asking(reading, vd.FeatureScorer(), k=k),
+                tmp_path,
+                loading=Loading(),
+                stage=_untold,
+            )
 
 
 def test_a_model_without_texts_needs_maps(place):
