@@ -9,7 +9,7 @@ from third_party import HEADS, MODELS, EinopsViT
 from torch import Tensor, nn
 
 import vitdecomp as vd
-from vitdecomp.trace.capture import capture
+from vitdecomp.trace.capture import capture, takes
 from vitdecomp.trace.front_ends import FRONT_ENDS
 
 
@@ -24,6 +24,26 @@ def test_the_fallback_is_exact_and_names_by_parameters(name: str, monkeypatch: p
     assert torch.allclose(contributions.total(), module(images).detach(), atol=1e-10)
     assert list(decomposer.report_.heads.values()) == [HEADS, HEADS]
     assert decomposer.report_.covered
+
+
+def test_the_fallback_knows_the_modules_that_have_no_parameters() -> None:
+    class Gated(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem = nn.Sequential(nn.Conv2d(3, 4, 4, 4), nn.Tanh(), nn.Flatten())
+            self.gate, self.head = nn.Sigmoid(), nn.Linear(64, 5)
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.head(self.gate(self.stem(images)).exp())
+
+    module = Gated().double()
+    hooks = dict(torch.nn.modules.module._global_forward_hooks)
+    graph = FRONT_ENDS["make_fx"](module, pictures(2, 16)).graph
+    called = {str(n.target): [path for path, _ in n.meta.get("nn_module_stack", {}).values()] for n in graph.nodes}
+    assert called["aten.tanh.default"] == ["", "stem", "stem.1"]
+    assert called["aten.sigmoid.default"] == ["", "gate"]
+    assert called["aten.exp.default"] == [""]
+    assert dict(torch.nn.modules.module._global_forward_hooks) == hooks
 
 
 def test_any_batch_size(tiny_vit: nn.Module) -> None:
@@ -67,3 +87,16 @@ def test_a_module_that_stands_in_two_places() -> None:
     decomposer = vd.Decomposer(randomised(Recurrent())).fit(pictures(2, 16))
     assert decomposer.report_.heads == {"layers.0.0": HEADS, "layers.1.0": HEADS}
     assert decomposer.report_.exact
+
+
+@pytest.mark.parametrize("error", [MemoryError, torch.OutOfMemoryError])
+def test_a_lack_of_memory_is_no_matter_of_the_format(error: type[Exception]) -> None:
+    class Failing(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            raise kind("no room")
+
+    kind: type[Exception] = error
+    with pytest.raises(error, match="no room"):
+        takes(Failing(), pictures(1, 8))
+    kind = AssertionError
+    assert not takes(Failing(), pictures(1, 8))

@@ -115,13 +115,19 @@ def _agreed(module: nn.Module, captured: Captured) -> Captured | None:
 
 
 def takes(module: nn.Module, images: Tensor) -> bool:
-    """Whether a module runs on images of this number format and returns finite numbers."""
+    """Whether a module runs on images of this number format and returns finite numbers.
+
+    Raises:
+        MemoryError, torch.OutOfMemoryError: there is no room for the run.
+    """
     with SERIAL, _undisturbed(module):
         try:
             result = module(_more(images, TRACED_IMAGES))
         except VitdecompError:
             raise
-        except Exception:
+        except (MemoryError, torch.OutOfMemoryError):  # says nothing about the format
+            raise
+        except Exception:  # a user's model refuses a format in any way
             return False
     return not isinstance(result, Tensor) or bool(result.isfinite().all())
 

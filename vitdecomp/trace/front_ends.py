@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import get_ident
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.fx import traceback
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 
 def export(module: nn.Module, images: Tensor) -> fx.GraphModule:
@@ -45,14 +49,17 @@ def export(module: nn.Module, images: Tensor) -> fx.GraphModule:
 
 
 def by_make_fx(module: nn.Module, images: Tensor) -> fx.GraphModule:
-    """make_fx: for modules with Python that torch.export refuses; one batch size, parameters by identity."""
+    """make_fx: for modules with Python that torch.export refuses; one batch size, parameters by identity.
+
+    It knows no modules by itself: each node is noted with those that are running when it is made.
+    """
 
     def call(x: Tensor) -> Tensor:
         result: Tensor = module(x)
         return result
 
     run: Any = torch.func.functionalize(call)
-    with sdpa_kernel(SDPBackend.MATH):  # as products and a softmax, so that heads can be found
+    with sdpa_kernel(SDPBackend.MATH), _noting_modules(module):  # as products and a softmax, so that heads can be found
         traced = make_fx(run, tracing_mode="real")(images)
     fqn = {id(t): n for n, t in [*module.named_parameters(), *module.named_buffers()]}
     for node in traced.graph.nodes:
@@ -60,6 +67,35 @@ def by_make_fx(module: nn.Module, images: Tensor) -> fx.GraphModule:
             tensor = getattr(traced, node.target)
             node.meta["parameter"] = fqn.get(id(tensor), node.target)
     return traced
+
+
+@contextmanager
+def _noting_modules(root: nn.Module) -> Iterator[None]:
+    """Give the nodes that are made meanwhile the stack of modules that are running, as torch.export does."""
+    paths = {id(each): path for path, each in root.named_modules()}
+    running, here = list[tuple[str, type]](), get_ident()
+
+    def note() -> None:
+        stack = {f"{path}@{depth}": (path, kind) for depth, (path, kind) in enumerate(running)}
+        traceback.current_meta["nn_module_stack"] = stack
+
+    def enter(module: nn.Module, _: Any) -> None:
+        if id(module) in paths and get_ident() == here:
+            running.append((paths[id(module)], type(module)))
+            note()
+
+    def leave(module: nn.Module, *_: Any) -> None:
+        if id(module) in paths and get_ident() == here:
+            running.pop()
+            note()
+
+    hooks = (register_module_forward_pre_hook(enter), register_module_forward_hook(leave, always_call=True))
+    try:
+        with traceback.preserve_node_meta():
+            yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 FRONT_ENDS: dict[str, Callable[[nn.Module, Tensor], fx.GraphModule]] = {
