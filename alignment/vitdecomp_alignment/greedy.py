@@ -9,13 +9,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vitdecomp._utils.summary import Brief
+
 BLOCK = 4096  # texts or images held in float64 at a time
 STALE = 1e-5  # scores that sank below this part of what they were have lost too many digits
 TIE = 1e-9  # scores as near as this are equal, and the first text of the pool is taken
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+@dataclass(frozen=True, slots=True, repr=False)
+class Span(Brief):
     """The texts chosen for one component, most telling first.
 
     Attributes:

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from vitdecomp._utils.summary import Brief
 from vitdecomp.component import CONSTANT_KIND, Component
 from vitdecomp.contributions import Contributions
 from vitdecomp.errors import InputError, SpecError
@@ -18,8 +19,8 @@ from vitdecomp.registry import did_you_mean
 BIAS = Component("bias.alignment", CONSTANT_KIND)
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+@dataclass(frozen=True, slots=True, repr=False)
+class Span(Brief):
     """Components whose contributions lie in subspaces of the same dimension.
 
     Attributes:
@@ -44,8 +45,8 @@ class Span:
         return maps if self.basis is None else self.basis @ maps
 
 
-@dataclass(frozen=True, slots=True)
-class LinearMaps:
+@dataclass(frozen=True, slots=True, repr=False)
+class LinearMaps(Brief):
     """One linear map for each component: W_i = shared + basis_i correction_i.
 
     A correction is as large as what its component spans: a head of width 64 never leaves 64 dimensions.

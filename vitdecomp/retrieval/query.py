@@ -12,6 +12,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from vitdecomp._utils.summary import Brief
 from vitdecomp.contributions import Contributions
 from vitdecomp.errors import InputError, SpecError
 from vitdecomp.registry import did_you_mean
@@ -34,8 +35,8 @@ EncodeText: TypeAlias = Callable[[Sequence[str]], Tensor]
 Decompose: TypeAlias = Callable[[Sequence[Image.Image]], Contributions]
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+@dataclass(frozen=True, slots=True, repr=False)
+class Query(Brief):
     """One thing to look for; several references are told apart only by `combine`.
 
     Attributes:

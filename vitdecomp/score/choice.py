@@ -10,12 +10,13 @@ import numpy as np
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from vitdecomp._utils.summary import Brief
 from vitdecomp.score.agreement import Agreement, cross_validated
 from vitdecomp.score.directions import check_choice
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+@dataclass(frozen=True, slots=True, repr=False)
+class Choice(Brief):
     """What a choice is made from.
 
     Attributes:
