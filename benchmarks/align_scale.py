@@ -37,7 +37,7 @@ from synthetic import Sizes
 from synthetic import write as write_store
 
 from vitdecomp import Store
-from vitdecomp.tables import FRAGMENT
+from vitdecomp.store.lance import FRAGMENT
 
 MODEL, CLIP = "random:store", "made:clip"
 DIMENSION = 512  # of CLIP's vectors

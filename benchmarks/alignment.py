@@ -22,14 +22,14 @@ from rich.console import Console
 from sheets import Result, Sheet, write
 from torch import Tensor
 from vitdecomp_alignment import ClipSpace, ClosedForm, CompAlign, TextSpan
-from vitdecomp_alignment.judge import METHODS, Judgement, Make, Spread, judge, summarised
-from vitdecomp_alignment.match import Vocabulary
-from vitdecomp_alignment.naming import Agreement, FactorWords, agreement
-from vitdecomp_alignment.prompts import TEMPLATES
+from vitdecomp_alignment.clip.prompts import TEMPLATES
+from vitdecomp_alignment.evaluation.judge import METHODS, Judgement, Make, Spread, judge, summarised
+from vitdecomp_alignment.evaluation.match import Vocabulary
+from vitdecomp_alignment.evaluation.naming import Agreement, FactorWords, agreement
 
 from vitdecomp.demo.subject import Subject, decompose
 from vitdecomp.demo.world import World, scenes_world
-from vitdecomp.prepare import Request
+from vitdecomp.models.prepare import Request
 
 MODELS = ("scenes:clip", "scenes:deit", "scenes:dino", "scenes:swin", "scenes:maxvit")
 CLIP = "scenes:clip"

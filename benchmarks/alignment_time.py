@@ -21,12 +21,12 @@ from rich.console import Console
 from sheets import Result, Sheet, write
 from torch import Tensor
 from vitdecomp_alignment import ClipSpace, ClosedForm, CompAlign
-from vitdecomp_alignment.linear import LinearAligner
+from vitdecomp_alignment.aligners.linear import LinearAligner
 
 from vitdecomp import Contributions
 from vitdecomp.demo.subject import decompose
 from vitdecomp.demo.world import World, scenes_world
-from vitdecomp.prepare import Request
+from vitdecomp.models.prepare import Request
 
 MODELS = ("scenes:deit", "scenes:dino", "scenes:swin", "scenes:maxvit")
 CLIP = "scenes:clip"

@@ -16,8 +16,8 @@ from timing import Conditions, told
 from torch import Tensor, nn
 
 from vitdecomp import Decomposer, LoadedModel, LoadError, load_model
-from vitdecomp.adapter import ADAPTERS, as_loaded
-from vitdecomp.random_weights import randomise
+from vitdecomp.models.adapter import ADAPTERS, as_loaded
+from vitdecomp.models.random_weights import randomise
 
 LIBRARIES = {"timm": "timm", "open_clip": "open_clip", "hf": "transformers", "torchvision": "torchvision"}
 """The beginning of a spec to the library that it needs."""

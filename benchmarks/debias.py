@@ -26,18 +26,18 @@ from rich.console import Console
 from sheets import Result, Sheet, write
 from torch import Tensor
 from vitdecomp_alignment import ClipSpace, ClosedForm
-from vitdecomp_alignment.debiasing import CORE, SPURIOUS, WORLD, seen, summarised
-from vitdecomp_alignment.linear import LinearAligner
+from vitdecomp_alignment.aligners.linear import LinearAligner
+from vitdecomp_alignment.cli.debias.debiasing import CORE, SPURIOUS, WORLD, seen, summarised
 
 from vitdecomp import Contributions, FeatureScorer, VitdecompError
+from vitdecomp._utils.files import cache_directory
 from vitdecomp.ablation import Labelled, Plan, debias
 from vitdecomp.ablation.choice import disagreeing
 from vitdecomp.ablation.linear_head import LinearHead
 from vitdecomp.component import Component
+from vitdecomp.datasets.grouped import Grouped, read
 from vitdecomp.extract import Extraction, cached
-from vitdecomp.files import cache_directory
-from vitdecomp.grouped import Grouped, read
-from vitdecomp.prepare import Request, prepare
+from vitdecomp.models.prepare import Request, prepare
 from vitdecomp.scenes.folder import kept
 
 MODELS = tuple(f"scenes:{name}" for name in ("clip", "deit", "dino", "swin", "maxvit"))

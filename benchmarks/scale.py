@@ -18,8 +18,8 @@ from rich.console import Console
 from sheets import Result, Sheet, write
 
 from vitdecomp import Decomposer
-from vitdecomp.encoding import PRECISIONS, Encoding, first_encoding
-from vitdecomp.prepare import Request, prepare
+from vitdecomp.models.prepare import Request, prepare
+from vitdecomp.store.encoding import PRECISIONS, Encoding, first_encoding
 
 SIZES = (10**6, 10**8, 10**9)
 RANK = 64  # of a head

@@ -29,13 +29,13 @@ from vitdecomp_alignment.texts import scene_features
 from vitdecomp_alignment.texts.grammar import with_articles
 
 from vitdecomp import Contributions, Decomposer, FeatureScorer, LoadedModel, Query, Retriever, Scope, VitdecompError
-from vitdecomp.adapter import adapters, load_model
-from vitdecomp.aligned import Aligned
-from vitdecomp.aligner import Aligner
-from vitdecomp.preprocessing import preprocessing
+from vitdecomp.metrics import decodability, precision_at_k
+from vitdecomp.models.adapter import adapters, load_model
+from vitdecomp.models.preprocessing import preprocessing
 from vitdecomp.scenes import SceneDataset
 from vitdecomp.scenes.captions import COLOURS, NOUNS, PATTERNS, PLACES
-from vitdecomp.truth import decodability, precision_at_k
+from vitdecomp.sources.aligned import Aligned
+from vitdecomp.sources.aligner import Aligner
 
 CLIP = "scenes:clip"
 FEATURES = ("shape", "colour", "pattern", "location")

@@ -25,11 +25,11 @@ from vitdecomp_alignment import ClipSpace, ClosedForm
 from vitdecomp_alignment.texts import scene_features
 
 import vitdecomp as vd
-from vitdecomp.adapter import adapters
 from vitdecomp.demo.subject import decompose
 from vitdecomp.demo.world import scenes_world
-from vitdecomp.prepare import Request
-from vitdecomp.truth import Knowledge, causal_matrix, component_decodability, feature_precision
+from vitdecomp.metrics import Knowledge, causal_matrix, component_decodability, feature_precision
+from vitdecomp.models.adapter import adapters
+from vitdecomp.models.prepare import Request
 
 CLIP = "scenes:clip"
 FEW = 100  # components from which on the paper takes nine for a feature, and not three

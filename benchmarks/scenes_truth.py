@@ -6,7 +6,7 @@ r"""What the parts of a model know of scenes whose every factor is known, and wh
         --option img_size=64 --option patch_size=8 --option depth=2
 
 Components are chosen on half of the scenes and judged on the others. Prints a table of each measure in
-`vitdecomp.truth`; `--out` writes the same as `scenes_truth.md` and as `scenes_truth.json`.
+`vitdecomp.metrics`; `--out` writes the same as `scenes_truth.md` and as `scenes_truth.json`.
 """
 
 from __future__ import annotations
@@ -28,11 +28,7 @@ from sheets import Result, Sheet, number, write
 from torch import Tensor
 
 from vitdecomp import Component, Contributions, Decomposer, LoadedModel, LoadError, SpecError, VitdecompError
-from vitdecomp.adapter import adapters, load_model
-from vitdecomp.preprocessing import preprocessing
-from vitdecomp.random_weights import randomise
-from vitdecomp.scenes import FACTORS, SceneDataset
-from vitdecomp.truth import (
+from vitdecomp.metrics import (
     Knowledge,
     causal_matrix,
     choose,
@@ -41,6 +37,10 @@ from vitdecomp.truth import (
     feature_precision,
     localisation,
 )
+from vitdecomp.models.adapter import adapters, load_model
+from vitdecomp.models.preprocessing import preprocessing
+from vitdecomp.models.random_weights import randomise
+from vitdecomp.scenes import FACTORS, SceneDataset
 
 BACKGROUND = ("location",)  # factors that lie where the object is not
 BATCH = 100

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from rich.table import Table
 
-from vitdecomp.files import atomic, make_directory
+from vitdecomp._utils.files import atomic, make_directory
 
 
 @dataclass(frozen=True)

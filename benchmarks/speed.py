@@ -41,7 +41,7 @@ from speed_tasks import PER_IMAGE, times
 from timing import DTYPES, Conditions
 
 from vitdecomp import VitdecompError
-from vitdecomp.files import atomic, check_directory, make_directory
+from vitdecomp._utils.files import atomic, check_directory, make_directory
 
 PARTS = ("time", "memory", "peers", "curves")
 HOSTS = ("timm:vit_base_patch16_224", "open_clip:ViT-B-16")  # of other tools

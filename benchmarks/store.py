@@ -29,9 +29,9 @@ from synthetic import write as write_store
 
 from vitdecomp import Store
 from vitdecomp.datasets import Picture
-from vitdecomp.rows import Chunk
-from vitdecomp.tables import local_path
-from vitdecomp.writer import StoreWriter
+from vitdecomp.store.lance import local_path
+from vitdecomp.store.rows import Chunk
+from vitdecomp.store.writer import StoreWriter
 
 FEW = 5  # components of a query
 SCATTERED = 256  # images of a batch in random order

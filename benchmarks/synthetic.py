@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 
 from vitdecomp import Component
-from vitdecomp.columns import BASES, COMPONENT, IMAGES, bases_table, lists, schema_of
-from vitdecomp.encoding import Encoding
-from vitdecomp.header import Header
-from vitdecomp.tables import FRAGMENT, Table
+from vitdecomp.store.encoding import Encoding
+from vitdecomp.store.lance import FRAGMENT, Table
+from vitdecomp.store.metadata import Header
+from vitdecomp.store.schema import BASES, COMPONENT, IMAGES, bases_table, lists, schema_of
 
 HEADS = 12  # of a layer
 Draw = Callable[[int, range, int], np.ndarray]

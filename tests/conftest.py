@@ -41,7 +41,7 @@ def in_process(
 
     Every verb is also run as its users run it, with and without success.
     """
-    from vitdecomp.cli import main  # not before shape annotations are checked
+    from vitdecomp.cli.main import main  # not before shape annotations are checked
 
     def run(place: Path, *words: object) -> subprocess.CompletedProcess[str]:
         monkeypatch.chdir(place)

@@ -4,11 +4,11 @@ import torch
 
 import vitdecomp as vd
 from vitdecomp.datasets import Picture
-from vitdecomp.header import Header
-from vitdecomp.lock import locked
-from vitdecomp.rows import Chunk
+from vitdecomp.store.lock import locked
+from vitdecomp.store.metadata import Header
+from vitdecomp.store.rows import Chunk
+from vitdecomp.store.writer import StoreWriter
 from vitdecomp.testing import AlignerContract
-from vitdecomp.writer import StoreWriter
 
 D = 16
 NAMES = ("head.0", "head.1", "mlp", "bias", "const", "zero", "late")

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from zoo import ZOO
 
 import vitdecomp as vd
-from vitdecomp.engine import units
+from vitdecomp.engine import component_set as units
 
 BYS: list[Any] = ["token", ("head", "token")]
 

@@ -7,7 +7,7 @@ import torch
 
 import vitdecomp as vd
 from vitdecomp import Component, Contributions, InputError, SpecError
-from vitdecomp.source import Columns
+from vitdecomp.sources.source import Columns
 
 PARTS = (
     Component("embed", "embed"),

@@ -13,8 +13,8 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 import vitdecomp as vd
+from vitdecomp.trace.cache import search
 from vitdecomp.trace.rule import RULES
-from vitdecomp.trace.saved import search
 
 IMAGES = pictures(3, 16)
 DIRECTIONS = torch.ones(1, 24, dtype=torch.float64)

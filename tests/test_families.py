@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from zoo import ZOO, Animal
 
 import vitdecomp as vd
-from vitdecomp.adapter import as_loaded
+from vitdecomp.models.adapter import as_loaded
 
 NAMES = [*ZOO, *(f"third_party/{name}" for name in MODELS)]
 

@@ -6,15 +6,15 @@ becomes an exact sum of named contributions.
 
 from typing import TYPE_CHECKING
 
-from vitdecomp.lazy import lazily
+from vitdecomp._utils.lazy import lazily
 
 if TYPE_CHECKING:
+    from vitdecomp._utils.tolerance import TOLERANCE
     from vitdecomp.ablation import Ablator
-    from vitdecomp.adapter import Adapter, LoadedModel, Representation, load_model, register_adapter
     from vitdecomp.component import Component, Token
     from vitdecomp.contributions import Contributions
-    from vitdecomp.debiased_model import Debiased, debiased
     from vitdecomp.decompose import Decomposer
+    from vitdecomp.deploy.debiased import Debiased, debiased
     from vitdecomp.errors import (
         CoverageError,
         DamageError,
@@ -28,20 +28,20 @@ if TYPE_CHECKING:
         TraceError,
         VitdecompError,
     )
+    from vitdecomp.models.adapter import Adapter, LoadedModel, Representation, load_model, register_adapter
     from vitdecomp.retrieval import Query, Retriever, Scope
     from vitdecomp.score import FeatureScorer
-    from vitdecomp.store import Store
-    from vitdecomp.tolerance import TOLERANCE
+    from vitdecomp.store.store import Store
     from vitdecomp.trace.rule import data, frozen, gate, nonlinear, register_opening, register_rule
 else:
     __getattr__, __dir__ = lazily(
         __name__,
         {
             "vitdecomp.ablation": ("Ablator",),
-            "vitdecomp.adapter": ("Adapter", "LoadedModel", "Representation", "load_model", "register_adapter"),
+            "vitdecomp.models.adapter": ("Adapter", "LoadedModel", "Representation", "load_model", "register_adapter"),
             "vitdecomp.component": ("Component", "Token"),
             "vitdecomp.contributions": ("Contributions",),
-            "vitdecomp.debiased_model": ("Debiased", "debiased"),
+            "vitdecomp.deploy.debiased": ("Debiased", "debiased"),
             "vitdecomp.decompose": ("Decomposer",),
             "vitdecomp.errors": (
                 "CoverageError",
@@ -59,7 +59,7 @@ else:
             "vitdecomp.retrieval": ("Query", "Retriever", "Scope"),
             "vitdecomp.score": ("FeatureScorer",),
             "vitdecomp.store": ("Store",),
-            "vitdecomp.tolerance": ("TOLERANCE",),
+            "vitdecomp._utils.tolerance": ("TOLERANCE",),
             "vitdecomp.trace.rule": ("data", "frozen", "gate", "nonlinear", "register_opening", "register_rule"),
         },
     )

@@ -1,5 +1,5 @@
 """`python -m vitdecomp`."""
 
-from vitdecomp.cli import main
+from vitdecomp.cli.main import main
 
 main()

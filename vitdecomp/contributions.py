@@ -15,7 +15,7 @@ from torch import Tensor
 from vitdecomp._utils.summary import kinds, summary
 from vitdecomp.component import Component
 from vitdecomp.errors import InputError, SpecError
-from vitdecomp.origin import Origin
+from vitdecomp.provenance import Origin
 
 Key = Callable[[Component], Hashable]
 _KEYS: dict[str, Key] = {

@@ -12,26 +12,26 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vitdecomp._utils.modes import SERIAL, in_neutral_mode
-from vitdecomp.adapter import LoadedModel, as_loaded
+from vitdecomp._utils.registry import did_you_mean
+from vitdecomp._utils.tolerance import TOLERANCE, relative_error
 from vitdecomp.component import Component, Token
 from vitdecomp.contributions import Contributions
 from vitdecomp.decomposer_file import Portable, Through
+from vitdecomp.engine.component_set import Units, split
 from vitdecomp.engine.exactness import locate_error
 from vitdecomp.engine.granularity import BY, By, normalised
 from vitdecomp.engine.inputs import as_directions, check_images, in_format, input_format
-from vitdecomp.engine.partial import Partial
 from vitdecomp.engine.products import products
-from vitdecomp.engine.units import Units, split
+from vitdecomp.engine.subset import Partial
 from vitdecomp.errors import InexactError, InputError, SpecError, TraceError
-from vitdecomp.origin import Origin
-from vitdecomp.outputs import Output, name_of
-from vitdecomp.registry import did_you_mean
+from vitdecomp.models.adapter import LoadedModel, as_loaded
+from vitdecomp.models.outputs import Output, name_of
+from vitdecomp.provenance import Origin
 from vitdecomp.report import Report, make_report
-from vitdecomp.tolerance import TOLERANCE, relative_error
+from vitdecomp.trace.cache.search import Search
 from vitdecomp.trace.capture import still
 from vitdecomp.trace.paths import LinearPaths
 from vitdecomp.trace.recorder import Recorder
-from vitdecomp.trace.saved.search import Search
 from vitdecomp.trace.snapshot import Snapshot
 
 SHOWN = 3  # changes of a model that an error names

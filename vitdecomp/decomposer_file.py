@@ -16,17 +16,17 @@ from torch import Tensor, nn
 from vitdecomp._utils.modes import SERIAL, neutral
 from vitdecomp._utils.schema import Versioned
 from vitdecomp._utils.tensor_file import TensorFormat
-from vitdecomp.adapter import LoadedModel, as_loaded
 from vitdecomp.engine.granularity import By
 from vitdecomp.errors import InputError, SpecError, TraceError
-from vitdecomp.origin import Origin
-from vitdecomp.outputs import Output, name_of
+from vitdecomp.models.adapter import LoadedModel, as_loaded
+from vitdecomp.models.outputs import Output, name_of
+from vitdecomp.provenance import Origin
+from vitdecomp.trace.cache.cache import PathsCache
+from vitdecomp.trace.cache.named import UnnamedError
+from vitdecomp.trace.cache.plain import Plain, found_again, plain
+from vitdecomp.trace.cache.sample import Sample
+from vitdecomp.trace.cache.search import Search
 from vitdecomp.trace.paths import LinearPaths
-from vitdecomp.trace.saved.cache import PathsCache
-from vitdecomp.trace.saved.named import UnnamedError
-from vitdecomp.trace.saved.plain import Plain, found_again, plain
-from vitdecomp.trace.saved.sample import Sample
-from vitdecomp.trace.saved.search import Search
 
 Through: TypeAlias = "Literal['auto'] | Collection[str]"
 Self = TypeVar("Self", bound="Portable")

@@ -8,11 +8,11 @@ from typing import Any
 
 import networkx as nx
 
-from vitdecomp.adapter import LoadedModel
+from vitdecomp._utils.tolerance import EXACT, TOLERANCE, dtype_name
 from vitdecomp.component import Component
 from vitdecomp.contributions import Contributions
-from vitdecomp.loaded_model import WEIGHTS
-from vitdecomp.tolerance import EXACT, TOLERANCE, dtype_name
+from vitdecomp.models.adapter import LoadedModel
+from vitdecomp.models.loaded_model import WEIGHTS
 from vitdecomp.trace.coverage import OPENED, SOURCE, UNREACHED, Site, coverage
 from vitdecomp.trace.linear_graph import CONSTANT, Apply
 from vitdecomp.trace.path_graph import path_graph

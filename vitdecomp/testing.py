@@ -11,15 +11,15 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
 
-from vitdecomp.adapter import Adapter, LoadedModel
-from vitdecomp.aligner import Aligner
+from vitdecomp._utils.tolerance import TOLERANCE, relative_error
 from vitdecomp.component import Component
 from vitdecomp.contributions import Contributions
 from vitdecomp.decompose import Decomposer
 from vitdecomp.errors import SpecError, VitdecompError
-from vitdecomp.preprocessing import DEFAULT_SIZE
-from vitdecomp.random_weights import randomise
-from vitdecomp.tolerance import TOLERANCE, relative_error
+from vitdecomp.models.adapter import Adapter, LoadedModel
+from vitdecomp.models.preprocessing import DEFAULT_SIZE
+from vitdecomp.models.random_weights import randomise
+from vitdecomp.sources.aligner import Aligner
 
 __all__ = ["AdapterContract", "AlignerContract", "randomise", "snapshot", "untouched"]
 

@@ -11,9 +11,9 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vitdecomp.adapter import Adapter, LoadedModel, own_spec, register_adapter
+from vitdecomp._utils.registry import did_you_mean
 from vitdecomp.errors import SpecError
-from vitdecomp.registry import did_you_mean
+from vitdecomp.models.adapter import Adapter, LoadedModel, own_spec, register_adapter
 from vitdecomp_adapters.checkpoint import Filled, Rules, Tensors, fill, listed, unusable
 from vitdecomp_adapters.hub import TOKENIZER_REMEDY, check_vocabulary, fetching, first_line, local_file, quiet
 

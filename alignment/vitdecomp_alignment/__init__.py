@@ -2,25 +2,25 @@
 
 from typing import TYPE_CHECKING
 
-from vitdecomp.lazy import lazily
+from vitdecomp._utils.lazy import lazily
 
 if TYPE_CHECKING:
-    from vitdecomp_alignment.clip_space import ClipSpace
-    from vitdecomp_alignment.closed_form import ClosedForm
-    from vitdecomp_alignment.compalign import CompAlign
-    from vitdecomp_alignment.linear_align import LinearAlign
-    from vitdecomp_alignment.maps import LinearMaps
-    from vitdecomp_alignment.textspan import TextSpan
+    from vitdecomp_alignment.aligners.closed_form import ClosedForm
+    from vitdecomp_alignment.aligners.compalign import CompAlign
+    from vitdecomp_alignment.aligners.linear_align import LinearAlign
+    from vitdecomp_alignment.aligners.maps import LinearMaps
+    from vitdecomp_alignment.clip.space import ClipSpace
+    from vitdecomp_alignment.textspan.textspan import TextSpan
 else:
     __getattr__, __dir__ = lazily(
         __name__,
         {
-            "vitdecomp_alignment.clip_space": ("ClipSpace",),
-            "vitdecomp_alignment.closed_form": ("ClosedForm",),
-            "vitdecomp_alignment.compalign": ("CompAlign",),
-            "vitdecomp_alignment.linear_align": ("LinearAlign",),
-            "vitdecomp_alignment.maps": ("LinearMaps",),
-            "vitdecomp_alignment.textspan": ("TextSpan",),
+            "vitdecomp_alignment.clip.space": ("ClipSpace",),
+            "vitdecomp_alignment.aligners.closed_form": ("ClosedForm",),
+            "vitdecomp_alignment.aligners.compalign": ("CompAlign",),
+            "vitdecomp_alignment.aligners.linear_align": ("LinearAlign",),
+            "vitdecomp_alignment.aligners.maps": ("LinearMaps",),
+            "vitdecomp_alignment.textspan.textspan": ("TextSpan",),
         },
     )
 

@@ -5,7 +5,7 @@ import torch
 from made_up import write_made
 from torch import nn
 from vitdecomp_alignment import ClipSpace, ClosedForm, TextSpan
-from vitdecomp_alignment.zero_shot import ZeroShot
+from vitdecomp_alignment.clip.zero_shot import ZeroShot
 
 import vitdecomp as vd
 from vitdecomp._utils.summary import summary

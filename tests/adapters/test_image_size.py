@@ -13,7 +13,7 @@ from torchvision.models.vision_transformer import VisionTransformer
 from torchvision.transforms.v2.functional import pil_to_tensor
 
 import vitdecomp as vd
-from vitdecomp.prepare import Request, prepare
+from vitdecomp.models.prepare import Request, prepare
 
 PHOTO = Image.effect_mandelbrot((97, 61), (-2, -1.5, 1, 1.5), 50).convert("RGB")
 PHOTO.paste((250, 20, 90), (10, 10, 30, 50))

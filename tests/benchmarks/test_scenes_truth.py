@@ -10,7 +10,7 @@ import scenes_truth
 from sheets import write
 from timm.models.vision_transformer import VisionTransformer
 
-from vitdecomp.adapter import as_loaded
+from vitdecomp.models.adapter import as_loaded
 from vitdecomp.scenes import FACTORS
 
 

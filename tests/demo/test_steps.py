@@ -12,10 +12,10 @@ from vitdecomp.demo.figure import Number
 from vitdecomp.demo.section import Chart
 from vitdecomp.demo.steps.heatmaps import FACTORS, GRID, maps_of
 from vitdecomp.demo.story import Step, story
-from vitdecomp.prepare import Request, prepare
+from vitdecomp.metrics import causal_matrix, choose, component_decodability, feature_precision, localisation
+from vitdecomp.models.prepare import Request, prepare
 from vitdecomp.scenes import FACTORS as FACTORS_OF_SCENES
 from vitdecomp.scenes import SceneDataset
-from vitdecomp.truth import causal_matrix, choose, component_decodability, feature_precision, localisation
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from vitdecomp.adapter import ADAPTERS
-from vitdecomp.aligner import ALIGNERS
+from vitdecomp.models.adapter import ADAPTERS
+from vitdecomp.sources.aligner import ALIGNERS
 from vitdecomp.testing import AdapterContract
 
 PAGES = Path(__file__).parents[2] / "docs" / "how-to"

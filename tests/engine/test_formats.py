@@ -12,9 +12,9 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 import vitdecomp as vd
+from vitdecomp._utils.tolerance import coarsest
+from vitdecomp.cli.show import exactness
 from vitdecomp.engine.inputs import in_format
-from vitdecomp.show import exactness
-from vitdecomp.tolerance import coarsest
 
 IMAGES = pictures(2, 16)
 HALVES = [torch.float16, torch.bfloat16]

@@ -14,9 +14,9 @@ from safetensors.torch import save
 from torch import Tensor
 
 from vitdecomp._utils.checksum import checksum
+from vitdecomp._utils.files import atomic
 from vitdecomp._utils.schema import Versioned, from_json
 from vitdecomp.errors import DamageError, InputError
-from vitdecomp.files import atomic
 
 H = TypeVar("H", bound=Versioned)
 SEAL = re.compile(r', "sha256": "([0-9a-f]{64})"\}$')  # the last field of the header's JSON

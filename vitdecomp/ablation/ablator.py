@@ -11,15 +11,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitdecomp._utils.estimator import Estimator
+from vitdecomp._utils.registry import did_you_mean
 from vitdecomp.ablation.replacement import Replacement, make_replacement
 from vitdecomp.ablation.subspace import find_bases
 from vitdecomp.component import Component
 from vitdecomp.contributions import Contributions
 from vitdecomp.errors import InputError, SpecError
-from vitdecomp.origin import Origin
-from vitdecomp.registry import did_you_mean
-from vitdecomp.source import Source
-from vitdecomp.truth.inputs import Labels, as_labels
+from vitdecomp.metrics.inputs import Labels, as_labels
+from vitdecomp.provenance import Origin
+from vitdecomp.sources.source import Source
 
 Self = TypeVar("Self", bound="Ablator")
 Wanted = str | Component | Iterable[str | Component]

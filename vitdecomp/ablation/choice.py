@@ -21,8 +21,8 @@ from vitdecomp.ablation.effects import Effects, effects
 from vitdecomp.ablation.linear_head import LinearHead, totals
 from vitdecomp.component import Component
 from vitdecomp.errors import InputError
-from vitdecomp.selection import Selection
-from vitdecomp.source import Source
+from vitdecomp.sources.selection import Selection
+from vitdecomp.sources.source import Source
 
 FOLDS = 5
 FEWEST = 2  # images on which cue and class disagree

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64, Int64
 
+from vitdecomp._utils.progress import Progress
+from vitdecomp._utils.registry import did_you_mean
 from vitdecomp.ablation.ablator import Ablator
 from vitdecomp.ablation.effects import effects
 from vitdecomp.ablation.linear_head import LinearHead
 from vitdecomp.component import Component
 from vitdecomp.errors import InputError, SpecError
-from vitdecomp.progress import Progress
-from vitdecomp.registry import did_you_mean
 from vitdecomp.score import FeatureScorer
-from vitdecomp.source import Source
+from vitdecomp.sources.source import Source
 
 Unit = tuple[Component, ...]  # what is taken away in one step
 RANDOM = "random"

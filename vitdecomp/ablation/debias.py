@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
+from vitdecomp._utils.progress import Progress
 from vitdecomp.ablation.ablator import Ablator
 from vitdecomp.ablation.accuracy import GroupAccuracy
 from vitdecomp.ablation.choice import choose_k, disagreeing, held_out
@@ -23,9 +24,8 @@ from vitdecomp.ablation.effects import Effects, effects
 from vitdecomp.ablation.linear_head import LinearHead, batches, totals
 from vitdecomp.component import Component
 from vitdecomp.errors import InputError, SpecError
-from vitdecomp.progress import Progress
-from vitdecomp.selection import Selection
-from vitdecomp.source import Source
+from vitdecomp.sources.selection import Selection
+from vitdecomp.sources.source import Source
 
 Count = int | Literal["auto"]
 CONSTANT = ("zero", "mean", "resample")

@@ -12,8 +12,8 @@ from torch import Tensor
 from vitdecomp.ablation.ablator import Ablator
 from vitdecomp.ablation.linear_head import LinearHead, batches
 from vitdecomp.component import Component
-from vitdecomp.source import Source
-from vitdecomp.truth.inputs import Labels
+from vitdecomp.metrics.inputs import Labels
+from vitdecomp.sources.source import Source
 
 
 @dataclass(frozen=True, slots=True)

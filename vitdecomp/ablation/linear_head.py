@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from vitdecomp._utils.registry import did_you_mean
 from vitdecomp.errors import InputError, SpecError
-from vitdecomp.registry import did_you_mean
-from vitdecomp.source import Source
+from vitdecomp.sources.source import Source
 
 BATCH = 256  # images read at a time
 STEPS = 2000

@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from vitdecomp._utils.registry import did_you_mean
 from vitdecomp.errors import InputError, SpecError
-from vitdecomp.registry import did_you_mean
 
 Values = Callable[[Sequence[int]], Tensor]  # rows to the contributions of the components, (n, k, d)
 BATCH = 256  # images read at a time

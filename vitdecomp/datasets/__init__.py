@@ -7,8 +7,8 @@ from pathlib import Path
 
 from vitdecomp.datasets.folder import Folder
 from vitdecomp.datasets.huggingface import HuggingFace
+from vitdecomp.datasets.image import Picture, Pictures
 from vitdecomp.datasets.listing import Listing
-from vitdecomp.datasets.picture import Picture, Pictures
 from vitdecomp.datasets.webdataset import WebDataset
 from vitdecomp.errors import InputError
 

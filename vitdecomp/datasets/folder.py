@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vitdecomp.datasets.picture import Picture
-from vitdecomp.image_files.image_list import list_images, spelled
-from vitdecomp.image_files.reading import read_file
+from vitdecomp.datasets.image import Picture
+from vitdecomp.images.image_list import list_images, spelled
+from vitdecomp.images.reading import read_file
 
 
 class Folder:

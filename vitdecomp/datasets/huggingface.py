@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from vitdecomp.datasets.picture import Picture
+from vitdecomp.datasets.image import Picture
 from vitdecomp.errors import InputError
-from vitdecomp.image_files.reading import read_file
+from vitdecomp.images.reading import read_file
 
 MARKS = ("dataset_info.json", "dataset_dict.json")
 LABELS = ("label", "labels", "class", "target")

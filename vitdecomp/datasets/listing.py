@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vitdecomp.datasets.picture import Picture
+from vitdecomp.datasets import celeba
+from vitdecomp.datasets.csv_table import IMAGE, IMAGE_TOO, LABEL, SUFFIXES, CsvTable, read_table
+from vitdecomp.datasets.image import Picture
 from vitdecomp.errors import InputError
-from vitdecomp.image_files import celeba
-from vitdecomp.image_files.csv_table import IMAGE, IMAGE_TOO, LABEL, SUFFIXES, CsvTable, read_table
-from vitdecomp.image_files.reading import read_file
+from vitdecomp.images.reading import read_file
 
 
 class Listing:

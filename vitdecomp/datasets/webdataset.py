@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from vitdecomp.datasets.picture import Picture
+from vitdecomp.datasets.image import Picture
 from vitdecomp.errors import InputError
-from vitdecomp.image_files.formats import suffixes
-from vitdecomp.image_files.image_list import is_hidden
+from vitdecomp.images.formats import suffixes
+from vitdecomp.images.image_list import is_hidden
 
 LABELS = ("cls", "label", "txt")  # the first that a sample has
 GROUPS = "json"

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from vitdecomp._utils.files import atomic, check_directory, make_directory
 from vitdecomp.demo.context import Context, Options
 from vitdecomp.demo.figure import Number
 from vitdecomp.demo.page import render
@@ -20,9 +21,8 @@ from vitdecomp.demo.story import story
 from vitdecomp.demo.subject import decompose
 from vitdecomp.demo.world import World, folder_world, scenes_world
 from vitdecomp.errors import SpecError
-from vitdecomp.files import atomic, check_directory, make_directory
-from vitdecomp.graph_file import write_graph
-from vitdecomp.prepare import Request
+from vitdecomp.models.prepare import Request
+from vitdecomp.trace.graph_file import write_graph
 
 Stage = Callable[[str], AbstractContextManager[None]]
 

@@ -16,9 +16,9 @@ from vitdecomp.component import Component
 from vitdecomp.contributions import Contributions
 from vitdecomp.decompose import Decomposer
 from vitdecomp.demo.world import World
-from vitdecomp.prepare import Ready, Request, prepare
+from vitdecomp.metrics import Knowledge, choose, component_decodability
+from vitdecomp.models.prepare import Ready, Request, prepare
 from vitdecomp.report import Report
-from vitdecomp.truth import Knowledge, choose, component_decodability
 
 BATCH = 32  # pictures that are decomposed together
 ROOM = 2**29  # bytes that one model's contributions may take

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Int64
 from PIL import Image
 
-from vitdecomp.images import find_images, open_image
+from vitdecomp.images.opening import find_images, open_image
 from vitdecomp.scenes import FACTORS, Scene, SceneDataset
 
 SPLIT = "test"  # no model was trained on these

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from vitdecomp._utils.modes import ordinary
+from vitdecomp._utils.tolerance import TOLERANCE, dtype_name
 from vitdecomp.errors import InputError
-from vitdecomp.tolerance import TOLERANCE, dtype_name
 from vitdecomp.trace.capture import takes
 
 

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vitdecomp.engine.component_set import Units
 from vitdecomp.engine.pull import pull
-from vitdecomp.engine.units import Units
 from vitdecomp.trace.paths import LinearPaths
 from vitdecomp.trace.rule import Gate
 

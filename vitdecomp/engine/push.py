@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vitdecomp.engine.fan import fan
+from vitdecomp.engine.head_projection import fan
 from vitdecomp.trace.linear_graph import Apply, Leaf, LinearGraph, inputs, resolve, run_step
-from vitdecomp.trace.pools.weights import mix
+from vitdecomp.trace.passes.sum_pushdown.weights import mix
 from vitdecomp.trace.rule import Gate
 from vitdecomp.trace.rules.arithmetic import cast
 from vitdecomp.trace.rules.merge import drop, keep

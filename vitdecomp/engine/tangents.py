@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vitdecomp.engine.cuts import CHANNELS, HEADS, TOKENS, Cut
+from vitdecomp.engine.partition import CHANNELS, HEADS, TOKENS, Cut
 from vitdecomp.trace.rule import Gate
 
 

@@ -6,12 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
+from vitdecomp._utils.registry import plugin
+from vitdecomp.distributed.process_group import Ranks
 from vitdecomp.extract.extractor import Extractor
-from vitdecomp.parts import Parts
-from vitdecomp.ranks import Ranks
-from vitdecomp.registry import plugin
-from vitdecomp.rows import rows_of
-from vitdecomp.writer import StoreWriter
+from vitdecomp.store.rows import rows_of
+from vitdecomp.store.staging import Parts
+from vitdecomp.store.writer import StoreWriter
 
 GROUP = "vitdecomp.engines"
 Tick = Callable[[int], None]

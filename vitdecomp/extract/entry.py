@@ -7,23 +7,23 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-from vitdecomp.columns import BASES, IMAGES
+from vitdecomp._utils.progress import Progress
 from vitdecomp.datasets import open_pictures
-from vitdecomp.encoding import PRECISIONS
+from vitdecomp.distributed.process_group import Ranks, ranks
 from vitdecomp.errors import DamageError, OutputError
 from vitdecomp.extract.engine import engine as engine_of
 from vitdecomp.extract.extractor import Extractor
 from vitdecomp.extract.job import Extracted, Extraction, parse_by
 from vitdecomp.extract.local import Local
 from vitdecomp.extract.run import Run
-from vitdecomp.header import check_precision
-from vitdecomp.loading import Loading
-from vitdecomp.lock import locked
-from vitdecomp.prepare import Ready, Request, prepare
-from vitdecomp.progress import Progress
-from vitdecomp.ranks import Ranks, ranks
-from vitdecomp.store import Store
-from vitdecomp.writer import StoreWriter
+from vitdecomp.models.image_loader import Loading
+from vitdecomp.models.prepare import Ready, Request, prepare
+from vitdecomp.store.encoding import PRECISIONS
+from vitdecomp.store.lock import locked
+from vitdecomp.store.metadata import check_precision
+from vitdecomp.store.schema import BASES, IMAGES
+from vitdecomp.store.store import Store
+from vitdecomp.store.writer import StoreWriter
 
 
 def extract(

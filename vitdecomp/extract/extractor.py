@@ -18,10 +18,10 @@ from vitdecomp.datasets import Pictures, open_pictures
 from vitdecomp.errors import InputError, OutputError
 from vitdecomp.extract.job import Extraction, Order
 from vitdecomp.extract.splitting import header_of, splitting
-from vitdecomp.loading import Loaded, Loading, digests, load, load_all, name
-from vitdecomp.prepare import Ready, prepare
-from vitdecomp.rows import Chunk
-from vitdecomp.writer import StoreWriter
+from vitdecomp.models.image_loader import Loaded, Loading, digests, load, load_all, name
+from vitdecomp.models.prepare import Ready, prepare
+from vitdecomp.store.rows import Chunk
+from vitdecomp.store.writer import StoreWriter
 
 
 class Extractor:

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vitdecomp._utils.registry import did_you_mean
 from vitdecomp.datasets import Pictures
 from vitdecomp.engine.granularity import BY, By
 from vitdecomp.errors import SpecError
-from vitdecomp.loading import Loading
-from vitdecomp.prepare import Request
-from vitdecomp.registry import did_you_mean
-from vitdecomp.store import Store
+from vitdecomp.models.image_loader import Loading
+from vitdecomp.models.prepare import Request
+from vitdecomp.store.store import Store
 
 REPRESENTATION = "representation"
 
@@ -28,7 +28,7 @@ class Extraction:
         output, through: as for `Decomposer`.
         chunk_size: images that are written together.
         limit: take no more images than this.
-        precision: of what is written, a key of `vitdecomp.encoding.PRECISIONS`.
+        precision: of what is written, a key of `vitdecomp.store.encoding.PRECISIONS`.
     """
 
     images: Path | Pictures

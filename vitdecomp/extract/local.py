@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from vitdecomp.distributed.process_group import Ranks
 from vitdecomp.errors import SpecError
 from vitdecomp.extract.engine import Engine, Tick, Worker
 from vitdecomp.extract.extractor import Extractor
-from vitdecomp.ranks import Ranks
 
 
 class Local(Engine):

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from vitdecomp.distributed.process_group import Ranks
+from vitdecomp.distributed.ray_cluster import GPUS, RayCluster, as_told, go_to, line
 from vitdecomp.errors import RankError, SpecError, VitdecompError
 from vitdecomp.extract.engine import Engine, Tick, Worker
 from vitdecomp.extract.extractor import Extractor
 from vitdecomp.extract.job import Order
-from vitdecomp.ranks import Ranks
-from vitdecomp.ray_cluster import GPUS, RayCluster, as_told, go_to, line
 
 
 class OnRay(Engine):

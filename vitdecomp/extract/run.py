@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 
+from vitdecomp._utils.progress import Progress
+from vitdecomp.distributed.process_group import Ranks
 from vitdecomp.errors import InputError, OutputError
 from vitdecomp.extract.engine import Engine
 from vitdecomp.extract.extractor import Extractor
 from vitdecomp.extract.job import Extracted
-from vitdecomp.parts import Parts
-from vitdecomp.progress import Progress
-from vitdecomp.ranks import Ranks
-from vitdecomp.store import Store
-from vitdecomp.takeover import take_over
-from vitdecomp.writer import StoreWriter
+from vitdecomp.store.staging import Parts
+from vitdecomp.store.store import Store
+from vitdecomp.store.takeover import take_over
+from vitdecomp.store.writer import StoreWriter
 
 SETTLING = 4096  # images after which others begin even if encodings have grown all the time
 

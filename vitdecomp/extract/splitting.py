@@ -11,11 +11,11 @@ from vitdecomp.component import WHOLE
 from vitdecomp.contributions import Contributions
 from vitdecomp.errors import InputError
 from vitdecomp.extract.job import REPRESENTATION, Extraction, parse_by
-from vitdecomp.header import Header
-from vitdecomp.image_files.decoding import DECODING
-from vitdecomp.origin import Origin
-from vitdecomp.prepare import Ready, fitted
-from vitdecomp.preprocessing import describe
+from vitdecomp.images.decoding import DECODING
+from vitdecomp.models.prepare import Ready, fitted
+from vitdecomp.models.preprocessing import describe
+from vitdecomp.provenance import Origin
+from vitdecomp.store.metadata import Header
 
 Split = Callable[[Tensor], Contributions]
 

@@ -13,8 +13,8 @@ from PIL import Image
 
 from vitdecomp.datasets import Pictures
 from vitdecomp.errors import InputError
-from vitdecomp.image_files.decoding import decode
-from vitdecomp.image_files.reading import read_file
+from vitdecomp.images.decoding import decode
+from vitdecomp.images.reading import read_file
 from vitdecomp.retrieval.hit import Hit
 
 SIDE = 160  # pixels of a thumbnail

@@ -10,13 +10,13 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from vitdecomp._utils.progress import Progress
 from vitdecomp.errors import InputError, LoadError, SpecError
-from vitdecomp.progress import Progress
 from vitdecomp.retrieval.query import Query
 from vitdecomp.retrieval.retriever import Retriever
 from vitdecomp.retrieval.scope import Scope
 from vitdecomp.retrieval.sight import Sight
-from vitdecomp.source import Block
+from vitdecomp.sources.source import Block
 
 PROBES = 64  # cells of an inverted file that a query looks into
 

@@ -10,15 +10,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vitdecomp._utils.files import make_directory
+from vitdecomp._utils.progress import Progress
 from vitdecomp._utils.schema import Versioned
 from vitdecomp._utils.tensor_file import TensorFormat
+from vitdecomp._utils.tolerance import check_varies
 from vitdecomp.errors import InputError
-from vitdecomp.files import make_directory
-from vitdecomp.lock import locked
-from vitdecomp.progress import Progress
 from vitdecomp.retrieval.view import View, project, total
-from vitdecomp.source import Columns, scan
-from vitdecomp.tolerance import check_varies
+from vitdecomp.sources.source import Columns, scan
+from vitdecomp.store.lock import locked
 
 SUFFIX = ".lengths.safetensors"
 SCHEMA = 3  # of these files

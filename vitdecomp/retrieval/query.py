@@ -12,10 +12,10 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from vitdecomp._utils.registry import did_you_mean
 from vitdecomp._utils.summary import Brief
 from vitdecomp.contributions import Contributions
 from vitdecomp.errors import InputError, SpecError
-from vitdecomp.registry import did_you_mean
 
 Reference: TypeAlias = int | np.integer | Path | str | Image.Image | Contributions
 KINDS = (int, np.integer, str, Path, Image.Image, Contributions)

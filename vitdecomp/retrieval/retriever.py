@@ -11,13 +11,12 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from vitdecomp._utils.files import cache_directory, check_directory
+from vitdecomp._utils.progress import Progress
+from vitdecomp._utils.registry import did_you_mean
 from vitdecomp._utils.summary import kinds, summary
-from vitdecomp.aligner import Aligner
 from vitdecomp.contributions import Contributions
 from vitdecomp.errors import InputError, OutputError, SpecError
-from vitdecomp.files import cache_directory, check_directory
-from vitdecomp.progress import Progress
-from vitdecomp.registry import did_you_mean
 from vitdecomp.retrieval.hit import Hit, Named
 from vitdecomp.retrieval.lengths import Keeper
 from vitdecomp.retrieval.nearest import Nearest
@@ -26,7 +25,8 @@ from vitdecomp.retrieval.scope import SUBSPACES, Chooser, Ranking, Scope
 from vitdecomp.retrieval.sight import Sight
 from vitdecomp.retrieval.space import Space
 from vitdecomp.retrieval.view import View
-from vitdecomp.source import Columns
+from vitdecomp.sources.aligner import Aligner
+from vitdecomp.sources.source import Columns
 
 BLOCK = 2**15  # images read at a time: 8 MiB of one head's coefficients
 

@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vitdecomp._utils.registry import did_you_mean
 from vitdecomp.component import Component
 from vitdecomp.errors import InputError, SpecError
-from vitdecomp.registry import did_you_mean
 from vitdecomp.retrieval.space import Space
 
 SUBSPACES = ("whole", "texts")

@@ -14,9 +14,9 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from vitdecomp.console import printable
+from vitdecomp._utils.console import printable
+from vitdecomp._utils.files import atomic, check_file
 from vitdecomp.errors import SpecError
-from vitdecomp.files import atomic, check_file
 from vitdecomp.retrieval.hit import Hit
 from vitdecomp.retrieval.hit_images import SIDE, HitImages, InFolders, Thumbnail, shrunk, thumbnail_of
 

@@ -16,12 +16,12 @@ from torch.nn.functional import normalize
 from vitdecomp.component import Component
 from vitdecomp.contributions import Contributions
 from vitdecomp.errors import InputError, SpecError
-from vitdecomp.images import open_image
+from vitdecomp.images.opening import open_image
 from vitdecomp.retrieval.lengths import Lengths
 from vitdecomp.retrieval.query import Decompose, EncodeText, Query, Reference
 from vitdecomp.retrieval.space import Space
 from vitdecomp.retrieval.view import View, project
-from vitdecomp.source import Block, block, scan
+from vitdecomp.sources.source import Block, block, scan
 
 
 @dataclass(frozen=True, slots=True, eq=False)

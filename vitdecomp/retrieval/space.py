@@ -9,12 +9,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vitdecomp.aligner import Aligner
+from vitdecomp._utils.registry import did_you_mean
 from vitdecomp.component import Component
 from vitdecomp.contributions import Contributions
 from vitdecomp.errors import InputError, SpecError
-from vitdecomp.registry import did_you_mean
-from vitdecomp.source import Columns
+from vitdecomp.sources.aligner import Aligner
+from vitdecomp.sources.source import Columns
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vitdecomp.component import Component
 from vitdecomp.retrieval.space import Space
-from vitdecomp.source import Block, Columns
+from vitdecomp.sources.source import Block, Columns
 
 CHUNK = 2**15  # numbers that are converted together; torch begins to divide work among threads only above
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
+from vitdecomp._utils.registry import did_you_mean
 from vitdecomp.errors import SpecError
-from vitdecomp.registry import did_you_mean
 
 SIDE = 64  # pixels, of a square picture
 

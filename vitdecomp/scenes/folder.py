@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from vitdecomp._utils.files import PARTIAL, check_directory, make_directory
 from vitdecomp.errors import OutputError
-from vitdecomp.files import PARTIAL, check_directory, make_directory
 from vitdecomp.scenes.factors import FACTORS
 
 if TYPE_CHECKING:

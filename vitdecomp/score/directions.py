@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from vitdecomp._utils.registry import did_you_mean
 from vitdecomp.errors import InputError, SpecError
-from vitdecomp.registry import did_you_mean
 
 LEAST = 1e-6  # of the longest vector: what is left of another one when it is a combination of those before it
 Centre = Callable[[Float64[Tensor, "t r"], Float64[Tensor, " r"]], Float64[Tensor, "t r"]]

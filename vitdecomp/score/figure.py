@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vitdecomp._utils.files import atomic, check_file
 from vitdecomp.component import Component
 from vitdecomp.errors import OutputError
-from vitdecomp.files import atomic, check_file
 from vitdecomp.score.scorer import FeatureScorer
 
 if TYPE_CHECKING:

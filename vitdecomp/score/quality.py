@@ -16,7 +16,7 @@ from vitdecomp.component import Component
 from vitdecomp.errors import InputError
 from vitdecomp.score.directions import check_texts
 from vitdecomp.score.scorer import FeatureScorer
-from vitdecomp.source import Source
+from vitdecomp.sources.source import Source
 
 
 @dataclass(frozen=True, slots=True)

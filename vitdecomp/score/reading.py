@@ -10,12 +10,12 @@ import torch
 from jaxtyping import Bool, Float64
 from torch import Tensor
 
+from vitdecomp._utils.progress import Progress
 from vitdecomp.errors import InputError
-from vitdecomp.progress import Progress
 from vitdecomp.score.bootstrap import Bootstrap
 from vitdecomp.score.directions import Directions
 from vitdecomp.score.sums import Sums
-from vitdecomp.source import Source
+from vitdecomp.sources.source import Source
 
 
 @dataclass(frozen=True, slots=True)

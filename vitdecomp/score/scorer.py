@@ -10,17 +10,17 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from vitdecomp._utils.estimator import Estimator
+from vitdecomp._utils.progress import Progress
+from vitdecomp._utils.registry import did_you_mean
 from vitdecomp.component import Component
 from vitdecomp.errors import InputError, SpecError
-from vitdecomp.progress import Progress
-from vitdecomp.registry import did_you_mean
 from vitdecomp.score.bootstrap import Bootstrap
 from vitdecomp.score.chance import against_chance
 from vitdecomp.score.choice import WAYS, Choice, check_way, margins
 from vitdecomp.score.directions import CENTRES, Directions, check_choice, check_texts
 from vitdecomp.score.measures import MEASURES, NORMALIZATIONS, Score
 from vitdecomp.score.reading import read
-from vitdecomp.source import Source
+from vitdecomp.sources.source import Source
 
 Self = TypeVar("Self", bound="FeatureScorer")
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float64
 from torch import Tensor
 
-from vitdecomp.tolerance import check_varies
+from vitdecomp._utils.tolerance import check_varies
 
 STILL = 1e-6  # of the size of contributions: what varies less does so by rounding
 

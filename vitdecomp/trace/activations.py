@@ -17,11 +17,11 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from vitdecomp.trace.axes.coordinates import site_coordinates
 from vitdecomp.trace.data_flow import NORMS, PROJECTION, DataFlow, acts_alone
 from vitdecomp.trace.rule import OPENINGS, Term, data, frozen, gate, is_continuous, linear_terms, lookup, shape, varies
 from vitdecomp.trace.rule import opened_terms as opened_operation
 from vitdecomp.trace.rules.activation import ratio
-from vitdecomp.trace.way import site_coordinates
 
 aten = torch.ops.aten
 _JOINS = {aten.add, aten.sub, aten.rsub, aten.cat, aten.stack, aten.where, aten.lerp, aten.addcmul, aten.addcdiv}

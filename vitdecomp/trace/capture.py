@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, fx, nn
 
 from vitdecomp._utils.modes import SERIAL
-from vitdecomp.adapter import Representation
+from vitdecomp._utils.tolerance import TOLERANCE, coarsest, dtype_name, relative_error
 from vitdecomp.errors import InputError, TraceError, VitdecompError
-from vitdecomp.outputs import advice, told
-from vitdecomp.tolerance import TOLERANCE, coarsest, dtype_name, relative_error
+from vitdecomp.models.adapter import Representation
+from vitdecomp.models.outputs import advice, told
 from vitdecomp.trace import front_ends
 from vitdecomp.trace.refusal import first_line, unseen_output, why_not
 

@@ -9,6 +9,7 @@ import networkx as nx
 from torch import fx
 
 from vitdecomp.trace.activations import activation_ends
+from vitdecomp.trace.axes.attention_ops import attention_sites, behind, is_product_of_data
 from vitdecomp.trace.capture import Captured
 from vitdecomp.trace.data_flow import DATA, GATE, PRODUCT, PROJECTION, DataFlow, acts_alone
 from vitdecomp.trace.data_flow import NONLINEAR as READ_AS_WHOLE
@@ -18,7 +19,6 @@ from vitdecomp.trace.naming import owner
 from vitdecomp.trace.obstacles import CROSSING, VALUES, Obstacle, Obstacles
 from vitdecomp.trace.paths import LinearPaths, Part
 from vitdecomp.trace.rule import NONLINEAR, Op, is_continuous, lookup, module_path, varies
-from vitdecomp.trace.sites import attention_sites, behind, is_product_of_data
 
 SOURCE, OPENED, INSIDE, UNREACHED = "source", "opened", "inside", "unreached"
 _NO_ACTIVATIONS = {"attention", "index", "rounding", "matrix function"}

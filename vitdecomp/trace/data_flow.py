@@ -10,9 +10,9 @@ import torch
 from torch import fx
 
 from vitdecomp.errors import NoRuleError
+from vitdecomp.trace.axes.attention_ops import is_elementwise_product, is_pointwise, is_product_of_data
 from vitdecomp.trace.rule import Term, linear_terms, varies
 from vitdecomp.trace.rules.parametric import contracted_axis
-from vitdecomp.trace.sites import is_elementwise_product, is_pointwise, is_product_of_data
 
 aten = torch.ops.aten
 OUTPUT, PRODUCT, PROJECTION, DATA, GATE, NONLINEAR = "output", "product", "projection", "data", "gate", "non-linear"

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from torch import fx
 
+from vitdecomp.trace.axes.attention_ops import attention_sites, factors, is_product_of_data
 from vitdecomp.trace.data_flow import DataFlow
 from vitdecomp.trace.rule import varies
 from vitdecomp.trace.rules.attention import SDPA, comes_from_product, comes_from_softmax, pattern_operand
-from vitdecomp.trace.sites import attention_sites, factors, is_product_of_data
 
 MOST = 256  # nodes between a mixture and its experts
 

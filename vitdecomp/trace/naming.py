@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import fx
 
+from vitdecomp.trace.axes.attention_ops import behind, is_pointwise
 from vitdecomp.trace.linear_graph import CONSTANT, IMAGE, Apply, Leaf, LinearGraph, Sum
 from vitdecomp.trace.rule import module_path, shape, varies
 from vitdecomp.trace.rules.parametric import CONVOLUTIONS, convolve
-from vitdecomp.trace.sites import behind, is_pointwise
 
 aten = torch.ops.aten
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, fx
 
 from vitdecomp.trace.activations import Activation
+from vitdecomp.trace.axes.attention_ops import attention_sites, factors
 from vitdecomp.trace.data_flow import GATE, NONLINEAR, OUTPUT, PRODUCT, DataFlow, Reading, acts_alone
 from vitdecomp.trace.linear_graph import CONSTANT, Apply, LinearGraph
 from vitdecomp.trace.paths import LinearPaths
@@ -16,7 +17,6 @@ from vitdecomp.trace.probe import randomised
 from vitdecomp.trace.recorder import Recorder
 from vitdecomp.trace.rule import Op, module_path
 from vitdecomp.trace.rules.attention import SDPA, pattern_operand
-from vitdecomp.trace.sites import attention_sites, factors
 from vitdecomp.trace.walk import walk
 
 PATTERN, VALUES, CROSSING, GATED, CUT = "pattern", "values", "crossing", "gated", "cut"

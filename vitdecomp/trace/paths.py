@@ -11,28 +11,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx
 
+from vitdecomp._utils.tolerance import coarsest
 from vitdecomp.component import CONSTANT_KIND
 from vitdecomp.errors import CoverageError
-from vitdecomp.tolerance import coarsest
+from vitdecomp.trace.axes.attention_ops import attention_sites, value_axes
+from vitdecomp.trace.axes.coordinates import follow
+from vitdecomp.trace.axes.layout import Layout, find_layout
+from vitdecomp.trace.axes.tokens import NO_TOKENS, TokenAxis, Tokens, lay_out_tokens
 from vitdecomp.trace.capture import Captured
-from vitdecomp.trace.late import begin_late
-from vitdecomp.trace.layout import Layout, find_layout
 from vitdecomp.trace.linear_graph import CONSTANT, LinearGraph
+from vitdecomp.trace.linearize import Trunk, find_trunk
 from vitdecomp.trace.mixtures import mixtures
 from vitdecomp.trace.naming import Identity, constant_name, identify, unique_names
-from vitdecomp.trace.opening import Trunk, find_trunk
-from vitdecomp.trace.pools.early import pool_early
-from vitdecomp.trace.pools.parts import Piece, Whole, left, pieces
-from vitdecomp.trace.pools.pool import Pool
+from vitdecomp.trace.passes.folded_projection import begin_late
+from vitdecomp.trace.passes.slice_pushdown import sink
+from vitdecomp.trace.passes.sum_pushdown.early import pool_early
+from vitdecomp.trace.passes.sum_pushdown.parts import Piece, Whole, left, pieces
+from vitdecomp.trace.passes.sum_pushdown.pool import Pool
 from vitdecomp.trace.probe import Derived, shapes, supports
 from vitdecomp.trace.recorder import Recorder
 from vitdecomp.trace.rule import Gate, module_path, same
 from vitdecomp.trace.rules.parametric import convolve
-from vitdecomp.trace.sink import sink
-from vitdecomp.trace.sites import attention_sites, value_axes
-from vitdecomp.trace.tokens import NO_TOKENS, TokenAxis, Tokens, lay_out_tokens
 from vitdecomp.trace.walk import fold_image, walk
-from vitdecomp.trace.way import follow
 
 
 @dataclass(frozen=True, slots=True)

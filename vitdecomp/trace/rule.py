@@ -21,8 +21,8 @@ from typing import Any, TypeAlias, TypeVar
 import torch
 from torch import Tensor, fx
 
+from vitdecomp._utils.registry import Registry
 from vitdecomp.errors import NoRuleError
-from vitdecomp.registry import Registry
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import nn
 
-from vitdecomp.adapter import Adapter, LoadedModel, own_spec, register_adapter
 from vitdecomp.errors import SpecError
+from vitdecomp.models.adapter import Adapter, LoadedModel, own_spec, register_adapter
 from vitdecomp_adapters.hub import UNREACHED, fetching
 from vitdecomp_adapters.huggingface.describe import describe
 from vitdecomp_adapters.huggingface.fitting import fitting

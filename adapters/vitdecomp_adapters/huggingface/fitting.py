@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from vitdecomp.adapter import LoadedModel
 from vitdecomp.errors import LoadError
+from vitdecomp.models.adapter import LoadedModel
 from vitdecomp_adapters.huggingface.describe import UnfilledError
 from vitdecomp_adapters.huggingface.weights import Filled, Renaming, renamings
 

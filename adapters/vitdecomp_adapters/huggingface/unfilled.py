@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from vitdecomp.adapter import Compute, Representation
+from vitdecomp.models.adapter import Compute, Representation
 from vitdecomp_adapters.hub import quiet
 from vitdecomp_adapters.huggingface.trial import behind, recording
 

@@ -8,9 +8,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from vitdecomp.adapter import Adapter, LoadedModel, load_model, register_adapter
+from vitdecomp._utils.registry import did_you_mean
 from vitdecomp.errors import LoadError, SpecError
-from vitdecomp.registry import did_you_mean
+from vitdecomp.models.adapter import Adapter, LoadedModel, load_model, register_adapter
 
 MODELS: Mapping[str, str] = {
     "clip": "open_clip:scenes-clip",

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from vitdecomp.adapter import as_loaded, load_model
+from vitdecomp.models.adapter import as_loaded, load_model
 from vitdecomp.scenes import FACTORS, SceneDataset
 from vitdecomp_adapters.scenes.adapter import MODELS
 from vitdecomp_adapters.scenes.command import run_command

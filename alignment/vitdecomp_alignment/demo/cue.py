@@ -16,7 +16,7 @@ from vitdecomp.demo.section import Row, Section, Table
 from vitdecomp.demo.story import Step
 from vitdecomp.demo.subject import BATCH, Subject
 from vitdecomp.scenes import SceneDataset
-from vitdecomp_alignment.debiasing import summarised
+from vitdecomp_alignment.cli.debias.debiasing import summarised
 from vitdecomp_alignment.demo.speech import Spoken, few, no_texts, speech
 
 CUE, CORE = "location", "shape"  # features of scenes

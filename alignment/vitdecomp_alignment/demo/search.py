@@ -14,8 +14,8 @@ from vitdecomp.demo.figure import Number, Sentence
 from vitdecomp.demo.picture import data_uri
 from vitdecomp.demo.section import Gallery, Picture, Row, Section, Table
 from vitdecomp.demo.story import Step
+from vitdecomp.metrics import precision_at_k
 from vitdecomp.retrieval import Query, Retriever, Scope
-from vitdecomp.truth import precision_at_k
 from vitdecomp_alignment.demo.speech import Speech, Spoken, few, no_texts, speech
 
 K, QUERIES = 10, 200

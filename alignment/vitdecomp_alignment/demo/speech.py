@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from vitdecomp.aligned import Aligned
+from vitdecomp._utils.files import cache_directory
 from vitdecomp.contributions import Contributions
 from vitdecomp.demo.context import Context
 from vitdecomp.demo.subject import Subject
-from vitdecomp.files import cache_directory
 from vitdecomp.score import FeatureScorer
-from vitdecomp.source import Source
-from vitdecomp_alignment.clip_space import ClipSpace
-from vitdecomp_alignment.closed_form import ClosedForm
-from vitdecomp_alignment.naming import FactorWords, Labels
+from vitdecomp.sources.aligned import Aligned
+from vitdecomp.sources.source import Source
+from vitdecomp_alignment.aligners.closed_form import ClosedForm
+from vitdecomp_alignment.clip.space import ClipSpace
+from vitdecomp_alignment.evaluation.naming import FactorWords, Labels
 from vitdecomp_alignment.texts import FEATURE_WORDS, scene_features
 
 KEPT = 2 / 3  # of the closeness to CLIP; more makes names less true

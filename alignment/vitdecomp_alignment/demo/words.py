@@ -14,11 +14,11 @@ from vitdecomp.demo.figure import Number, Sentence
 from vitdecomp.demo.section import Row, Section, Table
 from vitdecomp.demo.shares import by_block
 from vitdecomp.demo.story import Step
-from vitdecomp_alignment.clip_space import ClipSpace
+from vitdecomp_alignment.clip.space import ClipSpace
 from vitdecomp_alignment.demo.speech import Spoken, few, no_texts, speech
-from vitdecomp_alignment.naming import Agreement, agreement, read
+from vitdecomp_alignment.evaluation.naming import Agreement, agreement, read
 from vitdecomp_alignment.texts import general_texts
-from vitdecomp_alignment.textspan import TextSpan
+from vitdecomp_alignment.textspan.textspan import TextSpan
 
 TOLD = 3  # texts for a component
 SIZE_OF_POOL = 800  # of general texts, where nothing is known of the pictures

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from vitdecomp._utils.files import atomic, check_file
 from vitdecomp.errors import VitdecompError
-from vitdecomp.files import atomic, check_file
 from vitdecomp_alignment.texts.generate import general_pool
 
 

@@ -8,7 +8,7 @@ from vitdecomp_adapters.scenes.adapter import MODELS, ScenesAdapter
 from vitdecomp_adapters.scenes.architectures import CLASSES
 
 import vitdecomp as vd
-from vitdecomp.adapter import as_loaded
+from vitdecomp.models.adapter import as_loaded
 from vitdecomp.testing import AdapterContract, randomise
 
 

@@ -6,9 +6,9 @@ from vitdecomp_adapters.scenes.adapter import MODELS
 from vitdecomp_adapters.scenes.text_tower import TextTower
 
 import vitdecomp as vd
-from vitdecomp.adapter import load_texts
-from vitdecomp.origin import weights_checksum
-from vitdecomp.prepare import Request, prepare_texts
+from vitdecomp.models.adapter import load_texts
+from vitdecomp.models.prepare import Request, prepare_texts
+from vitdecomp.provenance import weights_checksum
 from vitdecomp.scenes import SceneDataset
 
 ODD = ["", "It's RED &amp; blue", "ünïcode 漢字 🙂", "12 345", "a long text " * 30]

@@ -26,7 +26,7 @@ from vitdecomp_adapters.scenes.train.run import Run
 from vitdecomp_adapters.scenes.words import tokenize
 
 from vitdecomp import VitdecompError
-from vitdecomp.adapter import load_model
+from vitdecomp.models.adapter import load_model
 from vitdecomp.scenes import SceneDataset
 
 SMALL = {"images": 48, "steps": 4, "batch_size": 16, "warmup": 2}

@@ -15,7 +15,7 @@ from vitdecomp_adapters.scenes.adapter import MODELS
 from vitdecomp_adapters.scenes.measure import TEMPLATES, embeddings, probe, zero_shot
 from vitdecomp_adapters.scenes.train.recipes import RECIPES
 
-from vitdecomp.adapter import load_model
+from vitdecomp.models.adapter import load_model
 from vitdecomp.scenes import SceneDataset
 
 DOCS = Path(__file__).parents[3] / "docs"

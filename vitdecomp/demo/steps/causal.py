@@ -8,7 +8,7 @@ from vitdecomp.demo.context import Context
 from vitdecomp.demo.figure import Number, Sentence
 from vitdecomp.demo.section import Row, Section, Table
 from vitdecomp.demo.subject import REMOVED, Subject
-from vitdecomp.truth import Causal, causal_matrix
+from vitdecomp.metrics import Causal, causal_matrix
 
 
 def causal(context: Context) -> Section:

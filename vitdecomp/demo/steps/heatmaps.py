@@ -12,7 +12,7 @@ from vitdecomp.demo.figure import Number, Sentence
 from vitdecomp.demo.picture import data_uri, masked, overlay
 from vitdecomp.demo.section import Gallery, Picture, Row, Section, Table
 from vitdecomp.demo.subject import Subject
-from vitdecomp.truth import Localisation, localisation
+from vitdecomp.metrics import Localisation, localisation
 
 GRID = 8  # patches along a side
 FACTORS = ("shape", "colour", "pattern", "location")

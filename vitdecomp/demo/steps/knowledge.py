@@ -10,7 +10,7 @@ from vitdecomp.demo.figure import Number, Sentence
 from vitdecomp.demo.section import Row, Section, Table
 from vitdecomp.demo.shares import by_block
 from vitdecomp.demo.subject import Subject
-from vitdecomp.truth import decodability
+from vitdecomp.metrics import decodability
 
 WARM = (0.0, 1.0)
 

@@ -10,7 +10,7 @@ from vitdecomp.demo.picture import data_uri
 from vitdecomp.demo.section import Picture, Row, Section, Strips, Table
 from vitdecomp.demo.subject import Subject
 from vitdecomp.demo.world import World
-from vitdecomp.truth import FeaturePrecision, feature_precision, retrieve
+from vitdecomp.metrics import FeaturePrecision, feature_precision, retrieve
 
 K, QUERIES = 10, 200
 SHOWN, ASKED = 6, 3  # pictures in a row, queries on the page

@@ -11,9 +11,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from vitdecomp._utils.files import make_directory
+from vitdecomp._utils.registry import did_you_mean
 from vitdecomp.errors import SpecError
-from vitdecomp.files import make_directory
-from vitdecomp.registry import did_you_mean
 from vitdecomp.scenes import SceneDataset
 from vitdecomp_adapters.scenes.clip import WEIGHTS
 from vitdecomp_adapters.scenes.command import run_command

@@ -10,8 +10,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from vitdecomp._utils.files import atomic
 from vitdecomp.errors import LoadError
-from vitdecomp.files import atomic
 from vitdecomp_adapters.scenes.train.optimizer import Optimizer
 
 VALUE = "value"  # a weight or a buffer, beside the kinds that the optimizer names

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from vitdecomp.files import atomic
+from vitdecomp._utils.files import atomic
 from vitdecomp_adapters.scenes.adapter import MODELS
 from vitdecomp_adapters.scenes.measure import measure
 from vitdecomp_adapters.scenes.train.run import Run

@@ -1,0 +1,1 @@
+"""From images to fitted maps: `vitdecomp align`, in one process, in many, or on a cluster."""

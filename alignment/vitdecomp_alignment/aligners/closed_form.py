@@ -1,0 +1,228 @@
+"""ClosedForm: maps by least squares, in one pass over the contributions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from vitdecomp._utils.progress import Clock, Progress
+from vitdecomp.distributed.process_group import Ranks
+from vitdecomp.errors import InputError, SpecError
+from vitdecomp.sources.aligner import register_aligner
+from vitdecomp.sources.source import Source
+from vitdecomp_alignment.aligners.basis_change import Turns
+from vitdecomp_alignment.aligners.broadcast import Found, of_first
+from vitdecomp_alignment.aligners.coefficients import Coefficients
+from vitdecomp_alignment.aligners.linear import LinearAligner, check_seed, check_target
+from vitdecomp_alignment.aligners.maps import LinearMaps, Span
+from vitdecomp_alignment.aligners.spans import agreed_spans
+from vitdecomp_alignment.aligners.sums import Moments, Rows, Sums, width
+
+STRENGTHS = (1000.0, 300.0, 100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 1e-2, 1e-4, 1e-6)
+TINY = torch.finfo(torch.float32).eps
+MOST = 24_000**2  # numbers in a matrix: 4.6 GB
+Self = TypeVar("Self", bound="ClosedForm")
+
+
+@register_aligner("closed-form")
+class ClosedForm(LinearAligner):
+    """The ridge solution around one orthogonal map.
+
+    First the map Q with orthonormal rows (or columns) that takes the totals nearest to the targets (orthogonal
+    Procrustes), then the maps W_i that minimise sum |sum_i c_i W_i - z|^2 + l sum_i |W_i - Q|^2, with totals and
+    targets scaled to length one. All follows from sums over images, in the components' own coordinates (or from the
+    images' coordinates, if they are fewer than dimensions). If a model is aligned with itself, the solution is the
+    identity.
+
+    Args:
+        ridge: l, relative to the mean square of a coordinate; `None` chooses it on held-out images.
+        keep: how much of what maps of their own gain over Q alone has to be kept when l is chosen; of all that do,
+            the strongest is taken. Near 1 the totals come nearest to the targets; at 2/3, components keep more of
+            the geometry that all share, and their names are truer (docs/alignment.md).
+        max_rank: dimensions of a component at most; by default all that it spans.
+        validation_fraction: of the images, held out for the choice of `ridge`.
+        batch_size: images read at a time.
+        random_state: which images are held out.
+
+    Attributes:
+        ridge_: l as used.
+    """
+
+    ridge_: float
+
+    def __init__(
+        self,
+        *,
+        ridge: float | None = None,
+        keep: float = 0.95,
+        max_rank: int | None = None,
+        validation_fraction: float = 0.1,
+        batch_size: int = 1024,
+        random_state: int = 0,
+    ) -> None:
+        self.ridge, self.keep, self.max_rank = ridge, keep, max_rank
+        self.validation_fraction, self.batch_size = validation_fraction, batch_size
+        self.random_state = random_state
+
+    def fit(
+        self: Self,
+        source: Source,
+        target: Tensor,
+        *,
+        progress: Progress | None = None,
+        clock: Clock | None = None,
+        ranks: Ranks | None = None,
+    ) -> Self:
+        """Learn the maps.
+
+        Args:
+            source: contributions in memory or on disk; they are read once, in order.
+            target: the other model's vectors of the same images, `(n, d_clip)`.
+            progress: called with the images done and their number.
+            clock: shows every part of the work, and knows afterwards how long each took.
+            ranks: processes that share the work, each of which calls this with the same arguments, and learns the
+                same: each sums over some of the images, and the first solves.
+
+        Raises:
+            RankError: another process is gone.
+            InputError: not of the same images, too few, or components that span too many dimensions together.
+            SpecError: a ridge that is not positive, or no fraction.
+        """
+        check_target(source, target)
+        self._check()
+        clock = clock or Clock()
+        kept = Coefficients(source)
+        self.maps_ = self.solved(kept, target, clock, ranks or Ranks(), progress=progress)
+        with clock("checksum"):
+            self.fingerprint_, self.origin_ = source.fingerprint(), source.take(range(1)).origin
+        return self
+
+    def solved(
+        self,
+        kept: Coefficients,
+        target: Tensor,
+        clock: Clock,
+        ranks: Ranks,
+        *,
+        learned: Int64[np.ndarray, " _"] | None = None,
+        progress: Progress | None = None,
+    ) -> LinearMaps:
+        """Solve for the maps, from the targets of some images or of all; sets what `fit` learns beside them."""
+        with clock("spans"):
+            spans = agreed_spans(kept, ranks, max_rank=self.max_rank, seed=self.random_state)
+        _refuse_too_wide(width(spans, kept.dimension), len(kept))
+        known = np.arange(len(kept)) if learned is None else learned
+        with clock("sums") as shown:
+            rows = _stretch(len(kept), ranks)
+            sums, held_out = self.sums(kept, target, spans, rows, known, clock=clock, progress=progress or shown)
+            if ranks.count > 1:
+                sums.over(ranks)
+                held_out.over(ranks)
+        with clock("solving"):
+            found, self.metrics_ = of_first(ranks, lambda: self._solved(sums, held_out, spans))
+        self.ridge_ = self.metrics_["ridge"]
+        return _as_maps(kept, spans, found["shared"], found["correction"])
+
+    def _solved(self, sums: Moments, held_out: Moments, spans: Sequence[Span]) -> Found:
+        ridge = self._best(sums, held_out, spans) if self.ridge is None else self.ridge
+        sums.merge(held_out)
+        shared = sums.procrustes()
+        prior = _prior(spans, shared)
+        (weight,) = sums.ridges(prior, [ridge])
+        found = {"shared": shared, "correction": weight - prior}
+        return found, {"ridge": ridge, "squared_error_learned": sums.error(weight)}
+
+    def _check(self) -> None:
+        check_seed(self.random_state)
+        if self.ridge is not None and self.ridge <= 0:
+            raise SpecError(f"ridge must be positive, not {self.ridge}")
+        if not 0 <= self.keep <= 1:
+            raise SpecError(f"keep must be between 0 and 1, not {self.keep}")
+        if self.max_rank is not None and self.max_rank < 1:
+            raise SpecError(f"max_rank must be 1 or more, not {self.max_rank}")
+        if not 0 < self.validation_fraction < 1:
+            raise SpecError(f"validation_fraction must be between 0 and 1, not {self.validation_fraction}")
+
+    def sums(
+        self,
+        kept: Coefficients,
+        target: Tensor,
+        spans: Sequence[Span],
+        rows: range,
+        known: Int64[np.ndarray, " _"],
+        *,
+        clock: Clock,
+        progress: Progress,
+    ) -> tuple[Moments, Moments]:
+        """Sum over the known images among some rows: those that fit the maps, and those that choose the ridge."""
+        wide = width(spans, kept.dimension)
+        kind = Rows if len(known) < wide else Sums
+        sums, held_out = (kind(wide, kept.dimension, target.shape[1]) for _ in range(2))
+        fitting, choosing = self._parts(len(kept), known)
+        turns = Turns(kept, spans)
+        for some_rows, a in clock.timed("reading", kept.scan(self.batch_size, rows)):
+            here = slice(some_rows.start, some_rows.stop)
+            goal = target[here].cpu()
+            for moments, some in ((sums, fitting[here]), (held_out, choosing[here])):
+                moments.add(turns(a[some]), kept.total(a[some]), goal[some])
+            progress(some_rows.stop - rows.start, len(rows))
+        return sums, held_out
+
+    def _parts(self, n: int, known: Int64[np.ndarray, " _"]) -> tuple[Bool[Tensor, " n"], Bool[Tensor, " n"]]:
+        """Which of n images fit the maps, and which choose the ridge; those that are not known do neither."""
+        order = known[np.random.default_rng([self.random_state, 1]).permutation(len(known))]
+        choosing = max(1, round(len(known) * self.validation_fraction))
+        parts = torch.zeros(2, n, dtype=torch.bool)
+        parts[0, torch.from_numpy(order[choosing:])] = True
+        parts[1, torch.from_numpy(order[:choosing])] = True
+        return parts[0], parts[1]
+
+    def _best(self, sums: Moments, held_out: Moments, spans: Sequence[Span]) -> float:
+        """The strongest ridge that keeps enough of the gain, so that no map leaves Q for nothing.
+
+        From the strongest on the error falls, and then rises: what comes after that is not tried.
+        """
+        prior = _prior(spans, sums.procrustes())
+        errors: dict[float, float] = {}
+        for strength, weight in zip(STRENGTHS, sums.ridges(prior, STRENGTHS), strict=True):
+            errors[strength] = held_out.error(weight)
+            if errors[strength] > min(errors.values()) + TINY:
+                break
+        best, shared = min(errors.values()), held_out.error(prior)
+        allowed = best + (1 - self.keep) * max(shared - best, 0.0) + TINY
+        return max(strength for strength, error in errors.items() if error <= allowed)
+
+
+def _stretch(n: int, ranks: Ranks) -> range:
+    """A process's share of the images: consecutive ones, which are read fastest."""
+    return range(n * ranks.rank // ranks.count, n * (ranks.rank + 1) // ranks.count)
+
+
+def _prior(spans: Sequence[Span], shared: Tensor) -> Float[Tensor, "R d_clip"]:
+    return torch.cat([span.restrict(shared).flatten(0, 1) for span in spans])
+
+
+def _as_maps(kept: Coefficients, spans: Sequence[Span], shared: Tensor, correction: Tensor) -> LinearMaps:
+    dtype = kept.dtype
+    shapes = [span.restrict(shared).shape for span in spans]
+    ends = np.cumsum([k * r for k, r, _ in shapes])[:-1].tolist()
+    pieces = correction.tensor_split(ends)
+    return LinearMaps(
+        components=kept.source.components,
+        shared=shared.to(dtype),
+        spans=tuple(Span(s.rows, None if s.basis is None else s.basis.to(dtype)) for s in spans),
+        corrections=tuple(p.reshape(shape).to(dtype) for p, shape in zip(pieces, shapes, strict=True)),
+    )
+
+
+def _refuse_too_wide(wide: int, n: int) -> None:
+    if wide * min(wide, n) > MOST:
+        raise InputError(
+            f"the components span {wide:,} dimensions together, too many for the memory: keep fewer of each "
+            "(max_rank=64), or fewer components (contributions.select)"
+        )

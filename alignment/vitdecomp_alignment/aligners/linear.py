@@ -1,0 +1,175 @@
+"""What all aligners of this package share: one linear map for each component."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from inspect import signature
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vitdecomp._utils.estimator import Estimator
+from vitdecomp._utils.schema import checked
+from vitdecomp._utils.tolerance import check_varies
+from vitdecomp.component import Component
+from vitdecomp.contributions import Contributions
+from vitdecomp.errors import InputError, SpecError
+from vitdecomp.provenance import Origin
+from vitdecomp.sources.aligner import Aligner
+from vitdecomp.sources.source import Source
+from vitdecomp_alignment.aligners import maps_file
+from vitdecomp_alignment.aligners.basis_change import Turns
+from vitdecomp_alignment.aligners.coefficients import Coefficients
+from vitdecomp_alignment.aligners.maps import LinearMaps
+
+Self = TypeVar("Self", bound="LinearAligner")
+
+
+class LinearAligner(Estimator, Aligner):
+    """Maps that are linear, one for each component, with scikit-learn's manners.
+
+    Attributes:
+        maps_: the fitted maps.
+        metrics_: how well they fit, by name.
+        fingerprint_: checksum of the contributions that they were fitted to.
+        origin_: the model of these contributions, if it is known.
+        target_: the model whose space they are taken to, if it is known; set it before `save`.
+    """
+
+    maps_: LinearMaps
+    metrics_: dict[str, float]
+    fingerprint_: str
+    origin_: Origin | None = None
+    target_: Origin | None = None
+
+    @property
+    def components_(self) -> tuple[Component, ...]:
+        """The component axis."""
+        return self._fitted().components
+
+    @property
+    def weights_(self) -> Float[Tensor, "component d d_clip"]:
+        """All maps in full; a contribution c becomes c W."""
+        return self._fitted().dense()
+
+    def transform(self, c: Contributions) -> Contributions:
+        """The contributions in the other model's space, `(n, component, d_clip)`; a bias is one component more.
+
+        Raises:
+            InputError: they are of another model or of other components than those of `fit`.
+            SpecError: not fitted yet.
+        """
+        maps = self._fitted()
+        if self.origin_ is not None:
+            self.origin_.check(c.origin, "the maps are for")
+        return maps(c)
+
+    def restricted(self, component: Component, basis: Float[Tensor, "d r"] | None = None) -> Float[Tensor, "r d_clip"]:
+        """The map of one component, or what a subspace sees of it; no other map is built.
+
+        Raises:
+            SpecError: not fitted yet, or not to this component.
+        """
+        return self._fitted().restricted(component, basis)
+
+    def score(self, source: Source, target: Tensor, *, batch_size: int = 256, most: int | None = None) -> float:
+        """The mean cosine between the mapped totals and the other model's vectors, from -1 to 1.
+
+        Args:
+            source: contributions.
+            target: the other model's vectors of the same images, `(n, d_clip)`.
+            batch_size: images read at a time.
+            most: images that are looked at, if there are more; a store is read in as many places.
+        """
+        maps, n = self._fitted(), len(source)
+        maps.check(source.components, source.dimension)
+        check_target(source, target)
+        if self.origin_ is not None:
+            self.origin_.check(source.take(range(1)).origin, "the maps are for")
+        found, seen, kept = 0.0, 0, Coefficients(source)
+        turns = Turns(kept, maps.spans)
+        for rows, a in kept.scan(batch_size) if most is None or n <= most else kept.sample(most, 0):
+            mapped = maps.together(turns(a), kept.total(a))
+            goal = target[torch.as_tensor(rows)].to(mapped)
+            found, seen = found + float(torch.cosine_similarity(mapped, goal, dim=1).sum()), seen + len(a)
+        return found / seen
+
+    def settings(self) -> dict[str, Any]:
+        """The arguments in plain values; maps that were given to begin with are only said to have been given."""
+        return {k: "maps" if isinstance(v, LinearMaps) else v for k, v in self.get_params().items()}
+
+    def save(self, path: Path | str) -> None:
+        """Write the maps, the settings and the metrics to one safetensors file.
+
+        Raises:
+            OutputError: it cannot be written.
+            SpecError: not fitted yet.
+        """
+        maps_file.write(
+            Path(path),
+            maps_file.MapsFile(
+                aligner=type(self).__name__,
+                settings=self.settings(),
+                maps=self._fitted(),
+                metrics=self.metrics_,
+                fingerprint=self.fingerprint_,
+                origin=self.origin_,
+                target=self.target_,
+            ),
+        )
+
+    @classmethod
+    def load(cls: type[Self], path: Path | str) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: no such file, a damaged one, or one of another kind of aligner.
+        """
+        held = maps_file.read(Path(path))
+        if held.aligner != cls.__name__:
+            raise InputError(f"{path} holds a {held.aligner}, not a {cls.__name__}: use {held.aligner}.load")
+        aligner = cls(**_settings(cls, held.settings, f"{path}: settings"))
+        aligner.maps_, aligner.metrics_, aligner.fingerprint_ = held.maps, dict(held.metrics), held.fingerprint
+        aligner.origin_, aligner.target_ = held.origin, held.target
+        return aligner
+
+    def _fitted(self) -> LinearMaps:
+        if not hasattr(self, "maps_"):
+            raise SpecError(f"this {type(self).__name__} is not fitted yet: call fit(contributions, target) first")
+        return self.maps_
+
+
+def _settings(kind: type[LinearAligner], told: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """The arguments of an aligner as a file holds them, each of the type that the aligner declares."""
+    hints, names = get_type_hints(kind.__init__), signature(kind).parameters
+    unknown = [name for name in told if name not in names]
+    if unknown:
+        raise InputError(f"{place} has {unknown[0]!r}, which {kind.__name__} does not take: {maps_file.REMEDY}")
+    return {
+        name: checked(value, hints.get(name, Any), place=f"{place}.{name}", remedy=maps_file.REMEDY)
+        for name, value in told.items()
+    }
+
+
+def check_seed(seed: int) -> None:
+    """Raise `SpecError` for a random state that numpy does not take."""
+    if seed < 0:
+        raise SpecError(f"random_state must be a whole number of 0 or more, not {seed!r}")
+
+
+def check_target(source: Source, target: Any) -> None:
+    """Raise `InputError` unless there is one finite vector for each of two images or more, and they differ."""
+    if not isinstance(target, Tensor) or target.ndim != 2 or len(target) != len(source):
+        got = f"shape {tuple(target.shape)}" if isinstance(target, Tensor) else type(target).__name__
+        raise InputError(
+            f"the target must be a tensor (n, d_clip) with one row for each of {len(source)} images: {got}"
+        )
+    if len(source) < 2:
+        raise InputError("an alignment needs two images at least")
+    if not bool(target.isfinite().all()):
+        raise InputError("the target holds NaN or infinity")
+    wide = target.detach().double()
+    check_varies(float((wide - wide.mean(0)).norm()), float(wide.norm()), target.dtype, "the target's vectors")

@@ -1,0 +1,198 @@
+"""What least-squares maps follow from, gathered in one pass over images: sums, or the images if they are few."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vitdecomp.distributed.process_group import Ranks
+from vitdecomp_alignment.aligners.maps import Span
+
+STRIPE = 512  # rows of x^T x that are worked on together
+Self = TypeVar("Self", bound="Moments")
+
+
+class Moments(ABC):
+    """Sums over images, in float64; x are the components' coordinates side by side, s their sum, t the target.
+
+    Every image counts alike: it is scaled so that s and t have length one.
+
+    Args:
+        wide: of x, R.
+        d: of the representation.
+        d_clip: of the target.
+
+    Attributes:
+        width: of x, R. whole: s^T t, `(d, d_clip)`. square: the sum of |t|^2. n: images so far.
+    """
+
+    def __init__(self, wide: int, d: int, d_clip: int) -> None:
+        self.width = wide
+        self.whole = torch.zeros(d, d_clip, dtype=torch.float64)
+        self.square, self.n = 0.0, 0
+
+    def add(
+        self, x: Sequence[Float[Tensor, "n _"]], total: Float[Tensor, "n d"], target: Float[Tensor, "n d_clip"]
+    ) -> None:
+        """Take a batch in; x comes in parts that are side by side."""
+        total, target = total.double(), torch.nn.functional.normalize(target.double(), dim=1)
+        lengths = total.norm(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
+        self.whole.addmm_((total / lengths).T, target)
+        self.square += float(target.square().sum())
+        self.n += len(total)
+        self._add(torch.cat([part.double() for part in x], dim=1).div_(lengths), target)
+
+    def merge(self: Self, other: Self) -> None:
+        """Take in what another has seen."""
+        self.whole += other.whole
+        self.square, self.n = self.square + other.square, self.n + other.n
+        self._merge(other)
+
+    def over(self, ranks: Ranks) -> None:
+        """Take in what all processes of a run have seen, each in its share of the images.
+
+        Raises:
+            RankError: another process is gone.
+        """
+        seen = ranks.total(torch.tensor([self.square, float(self.n)], dtype=torch.float64)).tolist()
+        self.square, self.n = seen[0], round(seen[1])
+        self.whole = ranks.total(self.whole)
+        self._over(ranks)
+
+    def procrustes(self) -> Float[Tensor, "d d_clip"]:
+        """The map with orthonormal rows or columns that takes totals nearest to the targets (Schönemann, 1966)."""
+        u, _, vh = torch.linalg.svd(self.whole, full_matrices=False)
+        nearest: Tensor = u @ vh
+        return nearest
+
+    @abstractmethod
+    def error(self, weight: Float[Tensor, "R d_clip"]) -> float:
+        """The mean of |x W - t|^2 over the images; 2 (1 - cos) where |x W| = 1."""
+
+    @abstractmethod
+    def ridges(
+        self, towards: Float[Tensor, "R d_clip"], strengths: Iterable[float]
+    ) -> Iterator[Float[Tensor, "R d_clip"]]:
+        """argmin of |x W - t|^2 + l |W - towards|^2, with l = strength times the mean diagonal of x^T x, for each."""
+
+    @abstractmethod
+    def _add(self, x: Float[Tensor, "n R"], target: Float[Tensor, "n d_clip"]) -> None: ...
+
+    @abstractmethod
+    def _merge(self, other: Any) -> None: ...  # of the same kind
+
+    @abstractmethod
+    def _over(self, ranks: Ranks) -> None: ...
+
+
+class Sums(Moments):
+    """x^T x and x^T t, `(R, R)` and `(R, d_clip)`: no larger for more images."""
+
+    def __init__(self, wide: int, d: int, d_clip: int) -> None:
+        super().__init__(wide, d, d_clip)
+        self._upper = torch.zeros(self.width, self.width, dtype=torch.float64)  # below its blocks it means nothing
+        self._mirrored = True
+        self.cross = torch.zeros(self.width, d_clip, dtype=torch.float64)
+
+    @property
+    def inner(self) -> Float[Tensor, "R R"]:
+        """x^T x."""
+        if not self._mirrored:
+            for start in range(0, self.width, STRIPE):
+                stop = start + STRIPE
+                self._upper[stop:, start:stop] = self._upper[start:stop, stop:].T
+            self._mirrored = True
+        return self._upper
+
+    def error(self, weight: Float[Tensor, "R d_clip"]) -> float:
+        """From |x W|^2 - 2 <x W, t> + |t|^2."""
+        explained = (weight * (self.inner @ weight - 2 * self.cross)).sum()
+        return (float(explained) + self.square) / self.n
+
+    def ridges(
+        self, towards: Float[Tensor, "R d_clip"], strengths: Iterable[float]
+    ) -> Iterator[Float[Tensor, "R d_clip"]]:
+        """The normal equations."""
+        rest, scale = self.cross - self.inner @ towards, float(self.inner.diagonal().mean())
+        for strength in strengths:
+            yield towards + _solve(self.inner, strength * scale, rest)
+
+    def _add(self, x: Float[Tensor, "n R"], target: Float[Tensor, "n d_clip"]) -> None:
+        for start in range(0, self.width, STRIPE):  # half of what is symmetric
+            self._upper[start : start + STRIPE, start:].addmm_(x[:, start : start + STRIPE].T, x[:, start:])
+        self._mirrored = False
+        self.cross.addmm_(x.T, target)
+
+    def _merge(self, other: Any) -> None:
+        self._upper += other._upper
+        self._mirrored = False
+        self.cross += other.cross
+
+    def _over(self, ranks: Ranks) -> None:
+        self._upper, self.cross = ranks.total(self._upper), ranks.total(self.cross)
+        self._mirrored = False
+
+
+class Rows(Moments):
+    """x and t themselves: smaller than their sums, and faster to solve with, for fewer than R images."""
+
+    def __init__(self, wide: int, d: int, d_clip: int) -> None:
+        super().__init__(wide, d, d_clip)
+        self._parts: list[tuple[Tensor, Tensor]] = []
+
+    def both(self) -> tuple[Float[Tensor, "n R"], Float[Tensor, "n d_clip"]]:
+        """x and t of all images so far."""
+        if len(self._parts) > 1:
+            xs, targets = zip(*self._parts, strict=True)
+            self._parts = [(torch.cat(xs), torch.cat(targets))]
+        return self._parts[0] if self._parts else (self.whole.new_zeros(0, self.width), self.whole[:0])
+
+    def error(self, weight: Float[Tensor, "R d_clip"]) -> float:
+        """As it is defined."""
+        x, target = self.both()
+        return float((x @ weight - target).square().sum()) / self.n
+
+    def ridges(
+        self, towards: Float[Tensor, "R d_clip"], strengths: Iterable[float]
+    ) -> Iterator[Float[Tensor, "R d_clip"]]:
+        """The dual form: W - towards is x^T times the solution of (x x^T + l) y = t - x towards."""
+        x, target = self.both()
+        gram, rest = x @ x.T, target - x @ towards
+        scale = float(gram.diagonal().sum()) / self.width
+        for strength in strengths:
+            yield towards + x.T @ _solve(gram, strength * scale, rest)
+
+    def _add(self, x: Float[Tensor, "n R"], target: Float[Tensor, "n d_clip"]) -> None:
+        self._parts.append((x, target))
+
+    def _merge(self, other: Any) -> None:
+        self._add(*other.both())
+
+    def _over(self, ranks: Ranks) -> None:
+        """Images in the order of the processes."""
+        x, target = self.both()
+        counts = ranks.gathered(len(x))
+        start = sum(counts[: ranks.rank])
+        parts = []
+        for own in (x, target):
+            everything = own.new_zeros(sum(counts), own.shape[1])
+            everything[start : start + len(own)] = own
+            parts.append(ranks.total(everything))
+        self._parts = [(parts[0], parts[1])]
+
+
+def width(spans: Sequence[Span], d: int) -> int:
+    """Coordinates of all components together."""
+    return sum(len(span.rows) * (d if span.basis is None else span.basis.shape[2]) for span in spans)
+
+
+def _solve(square: Float[Tensor, "m m"], penalty: float, right: Float[Tensor, "m d_clip"]) -> Float[Tensor, "m d_clip"]:
+    penalised = square.clone()
+    penalised.diagonal().add_(penalty)
+    solved: Tensor = torch.cholesky_solve(right, torch.linalg.cholesky(penalised))
+    return solved

@@ -1,0 +1,9 @@
+"""The verbs that this package adds to the command line, one in a file; loading it registers them."""
+
+from vitdecomp_alignment.cli.align import align
+from vitdecomp_alignment.cli.debias.command import debias
+from vitdecomp_alignment.cli.describe.command import describe
+from vitdecomp_alignment.cli.rank.command import rank
+from vitdecomp_alignment.cli.search.command import search
+
+__all__ = ["align", "debias", "describe", "rank", "search"]

@@ -1,0 +1,131 @@
+"""What `vitdecomp describe` does: every component of a model in a few texts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from vitdecomp._utils.progress import Progress, Stage
+from vitdecomp.contributions import Contributions
+from vitdecomp.errors import InputError
+from vitdecomp.models.image_loader import Loading
+from vitdecomp.models.prepare import Request
+from vitdecomp.sources.source import Source
+from vitdecomp_alignment.clip.contributions import Reading, in_clip
+from vitdecomp_alignment.texts import FEATURE_WORDS, general_texts, read_texts, scene_texts
+from vitdecomp_alignment.textspan.textspan import TextSpan
+
+EMBEDDED = "scenes:"  # prefix of the models of the embedded world
+
+
+def _feature_texts() -> tuple[str, ...]:
+    return tuple(dict.fromkeys(word for words in FEATURE_WORDS.values() for word in words))
+
+
+POOLS: Mapping[str, Callable[[], tuple[str, ...]]] = {
+    "general": general_texts,
+    "scene": scene_texts,
+    "features": _feature_texts,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Worded:
+    """Contributions in the space of texts.
+
+    Attributes:
+        c: the contributions. shares: of the variance of all components together, one for each.
+        labels: the pool. texts: its vectors, `(pool, d)`. clip: the spec of the model that made them.
+    """
+
+    c: Contributions
+    shares: Float[Tensor, " component"]
+    labels: tuple[str, ...]
+    texts: Float[Tensor, "pool d"]
+    clip: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """What to describe, with which words.
+
+    Attributes:
+        reading: which contributions.
+        texts: the name of a pool, or a file; by default what suits the CLIP: `scene` for that of the embedded world,
+            which knows no other words, and else `general`.
+        components: names or patterns of those that are meant; all by default.
+    """
+
+    reading: Reading
+    texts: str | None = None
+    components: tuple[str, ...] = ()
+
+
+def in_words(request: Request, wording: Wording, cache: Path, *, loading: Loading, stage: Stage) -> Worded:
+    """A model's contributions and a pool of texts, in one space.
+
+    Raises:
+        InputError: no images, texts or maps, or maps of another model.
+        SpecError: no such model or pool, or a model without texts and no maps.
+        OutputError: the cache cannot be written.
+    """
+    chosen = pool(wording.texts) if wording.texts else None  # before the model runs, since it may not exist
+    found = in_clip(request, wording.reading, cache, loading=loading, stage=stage)
+    source, space = found.source, found.space
+    labels = chosen or pool("scene" if space.spec.startswith(EMBEDDED) else "general")
+    parts = [_some(source, rows, wording.components) for rows in _batches(len(source), 64)]
+    c = Contributions.joined(parts)
+    with stage(f"{len(labels):,} texts in {space.spec}"):
+        texts = space.encode_text(labels).cpu()
+    spread = c.values.double().var(0).sum(1)
+    return Worded(c, (spread / spread.sum().clamp(min=1e-300)).float(), labels, texts, space.spec)
+
+
+def described(worded: Worded, m: int, rank: int | None, progress: Progress | None = None) -> list[dict[str, Any]]:
+    """Name the components that vary, the largest share of the variance first; constants never vary.
+
+    Returns:
+        For each its name, its share, and texts with the share of its variance that each explains.
+    """
+    span = TextSpan(m=m, rank=rank).fit(worded.c, worded.texts, worded.labels, progress=progress)
+    rows = [
+        {
+            "component": component.name,
+            "share": float(share),
+            "explained": float(found.explained.sum()),
+            "texts": [
+                {"text": worded.labels[i], "explained": e}
+                for i, e in zip(found.indices, found.explained.tolist(), strict=True)
+            ],
+        }
+        for component, share, found in zip(span.components_, worded.shares, span.spans_, strict=True)
+        if found.indices and not component.is_constant
+    ]
+    return sorted(rows, key=lambda row: -row["share"])
+
+
+def pool(name: str) -> tuple[str, ...]:
+    """The texts of a pool by its name, or of a file.
+
+    Raises:
+        InputError: there is no such pool or file, or no text in it.
+    """
+    if name in POOLS:
+        return POOLS[name]()
+    if not Path(name).exists():
+        raise InputError(f"there are no texts {name!r}: give one of {', '.join(POOLS)}, or a file with one text a line")
+    return read_texts(Path(name))
+
+
+def _batches(n: int, size: int) -> Iterator[range]:
+    return (range(start, min(start + size, n)) for start in range(0, n, size))
+
+
+def _some(source: Source, rows: Sequence[int], components: tuple[str, ...]) -> Contributions:
+    c = source.take(rows)
+    return c.select(components) if components else c

@@ -1,0 +1,280 @@
+"""What `vitdecomp search` does: the images of a folder that are like a text or like other images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+from torch import Tensor
+
+from vitdecomp._utils.progress import Stage
+from vitdecomp._utils.registry import did_you_mean
+from vitdecomp.contributions import Contributions
+from vitdecomp.errors import InputError, SpecError
+from vitdecomp.extract import parse_by
+from vitdecomp.images.opening import open_image
+from vitdecomp.models.image_loader import Loading
+from vitdecomp.models.prepare import Ready, Request, fitted
+from vitdecomp.retrieval import Hit, Query, Retriever, Scope
+from vitdecomp.retrieval.hit_images import HitImages, InFolders
+from vitdecomp.retrieval.scope import SUBSPACES
+from vitdecomp.retrieval.sheet import Sheet
+from vitdecomp.sources.aligned import Aligned
+from vitdecomp.sources.source import Columns, Source
+from vitdecomp_alignment.cli.count import Count
+from vitdecomp_alignment.cli.search.own_hits import OwnHits
+from vitdecomp_alignment.cli.search.searchable import Needs, Searchable, searchable, warn_of_differences
+from vitdecomp_alignment.clip.contributions import Reading
+from vitdecomp_alignment.clip.space import ClipSpace
+from vitdecomp_alignment.texts.feature_words import asked
+
+if TYPE_CHECKING:  # these take longer to import than a search
+    from vitdecomp.decompose import Decomposer
+    from vitdecomp.score import FeatureScorer
+
+BATCH = 256  # images read at a time
+NAMED = 3  # references that are named
+
+
+@dataclass(frozen=True, slots=True)
+class Searching:
+    """What to look for, and where.
+
+    Attributes:
+        reading: which contributions. query: what to look for. scope: which components.
+        features: words of features, as for `feature_words.asked`. top, subspace, center: as for `Retriever`.
+        k: how many images. keep_references: let references be their own hits.
+        sheet: find what a sheet shows too: search in the whole embedding too, if it is not the scope.
+        folders: where a sheet may take images of a store from.
+    """
+
+    reading: Reading
+    query: Query
+    scope: Scope = field(default_factory=Scope)
+    features: tuple[str, ...] = ()
+    top: Count | None = None
+    subspace: str = "texts"
+    center: bool = True
+    k: int = 10
+    keep_references: bool = False
+    sheet: bool = False
+    folders: tuple[Path, ...] = ()
+
+    @property
+    def needs_texts(self) -> bool:
+        """Whether any text is to be read."""
+        return bool(self.query.texts or self.query.against or self.scope.features)
+
+    @property
+    def needs_references(self) -> bool:
+        """Whether any image is looked for."""
+        against = self.query.against
+        return bool(self.query.images or (against and against.images))
+
+
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """What was found.
+
+    Attributes:
+        model, clip: their specs, where there are any. images: how many were searched.
+        query, scope: what was looked for. components: by their names. hits: the best first.
+        whole: the hits in the whole embedding, if they were asked for too.
+        left_out: references among them, which do not count.
+        pictures: where the images of hits are.
+    """
+
+    model: str | None
+    clip: str | None
+    images: int
+    query: Query
+    scope: Scope
+    components: tuple[str, ...]
+    hits: tuple[Hit, ...]
+    whole: tuple[Hit, ...] = ()
+    left_out: tuple[Hit, ...] = ()
+    pictures: HitImages = field(default_factory=InFolders)
+
+    @property
+    def title(self) -> str:
+        """Where was searched."""
+        of = f" of {self.model}" if self.model else ""
+        return f"{self.images:,} images by {len(self.components)} components{of}"
+
+    @property
+    def asked(self) -> str:
+        """What was looked for, in words."""
+        query, scope = self.query, self.scope
+        against = [] if query.against is None else query.against.texts
+        parts = {
+            "like": ", ".join([*(f'"{text}"' for text in query.texts), *(str(image) for image in query.images)]),
+            "in": scope.feature or "",
+            "by": ", ".join(scope.components),
+            "without": ", ".join(scope.without),
+            "not like": ", ".join(f'"{text}"' for text in against),
+        }
+        return "; ".join(f"{name} {value}" for name, value in parts.items() if value)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is to be said of the hits."""
+        if not self.left_out:
+            return ()
+        rows = ", ".join(f"row {hit.row} ({hit.id})" for hit in self.left_out[:NAMED])
+        more = f" and {len(self.left_out) - NAMED} more" if len(self.left_out) > NAMED else ""
+        return (f"left out, since they are what is looked for: {rows}{more}",)
+
+    def references(self) -> list[Image.Image]:
+        """The images that were looked for."""
+        return [open_image(Path(image)) for image in self.query.images if isinstance(image, (str, Path))]
+
+    def sheet(self) -> Sheet:
+        """The same to look at."""
+        return Sheet(self.title, self.asked, self.references(), self.hits, self.whole, self.pictures, self.notes)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        against = [] if self.query.against is None else list(self.query.against.texts)
+        return {
+            "model": self.model,
+            "clip": self.clip,
+            "images": self.images,
+            "texts": list(self.query.texts),
+            "references": [str(image) for image in self.query.images],
+            "negative": against,
+            "feature": self.scope.feature,
+            "without": list(self.scope.without),
+            "components": list(self.components),
+            "hits": [hit.to_json() for hit in self.hits],
+            "whole": [hit.to_json() for hit in self.whole],
+            "left_out": [hit.to_json() for hit in self.left_out],
+        }
+
+
+def search(request: Request | None, searching: Searching, cache: Path, *, loading: Loading, stage: Stage) -> Searched:
+    """Search images.
+
+    Args:
+        request: the model; without it only images of a store are compared.
+        searching: what to look for.
+        cache: folder for what can be computed again.
+        loading: how images are read.
+        stage: shows what is being done.
+
+    Raises:
+        InputError: no images or maps, maps of another model, or an image that cannot be read.
+        SpecError: no such model, feature, component or setting, or a model without texts and no maps.
+        OutputError: the cache cannot be written.
+    """
+    reading = searching.reading
+    words = asked(searching.features, "photographs" if reading.images or reading.store else "scenes").words
+    check(searching, words)
+    needs = Needs(searching.k, searching.needs_texts, searching.needs_references)
+    found = searchable(request, reading, cache, needs, loading=loading, stage=stage)
+    own = OwnHits.of(searching.query, found.store)
+    query = searching.query if found.subject is not None else own.as_rows(searching.query, found.store)
+    if found.subject is not None and own.files:
+        warn_of_differences(found.store, found.subject)
+    retriever = _retriever(found, words, searching, cache, stage)
+    scopes = [searching.scope, *([Scope()] if searching.sheet and searching.scope != Scope() else [])]
+    with stage("searching") as progress:
+        k = min(searching.k + len(own), len(found.store))
+        every = [retriever.search_many([query], scope, k=k, progress=progress)[0] for scope in scopes]
+    parts = [(list(hits), []) if searching.keep_references else own.apart(hits) for hits in every]
+    kept = [tuple(hits[: searching.k]) for hits, _ in parts]
+    return Searched(
+        None if request is None else request.model,
+        None if found.space is None else found.space.spec,
+        len(found.store),
+        searching.query,
+        searching.scope,
+        tuple(c.name for c in retriever.sight(searching.scope).components),
+        kept[0],
+        kept[1] if len(kept) > 1 else (),
+        tuple({hit.row: hit for _, left_out in parts for hit in left_out}.values()),
+        found.images([hit for hits in kept for hit in hits], searching.folders) if searching.sheet else InFolders(),
+    )
+
+
+def check(searching: Searching, words: Mapping[str, Sequence[str]]) -> None:
+    """Raise an error for what could not be searched for, before a model is loaded for nothing.
+
+    Raises:
+        SpecError: no such feature or subspace.
+        InputError: a reference that cannot be read, or no folder where one is named.
+    """
+    tables = [("feature", name, list(words)) for name in searching.scope.features]
+    tables.append(("subspace", searching.subspace, list(SUBSPACES)))
+    for noun, name, known in tables:
+        if name not in known:
+            raise SpecError(f"no {noun} {name!r}{did_you_mean(name, known)}")
+    for folder in searching.folders:
+        if not folder.is_dir():
+            raise InputError(f"there is no folder {folder} to take pictures from")
+    for image in searching.query.images:
+        if isinstance(image, (str, Path)):
+            open_image(Path(image))
+
+
+def by_columns(source: Source) -> Columns:
+    """The source itself if it can be read by columns, else its contributions in memory."""
+    if isinstance(source, Columns):
+        return source
+    n = len(source)
+    return Contributions.joined([source.take(range(i, min(i + BATCH, n))) for i in range(0, n, BATCH)])
+
+
+def taken_apart(ready: Ready, by: str) -> Callable[[Sequence[Image.Image]], Contributions]:
+    """A model's contributions to pictures; it is traced when the first of them comes."""
+    traced: list[Decomposer] = []
+
+    def decompose(pictures: Sequence[Image.Image]) -> Contributions:
+        batch = ready.batch(pictures)
+        if not traced:
+            from vitdecomp.decompose import Decomposer
+
+            traced.append(fitted(Decomposer(ready.loaded, by=parse_by(by)), batch[:1], ready.request))
+        return traced[0].transform(batch)
+
+    return decompose
+
+
+def _retriever(
+    found: Searchable, words: Mapping[str, Sequence[str]], searching: Searching, cache: Path, stage: Stage
+) -> Retriever:
+    """What searches, with texts and a model if there are any."""
+    space, subject = found.space, found.subject
+    texts, scorer = ({}, None) if space is None else _known(found, space, words, searching, stage)
+    return Retriever(
+        by_columns(found.store),
+        aligner=found.aligner,
+        scorer=scorer,
+        texts=texts,
+        encode_text=None if space is None else lambda some: space.encode_text(some).cpu(),
+        decompose=None if subject is None else taken_apart(subject, found.store.header.by),
+        top=searching.top,
+        center=searching.center,
+        subspace=searching.subspace,
+        cache=cache / "lengths",
+    )
+
+
+def _known(
+    found: Searchable, space: ClipSpace, words: Mapping[str, Sequence[str]], searching: Searching, stage: Stage
+) -> tuple[dict[str, Tensor], FeatureScorer | None]:
+    """Vectors of the features' words, and the components of features, if any are asked for."""
+    with stage(f"texts in {space.spec}"):
+        texts = {name: space.encode_text(list(some)).cpu() for name, some in words.items()}
+    scope = searching.scope
+    by_directions = searching.top is None and searching.subspace == "texts"
+    if not (scope.without or (scope.feature and not scope.components and not by_directions)):
+        return texts, None
+    source = found.store if found.aligner is None else Aligned(found.store, found.aligner)
+    from vitdecomp.score import FeatureScorer
+
+    with stage("scoring") as progress:
+        scorer = FeatureScorer(centre="feature", bootstrap=0, shuffles=0)
+        return texts, scorer.fit(source, texts, progress=progress)

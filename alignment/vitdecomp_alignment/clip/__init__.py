@@ -1,0 +1,1 @@
+"""CLIP's space: texts, zero-shot classes, and contributions mapped into it."""

@@ -1,0 +1,1 @@
+"""How good alignments and names are, beside controls."""

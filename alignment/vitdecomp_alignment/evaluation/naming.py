@@ -1,0 +1,102 @@
+"""Whether names are true: words for factors that are known, and components from which these can be read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from vitdecomp.metrics import Knowledge
+from vitdecomp_alignment.clip.space import ClipSpace
+from vitdecomp_alignment.clip.zero_shot import ZeroShot
+from vitdecomp_alignment.texts import scene_values
+from vitdecomp_alignment.textspan.textspan import TextSpan
+
+UNDERSTOOD = 0.5  # how often CLIP itself must be right by words
+KNOWN = 0.3  # a factor's score, from which on a component is said to know it
+Labels = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
+class FactorWords:
+    """Words for the values of factors.
+
+    Attributes:
+        readers: for each factor a classifier by words.
+        factor_of: all texts, with the factor that each speaks of. vectors: theirs, `(text, d)`.
+    """
+
+    readers: Mapping[str, ZeroShot]
+    factor_of: Mapping[str, str]
+    vectors: Float[Tensor, "text d"]
+
+    @classmethod
+    def of(cls, space: ClipSpace, seen: Float[Tensor, "n d"], labels: Labels) -> FactorWords:
+        """Those of scenes, without the factors whose words CLIP itself does not understand.
+
+        Args:
+            space: where the words are.
+            seen: CLIP's own vectors of scenes.
+            labels: their factors.
+        """
+        every = {f: values for f, values in scene_values().items() if f in labels}
+        readers = {f: _reader(space, list(values.items())) for f, values in every.items()}
+        right = read(seen, labels, readers)
+        readers = {f: reader for f, reader in readers.items() if right[f] >= UNDERSTOOD} or readers
+        texts = {text: f for f in readers for said in every[f].values() for text in said}
+        vectors = space.encode_text(tuple(texts)).cpu() if texts else seen[:0]
+        return cls(readers, texts, vectors)
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Whether the first text of a component speaks of the factor that is best read from it.
+
+    Attributes:
+        components: how many know a factor. rate: of them, those whose text speaks of it. chance: if texts were dealt
+            out to components at random.
+    """
+
+    components: int
+    rate: float
+    chance: float
+
+
+def read(vectors: Float[Tensor, "n d"], labels: Labels, readers: Mapping[str, ZeroShot]) -> dict[str, float]:
+    """How often the text that is nearest to a vector is true, by factor."""
+    return {f: float((reader.predict(vectors).numpy() == labels[f]).mean()) for f, reader in readers.items()}
+
+
+def agreement(span: TextSpan, known: Knowledge, factor_of: Mapping[str, str]) -> Agreement:
+    """Compare the first texts with what can be read.
+
+    Args:
+        span: fitted, with labels, to the components in words.
+        known: what can be read from the same components in their own space.
+        factor_of: what each text speaks of.
+    """
+    first = span.labels_ or ()
+    said = {c: factor_of[texts[0]] for c, texts in zip(span.components_, first, strict=True) if texts}
+    factors = [f for f in known.factors if f in factor_of.values()]
+    scores = np.stack([known.of(factor) for factor in factors], axis=1)
+    pairs = [
+        (said[component], factors[int(row.argmax())])
+        for component, row in zip(known.components, scores, strict=True)
+        if component in said and row.max() >= KNOWN
+    ]
+    if not pairs:
+        return Agreement(0, float("nan"), float("nan"))
+    told, true = (np.array(column) for column in zip(*pairs, strict=True))
+    chance = sum(float((told == f).mean() * (true == f).mean()) for f in factors)
+    return Agreement(len(pairs), float((told == true).mean()), chance)
+
+
+def _reader(space: ClipSpace, values: Sequence[tuple[str, tuple[str, ...]]]) -> ZeroShot:
+    """A classifier by the mean over the texts of each value."""
+    means = torch.stack([space.encode_text(texts).cpu().mean(0) for _, texts in values])
+    return ZeroShot(tuple(value for value, _ in values), normalize(means, dim=1))

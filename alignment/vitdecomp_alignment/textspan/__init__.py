@@ -1,0 +1,1 @@
+"""TextSpan: the texts that span what a component contributes."""

@@ -1,0 +1,50 @@
+"""Names: no duplicates, and suggestions for what was meant."""
+
+import pytest
+import timm
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vitdecomp._utils.registry import Registry, did_you_mean
+from vitdecomp.errors import SpecError
+
+
+def test_a_name_is_given_once_unless_it_is_replaced() -> None:
+    table: Registry[str, int] = Registry("thing")
+    table.add("one", 1)
+    with pytest.raises(SpecError, match="one"):
+        table.add("one", 2)
+    assert table["one"] == 1
+    table.add("one", 2, replace=True)
+    assert table["one"] == 2
+
+
+def test_an_unknown_name_names_its_neighbours() -> None:
+    table: Registry[str, int] = Registry("thing")
+    table.add("token", 1)
+    with pytest.raises(SpecError, match="no thing 'tokne'; did you mean token"):
+        table["tokne"]
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("deit_tinny", "deit_tiny_"),
+        ("vit_bas_patch16_224", "vit_base_patch16_224"),
+        ("swin_tiny", "swin_tiny_"),
+        ("maxvit_tiny_tff", "maxvit_tiny_tf_"),
+    ],
+)
+def test_the_beginning_of_a_long_name_is_understood(word: str, meant: str) -> None:
+    first = did_you_mean(word, timm.list_models()).removeprefix("; did you mean ").split(",")[0]
+    assert first.startswith(meant)
+
+
+def test_nothing_near_lists_a_short_table_and_is_silent_about_a_long_one() -> None:
+    assert did_you_mean("zzz", ["head", "token"]) == "; there are: head, token"
+    assert did_you_mean("zzz", [f"model{i}" for i in range(50)]) == ""
+
+
+@given(st.lists(st.text(min_size=1, max_size=12), min_size=1, max_size=20))
+def test_a_known_name_is_always_the_first_suggestion(names: list[str]) -> None:
+    assert did_you_mean(names[0], names).startswith(f"; did you mean {names[0]}")

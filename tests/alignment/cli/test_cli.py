@@ -1,0 +1,183 @@
+"""`vitdecomp align` and `vitdecomp describe` as their users run them."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from vitdecomp_alignment import ClosedForm, CompAlign
+
+import vitdecomp as vd
+from vitdecomp.models.prepare import Request, prepare
+from vitdecomp.scenes import SceneDataset
+
+pytestmark = pytest.mark.xdist_group("alignment-cli")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Pictures, and a cache that all of these commands share."""
+    place = tmp_path_factory.mktemp("alignment")
+    SceneDataset(80, 3, "test").write(place / "scenes")
+    return place
+
+
+@pytest.fixture(scope="module")
+def aligned(place):
+    """What `align` said when it fitted the maps that other commands use."""
+    return run(place, "align", "scenes:deit", *ALIGN, "--out", "maps.safetensors", "--json")
+
+
+ALIGN = ("--clip", "scenes:clip", "--images", "scenes", "--cache", "cache")
+
+
+COMMAND = str(Path(sys.executable).with_name("vitdecomp"))
+
+
+def run(place, *words, code=0):
+    done = subprocess.run([COMMAND, *words], cwd=place, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def refused(place, *words):
+    return told_in_one_line(run(place, *words, code=2))
+
+
+def told_in_one_line(done):
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: ")
+    return last
+
+
+def test_align_writes_maps_that_python_reads(place, aligned):
+    told = json.loads(aligned.stdout)
+    assert (told["model"], told["clip"], told["aligner"], told["images"]) == (
+        "scenes:deit",
+        "scenes:clip",
+        "CompAlign",
+        80,
+    )
+    aligner = CompAlign.load(place / "maps.safetensors")
+    ready = prepare(Request("scenes:deit", device="cpu"))
+    x = ready.batch([picture for picture, _ in _pictures(place)])
+    c = vd.Decomposer(ready.loaded).fit(x[:1]).transform(x)
+    clip = prepare(Request("scenes:clip", device="cpu"))
+    with torch.no_grad():
+        z = clip.loaded.representation()(clip.batch([picture for picture, _ in _pictures(place)]))
+    assert float(torch.cosine_similarity(aligner.transform(c).total(), z).mean()) > 0.6
+    assert aligner.target_ is not None
+    assert aligner.target_.model == "scenes:clip"
+    assert aligner.metrics_ == told["metrics"]
+
+
+def _pictures(place):
+    from vitdecomp.images.opening import find_images, open_image
+
+    return [(open_image(path), path) for path in find_images(place / "scenes")][:16]
+
+
+def test_nothing_is_computed_twice(place, aligned):
+    done = run(place, "align", "scenes:deit", *ALIGN, "--out", "again.safetensors", "--json")
+    assert "contributions of" not in done.stderr
+    assert "vectors of" not in done.stderr
+    assert (place / "again.safetensors").read_bytes() == (place / "maps.safetensors").read_bytes()
+
+
+def test_a_killed_training_goes_on_where_it_was(place, aligned):
+    out, training = place / "killed.safetensors", place / "killed.safetensors.training"
+    words = ("align", "scenes:deit", *ALIGN, "--out", out.name, "--json")
+    begun = subprocess.Popen([COMMAND, *words], cwd=place, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 200
+    while not training.exists() and begun.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.001)
+    begun.kill()
+    begun.wait()
+    assert training.exists(), "the training was over before it could be killed"
+    assert not out.exists()
+    last = refused(place, *words[:-3], "--out", out.name, "--seed", "1")
+    assert "killed.safetensors.training is of another training" in last
+    run(place, *words)
+    assert out.read_bytes() == (place / "maps.safetensors").read_bytes()
+    assert not training.exists()
+
+
+def test_another_method_and_the_report(place, aligned):
+    words = ("--method", "closed-form", "--report", "--seeds", "1", "--out", "closed.safetensors", "--json")
+    told = json.loads(run(place, "align", "scenes:deit", *ALIGN, *words).stdout)
+    assert isinstance(ClosedForm.load(place / "closed.safetensors"), ClosedForm)
+    model, itself = told["report"]
+    assert (model["model"], itself["model"]) == ("scenes:deit", "scenes:clip")
+    for table in told["report"]:
+        assert list(table["summary"]) == ["one map", "lambda 0", "CompAlign", "closed form"]
+    assert model["judgements"][0]["identity"] is None
+    assert 0 < model["summary"]["closed form"]["distance"]["mean"] < model["summary"]["closed form"]["constant"]["mean"]
+    closed = itself["summary"]["closed form"]
+    assert closed["distance"]["mean"] < 1e-2
+    assert closed["exact"]["mean"] > 0.5  # fewer pictures than dimensions leave some of the answer open
+
+
+def test_describe_names_the_heads_of_an_aligned_model(place, aligned):
+    words = ("--maps", "maps.safetensors", "--images", "scenes", "--texts", "scene", "--components", "blocks.5.attn.*")
+    done = run(place, "describe", "scenes:deit", *words, "--m", "3", "--cache", "cache", "--json")
+    told = json.loads(done.stdout)
+    assert told["clip"] == "scenes:clip"
+    assert sorted(row["component"] for row in told["components"]) == [f"blocks.5.attn.head.{i}" for i in range(8)]
+    shares = [row["share"] for row in told["components"]]
+    assert shares == sorted(shares, reverse=True)
+    for row in told["components"]:
+        assert len(row["texts"]) == 3
+        assert row["explained"] == pytest.approx(sum(text["explained"] for text in row["texts"]))
+        assert 0 < row["explained"] <= 1
+
+
+def test_describe_a_clip_with_its_own_texts(place, tmp_path):
+    (tmp_path / "words.txt").write_text("water\nsnow\na red circle\na blue star\nforest\n")
+    words = ("--texts", str(tmp_path / "words.txt"), "--images", "scenes", "--cache", "cache", "--m", "2", "--sizes")
+    done = run(place, "describe", "scenes:clip", *words)
+    assert "scenes:clip in words of scenes:clip: 80 images, 5 texts" in done.stdout
+    assert "Share of the variance explained" in done.stdout
+    assert "forest" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("align", "scenes:deit", *ALIGN, "--out", "nowhere/maps.safetensors"), "there is no directory nowhere"),
+        (("align", "scenes:deit", *ALIGN, "--out", "x.safetensors", "--method", "compaling"), "no aligner 'compaling'"),
+        (("align", "scenes:diet", *ALIGN, "--out", "x.safetensors"), "scenes has no model 'diet'; did you mean"),
+        (
+            ("align", "scenes:deit", "--clip", "scenes:clip", "--images", "none", "--out", "x.safetensors"),
+            "there is no file or folder none",
+        ),
+        (("describe", "scenes:deit", "--images", "scenes", "--cache", "cache"), "has no texts of its own: give --maps"),
+        (("describe", "scenes:deit", "--maps", "none.safetensors"), "there are no maps at none.safetensors"),
+        (("describe", "scenes:clip", "--images", "scenes", "--texts", "none"), "there are no texts 'none'"),
+        (
+            ("describe", "scenes:swin", "--maps", "maps.safetensors", "--images", "scenes", "--cache", "cache"),
+            "the maps are for scenes:deit (embedding), not scenes:swin",
+        ),
+        (
+            ("describe", "scenes:deit", "--maps", "maps.safetensors", "--clip", "scenes:deit", "--images", "scenes"),
+            "scenes:deit has no text encoder",
+        ),
+    ],
+    ids=lambda value: value[-1][:30] if isinstance(value, tuple) else value[:30],
+)
+def test_what_is_refused(place, aligned, in_process, words, told):
+    before = {path.name for path in place.iterdir()}
+    cache = () if "--cache" in words else ("--cache", "cache")
+    assert told in told_in_one_line(in_process(place, *words, *cache))
+    assert {path.name for path in place.iterdir()} == before
+
+
+def test_damaged_maps_are_refused(place, aligned, tmp_path):
+    damaged = tmp_path / "maps.safetensors"
+    damaged.write_bytes((place / "maps.safetensors").read_bytes()[:500])
+    assert "is damaged" in refused(place, "describe", "scenes:deit", "--maps", str(damaged), "--images", "scenes")

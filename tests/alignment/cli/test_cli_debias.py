@@ -1,0 +1,88 @@
+"""`vitdecomp debias` as its users run it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import vitdecomp as vd
+from vitdecomp.deploy.debiased import Debiased
+from vitdecomp.scenes import SceneDataset
+
+WORDS = ("--spurious", "water,snow,forest,sand", "--core", "circle,heart,star,square")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("debias")
+    for split, n in (("train", 60), ("test", 24)):
+        SceneDataset(n, 0, split, "waterbirds").write(folder / "scenes" / split)
+    return folder
+
+
+def run(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "vitdecomp", "debias", *arguments, "--cache", str(place / "cache"), "--quiet"]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("model", ["scenes:clip", "scenes:deit"])
+def test_the_experiment(place, model):
+    settings = ("--data", str(place / "scenes"), "--clip", "scenes:clip", "--k", "5", "--seeds", "2", "--subspace")
+    out = place / f"{model.partition(':')[2]}.safetensors"
+    ran = run(place, model, *WORDS, *settings, "--json", "--out", str(out))
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(ran.stdout)
+    assert found["images"] == {"train": 60, "test": 24}
+    assert len(found["components"]) == 5
+    scores = [row["score"] for row in found["components"]]
+    assert scores == sorted(scores, reverse=True)
+    assert [row["representation"] for row in found["summary"]] == [
+        "before",
+        "after",
+        "random",
+        "core words",
+        "random directions",
+    ]
+    assert len(found["runs"]) == 2
+    assert len(found["runs"][0]["before"]["groups"]) == 4
+    module, original = Debiased.load(out), vd.load_model(model)
+    images = torch.rand(2, *original.input_size)
+    assert module(images).shape == (2, 2)
+    assert module.program.places
+    assert not module(images).requires_grad
+    with module.handle:
+        whole = vd.Decomposer(original).fit(images).represent(images) @ module.head.weight.T + module.head.bias
+        torch.testing.assert_close(module(images), whole, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(module(images), whole, atol=1e-3)
+
+
+def test_mistakes_are_one_line(place, in_process):
+    data = ("--data", str(place / "scenes"))
+    cases = {
+        ("scenes:clip", "--spurious", ",", "--core", "star", *data): "--spurious needs words",
+        ("scenes:clip", *WORDS, *data, "--k", "ten"): "positive number or auto",
+        ("scenes:clip", *WORDS, *data, "--k", "900"): "k = 900, but there are",
+        (
+            "scenes:clip",
+            *WORDS,
+            "--data",
+            str(place / "scenes" / "train" / "labels.csv"),
+        ): "in the split test: there are train",
+        ("scenes:clip", *WORDS, *data, "--out", "no/such/place"): "there is no directory",
+        ("scenes:clip", *WORDS, *data, "--out", "m", "--value", "resample"): "a module cannot have --value resample",
+    }
+    assert_refused(run(place, "scenes:deit", *WORDS, *data), "give --clip, or --maps")
+    for arguments, message in cases.items():
+        assert_refused(in_process(place, "debias", *arguments, "--cache", "cache", "--quiet"), message)
+
+
+def assert_refused(ran: subprocess.CompletedProcess[str], message: str) -> None:
+    assert ran.returncode == 2, ran.stderr
+    assert message in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert len(ran.stderr.strip().splitlines()) == 1

@@ -1,0 +1,96 @@
+"""What the command imports: only what the verb at hand uses, so that it starts at once."""
+
+import json
+import os
+import subprocess
+import sys
+
+import torch
+from made_up import write_made
+from PIL import Image
+from vitdecomp_alignment import ClipSpace, ClosedForm
+
+import vitdecomp as vd
+from vitdecomp._utils.files import sha256
+from vitdecomp.cli.main import app
+from vitdecomp.extract import Extraction, extract
+from vitdecomp.models.prepare import Request
+from vitdecomp.scenes import SceneDataset
+from vitdecomp.testing import AlignerContract
+
+ADAPTERS = {"open_clip", "timm", "torchvision", "transformers"}
+TABLES = {"datasets", "faiss", "lance", "matplotlib", "pandas", "pyarrow", "scipy", "sklearn"}
+STORE = {"lance", "numpy", "pandas", "pyarrow", "torch"}  # pyarrow takes pandas if it is there
+HEAVY = {"networkx", "numpy", "torch", *ADAPTERS, *TABLES}
+
+SCRIPT = """
+import json, sys
+from vitdecomp.cli.main import main
+
+def modules_after(arguments):
+    sys.argv = ["vitdecomp", *arguments]
+    try:
+        main()
+    except SystemExit as ended:
+        assert not ended.code, arguments
+    return sorted(module for module in sys.modules if "." not in module)
+
+json.dump([modules_after(arguments) for arguments in json.loads(sys.argv[1])], sys.stderr)
+"""
+
+
+def imported(*runs: list[str]) -> list[set[str]]:
+    """Of the heavy libraries, those that are imported after each of some commands in one process."""
+    command = [sys.executable, "-c", SCRIPT, json.dumps(runs)]
+    plain = {k: v for k, v in os.environ.items() if k not in ("FORCE_COLOR", "PYTHONWARNINGS")}
+    done = subprocess.run(command, env=plain, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    return [HEAVY & {*modules} for modules in json.loads(done.stderr.splitlines()[-1])]
+
+
+def test_help_needs_no_library():
+    verbs = {command.callback.__name__ for command in app.registered_commands if command.callback}
+    verbs |= {"align", "debias", "describe", "rank", "search"}  # of a plugin, which this process may not have loaded
+    assert verbs >= {"ablate", "demo", "extract", "inspect", "models", "scenes"}
+    *_, all_of_them = imported(["--version"], ["--help"], *([verb, "--help"] for verb in sorted(verbs)))
+    assert all_of_them == set()
+
+
+def test_a_verb_imports_what_it_uses():
+    listed, inspected = imported(["models", "scenes:*"], ["inspect", "scenes:deit", "--quiet"])
+    assert listed <= {"numpy", "torch"}
+    assert {"timm", "torch"} <= inspected <= HEAVY - TABLES - {"open_clip", "transformers"}
+
+
+def test_a_search_for_an_image_of_a_store_needs_no_model(tmp_path):
+    image = tmp_path / "image.png"
+    Image.new("RGB", (8, 8)).save(image)
+    digests = [sha256(image), "b", "c", "d"]
+    store = write_made(tmp_path / "s.lance", AlignerContract().contributions(4), digests)
+    (found,) = imported(["search", "--store", str(store), "--image", str(image), "--k", "2", "--quiet"])
+    assert found <= STORE
+
+
+def drawn(place, model):
+    """A store of a few small pictures."""
+    for i, pixels in enumerate(SceneDataset(4).arrays(range(4))):
+        Image.fromarray(pixels).save(place / f"{i}.png")
+    store = str(place / "s.lance")
+    extract(Request(model, device="cpu"), Extraction(place), store)
+    return store
+
+
+def test_a_search_for_a_text_with_maps_needs_no_scikit_learn(tmp_path):
+    store, maps = drawn(tmp_path, "scenes:deit"), tmp_path / "m.safetensors"
+    ClosedForm().fit(vd.Store(store), torch.randn(4, ClipSpace("scenes:clip").dimension)).save(maps)
+    words = ["search", "scenes:deit", "--store", store, "--maps", str(maps), "--clip", "scenes:clip", "--quiet"]
+    (found,) = imported([*words, "--text", "a red thing", "--k", "2", "--device", "cpu"])
+    assert found <= STORE
+
+
+def test_a_search_for_a_text_in_a_store_needs_the_text_tower_alone(tmp_path):
+    store = drawn(tmp_path, "scenes:clip")
+    words = ["search", "scenes:clip", "--store", store, "--text", "a red thing", "--k", "2", "--quiet"]
+    plain, whole = imported([*words, "--device", "cpu"], [*words, "--dtype", "float64"])
+    assert plain <= STORE
+    assert {"open_clip", "timm"} <= whole

@@ -1,0 +1,113 @@
+"""Processes that work together: real ones, since nothing else dies like them."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import vitdecomp as vd
+from vitdecomp.distributed.process_group import Ranks, ranks
+
+LAUNCH = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+TOGETHER = """
+import json, sys, torch
+from vitdecomp.distributed.process_group import ranks
+with ranks() as mine:
+    ones = torch.full((3,), 10.0**mine.rank, dtype=torch.float64)
+    told = mine.gathered({"rank": mine.rank, "of": [mine.count] * (1 + 5 * mine.rank), "share": mine.share([1, 2, 3])})
+    mine.barrier()
+    with ranks() as again:  # within a group that is there already
+        both = again.total(torch.tensor([again.rank + 1]))
+    if mine.first:
+        open(sys.argv[1], "w").write(json.dumps([told, mine.total(ones).tolist(), ones.tolist(), both.tolist()]))
+    else:
+        mine.total(ones)
+"""
+LOST = """
+import os, sys
+from vitdecomp.errors import VitdecompError
+from vitdecomp.distributed.process_group import ranks
+try:
+    with ranks() as mine:
+        mine.barrier()
+        if not mine.first:
+            os.kill(os.getpid(), 9)
+        mine.gathered(1)
+except VitdecompError as error:
+    sys.exit(f"error: {error}")
+"""
+
+
+def test_one_process_alone_is_all_there_is():
+    with ranks() as mine:
+        assert mine == Ranks(0, 1)
+        assert mine.first
+        tensor = torch.ones(2)
+        assert mine.total(tensor) is tensor
+        assert mine.gathered({"a": [1]}) == [{"a": [1]}]
+        assert mine.share(range(5)) == range(5)
+        assert mine.device("auto") == "auto"
+        mine.barrier()
+    assert not torch.distributed.is_initialized()
+
+
+def test_processes_of_a_machine_take_its_gpus_in_turn(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    run = [Ranks(rank, 6, rank % 3) for rank in range(6)]  # two machines with three processes each
+    for name in ("auto", "cuda"):
+        assert [mine.device(name) for mine in run] == ["cuda:0", "cuda:1", "cuda:0"] * 2
+    assert {mine.device(name) for mine in run for name in ("cpu", "cuda:1")} == {"cpu", "cuda:1"}
+    assert Ranks().device("cuda") == "cuda"
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_shares_are_disjoint_and_make_up_the_whole(count):
+    for items in (range(3, 17, 2), list("abcdef"), ()):
+        shares = [Ranks(rank, count).share(items) for rank in range(count)]
+        assert all(type(share) is type(items) for share in shares)
+        assert sorted(item for share in shares for item in share) == sorted(items)
+        assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_two_processes_add_and_tell(tmp_path):
+    (tmp_path / "together.py").write_text(TOGETHER)
+    words = [*LAUNCH, tmp_path / "together.py", tmp_path / "out"]
+    done = subprocess.run(words, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    told, total, ones, both = json.loads((tmp_path / "out").read_text())
+    assert told == [
+        {"rank": 0, "of": [2], "share": [1, 3]},
+        {"rank": 1, "of": [2] * 6, "share": [2]},
+    ]
+    assert total == [11.0] * 3
+    assert ones == [1.0] * 3  # what was given stays
+    assert both == [3]
+
+
+def test_who_waits_for_a_process_that_was_killed_is_told(tmp_path):
+    """Without torchrun, which would end the others itself."""
+    (tmp_path / "lost.py").write_text(LOST)
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = str(free.getsockname()[1])
+    run = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": port}
+    run["PYTHONPATH"] = str(Path(vd.__file__).parents[1])
+    both = [
+        subprocess.Popen(
+            [sys.executable, tmp_path / "lost.py"],
+            env={**run, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    said = [process.communicate(timeout=100)[1] for process in both]
+    assert both[1].returncode == -9
+    assert both[0].returncode == 1
+    assert "error: another process of this run is gone: run the same command again (" in said[0]

@@ -1,0 +1,283 @@
+"""A second fit takes what the first one found, and gets the same from it; else everything is traced anew."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers import pictures, randomised
+from safetensors import SafetensorError, safe_open
+from third_party import MODELS
+from torch import Tensor, fx, nn
+from zoo import ZOO
+
+import vitdecomp as vd
+from vitdecomp.trace import capture as capturing
+from vitdecomp.trace.cache import cache as saved
+from vitdecomp.trace.cache import search
+from vitdecomp.trace.cache.graph import META
+from vitdecomp.trace.linear_graph import LinearGraph
+from vitdecomp.trace.paths import LinearPaths
+from vitdecomp.trace.rule import RULES
+
+aten = torch.ops.aten
+
+
+@pytest.fixture
+def traces(monkeypatch: pytest.MonkeyPatch) -> list[nn.Module]:
+    """The modules that were traced."""
+    seen: list[nn.Module] = []
+
+    def noted(module: nn.Module, images: Tensor) -> Any:
+        seen.append(module)
+        return capturing.capture(module, images)
+
+    monkeypatch.setattr(search, "capture", noted)
+    return seen
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.safetensors"))
+
+
+def plain(value: Any) -> Any:  # noqa: PLR0911 - one for each kind
+    """A value in which nodes are names, so that those of two graphs can be compared."""
+    match value:
+        case fx.Node():
+            return f"%{value.name}"
+        case LinearPaths():
+            return [plain(getattr(value, name)) for name in ("graph", "parts", "trunk", "sizes", "early", "neurons")]
+        case LinearGraph():
+            return [plain(v) for v in value.values]
+        case tuple() | list():
+            return type(value).__name__, [plain(v) for v in value]
+        case frozenset():
+            return sorted(map(plain, value))
+        case dict():
+            return {k: plain(v) for k, v in value.items()}
+    slots = getattr(type(value), "__dataclass_fields__", None)
+    return value if slots is None else (type(value).__name__, [plain(getattr(value, name)) for name in slots])
+
+
+def check(make: Callable[[], nn.Module], size: int, folder: Path, traces: list[nn.Module]) -> None:
+    """The same structure with other weights: as exact as, and equal to, what is found without a cache."""
+    images = pictures(2, size)
+    first = vd.Decomposer(randomised(make()), cache=folder).fit(images[:1])
+    module = randomised(make(), seed=1)
+    second = vd.Decomposer(module, cache=folder).fit(images[:1])
+    assert len(traces) == 1
+    assert len(files(folder)) == 1
+    for a, b in zip(first._paths.captured.module.graph.nodes, second._paths.captured.module.graph.nodes, strict=True):
+        assert [a.op, a.name, a.target, plain(a.args), plain(a.kwargs)] == [
+            b.op, b.name, b.target, plain(b.args), plain(b.kwargs),
+        ]  # fmt: skip
+        assert {k: a.meta[k] for k in META if k in a.meta} == {k: b.meta[k] for k in META if k in b.meta}
+    assert plain(first._paths) == plain(second._paths)
+    anew = vd.Decomposer(module, cache=None).fit(images[:1])
+    found, expected = second.transform(images), anew.transform(images)
+    assert found.components == expected.components
+    assert found.values.equal(expected.values)
+
+
+@pytest.mark.parametrize("name", ["vit_cls", "siglip", "swin", "pvt_v2"])
+def test_other_weights_of_the_same_structure(name: str, tmp_path: Path, traces: list[nn.Module]) -> None:
+    check(ZOO[name].make, ZOO[name].size, tmp_path, traces)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in ZOO if name not in ("vit_cls", "siglip", "swin", "pvt_v2")])
+def test_other_weights_in_all_families(name: str, tmp_path: Path, traces: list[nn.Module]) -> None:
+    check(ZOO[name].make, ZOO[name].size, tmp_path, traces)
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_other_weights_of_models_that_people_write(name: str, tmp_path: Path, traces: list[nn.Module]) -> None:
+    check(MODELS[name][0], 16, tmp_path, traces)
+
+
+def test_tokens_are_kept_too(tiny_vit: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = pictures(2, 32)
+    first = vd.Decomposer(tiny_vit, by="token", cache=tmp_path).fit_transform(images)
+    assert len(files(tmp_path)) == 2
+    monkeypatch.setattr(LinearPaths, "by_token", None)
+    second = vd.Decomposer(tiny_vit, by="token", cache=tmp_path).fit_transform(images)
+    assert second.values.equal(first.values)
+
+
+class Scaled(nn.Module):
+    """A model whose forward depends on what no structure tells."""
+
+    def __init__(self, inner: nn.Module, factor: object) -> None:
+        super().__init__()
+        self.inner, self.factor = inner, factor
+
+    def forward(self, images: Tensor) -> Tensor:
+        result: Tensor = self.inner(images) * self.factor.value  # type: ignore[attr-defined]
+        return result
+
+
+class Factor:
+    """A number that is no plain attribute of the module."""
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+
+def test_another_forward_behind_the_same_structure(
+    tiny_vit: nn.Module, tmp_path: Path, traces: list[nn.Module]
+) -> None:
+    images = pictures(2, 32)
+    for factor, traced in ((1.0, 1), (2.0, 2), (2.0, 2)):
+        module = Scaled(tiny_vit, Factor(factor))
+        total = vd.Decomposer(module, cache=tmp_path).fit_transform(images).total()
+        assert torch.allclose(total, module(images), atol=1e-10)
+        assert len(traces) == traced
+        assert len(files(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("part", ["shape", "number", "zero", "hook", "through"])
+def test_another_structure_is_another_file(part: str, tiny_vit: Any, tmp_path: Path, traces: list[nn.Module]) -> None:
+    vd.Decomposer(tiny_vit, cache=tmp_path).fit(pictures(1, 32))
+    options: dict[str, Any] = {"through": ["blocks.2.attn"]} if part == "through" else {}
+    if part == "shape":
+        tiny_vit = tiny_vit.float()
+    elif part == "number":
+        tiny_vit.blocks[0].attn.scale *= 2
+    elif part == "zero":
+        tiny_vit.blocks[0].mlp.fc2.weight.data.zero_()
+    elif part == "hook":
+        tiny_vit.norm.register_forward_hook(lambda module, given, found: found + found)
+    images = pictures(1, 32).to(next(tiny_vit.parameters()))
+    vd.Decomposer(tiny_vit, cache=tmp_path, **options).fit(images)
+    assert len(traces) == len(files(tmp_path)) == 2
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda b: b[: len(b) // 2], lambda b: b.replace(b"vitdecomp", b"vitdecomq"), lambda b: b""]
+)
+def test_a_damaged_file_is_replaced(
+    damage: Callable[[bytes], bytes], tiny_vit: nn.Module, tmp_path: Path, traces: list[nn.Module]
+) -> None:
+    images = pictures(1, 32)
+    expected = vd.Decomposer(tiny_vit, cache=tmp_path).fit_transform(images)
+    (path,) = files(tmp_path)
+    path.write_bytes(damage(path.read_bytes()))
+    for _ in range(2):
+        assert vd.Decomposer(tiny_vit, cache=tmp_path).fit_transform(images).values.equal(expected.values)
+        assert len(traces) == 2  # the second time it is whole again
+
+
+def test_paths_that_are_not_exact_are_replaced(tiny_vit: nn.Module, tmp_path: Path, traces: list[nn.Module]) -> None:
+    images = pictures(1, 32)
+    good = vd.Decomposer(tiny_vit, cache=tmp_path).fit(images)
+    paths, store = good._paths, saved.PathsCache(tmp_path)
+    assert paths.early is not None
+    wrong = replace(paths, early=replace(paths.early, parts=paths.early.parts[:-1]))
+    store.keep(good._search.key, good._search.module, wrong)
+    assert vd.Decomposer(tiny_vit, cache=tmp_path).fit(images).report_.exact
+    assert len(traces) == 2
+
+
+def test_rules_of_ones_own_switch_it_off(tiny_vit: nn.Module, tmp_path: Path) -> None:
+    op = aten.special_bessel_j0
+    vd.register_rule(op)(lambda op, x: None)
+    try:
+        vd.Decomposer(tiny_vit, cache=tmp_path).fit(pictures(1, 32))
+    finally:
+        RULES.remove(op)
+    assert not files(tmp_path)
+
+
+def test_what_cannot_be_written_is_not_kept(
+    tiny_vit: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vitdecomp.trace.cache.graph.CONSTANT_BYTES", -1)
+    assert vd.Decomposer(tiny_vit, cache=tmp_path).fit(pictures(1, 32)).report_.exact
+    assert not files(tmp_path)
+
+
+def test_a_folder_that_cannot_be_is_no_error(tiny_vit: nn.Module, tmp_path: Path) -> None:
+    place = tmp_path / "file"
+    place.write_text("")
+    assert vd.Decomposer(tiny_vit, cache=place / "below").fit(pictures(1, 32)).report_.exact
+
+
+def test_no_weights_are_written(tiny_vit: nn.Module, tmp_path: Path) -> None:
+    vd.Decomposer(tiny_vit, cache=tmp_path).fit(pictures(1, 32))
+    (path,) = files(tmp_path)
+    with safe_open(path, framework="pt") as file:
+        assert not file.keys()
+    assert path.stat().st_size < sum(p.nbytes for p in tiny_vit.parameters()) / 4
+
+
+def test_a_folder_stays_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(saved, "MAX_BYTES", 1)
+    for name in ("einops_cls", "parallel"):
+        vd.Decomposer(randomised(MODELS[name][0]()), cache=tmp_path).fit(pictures(1, 16))
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_was_never_finished_goes(tiny_vit: nn.Module, tmp_path: Path) -> None:
+    old, young = tmp_path / "a.new.partial", tmp_path / "b.new"
+    for path in (old, young):
+        path.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    vd.Decomposer(tiny_vit, cache=tmp_path).fit(pictures(1, 32))
+    assert sorted(tmp_path.iterdir()) == sorted([young, *files(tmp_path)])
+
+
+def test_the_usual_place(tiny_vit: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VITDECOMP_CACHE", str(tmp_path))
+    vd.Decomposer(tiny_vit, cache=None).fit(pictures(1, 32))
+    assert not list(tmp_path.iterdir())
+    vd.Decomposer(tiny_vit).fit(pictures(1, 32))
+    assert len(files(tmp_path / "paths")) == 1
+
+
+def mean_pooled() -> nn.Module:
+    """A model with many tokens, all of which reach the output: tables of them and of their biases are long."""
+    from timm.models.vision_transformer import VisionTransformer
+
+    sizes: dict[str, Any] = {"img_size": 64, "patch_size": 2, "embed_dim": 16, "depth": 2, "num_heads": 2}
+    return VisionTransformer(**sizes, num_classes=0, global_pool="avg", class_token=True)
+
+
+def test_many_tokens_make_no_long_header(tmp_path: Path, traces: list[nn.Module]) -> None:
+    images = pictures(1, 64)
+    first = vd.Decomposer(randomised(mean_pooled()), cache=tmp_path).fit(images)
+    (path,) = files(tmp_path)
+    assert path.stat().st_size < 200_000  # 1024 tokens of 16 channels, in every constant
+    second = vd.Decomposer(randomised(mean_pooled(), seed=1), cache=tmp_path).fit(images)
+    assert len(traces) == 1
+    assert plain(first._paths) == plain(second._paths)
+
+
+@pytest.mark.parametrize("failing", ["write", "read", "make_directory", "fingerprint"])
+@pytest.mark.parametrize("error", [OSError(28, "No space left"), SafetensorError("header too large"), MemoryError()])
+def test_nothing_that_goes_wrong_stops_a_fit(
+    failing: str, error: Exception, tiny_vit: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*arguments: Any, **options: Any) -> Any:
+        raise error
+
+    images = pictures(1, 32)
+    vd.Decomposer(tiny_vit, cache=tmp_path).fit(images)
+    owner = {"write": saved.TensorFormat, "read": saved.TensorFormat, "fingerprint": search}.get(failing, saved)
+    monkeypatch.setattr(owner, failing, fails)
+    decomposer = vd.Decomposer(tiny_vit, cache=tmp_path).fit(images)
+    assert decomposer.report_.exact
+    assert decomposer.attribute(images, torch.ones(1, 48, dtype=torch.float64), by="token").isfinite().all()
+
+
+def test_what_is_no_file_is_passed_over(tiny_vit: nn.Module, tmp_path: Path) -> None:
+    images = pictures(1, 32)
+    vd.Decomposer(tiny_vit, cache=tmp_path).fit(images)
+    (path,) = files(tmp_path)
+    path.unlink()
+    os.mkfifo(path)  # to read from it would wait for ever
+    assert vd.Decomposer(tiny_vit, cache=tmp_path).fit(images).report_.exact

@@ -1,0 +1,1 @@
+"""Models without a cue, as modules and files of their own."""

@@ -1,0 +1,179 @@
+"""A model whose cue is removed, as one module that can be deployed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from types import TracebackType
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vitdecomp.ablation import Ablator, LinearHead
+from vitdecomp.component import Component
+from vitdecomp.decompose import Decomposer
+from vitdecomp.deploy.debiased_file import read_debiased, write_debiased
+from vitdecomp.engine.component_set import Units
+from vitdecomp.engine.subset import Partial
+from vitdecomp.errors import InputError, SpecError
+from vitdecomp.trace.paths import LinearPaths
+
+HEAD = "head.weight"
+Head = LinearHead | nn.Linear | None
+
+
+class Debiased(Partial):
+    """Images to the logits of the cleaned representation: head(r - sum_i (c_i - m_i) P_i).
+
+    The contributions c_i are those of the ablated components alone. Weights, replacements and the head are copies: the
+    model that they come from stays as it is, and nothing is hooked into it. `state_dict` holds all of them: those of
+    the model as `model.` and the name that they have there, and `replacement`, `bases`, `head.weight`, `head.bias`.
+    A file that `save` writes holds the program too: `load` needs neither the model nor any code but this library.
+
+    Attributes:
+        ablating: whether the ablation is in force.
+    """
+
+    def __init__(
+        self,
+        paths: LinearPaths,
+        units: Units,
+        components: Collection[Component],
+        *,
+        replacement: Float[Tensor, "k d"],
+        bases: Float[Tensor, "k d r"] | None,
+        head: Head,
+    ) -> None:
+        super().__init__(paths, units, components)
+        like = next((t for t in self.model.parameters() if t.is_floating_point()), replacement)
+        self.replacement: Tensor
+        self.bases: Tensor | None
+        self.register_buffer("replacement", replacement.to(like).clone())
+        self.register_buffer("bases", None if bases is None else bases.to(like).contiguous().clone())
+        self.head = _as_layer(head, like)
+        self.ablating = True
+
+    @property
+    def handle(self) -> AblationHandle:
+        """Takes the ablation out again."""
+        return AblationHandle(self)
+
+    def forward(self, images: Tensor) -> Float[Tensor, "n class"]:  # type: ignore[override]
+        """Logits; representations, if there is no head."""
+        representation, contributions = super().forward(images)
+        if self.ablating:
+            representation = representation - self._removed(contributions)
+        logits: Tensor = self.head(representation)
+        return logits
+
+    def save(self, path: Path | str) -> None:
+        """Write the module into a safetensors file, weights and program.
+
+        Raises:
+            SpecError: its program cannot stand in a file, as with rules of your own.
+            OutputError: it cannot be written.
+        """
+        write_debiased(self, Path(path), self.state_dict(), self.ablating)
+
+    @classmethod
+    def load(cls, path: Path | str) -> Debiased:
+        """What `save` wrote, on the CPU and in evaluation mode.
+
+        Raises:
+            InputError: no such file, a damaged one, or one of another version.
+        """
+        file = read_debiased(Path(path))
+        weights = file.weights
+        layer = None
+        if HEAD in weights:
+            layer = LinearHead(weights[HEAD], weights.get("head.bias", weights[HEAD].new_zeros(len(weights[HEAD]))))
+        found = cls(
+            file.units.paths,
+            file.units,
+            file.components,
+            replacement=weights["replacement"],
+            bases=weights.get("bases"),
+            head=layer,
+        )
+        found.load_state_dict(weights)
+        found.ablating = file.ablating
+        return found.eval()
+
+    def _removed(self, contributions: Float[Tensor, "n k d"]) -> Float[Tensor, "n d"]:
+        difference = contributions - self.replacement
+        if self.bases is not None:
+            seen = torch.einsum("nkd,kdr->nkr", difference, self.bases)
+            return torch.einsum("nkr,kdr->nd", seen, self.bases)
+        return difference.sum(1)
+
+
+class AblationHandle:
+    """Takes the ablation out of a module: for good with `remove`, or for the length of a `with` block."""
+
+    def __init__(self, module: Debiased) -> None:
+        self._module = module
+
+    def remove(self) -> None:
+        """From now on the module gives the logits of the whole representation."""
+        self._module.ablating = False
+
+    def restore(self) -> None:
+        """And from now on those of the cleaned one again."""
+        self._module.ablating = True
+
+    def __enter__(self) -> AblationHandle:
+        self.remove()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.restore()
+
+
+def debiased(decomposer: Decomposer, ablator: Ablator, head: Head = None) -> Debiased:
+    """The model of a decomposer with an ablation inside, and a linear head behind it.
+
+    Args:
+        decomposer: fitted; its `by` is that of the ablator's components.
+        ablator: fitted to contributions of that model, with `value="zero"` or `"mean"`.
+        head: a classifier of representations; without one the module returns the cleaned representation.
+
+    Raises:
+        SpecError: not fitted, no such component, or a replacement that depends on more than the image.
+        InputError: the ablator was fitted to another model, or the head takes vectors of another length.
+    """
+    _check(decomposer, ablator, head)
+    return Debiased(
+        *decomposer.chosen(ablator.components_),
+        ablator.components_,
+        replacement=ablator.replacement_([0], None)[0],
+        bases=ablator.bases_,
+        head=head,
+    )
+
+
+def _check(decomposer: Decomposer, ablator: Ablator, head: Head) -> None:
+    for part in (ablator, decomposer):
+        if not hasattr(part, "components_"):
+            raise SpecError(f"this {type(part).__name__} is not fitted yet: call fit first")
+    if not ablator.replacement_.constant:
+        raise SpecError(f"value={ablator.value!r} needs more than the image: a module can have 'zero' or 'mean'")
+    decomposer.chosen(())  # whose weights may have changed since
+    if ablator.origin_ is not None:
+        ablator.origin_.check(decomposer.origin_, "the ablation was fitted to")
+    if head is not None and head.weight.shape[1] != ablator.dimension_:
+        raise InputError(f"a head for vectors of {head.weight.shape[1]}, but the model's have {ablator.dimension_}")
+
+
+def _as_layer(head: Head, like: Tensor) -> nn.Module:
+    if head is None:
+        return nn.Identity()
+    d, classes = head.weight.shape[1], head.weight.shape[0]
+    layer = nn.Linear(d, classes, device="meta", dtype=like.dtype)  # which draws nothing from the global random state
+    layer = layer.to_empty(device=like.device).requires_grad_(False)
+    layer.weight.copy_(head.weight.detach())
+    bias: Tensor | None = head.bias
+    layer.bias.copy_(layer.bias.new_zeros(classes) if bias is None else bias.detach())
+    return layer

@@ -1,0 +1,116 @@
+"""Cuts: how the parts of a model become components."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+
+from vitdecomp.component import CONSTANT_KIND, WHOLE, Component
+from vitdecomp.engine.granularity import NEURON_KINDS, Granularity
+from vitdecomp.trace.axes.layout import CHANNEL, HEAD
+from vitdecomp.trace.paths import Part
+
+HEADS, TOKENS, CHANNELS = 1, 2, 3  # axes of a leaf in canonical form, (n, head, token, channel)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How one part is cut: into heads, and each of these into cells, which are tokens or neurons.
+
+    A cell is a component even where the part has no such token: its contribution is zero. Several tokens of a part may
+    be one cell, as the copies of a token in overlapping windows are.
+
+    Attributes:
+        part: what is cut.
+        heads: how many heads there are, 1 where they are taken together.
+        axis: along which axis the cells lie, `None` where there is but one.
+        cells: the number of each cell, as components carry it.
+        places: the cell of each token (or neuron) that the part has.
+        rows: the component of each cell of each head.
+    """
+
+    part: Part
+    heads: int
+    axis: int | None
+    cells: tuple[int, ...]
+    places: tuple[int, ...]
+    rows: tuple[int, ...] = ()
+
+    def row(self, head: int, place: int) -> int:
+        """The component to which a token (or neuron) of a head belongs."""
+        return self.rows[head * len(self.cells) + self.places[place]]
+
+    def wanted(self, rows: Iterable[int] | None) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+        """The heads and places that make up some components, as products of both; all for `None`."""
+        heads, places = range(self.heads), range(len(self.places))
+        if rows is None:
+            return [(tuple(heads), tuple(places))]
+        known, grouped = {*rows}, dict[tuple[int, ...], list[int]]()
+        for head in heads:
+            own = tuple(place for place in places if self.row(head, place) in known)
+            if own:
+                grouped.setdefault(own, []).append(head)
+        return [(tuple(some), own) for own, some in grouped.items()]
+
+
+def cut_parts(
+    parts: Sequence[Part], granularity: Granularity
+) -> tuple[tuple[Component, ...], tuple[Component, ...], tuple[Cut, ...]]:
+    """The components of a model's parts, those without their tokens or neurons, and how each part is cut."""
+    components: dict[Component, int] = {}
+    rows: dict[Component, None] = {}
+    cuts = []
+    for part in parts:
+        cut = _cut(part, granularity)
+        own = [_component(part, granularity, h, cell) for h, cell in product(range(cut.heads), cut.cells)]
+        for component in own:
+            components.setdefault(component, len(components))
+        cuts.append(replace(cut, rows=tuple(components[c] for c in own)))
+        if not granularity.kinds:
+            rows.update(dict.fromkeys(own))
+        elif part.who.kind in granularity.kinds:
+            rows.update(dict.fromkeys(row(c) for c in own[:: len(cut.cells)]))
+    return tuple(components), tuple(rows), tuple(cuts)
+
+
+def _cut(part: Part, granularity: Granularity) -> Cut:
+    """Into which heads and cells a part is cut; their components are not known yet."""
+    kind, layout = part.who.kind, part.layout
+    if kind == CONSTANT_KIND:
+        return Cut(part, 1, None, (0,), (0,))
+    heads = layout.count(HEAD) if granularity.heads and kind == "attn" else 1
+    if granularity.tokens and (not granularity.kinds or kind in granularity.kinds):
+        return Cut(part, heads, TOKENS, part.tokens.cells, part.tokens.places)
+    if granularity.neurons and kind in NEURON_KINDS:
+        neurons = tuple(range(layout.count(HEAD) * layout.count(CHANNEL)))
+        return Cut(part, 1, CHANNELS, neurons, neurons)
+    return Cut(part, heads, None, (0,), (0,))
+
+
+def _component(part: Part, granularity: Granularity, head: int, cell: int) -> Component:
+    who = part.who
+    if granularity.whole:
+        return WHOLE
+    if who.kind == CONSTANT_KIND:
+        return Component(who.name, who.kind, module=who.module)
+    if granularity.blocks and who.block is not None:
+        return Component(who.block, "block", block=who.block, module=who.block)
+    component = Component(who.name, who.kind, block=who.block, module=who.module)
+    if granularity.heads and who.kind == "attn":
+        number = part.first_head + head
+        component = replace(component, name=f"{component.name}.head.{number}", head=number)
+    if granularity.tokens and who.kind in granularity.kinds:
+        component = replace(component, name=f"{component.name}.token.{cell}", token=cell)
+    if granularity.neurons and who.kind in NEURON_KINDS:
+        component = replace(component, name=f"{component.name}.neuron.{cell}", neuron=cell)
+    return component
+
+
+def row(component: Component) -> Component:
+    """The component without its token or neuron."""
+    for mark in (".token.", ".neuron."):
+        head, found, _ = component.name.rpartition(mark)
+        if found:
+            component = replace(component, name=head)
+    return replace(component, token=None, neuron=None)

@@ -1,0 +1,154 @@
+"""A model made ready for a command: loaded, on a device, in a number format, with its images."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from vitdecomp._utils.registry import did_you_mean
+from vitdecomp.errors import InputError, SpecError
+from vitdecomp.images.opening import find_images, open_image, sample_photographs
+from vitdecomp.models.adapter import LoadedModel, load_model, load_texts
+from vitdecomp.models.preprocessing import Preprocess, as_tensor, preprocessing
+from vitdecomp.models.random_weights import randomise
+from vitdecomp.models.user_code import NAMED, import_named
+
+if TYPE_CHECKING:  # what traces is imported when something is traced
+    from vitdecomp.decompose import Decomposer
+
+DTYPES = {name: getattr(torch, name) for name in ("float32", "float64", "bfloat16", "float16")}
+SAMPLE = "china.jpg and flower.jpg of scikit-learn"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A model as the command line asks for it.
+
+    Attributes:
+        model: the spec. random_weights: random weights, without zeros, instead of trained ones.
+        checkpoint: a local file with weights. device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
+        dtype: number format; by default that of the model. seed: for random weights.
+        image_size: `224`, `HEIGHTxWIDTH` or `CHANNELSxHEIGHTxWIDTH`; by default what the model was made for.
+        imports: modules of the user's own that register the model; by default those that were named so far.
+    """
+
+    model: str
+    random_weights: bool = False
+    checkpoint: Path | None = None
+    device: str = "auto"
+    dtype: str | None = None
+    seed: int = 0
+    image_size: str | None = None
+    imports: tuple[str, ...] = field(default_factory=lambda: tuple(NAMED))
+
+    @property
+    def as_it_comes(self) -> bool:
+        """Whether the model has its library's weights, in its own number format, for its own image size."""
+        return not self.random_weights and (self.checkpoint, self.dtype, self.image_size) == (None, None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A model that can be run.
+
+    Attributes:
+        request: what was asked for. loaded: the model. preprocess: a photograph to a tensor.
+        device, dtype: of the model's images.
+    """
+
+    request: Request
+    loaded: LoadedModel
+    preprocess: Preprocess
+    device: torch.device
+    dtype: torch.dtype
+
+    def batch(self, photographs: Sequence[Image.Image]) -> Float[Tensor, "n channel height width"]:
+        """Photographs as the model expects them."""
+        pixels = torch.stack([as_tensor(self.preprocess, image) for image in photographs])
+        return pixels.to(self.device, self.dtype)
+
+    def example(self, place: Path | None, limit: int) -> tuple[Float[Tensor, "n channel height width"], str]:
+        """Images to inspect the model with, and what they are: the user's, or two photographs at hand."""
+        if place is None:
+            return self.batch(sample_photographs()), SAMPLE
+        files = find_images(place, limit)
+        return self.batch([open_image(file) for file in files]), ", ".join(file.name for file in files)
+
+
+def prepare(request: Request) -> Ready:
+    """Load a model as requested.
+
+    Raises:
+        SpecError: an unknown model, device, number format or size.
+        LoadError: the weights cannot be had.
+    """
+    device, size = _device(request.device), _size(request.image_size)
+    if request.dtype is not None and request.dtype not in DTYPES:
+        raise SpecError(f"no number format {request.dtype!r}{did_you_mean(request.dtype, list(DTYPES))}")
+    options: dict[str, Any] = {} if request.checkpoint is None else {"checkpoint_path": str(request.checkpoint)}
+    import_named(request.imports)
+    torch.manual_seed(request.seed)
+    loaded = load_model(request.model, pretrained=not request.random_weights, image_size=size, **options)
+    if request.random_weights and request.checkpoint is None:
+        randomise(loaded.module, request.seed)
+        loaded = replace(loaded, pretrained=False)
+    module = loaded.module.to(device=device, dtype=DTYPES.get(request.dtype or ""))
+    dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
+    return Ready(request, replace(loaded, module=module), preprocessing(loaded), device, dtype)
+
+
+def prepare_texts(request: Request) -> LoadedModel | None:
+    """Load what reads the texts of a model, without the rest of it; `None` if the whole has to be loaded.
+
+    Raises:
+        SpecError: an unknown library or device.
+        LoadError: the weights cannot be had.
+    """
+    if not request.as_it_comes:
+        return None
+    device = _device(request.device)
+    import_named(request.imports)
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
+        reader = load_texts(request.model)
+    return reader and replace(reader, module=reader.module.to(device))
+
+
+def fitted(dec: Decomposer, batch: Tensor, request: Request) -> Decomposer:
+    """Fit, and say how to give the image size of a model that does not tell its own."""
+    try:
+        return dec.fit(batch)
+    except InputError as error:
+        if request.image_size is None and getattr(dec.model, "input_size", None) is None:
+            raise InputError(f"{error} (--image-size gives the size that the model takes)") from error
+        raise
+
+
+def _device(name: str) -> torch.device:
+    """A device that is there."""
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if available[kind]))
+    kind, _, index = name.partition(":")
+    if kind not in available or (index and not index.isdecimal()):
+        raise SpecError(f"no device {name!r}{did_you_mean(name, ['auto', *available])}")
+    if not available[kind] or (kind == "cuda" and int(index or 0) >= torch.cuda.device_count()):
+        raise SpecError(f"device {name} is not there; use --device auto")
+    return torch.device(name)
+
+
+def _size(text: str | None) -> tuple[int, ...] | None:
+    """`(height, width)` or `(channels, height, width)` of a size as it is typed."""
+    if text is None:
+        return None
+    if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*){0,2}", text):
+        raise SpecError(f"image size {text!r} is not N, HEIGHTxWIDTH or CHANNELSxHEIGHTxWIDTH")
+    numbers = tuple(int(n) for n in text.split("x"))
+    return numbers * 2 if len(numbers) == 1 else numbers

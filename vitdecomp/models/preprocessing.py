@@ -1,0 +1,73 @@
+"""How a photograph becomes the tensor that a model expects."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from vitdecomp.errors import InputError
+from vitdecomp.images.decoding import as_rgb
+from vitdecomp.models.adapter import LoadedModel
+
+Preprocess: TypeAlias = Callable[[Any], Tensor]
+DEFAULT_SIZE = (3, 224, 224)
+CHANNELS = (1, 3)  # what a photograph can be made into
+
+
+def preprocessing(model: LoadedModel) -> Preprocess:
+    """The model's own preprocessing; a plain one if it brings none.
+
+    Raises:
+        InputError: it brings none, and its images have channels that no photograph has.
+    """
+    if model.preprocess is not None:
+        return model.preprocess
+    size = model.input_size or DEFAULT_SIZE
+    if size[0] not in CHANNELS:
+        raise InputError(
+            f"{model.spec} takes images of {size[0]} channels, and nobody says what is in them: give it a preprocess, "
+            "in a LoadedModel(module, preprocess, ...) that a python:module:factory returns"
+        )
+    return PlainPreprocess(size)
+
+
+class PlainPreprocess:
+    """Resizes to the whole of `(channels, height, width)` and scales to [-1, 1]."""
+
+    def __init__(self, size: tuple[int, ...]) -> None:
+        self.size = size
+
+    def __call__(self, image: Image.Image) -> Float[Tensor, "channel height width"]:
+        """A photograph as a tensor; its colors are averaged if the model does not have three channels."""
+        channels, height, width = self.size
+        resized = image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
+        pixels = torch.from_numpy(np.array(resized)).permute(2, 0, 1).float() / 127.5 - 1
+        return pixels if channels == 3 else pixels.mean(0, keepdim=True).expand(channels, -1, -1)
+
+    def __repr__(self) -> str:
+        return f"PlainPreprocess(size={self.size})"
+
+
+def describe(preprocess: Preprocess) -> str:
+    """A text that is the same whenever the preprocessing is."""
+    return re.sub(r" at 0x[0-9a-f]+", "", " ".join(repr(preprocess).split()))
+
+
+def as_tensor(preprocess: Preprocess, image: Image.Image) -> Float[Tensor, "channel height width"]:
+    """One photograph of any mode, preprocessed.
+
+    Raises:
+        InputError: the preprocessing does not give one image tensor.
+    """
+    tensor: Any = preprocess(as_rgb(image))  # somebody else's function
+    if not isinstance(tensor, Tensor) or tensor.ndim != 3:
+        got = f"shape {tuple(tensor.shape)}" if isinstance(tensor, Tensor) else type(tensor).__name__
+        raise InputError(f"the model's preprocessing must give a tensor (channels, height, width), not {got}")
+    return tensor

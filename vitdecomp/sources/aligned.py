@@ -1,0 +1,46 @@
+"""A source of contributions as an aligner shows them, a few images at a time."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from vitdecomp.component import Component
+from vitdecomp.contributions import Contributions
+from vitdecomp.sources.aligner import Aligner
+from vitdecomp.sources.source import Source
+
+
+@dataclass(frozen=True, slots=True)
+class Aligned:
+    """A source whose contributions are taken into another model's space whenever they are read.
+
+    Attributes:
+        source: contributions in the model's own space. aligner: fitted to such contributions.
+        components, dimension: the component axis and the length of a contribution after alignment.
+    """
+
+    source: Source
+    aligner: Aligner
+    components: tuple[Component, ...] = field(init=False)
+    dimension: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Find out what the aligner makes of one image; it refuses contributions that it was not fitted to."""
+        first = self.take([0])
+        object.__setattr__(self, "components", first.components)
+        object.__setattr__(self, "dimension", first.dimension)
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.source)
+
+    def fingerprint(self) -> str:
+        """A checksum of the source and of what the aligner makes of its first image."""
+        told = f"{self.source.fingerprint()} {self.take([0]).fingerprint()}"
+        return hashlib.sha256(told.encode()).hexdigest()
+
+    def take(self, rows: Sequence[int]) -> Contributions:
+        """The aligned contributions of some images, in the order asked for."""
+        return self.aligner.transform(self.source.take(rows))

@@ -1,0 +1,1 @@
+"""Contributions on disk: the store, its writer, and the one file that knows Lance."""

@@ -1,0 +1,169 @@
+"""Which axis of a leaf is the image, the head, the token, the channel: read off the graph, not off names.
+
+The image axis comes from an experiment (which elements reach the second image's representation). Heads and
+channels come from following each element's coordinates through the moves between the leaf and the first product
+with a parameter: what lies along that product's channel axis is heads and channels, all else is tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, fx
+
+from vitdecomp.trace.axes.attention_ops import behind, free_axes
+from vitdecomp.trace.axes.coordinates import Way, along_axis, site_coordinates
+from vitdecomp.trace.linear_graph import Leaf
+from vitdecomp.trace.rule import shape
+
+IMAGE, HEAD, TOKEN, CHANNEL = "nhtw"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a leaf's axes factor into images, heads, tokens and channels.
+
+    Attributes:
+        factors: for each axis its factors from the outermost to the innermost, as (label, size); the size of
+            the image factor is -1.
+    """
+
+    factors: tuple[tuple[tuple[str, int], ...], ...]
+
+    def count(self, label: str) -> int:
+        """How many heads, tokens or channels there are."""
+        return torch.Size([size for axis in self.factors for name, size in axis if name == label]).numel()
+
+    def axes(self, label: str) -> set[int]:
+        """The axes that hold a label."""
+        return {a for a, axis in enumerate(self.factors) if any(name == label for name, _ in axis)}
+
+    def canonical(self, x: Tensor, images: int) -> Tensor:
+        """A leaf's value (leading batch axes allowed) as `(..., n, head, token, channel)`."""
+        lead = x.shape[: x.ndim - len(self.factors)]
+        flat = x.reshape(*lead, *self._sizes(images))
+        order = [*range(len(lead)), *(len(lead) + i for i in self._order())]
+        return flat.permute(order).reshape(*lead, images, *(self.count(s) for s in (HEAD, TOKEN, CHANNEL)))
+
+    def native(self, x: Tensor, images: int) -> Tensor:
+        """The inverse of `canonical`."""
+        lead = x.shape[:-4]
+        order, sizes = self._order(), self._sizes(images)
+        split = x.reshape(*lead, *(sizes[i] for i in order))
+        back = [*range(len(lead)), *(len(lead) + order.index(i) for i in range(len(order)))]
+        native = [torch.Size([images if s == -1 else s for _, s in axis]).numel() for axis in self.factors]
+        return split.permute(back).reshape(*lead, *native)
+
+    def _flat(self) -> list[tuple[str, int]]:
+        return [factor for axis in self.factors for factor in axis]
+
+    def _sizes(self, images: int) -> list[int]:
+        return [images if size == -1 else size for _, size in self._flat()]
+
+    def _order(self) -> list[int]:
+        flat = self._flat()
+        return [i for label in (IMAGE, HEAD, TOKEN, CHANNEL) for i, (name, _) in enumerate(flat) if name == label]
+
+
+class _Axes:
+    """The factors of a shape while they are being found."""
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        self.factors: list[list[tuple[str, int]]] = [[(TOKEN, size)] for size in shape]
+
+    def split(self, axis: int, inner: int, size: int, label: str) -> None:
+        """Take the factor of some size whose elements lie `inner` apart out of what is still unnamed."""
+        below, found = 1, []
+        for name, length in reversed(self.factors[axis]):
+            part = inner // below
+            if name == TOKEN and inner % below == 0 and length % (part * size) == 0 and below <= inner < below * length:
+                found += [(TOKEN, part), (label, size), (TOKEN, length // (part * size))]
+            else:
+                found.append((name, length))
+            below *= length
+        self.factors[axis] = [f for f in reversed(found) if f[0] != TOKEN or f[1] != 1]
+
+    def rest(self, axis: int, label: str) -> None:
+        """Name all that is unnamed on an axis."""
+        self.factors[axis] = [(label if name == TOKEN else name, size) for name, size in self.factors[axis]]
+
+    def freeze(self) -> Layout:
+        return Layout(tuple(tuple((n, -1 if n == IMAGE else s) for n, s in axis) for axis in self.factors))
+
+
+def find_layout(leaf: Leaf, value: Tensor, way: Way | None, support: Tensor, images: int) -> Layout:
+    """The layout of one leaf.
+
+    Args:
+        leaf: the leaf.
+        value: its value on the trial batch.
+        way: the way to the first product with a parameter; `None` for constants, which have tokens only.
+        support: which elements reach the second image's representation.
+        images: the number of images.
+    """
+    axes = _Axes(value.shape)
+    axis, inner = _image_factor(value.shape, support, images)
+    axes.split(axis, inner, images, IMAGE)
+    if way is not None:
+        _name_channels(leaf, value, way, axes)
+    return axes.freeze()
+
+
+def _image_factor(size: Sequence[int], support: Tensor, images: int) -> tuple[int, int]:
+    """The axis that holds the images, and how far apart they lie on it."""
+    for axis, length in enumerate(size):
+        if length % images:
+            continue
+        where = support.movedim(axis, 0).flatten(1).any(1).nonzero()[:, 0]
+        divisors = [d for d in range(length // images, 0, -1) if (length // images) % d == 0]
+        for inner in divisors:
+            if bool((where // inner % images == 1).all()):
+                return axis, inner
+    return 0, size[0] // images
+
+
+def _name_channels(leaf: Leaf, value: Tensor, way: Way, axes: _Axes) -> None:
+    """Name heads and channels among what lies along the channel axis."""
+    moving = [a for a in range(value.ndim) if len(_distinct(way.channels[a])) > 1]
+    site = behind(leaf.node) if leaf.kind == "source" else None
+    if site is None:
+        for axis in moving:
+            _name(axes, axis, way.channels[axis], CHANNEL)
+    elif site is leaf.node:
+        # Values in front of the pattern share the axes of its output: heads in front, channels free.
+        free = free_axes(site) if value.ndim == len(shape(site)) else {value.ndim - 1}
+        for axis in moving:
+            _name(axes, axis, way.channels[axis], CHANNEL if axis in free else HEAD)
+    else:
+        _name_behind(site, leaf.node, moving, axes)
+
+
+def _name(axes: _Axes, axis: int, along: Tensor, label: str) -> None:
+    places = _distinct(along)
+    gaps = {int(b - a) for a, b in pairwise(places)}
+    inner = gaps.pop() if len(gaps) == 1 else 1
+    axes.split(axis, inner, len(places), label)
+
+
+def _distinct(coordinates: Tensor) -> list[float]:
+    """The different values, in ascending order."""
+    return sorted(set(coordinates.tolist()))
+
+
+def _name_behind(site: fx.Node, node: fx.Node, moving: Sequence[int], axes: _Axes) -> None:
+    """Heads of an attention whose output was merged, activated or gated before this node."""
+    fields = site_coordinates(site, node)
+    for axis in moving:
+        if fields is None or fields.ndim - 1 != len(axes.factors):
+            axes.rest(axis, CHANNEL)
+            continue
+        along = along_axis(fields, axis)
+        free = free_axes(site)
+        heads = [along[a] for a in range(len(along)) if a not in free and len(_distinct(along[a])) > 1]
+        for head in heads:
+            changes = int((head.diff() != 0).nonzero()[0]) + 1
+            axes.split(axis, changes, len(_distinct(head)), HEAD)
+        axes.rest(axis, CHANNEL)

@@ -1,0 +1,117 @@
+"""What decides a model's graph, as a checksum: everything about the model but the values of its weights."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import sys
+from collections.abc import Collection, Iterator
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vitdecomp.models.adapter import Representation
+from vitdecomp.models.outputs import fingerprint as fingerprint_of
+from vitdecomp.trace import front_ends
+from vitdecomp.trace.cache.graph import tensors
+from vitdecomp.trace.cache.named import OWN
+from vitdecomp.trace.rule import NONLINEAR, OPENINGS, RULES
+
+SCHEMA = 1
+CODE = Path(__file__).parents[1]  # all that finds the paths
+PLAIN = (type(None), bool, int, float, complex, str, torch.Size, torch.dtype, torch.device)
+
+
+def fingerprint(module: nn.Module, images: Tensor, through: Collection[str] | None) -> str | None:
+    """A checksum of what decides how a module's linear paths run; `None` if rules of the user's take part."""
+    rules = [(str(op), entry) for table in (RULES, OPENINGS, NONLINEAR) for op, entry in _entries(table)]
+    if any(callable(rule) and not str(rule.__module__).startswith(OWN) for _, rule in rules):
+        return None
+    digest = hashlib.sha256()
+    for line in _told(module, images, through):
+        digest.update(f"{line}\n".encode())
+    for op, rule in rules:
+        digest.update(f"{op} {_plain(rule)}\n".encode())
+    return digest.hexdigest()
+
+
+def _entries(table: Any) -> list[tuple[Any, Any]]:
+    return [(op, table.get(op)) for op in table]
+
+
+def _told(module: nn.Module, images: Tensor, through: Collection[str] | None) -> Iterator[str]:
+    device = images.device.type
+    yield f"{SCHEMA} {platform.python_version()} {torch.__version__} {own_code()} {list(front_ends.FRONT_ENDS)}"
+    yield f"{tuple(images.shape[1:])} {images.dtype} {device} {torch.get_default_dtype()} {through}"
+    yield f"{torch.is_autocast_enabled(device)}"
+    if isinstance(module, Representation):
+        yield f"{fingerprint_of(module.compute)} {_source(getattr(module.compute, '__module__', ''))}"
+    files: dict[str, None] = {}
+    for path, part in module.named_modules(remove_duplicate=False):
+        kind = type(part)
+        files[kind.__module__] = None
+        yield f"{path} {kind.__module__}.{kind.__qualname__} {part.extra_repr()} {_settings(part)}"
+    for name in files:
+        yield f"{name} {_source(name)}"
+    yield from _weights(module)
+
+
+def _settings(part: nn.Module) -> str:
+    """The plain attributes of a module, such as its number of heads, and how many hooks it has."""
+    hooks = len(part._forward_hooks), len(part._forward_pre_hooks)
+    plain = {name: _plain(value) for name, value in sorted(vars(part).items()) if name[0] != "_" and name != "training"}
+    return f"{hooks} {plain}"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, PLAIN):
+        return repr(value)
+    if isinstance(value, (tuple, list)):
+        return f"{type(value).__name__}{[_plain(part) for part in value]}"
+    if isinstance(value, partial):
+        return f"{_plain(value.func)} {_plain(value.args)} {sorted((k, _plain(v)) for k, v in value.keywords.items())}"
+    named = value if hasattr(value, "__qualname__") else type(value)
+    return f"{named.__module__}.{named.__qualname__}"
+
+
+def _weights(module: nn.Module) -> Iterator[str]:
+    """Names, shapes and formats, which of them are one, which are zero (and close a path), and whole numbers."""
+    first: dict[int, int] = {}
+    for number, (name, tensor) in enumerate(tensors(module)):
+        same = first.setdefault(id(tensor), number)
+        yield f"{name} {tuple(tensor.shape)} {tensor.dtype} {tensor.device.type} {same} {_values(tensor)}"
+
+
+def _values(tensor: Tensor) -> str:
+    """Indices and masks count as they are; of weights it counts whether there is anything but zeros."""
+    if tensor.is_floating_point() or tensor.is_complex() or tensor.is_meta or tensor.is_quantized:
+        return "" if tensor.is_meta else str(_is_zero(tensor.detach().reshape(-1)))
+    return hashlib.sha256(
+        tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    ).hexdigest()
+
+
+def _is_zero(flat: Tensor) -> bool:
+    """Whether there is nothing but zeros; a look at a few elements mostly tells."""
+    return not bool(flat[:64].count_nonzero()) and not bool(flat.count_nonzero())
+
+
+@cache
+def _source(name: str) -> str:
+    """A checksum of the file that a module comes from; of torch the version says it."""
+    file = getattr(sys.modules.get(name), "__file__", None)
+    if name.partition(".")[0] == "torch" or file is None or not Path(file).is_file():
+        return ""
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+
+
+@cache
+def own_code() -> str:
+    """A checksum of the code that finds the paths: its version alone would not tell of a change."""
+    digest = hashlib.sha256()
+    for file in sorted(CODE.rglob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()

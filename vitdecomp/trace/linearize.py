@@ -1,0 +1,140 @@
+"""Open the fewest gates: where the plain rule stops too late, the path goes on through a frozen non-linearity.
+
+A model that ends in an activation or an attention pool would be a sum of one or two terms. Such a trunk
+non-linearity is told from an ordinary component by an experiment: hold the values of all sources that could be
+opened, exchange the images, and see which of them had to be held for the representation to stay the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Set
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from vitdecomp.trace.activations import activation_ends, can_open
+from vitdecomp.trace.axes.attention_ops import free_axes, is_product_of_data, single_query, value_axes
+from vitdecomp.trace.capture import Captured
+from vitdecomp.trace.rule import Op
+
+Supports = Mapping[fx.Node, Tensor]  # which elements of each source reach the output
+Frontier = Callable[[frozenset[fx.Node]], Supports]
+MAX_CUTS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Trunk:
+    """What stands between the image and everything that can be reached.
+
+    Attributes:
+        opened: non-linear nodes on the trunk to be walked through.
+        stem: those behind which nothing but the image lies; they stay sources, as the embedding.
+    """
+
+    opened: frozenset[fx.Node]
+    stem: frozenset[fx.Node]
+
+
+def find_trunk(captured: Captured, frontier: Frontier, opened: frozenset[fx.Node]) -> Trunk:
+    """Find the gates to open.
+
+    Args:
+        captured: the model's graph.
+        frontier: the sources that are reached with some nodes open.
+        opened: nodes that are open already, on the user's wish.
+    """
+    reached = [frontier(opened)]
+    cuts: list[frozenset[fx.Node]] = []
+    while len(cuts) < MAX_CUTS and captured.image not in reached[-1]:  # the image itself cannot be held
+        cut = _cut(captured, reached[-1])
+        if not cut:
+            break
+        cuts.append(cut)
+        reached.append(frontier(opened.union(*cuts)))
+    useful = 0
+    for k in range(len(cuts)):
+        later = cuts[k + 1] if k + 1 < len(cuts) else frozenset()
+        if set(reached[k + 1]) - set(reached[k]) - later - {captured.image}:
+            useful = k + 1
+    stem = cuts[useful] if useful < len(cuts) else frozenset()
+    stem = frozenset(n for n in stem if not is_product_of_data(n))
+    return Trunk(opened.union(*cuts[:useful]), stem)
+
+
+def _cut(captured: Captured, sources: Supports) -> frozenset[fx.Node] | None:
+    """The sources through which every way from image to output leads; `None` if there is another way.
+
+    An attention with many queries, of which one counts, may be such a source only if it is the only one: that is
+    an attention pool. In a class-token model every block has one, and they are components.
+    """
+    pools = {n for n, support in sources.items() if _is_pool(n, support)}
+    ends = activation_ends(captured.module.graph)
+    wanted = frozenset(n for n in sources if n in pools or (can_open(n, ends) and not _many_queries(n)))
+    if not wanted:
+        return None
+    before = _Hold(captured.module, wanted, {})
+    output = _first(before.run(captured.trial))
+    after = _Hold(captured.module, wanted, before.values)
+    changed = _first(after.run(captured.trial.roll(1, 0)))
+    cut = frozenset(after.held)
+    on_trunk = len(cut & pools) <= 1 and not _in_series(n for n in cut if not is_product_of_data(n))
+    return cut if _equal(output, changed) and on_trunk else None
+
+
+def _in_series(nodes: Iterable[fx.Node]) -> bool:
+    """Whether one of some nodes lies behind another: then they are branches of blocks, not one cut of the trunk."""
+    wanted = set(nodes)
+    frontier, seen = [i for n in wanted for i in n.all_input_nodes], set[fx.Node]()
+    while frontier:
+        here = frontier.pop()
+        if here in wanted:
+            return True
+        if here not in seen:
+            seen.add(here)
+            frontier.extend(here.all_input_nodes)
+    return False
+
+
+def _many_queries(node: fx.Node) -> bool:
+    return is_product_of_data(node) and not single_query(Op(node))
+
+
+def _is_pool(node: fx.Node, support: Tensor) -> bool:
+    """Whether a node is an attention with many queries, of which a single one reaches the output."""
+    if not is_product_of_data(node) or single_query(Op(node)):
+        return False
+    rows = list(free_axes(node) - value_axes(node))
+    return len(rows) == 1 and int(support.movedim(rows[0], 0).flatten(1).any(1).sum()) == 1
+
+
+def _first(result: Any) -> Tensor:
+    tensor: Tensor = result[0] if isinstance(result, (tuple, list)) else result
+    return tensor
+
+
+def _equal(a: Tensor, b: Tensor) -> bool:
+    scale = torch.finfo(a.dtype).eps ** 0.75
+    return torch.allclose(a, b, rtol=scale, atol=scale * float(a.abs().max()))
+
+
+class _Hold(fx.Interpreter):
+    """A run that keeps the values of some nodes, and holds them to given ones where they would change."""
+
+    def __init__(self, module: fx.GraphModule, nodes: Set[fx.Node], values: dict[fx.Node, Tensor]) -> None:
+        super().__init__(module)
+        self.nodes, self.given = nodes, values
+        self.values: dict[fx.Node, Tensor] = {}
+        self.held: list[fx.Node] = []
+
+    @torch.no_grad()
+    def run_node(self, n: fx.Node) -> Any:
+        value = super().run_node(n)
+        if n not in self.nodes:
+            return value
+        self.values[n] = value
+        if n in self.given and not _equal(self.given[n], value):
+            self.held.append(n)
+            return self.given[n]
+        return value

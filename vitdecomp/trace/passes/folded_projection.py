@@ -1,0 +1,129 @@
+"""Begin late: record what a module adds instead of what its last projection is given.
+
+Where single channels are not asked for, a path may as well begin behind the first product with a parameter. The model
+computes that product anyway, with a bias and what else is constant, which are taken off again: there is nothing to
+multiply, and less to keep than the hidden channels of an MLP.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from vitdecomp.trace.axes.layout import CHANNEL, HEAD, TOKEN, Layout
+from vitdecomp.trace.linear_graph import CONSTANT, Apply, Leaf, LinearGraph, Sum, inputs
+from vitdecomp.trace.passes.slice_pushdown import cut_to
+from vitdecomp.trace.rule import Gate, same
+from vitdecomp.trace.rules.parametric import convolve
+
+POINTWISE = {operator.mul, operator.truediv}
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """A linear graph whose paths begin late; what is not needed any more is still in it.
+
+    Attributes:
+        graph: the graph.
+        leaves: the leaves of the graph before, and where they are now.
+        layouts: those that changed, by the leaf before.
+        totals: the values of the graph before that are recorded now.
+    """
+
+    graph: LinearGraph
+    leaves: dict[int, int]
+    layouts: dict[int, Layout]
+    totals: dict[int, Gate]
+
+
+def begin_late(
+    graph: LinearGraph, layouts: Mapping[int, Layout], shapes: Mapping[int, Sequence[int]], *, products: Collection[Any]
+) -> Late:
+    """The same linear map with paths that begin behind their first product.
+
+    Args:
+        graph: the linear map.
+        layouts: of its leaves.
+        shapes: of all its values on the trial batch.
+        products: the steps behind which paths may begin: `F.linear`, `convolve`.
+    """
+    users: dict[int, list[int]] = {}
+    for i, value in enumerate(graph.values):
+        for j in inputs(value):
+            users.setdefault(j, []).append(i)
+    values, late = list(graph.values), Late(graph, {i: i for i in graph.leaves}, {}, {})
+    for i, leaf in graph.leaves.items():
+        if leaf.kind == CONSTANT or leaf.value.fn not in (same, convolve, cut_to) or layouts[i].count(HEAD) > 1:
+            continue
+        window = leaf.value.args[1:] if leaf.value.fn is cut_to else ()
+        end, layout = _behind_product(graph, users, i, layouts[i], shapes, products)
+        constants = None if layout is None else _with_constants(graph, users, end)
+        if layout is None or constants is None:
+            continue
+        place = users[end][0] if constants else end
+        total = Gate(same, (graph.values[place].node,))
+        total = late.totals[place] = Gate(cut_to, (total, *window)) if window else total
+        values[end] = replace(leaf, value=Gate(without, (total, *constants)) if constants else total)
+        late.leaves[i], late.layouts[i] = end, layout
+    return replace(late, graph=LinearGraph(tuple(values)))
+
+
+def _behind_product(
+    graph: LinearGraph,
+    users: Mapping[int, list[int]],
+    at: int,
+    layout: Layout,
+    shapes: Mapping[int, Sequence[int]],
+    products: Collection[Any],
+) -> tuple[int, Layout | None]:
+    """The first product behind a leaf, if nothing but scalings lies before it, and the layout there."""
+    leaf = graph.values[at]
+    if isinstance(leaf, Leaf) and leaf.value.fn is convolve:  # the image's path begins behind its product already
+        return at, layout
+    while len(users.get(at, ())) == 1:
+        at = users[at][0]
+        value = graph.values[at]
+        if not isinstance(value, Apply):
+            break
+        if value.step.fn in products:
+            axis = len(layout.factors) - 1 if value.step.fn is F.linear else 1
+            return at, _projected(layout, axis, shapes[at])
+        if value.step.fn not in POINTWISE:
+            break
+    return at, None
+
+
+def _projected(layout: Layout, axis: int, size: Sequence[int]) -> Layout | None:
+    """A layout with other channels, and other tokens where there are more or fewer."""
+    if len(size) != len(layout.factors) or any(label != CHANNEL for label, _ in layout.factors[axis]):
+        return None
+    factors = []
+    for a, known in enumerate(layout.factors):
+        tokens = bool(known) and all(label == TOKEN for label, _ in known)
+        factors.append(((CHANNEL, size[a]),) if a == axis else ((TOKEN, size[a]),) if tokens else known)
+    return Layout(tuple(factors))
+
+
+def _with_constants(graph: LinearGraph, users: Mapping[int, list[int]], at: int) -> tuple[Gate, ...] | None:
+    """The constants that join a value in its node, none if it is the node alone; `None` if anything else does."""
+    value, following = graph.values[at], users.get(at, ())
+    total = graph.values[following[0]] if len(following) == 1 else None
+    folded = isinstance(value, Leaf)  # the node of the image's product is that of the sum with its bias
+    if total is None or not isinstance(total, Sum) or (total.node is not value.node and not folded):
+        return None if total is None or folded or total.node is value.node else ()
+    others = [graph.values[j] for j in total.inputs if j != at]
+    if any(not isinstance(other, Leaf) or other.kind != CONSTANT or other.node is not total.node for other in others):
+        return None
+    return tuple(other.value for other in others if isinstance(other, Leaf))
+
+
+def without(total: Tensor, *constants: Tensor) -> Tensor:
+    """What remains of a sum."""
+    for constant in constants:
+        total = total - constant
+    return total
