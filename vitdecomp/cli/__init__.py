@@ -1,1 +1,1 @@
-"""What the verbs of the command line do, apart from reading flags and printing; one in a file."""
+"""The command line: its commands, their options, and what they print."""

@@ -26,7 +26,7 @@ class Curves:
     """What to take away from which models.
 
     Attributes:
-        images: a folder for each class, or whatever `vitdecomp.datasets.grouped` reads; the shapes of scenes by default.
+        images: a folder for each class, or whatever `datasets.grouped` reads; the shapes of scenes by default.
         own_head: the model's classifier, its classes matched by name, instead of a linear head fitted to the
             training half.
         limit: images of each half at most.

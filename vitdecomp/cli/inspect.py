@@ -28,7 +28,7 @@ def inspect_model(
         check_graph_file(graph)
     ready = prepare(request)
     batch, source = ready.example(images, limit)
-    dec = fitted(Decomposer(ready.loaded, output=output, through=through or "auto"), batch, request)
+    dec = fitted(Decomposer(ready.loaded, output=output, through=through or "auto").fit, batch, ready)
     if graph is not None:
         write_graph(dec.report_.graph, graph)
     return dec.report_, source

@@ -28,9 +28,8 @@ def splitting(ready: Ready, job: Extraction, pixels: Tensor) -> tuple[Split, Con
         return whole, whole(batch)
     from vitdecomp.decompose import Decomposer
 
-    dec = fitted(
-        Decomposer(ready.loaded, by=by, output=job.output, through=job.through or "auto"), batch, ready.request
-    )
+    dec = Decomposer(ready.loaded, by=by, output=job.output, through=job.through or "auto")
+    fitted(dec.fit, batch, ready)
     return dec.transform, dec.transform(batch)
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -21,9 +21,7 @@ from vitdecomp.models.preprocessing import Preprocess, as_tensor, preprocessing
 from vitdecomp.models.random_weights import randomise
 from vitdecomp.models.user_code import NAMED, import_named
 
-if TYPE_CHECKING:  # what traces is imported when something is traced
-    from vitdecomp.decompose import Decomposer
-
+D = TypeVar("D")
 DTYPES = {name: getattr(torch, name) for name in ("float32", "float64", "bfloat16", "float16")}
 SAMPLE = "china.jpg and flower.jpg of scikit-learn"
 
@@ -121,12 +119,12 @@ def prepare_texts(request: Request) -> LoadedModel | None:
     return reader and replace(reader, module=reader.module.to(device))
 
 
-def fitted(dec: Decomposer, batch: Tensor, request: Request) -> Decomposer:
-    """Fit, and say how to give the image size of a model that does not tell its own."""
+def fitted(fit: Callable[[Tensor], D], batch: Tensor, ready: Ready) -> D:
+    """Fit to a batch, and say how to give the image size of a model that does not tell its own."""
     try:
-        return dec.fit(batch)
+        return fit(batch)
     except InputError as error:
-        if request.image_size is None and getattr(dec.model, "input_size", None) is None:
+        if ready.request.image_size is None and ready.loaded.input_size is None:
             raise InputError(f"{error} (--image-size gives the size that the model takes)") from error
         raise
 

@@ -236,7 +236,7 @@ def taken_apart(ready: Ready, by: str) -> Callable[[Sequence[Image.Image]], Cont
         if not traced:
             from vitdecomp.decompose import Decomposer
 
-            traced.append(fitted(Decomposer(ready.loaded, by=parse_by(by)), batch[:1], ready.request))
+            traced.append(fitted(Decomposer(ready.loaded, by=parse_by(by)).fit, batch[:1], ready))
         return traced[0].transform(batch)
 
     return decompose
