@@ -15,11 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vitdecomp.trace.axes.layout import HEAD
-from vitdecomp.trace.linear_graph import Apply, LinearGraph, inputs
+from vitdecomp.trace.linear_graph import Apply, LinearGraph
 from vitdecomp.trace.paths import Part
 from vitdecomp.trace.rule import Gate
-
-MOVES = {torch.reshape, torch.permute}
+from vitdecomp.trace.steps import kind_of
+from vitdecomp.trace.steps.shape import Permute, Reshape
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +44,7 @@ def find_fans(graph: LinearGraph, parts: Iterable[Part], images: int) -> tuple[F
         parts: with their layouts.
         images: of the trial batch.
     """
-    users: dict[int, list[int]] = {}
-    for i, value in enumerate(graph.values):
-        for j in inputs(value):
-            users.setdefault(j, []).append(i)
+    users = graph.users()
     found = []
     for part in parts:
         heads = part.layout.count(HEAD)
@@ -71,7 +68,9 @@ def _projection(graph: LinearGraph, users: dict[int, list[int]], part: Part, ima
             channels = where.flatten(0, -2)
             blocks = torch.arange(sizes[1]).repeat_interleave(channels.shape[1] // sizes[1])
             return at if bool((channels == blocks).all()) else None
-        if value.step.fn not in MOVES or any(isinstance(a, Gate) for a in value.step.args):
+        if not isinstance(kind_of(value.step.fn), (Reshape, Permute)) or any(
+            isinstance(a, Gate) for a in value.step.args
+        ):
             return None
         where = value.step.fn(where, *value.step.args)
     return None

@@ -2,39 +2,17 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from vitdecomp.engine.head_projection import fan
-from vitdecomp.trace.linear_graph import Apply, Leaf, LinearGraph, inputs, resolve, run_step
-from vitdecomp.trace.passes.sum_pushdown.weights import mix
+from vitdecomp.trace.linear_graph import Apply, Leaf, LinearGraph, inputs, resolve
 from vitdecomp.trace.rule import Gate
-from vitdecomp.trace.rules.arithmetic import cast
-from vitdecomp.trace.rules.merge import drop, keep
-
-# Steps that treat leading axes alike: no need for vmap, which costs more than they do.
-_BROADCASTS = {operator.mul, operator.truediv, operator.neg, F.linear, keep, drop, cast}
-
-
-def _times(x: Tensor, matrix: Tensor) -> Tensor:
-    """Products with one matrix, or with a stack of them whose leading axes are not those of the rows."""
-    rowwise = torch.vmap(torch.matmul, (0, None))
-    return x @ matrix if matrix.ndim == 2 else rowwise(x, matrix)
-
-
-# Steps for which an axis in front of all others is as simple.
-_SHIFTED: dict[Any, Callable[..., Tensor]] = {
-    torch.reshape: lambda x, size: x.reshape(len(x), *size),
-    torch.permute: lambda x, order: x.permute(0, *(axis + 1 for axis in order)),
-    mix: lambda x, weight, axis: mix(x, weight, axis + 1),
-    torch.matmul: _times,
-}
+from vitdecomp.trace.steps import kind_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +53,9 @@ def push(
                     if fans and i in fans:
                         live[i] = [_fanned(stack, resolve(value.step.args[0], recorded), *fans[i])]
                     else:
-                        live[i] = [_Stack(stack.rows, _apply(value, stack.values, recorded))]
+                        live[i] = [
+                            _Stack(stack.rows, kind_of(value.step.fn).stacked(value.step, stack.values, recorded))
+                        ]
             case _:
                 terms = [stack for j in value.inputs if j in live for stack in live[j]]
                 if terms:
@@ -85,15 +65,6 @@ def push(
                 live.pop(j, None)
     result = _joined(live[len(graph.values) - 1])
     return {leaf: result.values[rows.start : rows.stop] for leaf, rows in result.rows.items()}
-
-
-def _apply(value: Apply, x: Tensor, recorded: Mapping[Gate, Any]) -> Tensor:
-    if value.step.fn in _BROADCASTS:
-        return run_step(value.step, x, recorded)
-    if value.step.fn in _SHIFTED:
-        return _SHIFTED[value.step.fn](x, *(resolve(a, recorded) for a in value.step.args))
-    result: Tensor = torch.vmap(lambda row: run_step(value.step, row, recorded))(x)
-    return result
 
 
 def _fanned(stack: _Stack, weight: Tensor, heads: int, some: Sequence[int]) -> _Stack:

@@ -12,7 +12,7 @@ from torch import fx
 from vitdecomp.errors import NoRuleError
 from vitdecomp.trace.axes.attention_ops import is_elementwise_product, is_pointwise, is_product_of_data
 from vitdecomp.trace.rule import Term, linear_terms, varies
-from vitdecomp.trace.rules.parametric import contracted_axis
+from vitdecomp.trace.steps import contracted_axis
 
 aten = torch.ops.aten
 OUTPUT, PRODUCT, PROJECTION, DATA, GATE, NONLINEAR = "output", "product", "projection", "data", "gate", "non-linear"
@@ -68,7 +68,7 @@ class DataFlow:
         if node.op != "call_function" or not varies(node):
             return False
         return any(
-            contracted_axis(step.fn, step.args) is not None
+            contracted_axis(step) is not None
             for term in self.terms(node) or ()
             if varies(term.operand)
             for step in term.steps

@@ -108,6 +108,14 @@ class LinearGraph:
             raise CoverageError("no component reaches the representation")
         return live[len(self.values) - 1]
 
+    def users(self) -> dict[int, list[int]]:
+        """For each value that is used, the values that use it."""
+        found: dict[int, list[int]] = {}
+        for i, value in enumerate(self.values):
+            for j in inputs(value):
+                found.setdefault(j, []).append(i)
+        return found
+
     def last_uses(self) -> dict[int, int]:
         """The last value that uses each value, so that memory can be given back."""
         return {j: i for i, value in enumerate(self.values) for j in inputs(value)}

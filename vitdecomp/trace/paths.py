@@ -24,14 +24,14 @@ from vitdecomp.trace.linearize import Trunk, find_trunk
 from vitdecomp.trace.mixtures import mixtures
 from vitdecomp.trace.naming import Identity, constant_name, identify, unique_names
 from vitdecomp.trace.passes.folded_projection import begin_late
-from vitdecomp.trace.passes.slice_pushdown import sink
-from vitdecomp.trace.passes.sum_pushdown.early import pool_early
-from vitdecomp.trace.passes.sum_pushdown.parts import Piece, Whole, left, pieces
-from vitdecomp.trace.passes.sum_pushdown.pool import Pool
+from vitdecomp.trace.passes.partial_sums import Piece, SummedLeaf, left, pieces
+from vitdecomp.trace.passes.slice_pushdown import push_slices_down
+from vitdecomp.trace.passes.sum_pushdown import push_sums_down
 from vitdecomp.trace.probe import Derived, shapes, supports
 from vitdecomp.trace.recorder import Recorder
 from vitdecomp.trace.rule import Gate, module_path, same
 from vitdecomp.trace.rules.parametric import convolve
+from vitdecomp.trace.steps.sums.weighted_sum import WeightedSum
 from vitdecomp.trace.walk import fold_image, walk
 
 
@@ -53,7 +53,7 @@ class Part:
     layout: Layout
     tokens: Tokens = NO_TOKENS
     first_head: int = 0
-    whole: Whole | None = None
+    whole: SummedLeaf | None = None
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def _reach(captured: Captured, opened: frozenset[fx.Node], token_sites: frozense
     graph = fold_image(walk(captured, opened, token_sites))
     output, gates = Recorder(captured, graph.gates())(captured.trial)
     recorded = Derived({**gates, Gate(same, (captured.output,)): output})
-    graph = sink(graph, shapes(graph, recorded))
+    graph = push_slices_down(graph, shapes(graph, recorded))
     reach = supports(graph, recorded, image=1)
     alive = [support for support in reach.values() if support.any()]
     if not alive:
@@ -204,21 +204,21 @@ def _pooled(paths: LinearPaths, recorded: Derived, *, tokens: bool = False) -> L
     """The same paths with sums over tokens as early as possible; with `tokens` these stay to be had."""
     layouts = {part.leaf: part.layout for part in paths.parts}
 
-    def split(leaf: int, pool: Pool) -> tuple[Piece, ...] | None:
-        return pieces(layouts[leaf], pool, pool.weighted(recorded))
+    def split(leaf: int, total: WeightedSum) -> tuple[Piece, ...] | None:
+        return pieces(layouts[leaf], total, total.weighted(recorded))
 
     output = paths.captured.output
-    found = pool_early(
-        paths.graph, paths.sizes, recorded, lambda leaf, pool: split(leaf, pool) is not None, output=output
+    found = push_sums_down(
+        paths.graph, paths.sizes, recorded, lambda leaf, total: split(leaf, total) is not None, output=output
     )
     parts = []
     for part in paths.parts:
-        early, pool = replace(part, leaf=found.leaves[part.leaf]), found.pools.get(part.leaf)
-        known = None if pool is None else split(part.leaf, pool)
-        if pool is not None and known is not None:
+        early, total = replace(part, leaf=found.leaves[part.leaf]), found.sums.get(part.leaf)
+        known = None if total is None else split(part.leaf, total)
+        if total is not None and known is not None:
             value = paths.graph.leaves[part.leaf].value
-            whole = Whole(value, part.layout, pool, known) if tokens else None
-            early = replace(early, layout=left(pool, known), whole=whole)
+            whole = SummedLeaf(value, part.layout, total, known) if tokens else None
+            early = replace(early, layout=left(total, known), whole=whole)
         parts.append(early)
     sizes = shapes(found.graph, recorded)
     return LinearPaths(paths.captured, found.graph, tuple(parts), paths.trunk, sizes, paths.axis)

@@ -10,11 +10,11 @@ from torch import Tensor, fx
 from vitdecomp.errors import CoverageError
 from vitdecomp.trace.activations import activation_ends, opened_terms
 from vitdecomp.trace.capture import Captured
-from vitdecomp.trace.linear_graph import CONSTANT, IMAGE, SOURCE, Apply, Leaf, LinearGraph, Sum, Value, inputs
+from vitdecomp.trace.linear_graph import CONSTANT, IMAGE, SOURCE, Apply, Leaf, LinearGraph, Sum, Value
 from vitdecomp.trace.rule import Gate, Term, broadcast, linear_terms, same, shape_of, varies
 from vitdecomp.trace.rules.attention import value_term
 from vitdecomp.trace.rules.merge import embed
-from vitdecomp.trace.rules.parametric import contracted_axis
+from vitdecomp.trace.steps import contracted_axis
 
 
 def walk(
@@ -125,10 +125,7 @@ def _number(value: float | int, like: Tensor) -> Tensor:
 
 def fold_image(graph: LinearGraph) -> LinearGraph:
     """Begin the image's path behind the patch embedding's product, where it has tokens, if nothing joins before."""
-    users: dict[int, list[int]] = {}
-    for i, value in enumerate(graph.values):
-        for j in inputs(value):
-            users.setdefault(j, []).append(i)
+    users = graph.users()
     values = list(graph.values)
     for i, leaf in graph.leaves.items():
         if leaf.kind == IMAGE:
@@ -145,6 +142,6 @@ def _fold(at: int, leaf: Leaf, values: list[Value], users: dict[int, list[int]])
             return
         step = following.step
         value = Gate(step.fn, (value, *step.args), step.kwargs)
-        if contracted_axis(step.fn, step.args) is not None:
+        if contracted_axis(step) is not None:
             values[at] = replace(leaf, value=value)
             return

@@ -1,4 +1,4 @@
-"""Sinking changes where tokens are chosen, and nothing else."""
+"""Slice push-down changes where tokens are chosen, and nothing else."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vitdecomp.trace.capture import capture
 from vitdecomp.trace.linear_graph import SOURCE, LinearGraph
-from vitdecomp.trace.passes.slice_pushdown import sink
+from vitdecomp.trace.passes.slice_pushdown import push_slices_down
 from vitdecomp.trace.probe import Derived, shapes
 from vitdecomp.trace.recorder import Recorder
 from vitdecomp.trace.walk import fold_image, walk
@@ -37,10 +37,10 @@ def grown(choices: Sequence[int]) -> Growing:
 def test_random_graphs_keep_their_value(choices: list[int]) -> None:
     growing = grown(choices)
     graph = LinearGraph(tuple(growing.values)).pruned()
-    sunk = sink(graph, shapes(graph, growing.recorded(3)))
-    for n in (3, 2):  # sunk once, it holds for any batch
+    pushed = push_slices_down(graph, shapes(graph, growing.recorded(3)))
+    for n in (3, 2):  # pushed down once, it holds for any batch
         recorded = growing.recorded(n)
-        torch.testing.assert_close(run(sunk, recorded), run(graph, recorded), rtol=1e-11, atol=1e-11)
+        torch.testing.assert_close(run(pushed, recorded), run(graph, recorded), rtol=1e-11, atol=1e-11)
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
@@ -48,8 +48,8 @@ def test_random_graphs_keep_their_value(choices: list[int]) -> None:
 def test_random_graphs_never_grow_leaves(choices: list[int]) -> None:
     growing = grown(choices)
     graph, recorded = LinearGraph(tuple(growing.values)).pruned(), growing.recorded(3)
-    sunk = sink(graph, shapes(graph, recorded))
-    before, after = ([recorded[v.value].numel() for v in x.leaves.values()] for x in (graph, sunk))
+    pushed = push_slices_down(graph, shapes(graph, recorded))
+    before, after = ([recorded[v.value].numel() for v in x.leaves.values()] for x in (graph, pushed))
     assert len(after) <= len(before)
     assert sum(after) <= sum(before)
 
@@ -70,35 +70,35 @@ def traced(name: str) -> tuple[LinearGraph, LinearGraph, Callable[[int], tuple[T
         output, values = recorder(torch.randn(n, 3, 16, 16, dtype=torch.float64))
         return output, Derived(values)
 
-    return graph, sink(graph, shapes(graph, recorded)), record
+    return graph, push_slices_down(graph, shapes(graph, recorded)), record
 
 
-@pytest.mark.xdist_group("sink_models")
+@pytest.mark.xdist_group("pushed_models")
 @pytest.mark.parametrize("name", POOLS)
 @torch.no_grad()
 def test_models_keep_their_value(name: str) -> None:
-    graph, sunk, record = traced(name)
+    graph, pushed, record = traced(name)
     for n in (3, 2):
         output, recorded = record(n)
         torch.testing.assert_close(run(graph, recorded), output, rtol=1e-11, atol=1e-11)
-        torch.testing.assert_close(run(sunk, recorded), output, rtol=1e-11, atol=1e-11)
+        torch.testing.assert_close(run(pushed, recorded), output, rtol=1e-11, atol=1e-11)
 
 
-@pytest.mark.xdist_group("sink_models")
+@pytest.mark.xdist_group("pushed_models")
 @pytest.mark.parametrize(("name", "tokens"), [("cls", 1), ("some_tokens", 3), ("slice_of_slice", 1), ("mean", 17)])
 @torch.no_grad()
 def test_leaves_shrink_to_the_tokens_that_count(name: str, tokens: int) -> None:
-    _, sunk, record = traced(name)
+    _, pushed, record = traced(name)
     _, recorded = record(2)
-    lengths = {s for leaf in sunk.leaves.values() for s in [recorded[leaf.value].shape[-2]] if leaf.kind == SOURCE}
+    lengths = {s for leaf in pushed.leaves.values() for s in [recorded[leaf.value].shape[-2]] if leaf.kind == SOURCE}
     assert lengths == {tokens}
 
 
-@pytest.mark.xdist_group("sink_models")
+@pytest.mark.xdist_group("pushed_models")
 @torch.no_grad()
 def test_patch_branches_that_the_class_token_never_reads_are_gone() -> None:
-    graph, sunk, _ = traced("cait")
-    before, after = ({leaf.node for leaf in g.leaves.values() if leaf.kind == SOURCE} for g in (graph, sunk))
+    graph, pushed, _ = traced("cait")
+    before, after = ({leaf.node for leaf in g.leaves.values() if leaf.kind == SOURCE} for g in (graph, pushed))
     assert len(before) == 6  # two attentions, two MLPs, two class attentions
     assert len(after) == 2
-    assert not any(v.node.target is torch.ops.aten.gelu.default for v in sunk.leaves.values())
+    assert not any(v.node.target is torch.ops.aten.gelu.default for v in pushed.leaves.values())

@@ -3,7 +3,8 @@ import torch
 
 from tests.trace.rules.contract import Case, Data, RuleContract, constants, is_source
 from vitdecomp.trace.linear_graph import Apply
-from vitdecomp.trace.rules.parametric import contracted_axis, einsum_at
+from vitdecomp.trace.rules.parametric import einsum_at
+from vitdecomp.trace.steps import contracted_axis
 
 aten = torch.ops.aten
 SEED = torch.Generator().manual_seed(0)
@@ -128,25 +129,8 @@ def test_bias_is_a_constant_of_its_own():
     assert constants(Case(aten.linear.default, X, W, Data(4, 5))) == 0
 
 
-@pytest.mark.parametrize(
-    ("equation", "place", "axis"),
-    [
-        ("bnd,od->bno", 0, -1),
-        ("od,bnd->bno", 1, -1),
-        ("bdn,do", 0, -2),
-        ("...d,od->...o", 0, -1),
-        ("bd...,do->bo...", 0, 1),
-        ("bnd->bd", 0, None),  # a sum over tokens mixes no channels
-        ("bnd,d->bnd", 0, None),
-        ("bnd,n->bd", 0, -2),
-    ],
-)
-def test_channel_axis_of_an_einsum(equation, place, axis):
-    assert contracted_axis(einsum_at, (equation, place, ())) == axis
-
-
 def test_sums_over_several_axes_become_one_channel_axis():
     graph = Case(aten.einsum.default, "bnhd,hdo->bno", [Data(3, 2, 4), parameter(2, 4, 5)]).graph().linear
     steps = [v.step for v in graph.values if isinstance(v, Apply)]
     assert [s.fn for s in steps] == [torch.permute, torch.flatten, einsum_at]
-    assert contracted_axis(steps[-1].fn, steps[-1].args) == -1
+    assert contracted_axis(steps[-1]) == -1

@@ -12,7 +12,8 @@ from vitdecomp.errors import NoRuleError
 from vitdecomp.trace.axes.coordinates import along_axis, moved, site_coordinates
 from vitdecomp.trace.rule import OPENINGS, Op, linear_terms, lookup, shape, varies
 from vitdecomp.trace.rules.attention import SDPA, blocks_pattern, pattern_operand
-from vitdecomp.trace.rules.parametric import contracted_axis, letters
+from vitdecomp.trace.rules.parametric import letters
+from vitdecomp.trace.steps import contracted_axis
 
 aten = torch.ops.aten
 _PRODUCTS = {aten.matmul, aten.bmm, aten.einsum, SDPA, aten.baddbmm, aten.mm}
@@ -90,7 +91,7 @@ def _mixes_channels(site: fx.Node, product: fx.Node) -> bool:
         if fields is None:
             continue
         for step in term.steps:
-            axis = contracted_axis(step.fn, step.args)
+            axis = contracted_axis(step)
             if axis is not None:
                 along = along_axis(fields, axis)
                 return any(len(set(along[a].tolist())) > 1 for a in free_axes(site))

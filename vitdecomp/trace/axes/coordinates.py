@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +11,7 @@ from torch import Tensor, fx
 
 from vitdecomp.trace.linear_graph import Apply, Leaf, LinearGraph, inputs, run_step
 from vitdecomp.trace.rule import Gate, Step, linear_terms, shape, varies
-from vitdecomp.trace.rules.arithmetic import cast
-from vitdecomp.trace.rules.merge import drop, keep
-from vitdecomp.trace.rules.parametric import contracted_axis
+from vitdecomp.trace.steps import contracted_axis, kind_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +41,7 @@ def follow(graph: LinearGraph, leaf: int, recorded: Mapping[Gate, Any]) -> Way:
         if not here:
             continue
         if isinstance(following, Apply):
-            axis = contracted_axis(following.step.fn, following.step.args)
+            axis = contracted_axis(following.step)
             if axis is not None and not _mixes_by_image(following):
                 return Way((*fields, i), i, along_axis(here[0], axis))
             fields[i] = _advance(following, here[0], gates if axis is None else _Uniform(recorded))
@@ -70,12 +67,9 @@ def coordinates(shape: Sequence[int]) -> Tensor:
     return torch.stack([*grids, torch.ones(tuple(shape), dtype=torch.float64)])
 
 
-KEEPS_PLACE = {operator.mul, operator.truediv, operator.neg, keep, drop, cast}
-
-
 def _advance(value: Apply, fields: Tensor, recorded: Mapping[Gate, Any]) -> Tensor:
     """Coordinates behind a step; where it mixes elements, their sum, and the sum of the weights as last field."""
-    if value.step.fn in KEEPS_PLACE:
+    if kind_of(value.step.fn).pointwise:
         return fields
     return torch.stack([run_step(value.step, field, recorded) for field in fields])
 
@@ -146,7 +140,7 @@ def _step_fields(user: fx.Node, here: fx.Node, fields: Tensor) -> Tensor | None:
         if len(terms) != 1:
             return None
         for step in terms[0].steps:
-            if contracted_axis(step.fn, step.args) is not None:
+            if contracted_axis(step) is not None:
                 return None
             fields = moved(fields, step, user)
     except LookupError:

@@ -14,14 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vitdecomp.trace.axes.coordinates import KEEPS_PLACE
-from vitdecomp.trace.axes.stand_ins import STAND_INS, Map, NoPlace
 from vitdecomp.trace.linear_graph import resolve
-from vitdecomp.trace.rule import Gate, Step, broadcast, shape_of, varies
+from vitdecomp.trace.rule import Gate, Step, shape_of, varies
 from vitdecomp.trace.rules.attention import append_axes
-from vitdecomp.trace.rules.merge import embed, length
+from vitdecomp.trace.rules.merge import length
 from vitdecomp.trace.rules.pool import kept_axis, nearest_places
 from vitdecomp.trace.rules.scatter import counted, outside_slices
+from vitdecomp.trace.steps import kind_of
+from vitdecomp.trace.steps.places import Map, NoPlace
 
 aten = torch.ops.aten
 TINY = 1e-9
@@ -107,10 +107,12 @@ def advance(step: Step, field: Field, values: Mapping[Gate, Any]) -> Field:
     Raises:
         NoPlace: which elements the step moves where depends on the image.
     """
-    if step.fn in KEEPS_PLACE:
+    kind = kind_of(step.fn)
+    if kind.pointwise:
         return field
-    if step.fn in STAND_INS:
-        return field.mixed(STAND_INS[step.fn](step, values))
+    stand_in = kind.places(step, values)
+    if stand_in is not None:
+        return field.mixed(stand_in)
     if step.fn is not append_axes and any(map(_of_image, (*step.args, *(a for _, a in step.kwargs)))):
         raise NoPlace(str(step.fn))
     args = tuple(_here(resolve(a, values)) for a in step.args)
@@ -119,13 +121,7 @@ def advance(step: Step, field: Field, values: Mapping[Gate, Any]) -> Field:
     def run(x: Tensor) -> Tensor:
         return step.fn(x, *args, **named)
 
-    return field.moved(run) if step.fn in MOVES else field.mixed(run)
-
-
-MOVES: set[Any] = {
-    torch.reshape, torch.permute, torch.narrow, torch.select, torch.flatten, torch.unsqueeze, torch.roll, broadcast,
-    embed, torch.unflatten, torch.transpose, append_axes,
-}  # fmt: skip
+    return field.moved(run) if kind.moves else field.mixed(run)
 
 
 def _here(value: Any) -> Any:

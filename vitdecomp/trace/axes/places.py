@@ -18,7 +18,6 @@ from vitdecomp.errors import NoRuleError
 from vitdecomp.trace.axes.attention_ops import is_product_of_data
 from vitdecomp.trace.axes.fields import Field, advance, together
 from vitdecomp.trace.axes.layout import Layout
-from vitdecomp.trace.axes.stand_ins import Map, mean_over
 from vitdecomp.trace.capture import Captured
 from vitdecomp.trace.linear_graph import resolve
 from vitdecomp.trace.naming import parameters_of
@@ -26,6 +25,7 @@ from vitdecomp.trace.rule import Gate, Op, Step, Term, linear_terms, same, shape
 from vitdecomp.trace.rules.attention import FUSED, SDPA
 from vitdecomp.trace.rules.merge import embed
 from vitdecomp.trace.rules.scatter import insert, put_at, scatter_in, slices_in
+from vitdecomp.trace.steps.places import Map, mean_over
 from vitdecomp.trace.walk import alone
 
 aten = torch.ops.aten

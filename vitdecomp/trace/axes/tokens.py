@@ -19,8 +19,8 @@ from vitdecomp.trace.axes.layout import CHANNEL, HEAD, TOKEN, Layout
 from vitdecomp.trace.axes.places import ConstantToken, Located, locate
 from vitdecomp.trace.capture import Captured
 from vitdecomp.trace.linear_graph import Leaf, LinearGraph
-from vitdecomp.trace.passes.slice_pushdown import cut_to
 from vitdecomp.trace.rule import Gate
+from vitdecomp.trace.steps.slices import cut_to
 from vitdecomp.trace.walk import alone
 
 

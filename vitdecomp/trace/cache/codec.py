@@ -25,17 +25,17 @@ from vitdecomp.trace.capture import Captured
 from vitdecomp.trace.linear_graph import Apply, Leaf, LinearGraph, Sum
 from vitdecomp.trace.linearize import Trunk
 from vitdecomp.trace.naming import Identity
-from vitdecomp.trace.passes.sum_pushdown.parts import Piece, Whole
-from vitdecomp.trace.passes.sum_pushdown.pool import Pool
+from vitdecomp.trace.passes.partial_sums import Piece, SummedLeaf
 from vitdecomp.trace.paths import LinearPaths, Part
 from vitdecomp.trace.rule import Gate, Step
+from vitdecomp.trace.steps.sums.weighted_sum import WeightedSum
 
 PLAIN = (type(None), bool, int, str)
 CLASSES: dict[str, type] = {
     c.__name__: c
     for c in (
-        Gate, Step, Leaf, Apply, Sum, LinearGraph, Part, Identity, Layout, Tokens, TokenAxis, Whole, Piece, Pool, Trunk,
-        LinearPaths,
+        Gate, Step, Leaf, Apply, Sum, LinearGraph, Part, Identity, Layout, Tokens, TokenAxis, SummedLeaf, Piece,
+        WeightedSum, Trunk, LinearPaths,
     )
 }  # fmt: skip
 TABLED, CAPTURED, NUMBERS = "@", "captured", "numbers"  # the last also names the tensor of long runs

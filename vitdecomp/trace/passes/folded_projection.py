@@ -7,21 +7,20 @@ multiply, and less to keep than the hidden channels of an MLP.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch.nn.functional as F
-from torch import Tensor
 
 from vitdecomp.trace.axes.layout import CHANNEL, HEAD, TOKEN, Layout
-from vitdecomp.trace.linear_graph import CONSTANT, Apply, Leaf, LinearGraph, Sum, inputs
-from vitdecomp.trace.passes.slice_pushdown import cut_to
+from vitdecomp.trace.leaf_values import without
+from vitdecomp.trace.linear_graph import CONSTANT, Apply, Leaf, LinearGraph, Sum
 from vitdecomp.trace.rule import Gate, same
 from vitdecomp.trace.rules.parametric import convolve
-
-POINTWISE = {operator.mul, operator.truediv}
+from vitdecomp.trace.steps import kind_of
+from vitdecomp.trace.steps.scaling import Scale
+from vitdecomp.trace.steps.slices import cut_to
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +51,7 @@ def begin_late(
         shapes: of all its values on the trial batch.
         products: the steps behind which paths may begin: `F.linear`, `convolve`.
     """
-    users: dict[int, list[int]] = {}
-    for i, value in enumerate(graph.values):
-        for j in inputs(value):
-            users.setdefault(j, []).append(i)
+    users = graph.users()
     values, late = list(graph.values), Late(graph, {i: i for i in graph.leaves}, {}, {})
     for i, leaf in graph.leaves.items():
         if leaf.kind == CONSTANT or leaf.value.fn not in (same, convolve, cut_to) or layouts[i].count(HEAD) > 1:
@@ -93,7 +89,7 @@ def _behind_product(
         if value.step.fn in products:
             axis = len(layout.factors) - 1 if value.step.fn is F.linear else 1
             return at, _projected(layout, axis, shapes[at])
-        if value.step.fn not in POINTWISE:
+        if not isinstance(kind_of(value.step.fn), Scale):
             break
     return at, None
 
@@ -120,10 +116,3 @@ def _with_constants(graph: LinearGraph, users: Mapping[int, list[int]], at: int)
     if any(not isinstance(other, Leaf) or other.kind != CONSTANT or other.node is not total.node for other in others):
         return None
     return tuple(other.value for other in others if isinstance(other, Leaf))
-
-
-def without(total: Tensor, *constants: Tensor) -> Tensor:
-    """What remains of a sum."""
-    for constant in constants:
-        total = total - constant
-    return total

@@ -148,23 +148,3 @@ def convolve(x: Tensor, weight: Tensor, fn: Any, settings: Sequence[Any]) -> Ten
 
 
 nonlinear("product", aten.bilinear, aten._trilinear, aten.addbmm, aten.linalg_multi_dot)
-
-
-# Which axis of its input a linear step sums over with a parameter: the channel axis there.
-CONTRACTED: dict[Any, int] = {F.linear: -1, torch.matmul: -1, matmul_left: -2, convolve: 1}
-
-
-def contracted_axis(fn: Any, args: Sequence[Any]) -> int | None:
-    """The channel axis of a step's input, or `None` if the step does not mix channels."""
-    if fn is einsum_at:
-        return _einsum_axis(args[0], args[1])
-    return CONTRACTED.get(fn)
-
-
-def _einsum_axis(equation: str, place: int) -> int | None:
-    inputs, output = letters(equation)
-    own, summed = inputs[place], summed_letters(inputs, output, place)
-    if not summed:
-        return None
-    before, _, behind = own.rpartition("...")
-    return before.index(summed[-1]) if summed[-1] in before else behind.index(summed[-1]) - len(behind)

@@ -1,4 +1,4 @@
-"""Pooling early changes where tokens are added up, and nothing else."""
+"""Sum push-down changes where tokens are added up, and nothing else."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from vitdecomp.engine.component_set import split
 from vitdecomp.engine.granularity import By
 from vitdecomp.trace.axes.layout import Layout
 from vitdecomp.trace.linear_graph import Apply, LinearGraph
-from vitdecomp.trace.passes.sum_pushdown.early import pool_early
-from vitdecomp.trace.passes.sum_pushdown.parts import left, pieces
-from vitdecomp.trace.passes.sum_pushdown.pool import Pool, pooled, refined
-from vitdecomp.trace.passes.sum_pushdown.weights import laned
+from vitdecomp.trace.passes.partial_sums import left, pieces
+from vitdecomp.trace.passes.sum_pushdown import push_sums_down
 from vitdecomp.trace.paths import LinearPaths
 from vitdecomp.trace.probe import Derived, shapes
 from vitdecomp.trace.rule import Gate, same
+from vitdecomp.trace.steps.sums.weighted_sum import WeightedSum, refined, weighted_sum
+from vitdecomp.trace.steps.sums.weights import one_each
 
 # --- graphs made of random steps ---------------------------------------------------------------------------------
 
@@ -56,9 +56,9 @@ def grown(choices: Sequence[int]) -> tuple[LinearGraph, Growing]:
 def test_random_graphs_keep_their_value(choices: list[int], fits: bool) -> None:
     graph, growing = grown(choices)
     recorded = growing.recorded(3)
-    found = pool_early(graph, shapes(graph, recorded), recorded, lambda leaf, pool: fits)
+    found = push_sums_down(graph, shapes(graph, recorded), recorded, lambda leaf, total: fits)
     assert len(found.graph.leaves) == len(graph.leaves)
-    for n in (3, 2, 1):  # pooled once, it holds for any batch
+    for n in (3, 2, 1):  # pushed down once, it holds for any batch
         recorded = growing.recorded(n)
         torch.testing.assert_close(run(found.graph, recorded), run(graph, recorded), rtol=1e-11, atol=1e-11)
 
@@ -88,12 +88,12 @@ def merging(width: int) -> tuple[LinearGraph, Growing]:
     return LinearGraph(tuple(g.values)), g
 
 
-def test_merged_tokens_become_lanes_in_front_of_windows_that_cross_them() -> None:
+def test_merged_tokens_become_several_sums_in_front_of_windows_that_cross_them() -> None:
     graph, growing = merging(7)
     recorded = growing.recorded(3)
-    found = pool_early(graph, shapes(graph, recorded), recorded, lambda leaf, pool: True)
-    (pool,) = found.pools.values()
-    assert pool.lanes == (2, 2)
+    found = push_sums_down(graph, shapes(graph, recorded), recorded, lambda leaf, total: True)
+    (total,) = found.sums.values()
+    assert total.sums == (2, 2)
     (leaf,) = found.graph.leaves.values()
     assert recorded[leaf.value].shape == (2, 2, 3, 2, 7)  # all of 36 tokens are added up
     steps = [v.step.fn for v in found.graph.values if isinstance(v, Apply)]
@@ -101,7 +101,7 @@ def test_merged_tokens_become_lanes_in_front_of_windows_that_cross_them() -> Non
     torch.testing.assert_close(run(found.graph, growing.recorded(2)), run(graph, growing.recorded(2)))
 
 
-# --- pools themselves --------------------------------------------------------------------------------------------
+# --- sums themselves --------------------------------------------------------------------------------------------
 
 
 @given(
@@ -110,31 +110,31 @@ def test_merged_tokens_become_lanes_in_front_of_windows_that_cross_them() -> Non
     st.integers(0, 2),
     st.lists(st.booleans(), min_size=4, max_size=4),
 )
-def test_pooled_is_the_sum_of_the_products(
-    factors: list[int], axes: list[int], lanes: int, broadcast: list[bool]
+def test_weighted_sums_are_the_sums_of_the_products(
+    factors: list[int], axes: list[int], sums: int, broadcast: list[bool]
 ) -> None:
     view = (-1, *factors)
     chosen = sorted({axis % len(factors) + 1 for axis in axes})
     x = torch.randn(2, *factors, dtype=torch.float64)
     size = [1 if narrow else s for s, narrow in zip(factors, broadcast, strict=False)]
-    weights = torch.randn(*(2,) * lanes, 2, *size, dtype=torch.float64)
-    found = pooled(x, weights, view, chosen)
-    slow = (x * weights).sum([lanes + axis for axis in chosen]) if chosen else x * weights
+    weights = torch.randn(*(2,) * sums, 2, *size, dtype=torch.float64)
+    found = weighted_sum(x, weights, view, chosen)
+    slow = (x * weights).sum([sums + axis for axis in chosen]) if chosen else x * weights
     left_over = [s for axis, s in enumerate(factors, 1) if axis not in chosen and s != 1]
-    torch.testing.assert_close(found, slow.reshape(*(2,) * lanes, 2, *left_over))
+    torch.testing.assert_close(found, slow.reshape(*(2,) * sums, 2, *left_over))
 
 
-def test_repeated_values_are_pooled_by_adding_weights() -> None:
+def test_repeated_values_are_summed_by_adding_weights() -> None:
     x, weights = torch.randn(1, 1, 5, dtype=torch.float64).expand(2, 6, 5), torch.randn(2, 6, 1, dtype=torch.float64)
-    torch.testing.assert_close(pooled(x, weights, (-1, 6, 5), (1,)), (x * weights).sum(1))
+    torch.testing.assert_close(weighted_sum(x, weights, (-1, 6, 5), (1,)), (x * weights).sum(1))
 
 
 @given(st.permutations([2, 3, 4, 5]), st.integers(0, 3), st.integers(0, 3))
 def test_refining_keeps_the_order_of_elements(sizes: list[int], low: int, high: int) -> None:
     low, high = sorted((low, high))
     merged = (*sizes[:low], torch.Size(sizes[low : high + 1]).numel(), *sizes[high + 1 :])
-    pool = Pool(((7,), *((s,) for s in sizes)), 0, frozenset({1}), (), Gate(same, ()))
-    found = refined(pool, (7, *merged))
+    total = WeightedSum(((7,), *((s,) for s in sizes)), 0, frozenset({1}), (), Gate(same, ()))
+    found = refined(total, (7, *merged))
     assert found is not None
     groups, parents = found
     assert [torch.Size(group).numel() for group in groups] == [7, *merged]
@@ -142,30 +142,34 @@ def test_refining_keeps_the_order_of_elements(sizes: list[int], low: int, high: 
 
 
 def test_shapes_that_cross_each_other_are_not_refined() -> None:
-    pool = Pool(((7,), (2,), (3,)), 0, frozenset(), (), Gate(same, ()))
-    assert refined(pool, (7, 3, 2)) is None
-    assert refined(pool, (14, 3)) == (((7, 2), (3,)), (0, 1, 2))
-    assert refined(Pool(((6,),), 0, frozenset(), (), Gate(same, ())), (2, 3)) is None  # the image cannot be split
+    total = WeightedSum(((7,), (2,), (3,)), 0, frozenset(), (), Gate(same, ()))
+    assert refined(total, (7, 3, 2)) is None
+    assert refined(total, (14, 3)) == (((7, 2), (3,)), (0, 1, 2))
+    assert (
+        refined(WeightedSum(((6,),), 0, frozenset(), (), Gate(same, ())), (2, 3)) is None
+    )  # the image cannot be split
 
 
-def test_lanes_take_one_place_each() -> None:
+def test_several_sums_take_one_place_each() -> None:
     weights = torch.randn(5, 3, 1, 4, dtype=torch.float64)
-    found = laned(weights, 0, (2,), (6,))
+    found = one_each(weights, 0, (2,), (6,))
     assert found.shape == (6, 5, 3, 6, 4)
     x = torch.randn(5, 3, 6, 4, dtype=torch.float64)
-    for lane in range(6):
-        torch.testing.assert_close((found[lane] * x).sum((1, 2, 3)), (weights[:, :, 0] * x[:, :, lane]).sum((1, 2)))
+    for place in range(6):
+        torch.testing.assert_close((found[place] * x).sum((1, 2, 3)), (weights[:, :, 0] * x[:, :, place]).sum((1, 2)))
 
 
 def test_heads_and_channels_stay_in_the_layout_of_what_is_left() -> None:
     layout = Layout(((("n", -1), ("t", 4)), (("h", 2),), (("t", 9),), (("w", 7),)))
-    pool = Pool(((3, 4), (2,), (9,), (7,)), 0, frozenset({1, 3}), (2, 2), Gate(same, ()))
-    found = pieces(layout, pool, set())
+    total = WeightedSum(((3, 4), (2,), (9,), (7,)), 0, frozenset({1, 3}), (2, 2), Gate(same, ()))
+    found = pieces(layout, total, set())
     assert found is not None
-    rest = left(pool, found)
+    rest = left(total, found)
     assert rest == Layout(((("t", 2),), (("t", 2),), (("n", -1),), (("h", 2),), (("w", 7),)))
-    assert pieces(layout, Pool(pool.groups, 0, frozenset({2}), (), pool.weights), set()) is None  # heads added up
-    assert pieces(layout, pool, {4}) is None  # channels with weights of their own
+    assert (
+        pieces(layout, WeightedSum(total.groups, 0, frozenset({2}), (), total.weights), set()) is None
+    )  # heads added up
+    assert pieces(layout, total, {4}) is None  # channels with weights of their own
 
 
 # --- models ------------------------------------------------------------------------------------------------------

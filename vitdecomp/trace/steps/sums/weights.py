@@ -1,4 +1,4 @@
-"""What is computed of a pool's weights while the model runs, and what is left behind a pool that moved."""
+"""What is computed of a sum's weights while the model runs, and what is left behind a sum that moved."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ def joined(weights: Tensor, sizes: Shape, shape: Shape) -> Tensor:
     return weights.expand(known).reshape(shape)
 
 
-def laned(weights: Tensor, lanes: int, factors: Sequence[int], sizes: Shape) -> Tensor:
-    """Weights that take one place of each of some factors in every new lane behind the old ones."""
+def one_each(weights: Tensor, sums: int, factors: Sequence[int], sizes: Shape) -> Tensor:
+    """Weights of several sums, one for each place of some factors, behind the sums that there are."""
     for k, (factor, size) in enumerate(zip(factors, sizes, strict=True)):
-        weights = weights.unsqueeze(lanes + k)
+        weights = weights.unsqueeze(sums + k)
         shape = [1] * weights.ndim
-        shape[lanes + k] = shape[lanes + k + 1 + factor] = size
+        shape[sums + k] = shape[sums + k + 1 + factor] = size
         weights = weights * torch.eye(size, dtype=weights.dtype, device=weights.device).reshape(shape)
     return weights
 
 
-def unlaned(x: Tensor, order: Sequence[int], shape: Shape) -> Tensor:
-    """New lanes back in the places of their factors."""
+def as_factors(x: Tensor, order: Sequence[int], shape: Shape) -> Tensor:
+    """Several sums back in the places of their factors."""
     return x.permute(*order).reshape(shape)
 
 
@@ -62,29 +62,33 @@ def mix(x: Tensor, weight: Tensor, axis: int) -> Tensor:
     return F.linear(x.movedim(axis, -1), weight.flatten(1)).movedim(-1, axis)
 
 
-def asked(weights: Tensor, pattern: Tensor, factors: Shape, lead: Shape, outer: Shape) -> Tensor:
-    """How often each key is asked for, `(*lanes, *outer, key, 1)`, by weighted queries `(*lanes, *factors, 1)`."""
+def key_weights(weights: Tensor, pattern: Tensor, factors: Shape, lead: Shape, outer: Shape) -> Tensor:
+    """The weight of each key, `(*sums, *outer, key, 1)`, for weighted queries `(*sums, *factors, 1)`: `w @ A`."""
     front = weights.ndim - 1 - len(factors)
-    lanes, own = weights.shape[:front], weights.shape[front:]
+    sums, own = weights.shape[:front], weights.shape[front:]
     sizes = [known if size == -1 else size for size, known in zip(factors, own, strict=False)]
-    rows = weights[..., 0].expand(*lanes, *sizes).reshape(lanes.numel(), *lead, pattern.shape[-2])
-    found = torch.matmul(rows.movedim(0, -2), pattern).movedim(-2, 0)  # a lane is one more row for each pattern
-    return found.reshape(*lanes, *outer, pattern.shape[-1], 1)
+    rows = weights[..., 0].expand(*sums, *sizes).reshape(sums.numel(), *lead, pattern.shape[-2])
+    found = torch.matmul(rows.movedim(0, -2), pattern).movedim(-2, 0)  # a sum is one more row for each pattern
+    return found.reshape(*sums, *outer, pattern.shape[-1], 1)
 
 
-def behind(weights: Tensor, order: Shape, kept: int) -> Tensor:
+def in_front(weights: Tensor, order: Shape, kept: int) -> Tensor:
     """Weights in another order of axes, of which those behind the first ones, all of size one, become a single one."""
     ordered = weights.permute(*order)
     return ordered.reshape(*ordered.shape[:kept], 1)
 
 
-def stacked(weights: Sequence[Tensor], lanes: Sequence[int]) -> Tensor:
-    """The weights of several pools with so many axes of lanes each, `(lane, *factors)`."""
-    flat = [w.reshape(-1, *w.shape[n:]) for w, n in zip(weights, lanes, strict=True)]
+def stacked(weights: Sequence[Tensor], sums: Sequence[int]) -> Tensor:
+    """The weights of several requests, with so many axes of sums each, as one: `(sum, *factors)`."""
+    flat = [w.reshape(-1, *w.shape[n:]) for w, n in zip(weights, sums, strict=True)]
     sizes = [max(several) for several in zip(*(w.shape[1:] for w in flat), strict=True)]
     return torch.cat([w.expand(-1, *sizes) for w in flat])
 
 
 def part_of(x: Tensor, start: int, length: int, shape: Shape) -> Tensor:
-    """The lanes of one pool among those of all."""
+    """The sums of one request among those of all."""
     return x.narrow(0, start, length).reshape(shape)
+
+
+STRUCTURAL = {viewed, joined, one_each, one_place, placed, in_front, stacked}
+"""Functions whose zeros follow from the zeros of their operand."""

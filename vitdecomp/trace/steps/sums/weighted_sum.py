@@ -1,9 +1,9 @@
-"""Pools: weighted sums over some factors of a value's axes, the image's place among them known.
+"""Weighted sums over some factors of a value's axes, the image's place among them known.
 
-A pool sees a value with its axes split into factors, `(n * windows, 49, width)` as `(n, windows, 49, width)` say,
-multiplies it by weights and adds it up over some of the factors, as in `(n, width)`. It may do so several
-times with different weights: each of these sums is a lane, as there is one for each of the four places in a block of
-tokens that are merged. A pool over nothing only says which factors there are.
+A sum sees a value with its axes split into factors, `(n * windows, 49, width)` as `(n, windows, 49, width)` say,
+multiplies it by weights and adds it up over some of the factors, as in `(n, width)`. There may be several sums with
+different weights, as there is one for each of the four places in a block of tokens that are merged. A sum over nothing
+only says which factors there are.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from vitdecomp.trace.passes.folded_projection import without
+from vitdecomp.trace.leaf_values import without
 from vitdecomp.trace.rule import Gate, Step
 
 Shape = tuple[int, ...]
@@ -24,21 +24,21 @@ Groups = tuple[Shape, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Pool:
-    """What is asked of a value: its factors, and which of them are added up with which weights.
+class WeightedSum:
+    """The factors of a value, and which of them are added up with which weights.
 
     Attributes:
         groups: the factors of each axis, from the outermost to the innermost, with the sizes of the trial batch.
         image: which factor counts the images.
-        pooled: factors that are added up.
-        lanes: how many sums there are, along axes in front of all factors.
-        weights: `(*lanes, *factors)`, broadcast against the factors.
+        summed: factors that are added up.
+        sums: how many sums there are, along axes in front of all factors.
+        weights: `(*sums, *factors)`, broadcast against the factors.
     """
 
     groups: Groups
     image: int
-    pooled: frozenset[int]
-    lanes: Shape
+    summed: frozenset[int]
+    sums: Shape
     weights: Gate
 
     @property
@@ -58,57 +58,64 @@ class Pool:
         return tuple(-1 if i == self.image else size for i, size in enumerate(self.factors))
 
     @property
-    def left(self) -> tuple[int, ...]:
-        """The factors that are left behind the pool; those of size one go too."""
-        return tuple(i for i, size in enumerate(self.factors) if i == self.image or not (i in self.pooled or size == 1))
+    def kept(self) -> tuple[int, ...]:
+        """The factors that are kept; those of size one go too."""
+        return tuple(i for i, size in enumerate(self.factors) if i == self.image or not (i in self.summed or size == 1))
 
     @property
     def after(self) -> Shape:
-        """The shape behind the pool, for any batch."""
-        return (*self.lanes, *(self.view[i] for i in self.left))
+        """The shape of the result, for any batch."""
+        return (*self.sums, *(self.view[i] for i in self.kept))
 
     def single(self, axis: int) -> int | None:
         """The factor that is an axis as a whole, if one is."""
         return self.numbered[axis][0] if len(self.groups[axis]) == 1 else None
 
     def step(self) -> Step | None:
-        """The pool as a step of the linear graph; `None` if it changes nothing."""
-        if self.pooled:
-            return Step(pooled, self._arguments)
-        same = len(self.left) == len(self.factors) and all(len(group) == 1 for group in self.groups)
+        """The sum as a step of the linear graph; `None` if it changes nothing."""
+        if self.summed:
+            return Step(weighted_sum, self._arguments)
+        same = len(self.kept) == len(self.factors) and all(len(group) == 1 for group in self.groups)
         return None if same else Step(torch.reshape, (self.after,))
 
     def weighted(self, recorded: Mapping[Gate, Any]) -> set[int]:
         """The factors along which the weights differ on the trial batch."""
-        return {i for i, size in enumerate(recorded[self.weights].shape[len(self.lanes) :]) if size > 1}
+        return {i for i, size in enumerate(recorded[self.weights].shape[len(self.sums) :]) if size > 1}
 
     def of(self, value: Gate) -> Gate:
-        """A recorded value behind the pool; of a difference the terms are pooled, each only once."""
+        """The sum of a recorded value; of a difference that of its terms, each only once."""
         if value.fn is without:
             return Gate(without, tuple(self.of(term) for term in value.args))
-        return Gate(pooled, (value, *self._arguments))
+        return Gate(weighted_sum, (value, *self._arguments))
 
     @property
     def _arguments(self) -> tuple[Gate, Shape, Shape]:
-        return self.weights, self.view, tuple(sorted(self.pooled))
+        return self.weights, self.view, tuple(sorted(self.summed))
 
 
-def pooled(x: Tensor, weights: Tensor, view: Shape, axes: Sequence[int]) -> Tensor:
-    """Weighted sums over some factors of x, `(*lanes, *factors that are left)`."""
+def weighted_sum(x: Tensor, weights: Tensor, view: Shape, axes: Sequence[int]) -> Tensor:
+    """Weighted sums over some factors of x, `(*sums, *factors that are kept)`."""
     x = x.reshape(view)
-    lanes = weights.ndim - x.ndim
+    sums = weights.ndim - x.ndim
     for axis in axes:
         # x repeats itself: add the weights up instead. Where directions are pulled, x only stands in for its shape.
         if x.stride(axis) == 0 and x.shape[axis] > 1 and not x.requires_grad:
-            sizes = [x.shape[axis] if i == lanes + axis else size for i, size in enumerate(weights.shape)]
-            x, weights = x.narrow(axis, 0, 1), weights.expand(sizes).sum(lanes + axis, keepdim=True)
-    labels = [*range(x.ndim, x.ndim + lanes), *range(x.ndim)]
-    varying = [i for i, size in enumerate(weights.shape) if i < lanes or size > 1]
+            sizes = [x.shape[axis] if i == sums + axis else size for i, size in enumerate(weights.shape)]
+            x, weights = x.narrow(axis, 0, 1), weights.expand(sizes).sum(sums + axis, keepdim=True)
+    labels = [*range(x.ndim, x.ndim + sums), *range(x.ndim)]
+    varying = [i for i, size in enumerate(weights.shape) if i < sums or size > 1]
     narrow = weights.to(x.dtype).reshape([weights.shape[i] for i in varying])
-    kept = [*labels[:lanes], *(axis for axis in range(x.ndim) if axis not in axes)]
+    kept = [*labels[:sums], *(axis for axis in range(x.ndim) if axis not in axes)]
     summed = torch.einsum(x, [*range(x.ndim)], narrow, [labels[i] for i in varying], kept)
     left = [size for axis, size in enumerate(x.shape) if axis not in axes and view[axis] != 1]
-    return summed.reshape([*weights.shape[:lanes], *left])
+    return summed.reshape([*weights.shape[:sums], *left])
+
+
+class SummedStep(NamedTuple):
+    """A step that a sum was pushed through: what is wanted of its input, and the step that is left."""
+
+    wanted: WeightedSum
+    step: Step | None
 
 
 def ones(output: Tensor) -> Tensor:
@@ -116,19 +123,19 @@ def ones(output: Tensor) -> Tensor:
     return output.new_ones(len(output), 1)
 
 
-def refined(pool: Pool, shape: Shape) -> tuple[Groups, tuple[int, ...]] | None:
+def refined(known: WeightedSum, shape: Shape) -> tuple[Groups, tuple[int, ...]] | None:
     """The factors of another shape with the same elements in the same order, and the old factor of each new one.
 
     Factors of size one go. `None` where the two ways to split do not fit together.
     """
-    old, new = spans(pool.factors), spans(shape)
+    old, new = spans(known.factors), spans(shape)
     ends = sorted({*old, *new}, reverse=True)
     if 0 in ends or any(high % low for high, low in pairwise(ends)):
         return None
     steps = [*pairwise(ends)]
     parents = tuple(next(i for i in range(len(old) - 1) if old[i] >= high > old[i + 1]) for high, _ in steps)
     groups = tuple(tuple(high // low for high, low in steps if new[i] >= high > new[i + 1]) for i in range(len(shape)))
-    return (groups, parents) if parents.count(pool.image) == 1 else None
+    return (groups, parents) if parents.count(known.image) == 1 else None
 
 
 def spans(shape: Sequence[int]) -> list[int]:

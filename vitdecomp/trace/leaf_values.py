@@ -1,0 +1,12 @@
+"""What is recorded of a leaf: its value less constants, in a frame of its own."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def without(total: Tensor, *constants: Tensor) -> Tensor:
+    """What remains of a sum."""
+    for constant in constants:
+        total = total - constant
+    return total
