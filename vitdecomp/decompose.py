@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,13 +24,14 @@ from vitdecomp.engine.granularity import BY, By, normalised
 from vitdecomp.engine.inputs import as_directions, check_images, in_format, input_format
 from vitdecomp.engine.products import products
 from vitdecomp.engine.subset import Partial
-from vitdecomp.errors import InexactError, InputError, SpecError, TraceError
+from vitdecomp.errors import InexactError, InputError, SpecError, TraceError, VitdecompError
 from vitdecomp.models.adapter import LoadedModel, as_loaded
 from vitdecomp.models.outputs import Output, name_of
 from vitdecomp.provenance import Origin
 from vitdecomp.report import Report, make_report
-from vitdecomp.trace.cache.search import Search
+from vitdecomp.trace.cache.search import NEURONS, PARTS, TOKENS, Search
 from vitdecomp.trace.capture import still
+from vitdecomp.trace.passes.optimize import PASSES, check_passes
 from vitdecomp.trace.paths import LinearPaths
 from vitdecomp.trace.recorder import Recorder
 from vitdecomp.trace.snapshot import Snapshot
@@ -50,7 +52,9 @@ class Decomposer(Portable):
             through those attentions, with their pattern frozen (higher orders).
         tolerance: largest relative error of the sum; by default that of the dtype (`vitdecomp.TOLERANCE`).
         cache: folder where what was found about a model's structure is kept, for other weights of it and the next
-            process; `"auto"` for one in `vitdecomp.files.cache_directory()`, `None` to keep nothing.
+            process; `"auto"` for the cache directory (`VITDECOMP_CACHE`), `None` to keep nothing.
+        passes: what is done to have less to compute, of `vitdecomp.trace.passes.optimize.PASSES`; the numbers are the
+            same without any.
 
     Attributes:
         components_: the components, in the order of the contributions' axis.
@@ -74,10 +78,12 @@ class Decomposer(Portable):
         through: Through = "auto",
         tolerance: float | None = None,
         cache: Path | Literal["auto"] | None = "auto",
+        passes: Collection[str] = PASSES,
     ) -> None:
         self.model, self.output, self.through = model, output, through
         self.by: By = normalised(by)
-        self.tolerance, self.cache = tolerance, cache
+        self.tolerance, self.cache, self.passes = tolerance, cache, passes
+        check_passes(passes)
 
     def __repr__(self) -> str:
         fitted = f"{len(self.components_):,} components" if hasattr(self, "_paths") else "not fitted yet"
@@ -104,8 +110,14 @@ class Decomposer(Portable):
             module = loaded.representation(self.output)
             images = check_images(images, module, None)
             given, images = images.dtype, in_format(images, input_format(module, images))
-            search = Search.of(module, images, through, self._cache())
-            self._adopt(loaded, search, images, search.candidates(images, through), began)
+            search = Search.of(module, images, through, self._cache(), self.passes)
+            known = search.known(images)
+            if known is not None:
+                with suppress(VitdecompError):  # a damaged file: the paths are found anew
+                    self._adopt(loaded, search, images, known, began)
+                    self._formats = (given, images.dtype)
+                    return self
+            self._adopt(loaded, search, images, search.find(images, through), began)
             self._formats = (given, images.dtype)
         return self
 
@@ -114,26 +126,19 @@ class Decomposer(Portable):
         loaded: LoadedModel,
         search: Search,
         images: Tensor,
-        candidates: Iterable[tuple[LinearPaths, bool]],
+        paths: LinearPaths,
         began: float,
     ) -> None:
-        """Take the first linear paths whose sum is exact."""
+        """Take linear paths, if their sum is exact."""
         self.origin_ = Origin.of(loaded.module, loaded.spec, name_of(self.output))
         self._loaded, self._search, self._image = loaded, search, images[:1].clone()
         self._formats = (images.dtype, images.dtype)  # of images that `transform` takes
-        for paths, last in candidates:
-            try:
-                self._paths, self._views = paths, dict[Any, tuple[LinearPaths, Units]]()
-                self._recorders = dict[tuple[int, ...], Recorder]()
-                self.components_ = self._view(self.by)[1].components
-                sample = self._decompose(images, "head")
-                seconds = time.perf_counter() - began
-                self.report_ = make_report(loaded, name_of(self.output), paths, sample, seconds)
-                self._snapshot = Snapshot.of(search.module, paths.captured)
-                break
-            except Exception:  # paths that are not this model's, although its graph is
-                if last:
-                    raise
+        self._paths, self._views = paths, dict[Any, tuple[LinearPaths, Units]]()
+        self._optimized, self._recorders = dict[str, LinearPaths](), dict[tuple[int, ...], Recorder]()
+        self.components_ = self._view(self.by)[1].components
+        sample = self._decompose(images, "head")
+        self.report_ = make_report(loaded, name_of(self.output), paths, sample, time.perf_counter() - began)
+        self._snapshot = Snapshot.of(search.module, paths.captured)
 
     @in_neutral_mode
     def transform(self, images: Float[Tensor, "n *image"]) -> Contributions:
@@ -271,20 +276,11 @@ class Decomposer(Portable):
             raise SpecError("this Decomposer is not fitted yet: call fit(images) first")
         with SERIAL:
             if by not in self._views:
-                paths = self._by_token if BY[by].tokens else self._paths
-                quick = paths.neurons if BY[by].neurons else paths.early
-                paths = paths if quick is None else quick
-                self._views[by] = (paths, split(paths, by))
+                view = TOKENS if BY[by].tokens else NEURONS if BY[by].neurons else PARTS
+                if view not in self._optimized:
+                    self._optimized[view] = self._search.view(view, self._paths)
+                self._views[by] = (self._optimized[view], split(self._optimized[view], by))
             return self._views[by]
-
-    @property
-    def _by_token(self) -> LinearPaths:
-        """The paths with attention split by tokens, found when they are first asked for."""
-        known = next((by for by in self._views if BY[by].tokens), None)
-        if known is not None:
-            return self._views[known][0]
-        paths = self._search.by_token(self._paths)
-        return paths if paths.early is None else paths.early
 
     def _decompose(self, images: Tensor, by: By) -> Contributions:
         paths, units = self._view(by)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -68,6 +68,7 @@ class Portable(ABC):
     through: Through
     tolerance: float | None
     cache: Path | Literal["auto"] | None
+    passes: Collection[str]
     origin_: Origin
     _loaded: LoadedModel
     _search: Search
@@ -84,10 +85,10 @@ class Portable(ABC):
         loaded: LoadedModel,
         search: Search,
         images: Tensor,
-        candidates: Iterable[tuple[LinearPaths, bool]],
+        paths: LinearPaths,
         began: float,
     ) -> None:
-        """Take the first linear paths whose sum is exact."""
+        """Take linear paths, if their sum is exact."""
 
     def save(self, path: Path | str) -> None:
         """Write what was found about the model into a safetensors file, without its weights; `load` needs the model.
@@ -162,6 +163,7 @@ class Portable(ABC):
             through=self.through,
             tolerance=self.tolerance,
             cache=self.cache,
+            passes=self.passes,
         )
         memo[id(self)] = made
         if loaded is not None:
@@ -198,5 +200,5 @@ class Portable(ABC):
             paths = found_again(kept, tables, module, images)
             if paths is None:
                 raise TraceError("the model is another one than these paths were found in: call fit again")
-            search = Search.of(module, images, self._through, self._cache())
-            self._adopt(loaded, search, images, [(paths, True)], began)
+            search = Search.of(module, images, self._through, self._cache(), self.passes)
+            self._adopt(loaded, search, images, paths, began)

@@ -89,7 +89,7 @@ class Units:
 
     def check_room(self, images: int, like: Tensor) -> None:
         """Raise `InputError` if the contributions to so many images are larger than the memory that is free."""
-        d = self.paths.sizes[len(self.paths.graph.values) - 1][-1]
+        d = self.paths.graph.shapes[-1][-1]
         needed, free = images * len(self.components) * d * like.element_size(), free_bytes(like.device)
         if free is not None and needed > free:
             raise InputError(
@@ -161,7 +161,7 @@ class Units:
         graph, images = self.paths.graph, len(self.paths.captured.trial)
         widest = {len(graph.values) - 1: 1}
         for i in range(len(graph.values) - 1, -1, -1):
-            here = max(widest.get(i, 1), torch.Size(self.paths.sizes[i]).numel() // images)
+            here = max(widest.get(i, 1), torch.Size(graph.shapes[i]).numel() // images)
             widest[i] = max(here, 1)
             for j in inputs(graph.values[i]):
                 widest[j] = max(widest.get(j, 1), widest[i])

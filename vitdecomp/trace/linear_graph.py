@@ -56,13 +56,20 @@ class Sum:
 
 
 Value: TypeAlias = "Leaf | Apply | Sum"
+Shape: TypeAlias = "tuple[int, ...]"
 
 
 @dataclass(frozen=True, slots=True)
 class LinearGraph:
-    """Values in topological order; the last one is the representation."""
+    """Values in topological order; the last one is the representation.
+
+    Attributes:
+        values: the values.
+        shapes: of each of them on the trial batch, once they are known.
+    """
 
     values: tuple[Value, ...]
+    shapes: tuple[Shape, ...] = ()
 
     @property
     def leaves(self) -> dict[int, Leaf]:
@@ -135,6 +142,7 @@ class LinearGraph:
     def _kept(self, needed: set[int]) -> LinearGraph:
         place: dict[int, int] = {}
         values: list[Value] = []
+        shapes = tuple(self.shapes[i] for i in sorted(needed)) if self.shapes else ()
         for i, value in enumerate(self.values):
             if i not in needed:
                 continue
@@ -146,7 +154,7 @@ class LinearGraph:
                     values.append(replace(value, input=place[value.input]))
                 case Leaf():
                     values.append(value)
-        return LinearGraph(tuple(values))
+        return LinearGraph(tuple(values), shapes)
 
 
 def inputs(value: Value) -> tuple[int, ...]:

@@ -11,8 +11,6 @@ from torch import Tensor
 from vitdecomp.trace.linear_graph import LinearGraph, resolve
 from vitdecomp.trace.rule import Gate
 
-Shape = tuple[int, ...]
-
 
 class Derived(dict[Gate, Any]):
     """Recorded gates, and those that can be computed from them."""
@@ -25,13 +23,13 @@ class Derived(dict[Gate, Any]):
         return value
 
 
-def shapes(graph: LinearGraph, recorded: Mapping[Gate, Any]) -> dict[int, Shape]:
-    """Shape of every value."""
-    found: dict[int, Shape] = {}
+def measured(graph: LinearGraph, recorded: Mapping[Gate, Any]) -> LinearGraph:
+    """The graph with the shape of every value on the trial batch."""
+    found: dict[int, tuple[int, ...]] = {}
     leaves = {i: recorded[leaf.value] for i, leaf in graph.leaves.items()}
     with torch.no_grad():
         graph.evaluate(recorded, leaves, lambda i, x: found.__setitem__(i, tuple(x.shape)))
-    return found
+    return LinearGraph(graph.values, tuple(found[i] for i in range(len(graph.values))))
 
 
 def supports(graph: LinearGraph, recorded: Mapping[Gate, Any], image: int) -> dict[int, Tensor]:

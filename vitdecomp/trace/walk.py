@@ -130,7 +130,7 @@ def fold_image(graph: LinearGraph) -> LinearGraph:
     for i, leaf in graph.leaves.items():
         if leaf.kind == IMAGE:
             _fold(i, leaf, values, users)
-    return LinearGraph(tuple(values)).pruned()
+    return LinearGraph(tuple(values), graph.shapes).pruned()
 
 
 def _fold(at: int, leaf: Leaf, values: list[Value], users: dict[int, list[int]]) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from vitdecomp.trace.capture import capture
 from vitdecomp.trace.linear_graph import SOURCE, LinearGraph
 from vitdecomp.trace.passes.slice_pushdown import push_slices_down
-from vitdecomp.trace.probe import Derived, shapes
+from vitdecomp.trace.probe import Derived, measured
 from vitdecomp.trace.recorder import Recorder
 from vitdecomp.trace.walk import fold_image, walk
 
@@ -37,7 +37,7 @@ def grown(choices: Sequence[int]) -> Growing:
 def test_random_graphs_keep_their_value(choices: list[int]) -> None:
     growing = grown(choices)
     graph = LinearGraph(tuple(growing.values)).pruned()
-    pushed = push_slices_down(graph, shapes(graph, growing.recorded(3)))
+    pushed = push_slices_down(measured(graph, growing.recorded(3)))
     for n in (3, 2):  # pushed down once, it holds for any batch
         recorded = growing.recorded(n)
         torch.testing.assert_close(run(pushed, recorded), run(graph, recorded), rtol=1e-11, atol=1e-11)
@@ -48,7 +48,7 @@ def test_random_graphs_keep_their_value(choices: list[int]) -> None:
 def test_random_graphs_never_grow_leaves(choices: list[int]) -> None:
     growing = grown(choices)
     graph, recorded = LinearGraph(tuple(growing.values)).pruned(), growing.recorded(3)
-    pushed = push_slices_down(graph, shapes(graph, recorded))
+    pushed = push_slices_down(measured(graph, recorded))
     before, after = ([recorded[v.value].numel() for v in x.leaves.values()] for x in (graph, pushed))
     assert len(after) <= len(before)
     assert sum(after) <= sum(before)
@@ -70,7 +70,7 @@ def traced(name: str) -> tuple[LinearGraph, LinearGraph, Callable[[int], tuple[T
         output, values = recorder(torch.randn(n, 3, 16, 16, dtype=torch.float64))
         return output, Derived(values)
 
-    return graph, push_slices_down(graph, shapes(graph, recorded)), record
+    return graph, push_slices_down(measured(graph, recorded)), record
 
 
 @pytest.mark.xdist_group("pushed_models")

@@ -18,11 +18,12 @@ import vitdecomp as vd
 from vitdecomp.engine.component_set import split
 from vitdecomp.engine.granularity import By
 from vitdecomp.trace.axes.layout import Layout
+from vitdecomp.trace.find import split_by_token
 from vitdecomp.trace.linear_graph import Apply, LinearGraph
 from vitdecomp.trace.passes.partial_sums import left, pieces
 from vitdecomp.trace.passes.sum_pushdown import push_sums_down
 from vitdecomp.trace.paths import LinearPaths
-from vitdecomp.trace.probe import Derived, shapes
+from vitdecomp.trace.probe import Derived, measured
 from vitdecomp.trace.rule import Gate, same
 from vitdecomp.trace.steps.sums.weighted_sum import WeightedSum, refined, weighted_sum
 from vitdecomp.trace.steps.sums.weights import one_each
@@ -56,7 +57,7 @@ def grown(choices: Sequence[int]) -> tuple[LinearGraph, Growing]:
 def test_random_graphs_keep_their_value(choices: list[int], fits: bool) -> None:
     graph, growing = grown(choices)
     recorded = growing.recorded(3)
-    found = push_sums_down(graph, shapes(graph, recorded), recorded, lambda leaf, total: fits)
+    found = push_sums_down(measured(graph, recorded), recorded, lambda leaf, total: fits)
     assert len(found.graph.leaves) == len(graph.leaves)
     for n in (3, 2, 1):  # pushed down once, it holds for any batch
         recorded = growing.recorded(n)
@@ -91,7 +92,7 @@ def merging(width: int) -> tuple[LinearGraph, Growing]:
 def test_merged_tokens_become_several_sums_in_front_of_windows_that_cross_them() -> None:
     graph, growing = merging(7)
     recorded = growing.recorded(3)
-    found = push_sums_down(graph, shapes(graph, recorded), recorded, lambda leaf, total: True)
+    found = push_sums_down(measured(graph, recorded), recorded, lambda leaf, total: True)
     (total,) = found.sums.values()
     assert total.sums == (2, 2)
     (leaf,) = found.graph.leaves.values()
@@ -182,7 +183,7 @@ def test_early_paths_attribute_like_the_plain_ones(name: str) -> None:
     found = vd.Decomposer(POOLS[name]().double().eval()).fit(images[:2])
     q = torch.randn(2, found.report_.dimension, dtype=torch.float64)
     paths = found._paths
-    plain: dict[By, LinearPaths] = {"head": paths, "token": paths.by_token(), "neuron": paths, "module": paths}
+    plain: dict[By, LinearPaths] = {"head": paths, "token": split_by_token(paths), "neuron": paths, "module": paths}
     for by, slow in {**plain, ("head", "token"): plain["token"]}.items():
         early, vectors = found.attribute(images, q, by=by), found._decompose(images, by)
         found._views[by] = (slow, split(slow, by))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +67,12 @@ class PathsCache:
             FORMAT.write(own, Kept(SCHEMA, kept), tables)
             own.replace(self._path(key))
             self._shrink()
+
+    def forget(self, keys: Iterable[str]) -> None:
+        """Remove paths, if they are there."""
+        for key in keys:
+            with suppress(OSError):
+                self._path(key).unlink(missing_ok=True)
 
     def _path(self, key: str) -> Path:
         return self.folder / (key + SUFFIX)

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from torch import Tensor, nn
 
 from vitdecomp.trace.cache.cache import PathsCache
 from vitdecomp.trace.cache.structure import fingerprint
 from vitdecomp.trace.capture import capture
-from vitdecomp.trace.paths import LinearPaths, find_paths
+from vitdecomp.trace.find import find_paths, split_by_token
+from vitdecomp.trace.passes.optimize import PASSES, optimize
+from vitdecomp.trace.paths import LinearPaths
 
-TOKENS = "-tokens"
+Passes = Collection[str]
+PARTS, TOKENS, NEURONS = "parts", "tokens", "neurons"
+VIEWS: Mapping[str, Callable[[LinearPaths, Passes], LinearPaths]] = MappingProxyType(
+    {
+        PARTS: lambda paths, passes: optimize(paths, passes=passes),
+        TOKENS: lambda paths, passes: optimize(split_by_token(paths, passes), passes=passes),
+        NEURONS: lambda paths, passes: optimize(paths, channels=True, passes=passes),
+    }
+)
+"""How the paths to run are made of those that were found, by what is told apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,40 +34,53 @@ class Search:
 
     Attributes:
         module: the module. cache: where paths are kept, if anywhere. key: of the module's structure there.
+        passes: what may be done to have less to compute.
     """
 
     module: nn.Module
     cache: PathsCache | None
     key: str
+    passes: tuple[str, ...] = PASSES
 
     @classmethod
-    def of(cls, module: nn.Module, images: Tensor, through: Collection[str] | None, cache: PathsCache | None) -> Search:
-        """With rules of the user's own nothing is kept: a file cannot tell what they do."""
-        key = None
+    def of(
+        cls,
+        module: nn.Module,
+        images: Tensor,
+        through: Collection[str] | None,
+        cache: PathsCache | None,
+        passes: Passes = PASSES,
+    ) -> Search:
+        """A search under the name of the module's structure; without a cache where that cannot be told."""
+        key, wanted = None, tuple(name for name in PASSES if name in passes)
         with suppress(Exception):  # a module that cannot be told by what it says of itself is traced anew
             key = None if cache is None else fingerprint(module, images, through)
-        return cls(module, None, "") if key is None else cls(module, cache, key)
+        if key is None:
+            return cls(module, None, "", wanted)
+        return cls(module, cache, "-".join([key, *(name for name in PASSES if name not in wanted)]), wanted)
 
-    def candidates(self, images: Tensor, through: Collection[str] | None) -> Iterator[tuple[LinearPaths, bool]]:
-        """Known paths if there are any, then those that are found now; and whether they are the last.
+    def known(self, images: Tensor) -> LinearPaths | None:
+        """The paths of an earlier trace, if there are any."""
+        return None if self.cache is None else self.cache.find(self.key, self.module, images)
+
+    def find(self, images: Tensor, through: Collection[str] | None) -> LinearPaths:
+        """Trace the module; what was made of paths that are known is made anew.
 
         Raises:
             As `capture` and `find_paths` do.
         """
-        known = None if self.cache is None else self.cache.find(self.key, self.module, images)
-        if known is not None:
-            yield known, False
-        paths = find_paths(capture(self.module, images), through)
+        paths = find_paths(capture(self.module, images), through, self.passes)
         if self.cache is not None:
             self.cache.keep(self.key, self.module, paths)
-        yield paths, True
+            self.cache.forget(f"{self.key}-{name}" for name in VIEWS)
+        return paths
 
-    def by_token(self, paths: LinearPaths) -> LinearPaths:
-        """The same paths with attention split by the token that is attended to."""
+    def view(self, name: str, paths: LinearPaths) -> LinearPaths:
+        """The paths to run: `parts`, or with `tokens` or `neurons` told apart."""
         if self.cache is None:
-            return paths.by_token()
-        found = self.cache.find_in(self.key + TOKENS, self.module, paths.captured)
+            return VIEWS[name](paths, self.passes)
+        found = self.cache.find_in(f"{self.key}-{name}", self.module, paths.captured)
         if found is None:
-            found = paths.by_token()
-            self.cache.keep(self.key + TOKENS, self.module, found)
+            found = VIEWS[name](paths, self.passes)
+            self.cache.keep(f"{self.key}-{name}", self.module, found)
         return found

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Collection, Iterator
 from functools import cache, partial
 from pathlib import Path
+from types import CodeType, FunctionType
 from typing import Any
 
 import torch
@@ -19,22 +20,21 @@ from vitdecomp.trace import front_ends
 from vitdecomp.trace.cache.graph import tensors
 from vitdecomp.trace.cache.named import OWN
 from vitdecomp.trace.rule import NONLINEAR, OPENINGS, RULES
+from vitdecomp.trace.steps import STEPS
 
 SCHEMA = 1
 CODE = Path(__file__).parents[1]  # all that finds the paths
 PLAIN = (type(None), bool, int, float, complex, str, torch.Size, torch.dtype, torch.device)
 
 
-def fingerprint(module: nn.Module, images: Tensor, through: Collection[str] | None) -> str | None:
-    """A checksum of what decides how a module's linear paths run; `None` if rules of the user's take part."""
-    rules = [(str(op), entry) for table in (RULES, OPENINGS, NONLINEAR) for op, entry in _entries(table)]
-    if any(callable(rule) and not str(rule.__module__).startswith(OWN) for _, rule in rules):
-        return None
+def fingerprint(module: nn.Module, images: Tensor, through: Collection[str] | None) -> str:
+    """A checksum of what decides how a module's linear paths run, the code of rules of the user's own included."""
+    rules = [(str(op), entry) for table in (RULES, OPENINGS, NONLINEAR, STEPS) for op, entry in _entries(table)]
     digest = hashlib.sha256()
     for line in _told(module, images, through):
         digest.update(f"{line}\n".encode())
     for op, rule in rules:
-        digest.update(f"{op} {_plain(rule)}\n".encode())
+        digest.update(f"{op} {_plain(rule)} {_own_code(rule)}\n".encode())
     return digest.hexdigest()
 
 
@@ -57,6 +57,23 @@ def _told(module: nn.Module, images: Tensor, through: Collection[str] | None) ->
     for name in files:
         yield f"{name} {_source(name)}"
     yield from _weights(module)
+
+
+def _own_code(rule: Any) -> str:
+    """A checksum of code that is not part of this package: its version would not tell of a change."""
+    kind = rule if isinstance(rule, FunctionType) else type(rule)
+    if isinstance(rule, str) or str(kind.__module__).startswith(OWN):
+        return ""
+    functions = [kind] if isinstance(kind, FunctionType) else [f for f in vars(kind).values() if callable(f)]
+    codes = [_code(f.__code__, f.__defaults__, f.__closure__) for f in functions if isinstance(f, FunctionType)]
+    return f"{_source(kind.__module__)} {codes}"
+
+
+def _code(code: CodeType, defaults: Any, closure: Any) -> str:
+    """What a function does: its instructions, the constants and names in them, and what it has caught."""
+    constants = [_code(c, None, None) if isinstance(c, CodeType) else _plain(c) for c in code.co_consts]
+    caught = [_plain(cell.cell_contents) for cell in closure or ()]
+    return f"{code.co_code.hex()} {constants} {code.co_names} {_plain(defaults)} {caught}"
 
 
 def _settings(part: nn.Module) -> str:

@@ -1,4 +1,4 @@
-"""Begin late: record what a module adds instead of what its last projection is given.
+"""Folded projections: record what a module adds instead of what its last projection is given.
 
 Where single channels are not asked for, a path may as well begin behind the first product with a parameter. The model
 computes that product anyway, with a bias and what else is constant, which are taken off again: there is nothing to
@@ -24,49 +24,47 @@ from vitdecomp.trace.steps.slices import cut_to
 
 
 @dataclass(frozen=True, slots=True)
-class Late:
-    """A linear graph whose paths begin late; what is not needed any more is still in it.
+class Folded:
+    """A linear graph whose paths begin behind their first product.
 
     Attributes:
         graph: the graph.
         leaves: the leaves of the graph before, and where they are now.
         layouts: those that changed, by the leaf before.
-        totals: the values of the graph before that are recorded now.
     """
 
     graph: LinearGraph
-    leaves: dict[int, int]
-    layouts: dict[int, Layout]
-    totals: dict[int, Gate]
+    leaves: Mapping[int, int]
+    layouts: Mapping[int, Layout]
 
 
-def begin_late(
-    graph: LinearGraph, layouts: Mapping[int, Layout], shapes: Mapping[int, Sequence[int]], *, products: Collection[Any]
-) -> Late:
+def fold_projections(graph: LinearGraph, layouts: Mapping[int, Layout], products: Collection[Any]) -> Folded:
     """The same linear map with paths that begin behind their first product.
 
     Args:
-        graph: the linear map.
+        graph: the linear map, with shapes.
         layouts: of its leaves.
-        shapes: of all its values on the trial batch.
         products: the steps behind which paths may begin: `F.linear`, `convolve`.
     """
     users = graph.users()
-    values, late = list(graph.values), Late(graph, {i: i for i in graph.leaves}, {}, {})
+    values = list(graph.values)
+    leaves: dict[int, int] = {i: i for i in graph.leaves}
+    changed: dict[int, Layout] = {}
     for i, leaf in graph.leaves.items():
         if leaf.kind == CONSTANT or leaf.value.fn not in (same, convolve, cut_to) or layouts[i].count(HEAD) > 1:
             continue
-        window = leaf.value.args[1:] if leaf.value.fn is cut_to else ()
-        end, layout = _behind_product(graph, users, i, layouts[i], shapes, products)
+        cut = leaf.value.args[1:] if leaf.value.fn is cut_to else ()
+        end, layout = _behind_product(graph, users, i, layouts[i], products)
         constants = None if layout is None else _with_constants(graph, users, end)
         if layout is None or constants is None:
             continue
-        place = users[end][0] if constants else end
-        total = Gate(same, (graph.values[place].node,))
-        total = late.totals[place] = Gate(cut_to, (total, *window)) if window else total
+        total = Gate(same, (graph.values[users[end][0] if constants else end].node,))
+        total = Gate(cut_to, (total, *cut)) if cut else total
         values[end] = replace(leaf, value=Gate(without, (total, *constants)) if constants else total)
-        late.leaves[i], late.layouts[i] = end, layout
-    return replace(late, graph=LinearGraph(tuple(values)))
+        leaves[i], changed[i] = end, layout
+    pruned = LinearGraph(tuple(values), graph.shapes).pruned()
+    places = dict(zip(sorted(leaves.values()), pruned.leaves, strict=True))
+    return Folded(pruned, {i: places[end] for i, end in leaves.items()}, changed)
 
 
 def _behind_product(
@@ -74,7 +72,6 @@ def _behind_product(
     users: Mapping[int, list[int]],
     at: int,
     layout: Layout,
-    shapes: Mapping[int, Sequence[int]],
     products: Collection[Any],
 ) -> tuple[int, Layout | None]:
     """The first product behind a leaf, if nothing but scalings lies before it, and the layout there."""
@@ -88,7 +85,7 @@ def _behind_product(
             break
         if value.step.fn in products:
             axis = len(layout.factors) - 1 if value.step.fn is F.linear else 1
-            return at, _projected(layout, axis, shapes[at])
+            return at, _projected(layout, axis, graph.shapes[at])
         if not isinstance(kind_of(value.step.fn), Scale):
             break
     return at, None

@@ -7,15 +7,16 @@ value that several others read gets a request from each, and serves all of them.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Generic, TypeVar
 
-from vitdecomp.trace.linear_graph import Apply, Leaf, LinearGraph, Sum, Value, inputs
+from torch import fx
+
+from vitdecomp.trace.linear_graph import Apply, Leaf, LinearGraph, Shape, Sum, Value, inputs
 from vitdecomp.trace.rule import Step
 
 R = TypeVar("R")
-Shape = tuple[int, ...]
 
 
 class Nothing(Exception):
@@ -26,16 +27,16 @@ class PushDown(ABC, Generic[R]):
     """A pass over a linear graph; `None` as a request stands for all of a value.
 
     Args:
-        graph: the linear map.
-        shapes: the shape of each of its values on the trial batch.
+        graph: the linear map, with shapes.
     """
 
-    def __init__(self, graph: LinearGraph, shapes: Mapping[int, Shape]) -> None:
-        self.graph, self.shapes = graph, shapes
+    def __init__(self, graph: LinearGraph) -> None:
+        self.graph = graph
         self.wanted: dict[int, list[R | None]] = {}
         self.served: dict[int, R | None] = {}
         self.pushed: dict[int, tuple[R | None, Step | None]] = {}
         self.values: list[Value] = []
+        self.shapes: list[Shape] = []
         self.at: dict[int, int] = {}
 
     @abstractmethod
@@ -55,6 +56,10 @@ class PushDown(ABC, Generic[R]):
         """What is left to do for one request of several, `own`, behind the one that was served."""
 
     @abstractmethod
+    def shape(self, whole: Shape, wanted: R) -> Shape:
+        """The shape of what is wanted of a value of some shape."""
+
+    @abstractmethod
     def leaf(self, i: int, leaf: Leaf, wanted: R | None) -> int:
         """Write a leaf as it is wanted, and return its place."""
 
@@ -65,16 +70,18 @@ class PushDown(ABC, Generic[R]):
             alive = not inputs(value) or any(j in self.at for j in inputs(value))
             if i in self.served and alive:
                 self.at[i] = self._written(i, value)
-        return LinearGraph(tuple(self.values))
+        return LinearGraph(tuple(self.values), tuple(self.shapes))
 
-    def put(self, value: Value) -> int:
-        """Write a value, and return its place."""
+    def put(self, value: Value, i: int, wanted: R | None) -> int:
+        """Write what is wanted of a value of the graph before, and return its place."""
         self.values.append(value)
+        whole = self.graph.shapes[i]
+        self.shapes.append(whole if wanted is None else self.shape(whole, wanted))
         return len(self.values) - 1
 
-    def apply(self, end: int, step: Step | None, like: Value) -> int:
-        """Write a step behind a value, if there is one, and return the place of the result."""
-        return end if step is None else self.put(Apply(end, step, like.node))
+    def apply(self, end: int, step: Step | None, i: int, wanted: R | None, node: fx.Node) -> int:
+        """Write a step, if there is one, behind which stands what is wanted of a value; return its place."""
+        return end if step is None else self.put(Apply(end, step, node), i, wanted)
 
     def _ask(self, first: R | None) -> None:
         """Take requests from the output to the leaves."""
@@ -87,7 +94,7 @@ class PushDown(ABC, Generic[R]):
             below: R | None = request
             if isinstance(value, Apply):
                 try:
-                    found = self.push(value.step, request, self.shapes[value.input], self.shapes[i])
+                    found = self.push(value.step, request, self.graph.shapes[value.input], self.graph.shapes[i])
                 except Nothing:
                     continue
                 below = None
@@ -103,16 +110,17 @@ class PushDown(ABC, Generic[R]):
             case Leaf():
                 return self.leaf(i, value, request)
             case Sum():
-                ends = tuple(self._end(j, request, value) for j in value.inputs if j in self.at)
-                return self.put(replace(value, inputs=ends))
+                ends = tuple(self._end(j, request, value.node) for j in value.inputs if j in self.at)
+                return self.put(replace(value, inputs=ends), i, request)
             case Apply() if i in self.pushed:
                 below, step = self.pushed[i]
-                return self.apply(self._end(value.input, below, value), step, value)
+                return self.apply(self._end(value.input, below, value.node), step, i, request, value.node)
             case Apply():
-                end = self.apply(self._end(value.input, None, value), value.step, value)
-                return end if request is None else self.apply(end, self.part(None, (), request), value)
+                end = self.apply(self._end(value.input, None, value.node), value.step, i, None, value.node)
+                return end if request is None else self.apply(end, self.part(None, (), request), i, request, value.node)
 
-    def _end(self, j: int, own: R | None, like: Apply | Sum) -> int:
+    def _end(self, j: int, own: R | None, node: fx.Node) -> int:
         """The rebuilt input, and behind it what one of its readers wants of it."""
-        served = self.served[j]
-        return self.at[j] if served == own else self.apply(self.at[j], self.part(served, self.wanted[j], own), like)
+        if self.served[j] == own:
+            return self.at[j]
+        return self.apply(self.at[j], self.part(self.served[j], self.wanted[j], own), j, own, node)

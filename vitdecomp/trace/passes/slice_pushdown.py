@@ -7,28 +7,25 @@ patch branch of a class-token model, say) contributes nothing at all, and goes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 
-from vitdecomp.trace.linear_graph import Leaf, LinearGraph
+from vitdecomp.trace.linear_graph import Leaf, LinearGraph, Shape
 from vitdecomp.trace.passes.push_down import Nothing, PushDown
 from vitdecomp.trace.rule import Gate, Step
 from vitdecomp.trace.steps import kind_of
-from vitdecomp.trace.steps.slices import NOTHING, Slice, SlicedStep, cut_to
-
-Shape = tuple[int, ...]
+from vitdecomp.trace.steps.slices import NOTHING, Slice, SlicedStep, cut_to, resized
 
 
-def push_slices_down(graph: LinearGraph, shapes: Mapping[int, Shape]) -> LinearGraph:
+def push_slices_down(graph: LinearGraph) -> LinearGraph:
     """The same linear map with its slices as early as possible, and without leaves that they cut off.
 
     Args:
-        graph: the linear map.
-        shapes: the shape of each of its values on some batch; axes that depend on the batch are not cut.
+        graph: the linear map, with shapes.
     """
-    return _Slices(graph, shapes).run(None).pruned()
+    return _Slices(graph).run(None).pruned()
 
 
 class _Slices(PushDown[Slice]):
@@ -48,5 +45,9 @@ class _Slices(PushDown[Slice]):
     def part(self, served: Slice | None, wanted: Sequence[Slice | None], own: Slice | None) -> Step | None:
         return None if own is None else Step(torch.narrow, tuple(own))
 
+    def shape(self, whole: Shape, wanted: Slice) -> Shape:
+        return resized(whole, wanted.dim, wanted.length)
+
     def leaf(self, i: int, leaf: Leaf, wanted: Slice | None) -> int:
-        return self.put(leaf if wanted is None else replace(leaf, value=Gate(cut_to, (leaf.value, *wanted))))
+        cut = leaf if wanted is None else replace(leaf, value=Gate(cut_to, (leaf.value, *wanted)))
+        return self.put(cut, i, wanted)

@@ -15,14 +15,12 @@ from typing import Any
 
 from torch import fx
 
-from vitdecomp.trace.linear_graph import Leaf, LinearGraph
+from vitdecomp.trace.linear_graph import Leaf, LinearGraph, Shape
 from vitdecomp.trace.passes.push_down import PushDown
 from vitdecomp.trace.rule import Gate, Step
 from vitdecomp.trace.steps import kind_of
 from vitdecomp.trace.steps.sums.together import own_part, together
 from vitdecomp.trace.steps.sums.weighted_sum import SummedStep, WeightedSum, ones
-
-Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +40,6 @@ class Summed:
 
 def push_sums_down(
     graph: LinearGraph,
-    shapes: Mapping[int, Shape],
     recorded: Mapping[Gate, Any],
     fits: Callable[[int, WeightedSum], bool],
     *,
@@ -51,19 +48,17 @@ def push_sums_down(
     """The same linear map with its sums over tokens as early as possible, and nothing that does not reach its output.
 
     Args:
-        graph: the linear map, whose output is `(n, d)`.
-        shapes: the shape of each of its values on the trial batch.
+        graph: the linear map, with shapes; that of its output is `(n, d)`.
         recorded: gates of the trial batch, and those that can be computed from them.
         fits: whether a sum may become part of a leaf; else it follows as a step.
         output: the model's own, of which a value is recorded; by default what the last value of the graph was made by,
             which is another node where the last step of the model has moved.
     """
-    last = len(graph.values) - 1
-    images, width = shapes[last]
+    images, width = graph.shapes[-1]
     if width == 1:  # a sum would leave out that axis
         return Summed(graph, {i: i for i in graph.leaves}, {})
-    weights = Gate(ones, (output or graph.values[last].node,))
-    rewrite = _Sums(graph, shapes, recorded, fits, weights)
+    weights = Gate(ones, (output or graph.values[-1].node,))
+    rewrite = _Sums(graph, recorded, fits, weights)
     written = rewrite.run(WeightedSum(((images,), (width,)), 0, frozenset(), (), weights))
     return Summed(written, rewrite.leaves, rewrite.sums)
 
@@ -72,12 +67,11 @@ class _Sums(PushDown[WeightedSum]):
     def __init__(
         self,
         graph: LinearGraph,
-        shapes: Mapping[int, Shape],
         recorded: Mapping[Gate, Any],
         fits: Callable[[int, WeightedSum], bool],
         one: Gate,
     ) -> None:
-        super().__init__(graph, shapes)
+        super().__init__(graph)
         self.recorded, self.fits, self.one = recorded, fits, one
         self.leaves: dict[int, int] = {}
         self.sums: dict[int, WeightedSum] = {}
@@ -97,9 +91,13 @@ class _Sums(PushDown[WeightedSum]):
     ) -> Step | None:
         return own_part(served, wanted, own)
 
+    def shape(self, whole: Shape, wanted: WeightedSum) -> Shape:
+        return tuple(wanted.factors[wanted.image] if size == -1 else size for size in wanted.after)
+
     def leaf(self, i: int, leaf: Leaf, wanted: WeightedSum | None) -> int:
         if wanted is not None and wanted.summed and self.fits(i, wanted):
             self.sums[i] = wanted
-            leaf, wanted = replace(leaf, value=wanted.of(leaf.value)), None
-        self.leaves[i] = self.put(leaf)
-        return self.leaves[i] if wanted is None else self.apply(self.leaves[i], wanted.step(), leaf)
+            self.leaves[i] = self.put(replace(leaf, value=wanted.of(leaf.value)), i, wanted)
+            return self.leaves[i]
+        self.leaves[i] = self.put(leaf, i, None)
+        return self.leaves[i] if wanted is None else self.apply(self.leaves[i], wanted.step(), i, wanted, leaf.node)

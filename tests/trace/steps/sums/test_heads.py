@@ -10,7 +10,7 @@ from growing import NODE, Growing, run
 
 from vitdecomp.trace.linear_graph import Apply, LinearGraph
 from vitdecomp.trace.passes.sum_pushdown import Summed, push_sums_down
-from vitdecomp.trace.probe import shapes
+from vitdecomp.trace.probe import measured
 from vitdecomp.trace.rule import Gate, same
 from vitdecomp.trace.steps.sums.heads import times_rows
 
@@ -41,7 +41,7 @@ def read(several: int, chosen: int) -> tuple[Growing, Summed]:
     g.apply(x, ("n", HEADS * SIZE), torch.reshape, g.size(("n", HEADS * SIZE)))
     g.gates[Gate(same, (NODE,))] = lambda n: torch.zeros(n, 1, dtype=torch.float64)
     graph, recorded = LinearGraph(tuple(g.values)), g.recorded(3)
-    found = push_sums_down(graph, shapes(graph, recorded), recorded, lambda leaf, total: True)
+    found = push_sums_down(measured(graph, recorded), recorded, lambda leaf, total: True)
     for n in (3, 1):
         torch.testing.assert_close(run(found.graph, g.recorded(n)), run(graph, g.recorded(n)))
     return g, found
