@@ -58,7 +58,7 @@ else:
             ),
             "vitdecomp.retrieval": ("Query", "Retriever", "Scope"),
             "vitdecomp.score": ("FeatureScorer",),
-            "vitdecomp.store": ("Store",),
+            "vitdecomp.store.store": ("Store",),
             "vitdecomp._utils.tolerance": ("TOLERANCE",),
             "vitdecomp.trace.rule": ("data", "frozen", "gate", "nonlinear", "register_opening", "register_rule"),
         },

@@ -30,7 +30,7 @@ from vitdecomp.trace.paths import LinearPaths
 
 Through: TypeAlias = "Literal['auto'] | Collection[str]"
 Self = TypeVar("Self", bound="Portable")
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True, slots=True)

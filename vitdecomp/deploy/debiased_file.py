@@ -23,7 +23,7 @@ from vitdecomp.trace.cache.plain import Plain, named_plain, revived
 from vitdecomp.trace.cache.sample import Sample
 from vitdecomp.trace.capture import Captured, ends
 
-SCHEMA, WEIGHTS, TABLES = 1, "weights.", "tables."
+SCHEMA, WEIGHTS, TABLES = 2, "weights.", "tables."
 
 
 @dataclass(frozen=True, slots=True)

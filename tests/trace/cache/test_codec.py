@@ -155,9 +155,3 @@ def test_long_runs_of_numbers_stand_beside_the_json(numbers: list[int], kind: An
 def test_runs_that_are_not_there(data: Any) -> None:
     with pytest.raises(UnnamedError):
         Reader([], numbers=[1, 2, 3])(data)
-
-
-def test_functions_that_have_moved_are_found_under_the_names_of_older_files() -> None:
-    assert named("vitdecomp.trace.sink:cut_to") is cut_to
-    with pytest.raises(UnnamedError):
-        named("vitdecomp.trace.sink:importlib")

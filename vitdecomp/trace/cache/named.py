@@ -25,13 +25,6 @@ SPACES: dict[str, Any] = {"operator": operator, "math": math, "functional": F, "
 READS_FILES = {"torch.from_file", "aten.from_file.default", "aten.from_file.out"}
 FURTHER = {"torch.sym_max", "torch.sym_min", "torch.sym_float", "torch.sym_int", "torch.sym_not", "tensor.contiguous"}
 
-# Where older files say that a function is, and where it is now.
-MOVED = {
-    f"{OWN}late": f"{OWN}passes.folded_projection",
-    f"{OWN}pools.weights": f"{OWN}passes.sum_pushdown.weights",
-    f"{OWN}sink": f"{OWN}passes.slice_pushdown",
-}
-
 
 class UnnamedError(ValueError):
     """Something that cannot stand in a file, or a name that means nothing."""
@@ -71,7 +64,6 @@ def _found(name: str) -> Any:
         return None
     module, colon, function = name.partition(":")
     if colon:
-        module = MOVED.get(module, module)
         found = vars(sys.modules[module]).get(function) if module.startswith(OWN) and module in sys.modules else None
         return found if isinstance(found, FunctionType) and found.__module__ == module else None
     space, _, rest = name.partition(".")

@@ -17,7 +17,7 @@ from vitdecomp.trace.cache.named import UnnamedError
 from vitdecomp.trace.capture import Captured, again
 from vitdecomp.trace.paths import LinearPaths
 
-SCHEMA = 2
+SCHEMA = 3
 
 
 @dataclass(frozen=True, slots=True)
