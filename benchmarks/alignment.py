@@ -29,7 +29,7 @@ from vitdecomp_alignment.evaluation.naming import Agreement, FactorWords, agreem
 
 from vitdecomp.demo.subject import Subject, decompose
 from vitdecomp.demo.world import World, scenes_world
-from vitdecomp.models.prepare import Request
+from vitdecomp.models.prepare import ModelOptions
 
 MODELS = ("scenes:clip", "scenes:deit", "scenes:dino", "scenes:swin", "scenes:maxvit")
 CLIP = "scenes:clip"
@@ -80,7 +80,7 @@ class Settings:
 
 def of(spec: str, world: World, seen: Tensor, space: ClipSpace, settings: Settings) -> Result:
     """Judge all aligners on one model."""
-    subject = decompose(Request(spec, device="cpu", seed=settings.seed), world, settings.n)
+    subject = decompose(ModelOptions(spec, device="cpu", seed=settings.seed), world, settings.n)
     target = seen[: len(subject.world)]
     same = spec == space.spec
     about = FactorWords.of(space, seen, world.labels)
@@ -109,7 +109,7 @@ def _itself(about: FactorWords) -> Vocabulary:
 
 
 def _vocabulary(subject: Subject, space: ClipSpace) -> Vocabulary | None:
-    known = subject.ready.loaded.classifier
+    known = subject.prepared.loaded.classifier
     if known is None:
         return None
     texts = space.encode_text(known.names, templates=TEMPLATES).cpu()

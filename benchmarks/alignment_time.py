@@ -26,7 +26,7 @@ from vitdecomp_alignment.aligners.linear import LinearAligner
 from vitdecomp import Contributions
 from vitdecomp.demo.subject import decompose
 from vitdecomp.demo.world import World, scenes_world
-from vitdecomp.models.prepare import Request
+from vitdecomp.models.prepare import ModelOptions
 
 MODELS = ("scenes:deit", "scenes:dino", "scenes:swin", "scenes:maxvit")
 CLIP = "scenes:clip"
@@ -73,7 +73,7 @@ def ways(n: int, seed: int) -> list[tuple[str, LinearAligner, int]]:
 
 def of(spec: str, world: World, seen: Tensor, settings: Settings) -> Result:
     """All ways on one model."""
-    subject = decompose(Request(spec, device="cpu", seed=settings.seed), world, settings.n)
+    subject = decompose(ModelOptions(spec, device="cpu", seed=settings.seed), world, settings.n)
     c, target = subject.contributions, seen[: len(subject.world)]
     learned = len(c) - len(c) // HELD_OUT
     plan = ways(learned, settings.seed)

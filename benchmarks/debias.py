@@ -37,7 +37,7 @@ from vitdecomp.ablation.linear_head import LinearHead
 from vitdecomp.component import Component
 from vitdecomp.datasets.grouped import Grouped, read
 from vitdecomp.extract import Extraction, cached
-from vitdecomp.models.prepare import Request, prepare
+from vitdecomp.models.prepare import ModelOptions, prepare
 from vitdecomp.scenes.folder import kept
 
 MODELS = tuple(f"scenes:{name}" for name in ("clip", "deit", "dino", "swin", "maxvit"))
@@ -122,11 +122,12 @@ class Subject:
 
 def loaded(model: str, data: Grouped, cache: Path) -> tuple[Part, Part]:
     """Both splits as a model takes them apart, and as CLIP sees them."""
-    subject, seer, found = prepare(Request(model, device="cpu")), prepare(Request(CLIP, device="cpu")), []
+    subject, seer, found = prepare(ModelOptions(model, device="cpu")), prepare(ModelOptions(CLIP, device="cpu")), []
     for split in ("train", "test"):
         part = data.part(split)
         stores = [
-            cached(ready, Extraction(part, by), cache) for ready, by in ((subject, "head"), (seer, "representation"))
+            cached(prepared, Extraction(part, by), cache)
+            for prepared, by in ((subject, "head"), (seer, "representation"))
         ]
         c, whole = (store.take(range(len(store))) for store in stores)
         found.append(Part(c, whole.total(), part))

@@ -18,7 +18,7 @@ from rich.console import Console
 from sheets import Result, Sheet, write
 
 from vitdecomp import Decomposer
-from vitdecomp.models.prepare import Request, prepare
+from vitdecomp.models.prepare import ModelOptions, prepare
 from vitdecomp.store.encoding import PRECISIONS, Encoding, first_encoding
 
 SIZES = (10**6, 10**8, 10**9)
@@ -31,10 +31,10 @@ TIMES = ((86400, "days"), (3600, "h"), (60, "min"), (1, "s"), (1e-3, "ms"))
 
 def contributions(model: str, n: int, batch: int) -> torch.Tensor:
     """Contributions of heads to noise images."""
-    ready = prepare(Request(model, random_weights=True, device="cpu"))
-    size = ready.loaded.input_size or (3, 224, 224)
+    prepared = prepare(ModelOptions(model, random_weights=True, device="cpu"))
+    size = prepared.loaded.input_size or (3, 224, 224)
     images = torch.randn(n, *size, generator=torch.Generator().manual_seed(0))
-    dec = Decomposer(ready.loaded, by="head").fit(images[:1])
+    dec = Decomposer(prepared.loaded, by="head").fit(images[:1])
     return torch.cat([dec.transform(images[i : i + batch]).values for i in range(0, n, batch)])
 
 

@@ -29,7 +29,7 @@ from vitdecomp.demo.subject import decompose
 from vitdecomp.demo.world import scenes_world
 from vitdecomp.metrics import Knowledge, causal_matrix, component_decodability, feature_precision
 from vitdecomp.models.adapter import adapters
-from vitdecomp.models.prepare import Request
+from vitdecomp.models.prepare import ModelOptions
 
 CLIP = "scenes:clip"
 FEW = 100  # components from which on the paper takes nine for a feature, and not three
@@ -143,7 +143,7 @@ def main(
     target = space.encode_image(list(world.pictures)).cpu()
     results: dict[str, Result] = {}
     for spec in model or [f"scenes:{name}" for name in adapters()["scenes"].names()]:
-        c = decompose(Request(spec, device="cpu"), world, n).contributions
+        c = decompose(ModelOptions(spec, device="cpu"), world, n).contributions
         if spec != CLIP:
             c = ClosedForm().fit(c, target).transform(c)
         results[spec] = measure(c, words, world.labels)

@@ -13,7 +13,7 @@ from torchvision.models.vision_transformer import VisionTransformer
 from torchvision.transforms.v2.functional import pil_to_tensor
 
 import vitdecomp as vd
-from vitdecomp.models.prepare import Request, prepare
+from vitdecomp.models.prepare import ModelOptions, prepare
 
 PHOTO = Image.effect_mandelbrot((97, 61), (-2, -1.5, 1, 1.5), 50).convert("RGB")
 PHOTO.paste((250, 20, 90), (10, 10, 30, 50))
@@ -36,7 +36,7 @@ def timm_transform(name, size, **changes):
     ],
 )
 def test_timms_own_transform_is_used_with_another_size(name, size, shape):
-    loaded = prepare(Request(f"timm:{name}", random_weights=True, device="cpu", image_size=size)).loaded
+    loaded = prepare(ModelOptions(f"timm:{name}", random_weights=True, device="cpu", image_size=size)).loaded
     assert loaded.input_size == shape
     x = loaded.preprocess(PHOTO)
     assert torch.equal(x, timm_transform(name, shape)(PHOTO))
@@ -45,7 +45,7 @@ def test_timms_own_transform_is_used_with_another_size(name, size, shape):
 
 def test_one_channel_is_grey_with_the_mean_of_the_statistics():
     loaded = prepare(
-        Request("timm:deit_tiny_patch16_224", random_weights=True, device="cpu", image_size="1x64x64")
+        ModelOptions("timm:deit_tiny_patch16_224", random_weights=True, device="cpu", image_size="1x64x64")
     ).loaded
     mean, std = (sum(values) / 3 for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     x = loaded.preprocess(PHOTO)
@@ -66,7 +66,7 @@ def test_four_channels_are_for_their_user_to_make():
     assert loaded.input_size[0] == 4
     assert loaded.representation()(torch.zeros(1, *loaded.input_size)).ndim == 2
     with pytest.raises(vd.InputError, match=r"timm:test_vit takes images of 4 channels.*give it a preprocess"):
-        prepare(Request("timm:test_vit", random_weights=True, device="cpu", image_size="4x160x160"))
+        prepare(ModelOptions("timm:test_vit", random_weights=True, device="cpu", image_size="4x160x160"))
 
 
 def test_a_size_that_patches_do_not_tile_is_one_line():

@@ -14,7 +14,7 @@ import vitdecomp as vd
 from vitdecomp._utils.files import sha256
 from vitdecomp.cli.main import app
 from vitdecomp.extract import Extraction, extract
-from vitdecomp.models.prepare import Request
+from vitdecomp.models.prepare import ModelOptions
 from vitdecomp.scenes import SceneDataset
 from vitdecomp.testing import AlignerContract
 
@@ -76,7 +76,7 @@ def drawn(place, model):
     for i, pixels in enumerate(SceneDataset(4).arrays(range(4))):
         Image.fromarray(pixels).save(place / f"{i}.png")
     store = str(place / "s.lance")
-    extract(Request(model, device="cpu"), Extraction(place), store)
+    extract(ModelOptions(model, device="cpu"), Extraction(place), store)
     return store
 
 

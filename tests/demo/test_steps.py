@@ -13,7 +13,7 @@ from vitdecomp.demo.section import Chart
 from vitdecomp.demo.steps.heatmaps import FACTORS, GRID, maps_of
 from vitdecomp.demo.story import Step, story
 from vitdecomp.metrics import causal_matrix, choose, component_decodability, feature_precision, localisation
-from vitdecomp.models.prepare import Request, prepare
+from vitdecomp.models.prepare import ModelOptions, prepare
 from vitdecomp.scenes import FACTORS as FACTORS_OF_SCENES
 from vitdecomp.scenes import SceneDataset
 
@@ -22,10 +22,10 @@ from vitdecomp.scenes import SceneDataset
 def direct():
     """The featured model's contributions and labels, without the demo."""
     data = SceneDataset(200, 0, "test")
-    ready = prepare(Request("scenes:deit", random_weights=True, device="cpu"))
-    images = ready.batch([data[i][0] for i in range(200)])
-    c = vd.Decomposer(ready.loaded).fit(images[:1]).transform(images)
-    return c, data.labels, ready.loaded.representation()(images).detach()
+    prepared = prepare(ModelOptions("scenes:deit", random_weights=True, device="cpu"))
+    images = prepared.batch([data[i][0] for i in range(200)])
+    c = vd.Decomposer(prepared.loaded).fit(images[:1]).transform(images)
+    return c, data.labels, prepared.loaded.representation()(images).detach()
 
 
 def parts(direct, first):
@@ -94,7 +94,7 @@ def test_heatmaps_add_up_to_what_the_patches_give(demo):
     even = subject.contributions.total()[::2]
     value = world.labels["colour"][1]
     direction = even[torch.from_numpy(world.labels["colour"][::2] == value)].mean(0) - even.mean(0)
-    image = subject.ready.batch([world.pictures[1]])
+    image = subject.prepared.batch([world.pictures[1]])
     tokens = subject.dec.attribute(image, direction[None], by=("head", "token"))[0, 0, :, 1:].sum(0)
     torch.testing.assert_close(maps[0, 1].flatten(), tokens, rtol=1e-3, atol=1e-5)
 

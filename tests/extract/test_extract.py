@@ -16,12 +16,12 @@ from vitdecomp.extract import Extraction
 from vitdecomp.extract import extract as write
 from vitdecomp.models.adapter import ADAPTERS
 from vitdecomp.models.image_loader import Loading
-from vitdecomp.models.prepare import Request, prepare
+from vitdecomp.models.prepare import ModelOptions, prepare
 from vitdecomp.provenance import weights_checksum
 from vitdecomp.store.lock import LOCK
 from vitdecomp.store.writer import StoreWriter
 
-REQUEST = Request("tiny:vit", random_weights=True, device="cpu", dtype="float64")
+REQUEST = ModelOptions("tiny:vit", random_weights=True, device="cpu", dtype="float64")
 LOADING = Loading(batch_size=2)
 
 
@@ -55,9 +55,9 @@ def job(photos, **changes):
     return Extraction(**{"images": photos, "chunk_size": 3, "precision": "float64", **changes})
 
 
-def extract(request, job, loading, progress=None):
+def extract(options, job, loading, progress=None):
     out = str(place(job.images))
-    return summary(out, write(request, job, out, loading=loading, progress=progress))
+    return summary(out, write(options, job, out, loading=loading, progress=progress))
 
 
 def place(photos):
@@ -77,10 +77,10 @@ def test_a_store_holds_what_the_decomposer_gives(photos, by):
     extract(REQUEST, job(photos, by=by), LOADING)
     store = stored(photos)
     assert store.ids == ("0.png", "1.png", "2.png", "inner/3.png", "inner/4.png")
-    ready = prepare(REQUEST)
-    batch = ready.batch([Image.open(photos / name) for name in store.ids])
+    prepared = prepare(REQUEST)
+    batch = prepared.batch([Image.open(photos / name) for name in store.ids])
     cut = tuple(by.split(",")) if "," in by else by
-    c = vd.Decomposer(ready.loaded, by=cut).fit(batch[:1]).transform(batch)
+    c = vd.Decomposer(prepared.loaded, by=cut).fit(batch[:1]).transform(batch)
     found = store.take(range(5))
     assert found.components == c.components
     assert torch.allclose(found.values, c.values, rtol=1e-10, atol=1e-12)
@@ -160,9 +160,9 @@ def test_an_interrupted_run_goes_on_where_it_stopped(photos):
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        ({"request": {"model": "tiny:deep"}}, "components"),
-        ({"request": {"seed": 1}}, "weights"),
-        ({"request": {"dtype": "float32"}}, "dtype"),
+        ({"options": {"model": "tiny:deep"}}, "components"),
+        ({"options": {"seed": 1}}, "weights"),
+        ({"options": {"dtype": "float32"}}, "dtype"),
         ({"job": {"by": "block"}}, "by"),
         ({"job": {"precision": "float16"}}, "precision"),
     ],
@@ -171,14 +171,14 @@ def test_an_interrupted_run_goes_on_where_it_stopped(photos):
 def test_another_extraction_is_refused(photos, change, word):
     extract(REQUEST, job(photos), LOADING)
     before = files(place(photos))
-    request = Request(
+    options = ModelOptions(
         **{
             **{"model": "tiny:vit", "random_weights": True, "device": "cpu", "dtype": "float64"},
-            **change.get("request", {}),
+            **change.get("options", {}),
         }
     )
     with pytest.raises(vd.OutputError, match=f"another extraction.*{word}"):
-        extract(request, job(photos, **change.get("job", {})), LOADING)
+        extract(options, job(photos, **change.get("job", {})), LOADING)
     assert files(place(photos)) == before
 
 
@@ -264,8 +264,8 @@ def test_a_picture_that_changed_without_changing_its_size_is_another_one(photos)
 def test_whole_representations_are_those_of_the_model(photos):
     extract(REQUEST, job(photos, by="representation"), LOADING)
     found = stored(photos).take(range(5)).values
-    ready = prepare(REQUEST)
-    x = ready.batch([Image.open(path) for path in sorted(photos.rglob("*.png"))])
+    prepared = prepare(REQUEST)
+    x = prepared.batch([Image.open(path) for path in sorted(photos.rglob("*.png"))])
     with torch.no_grad():
-        expected = ready.loaded.representation()(x)
+        expected = prepared.loaded.representation()(x)
     assert torch.allclose(found[:, 0], expected, atol=1e-12)

@@ -8,7 +8,7 @@ import vitdecomp as vd
 from vitdecomp.cli.models import list_models
 from vitdecomp.extract import parse_by
 from vitdecomp.models.adapter import ADAPTERS
-from vitdecomp.models.prepare import Request, prepare
+from vitdecomp.models.prepare import ModelOptions, prepare
 
 
 class Mean(nn.Module):
@@ -40,11 +40,11 @@ def means():
 
 
 def test_trained_weights_are_left_alone_and_random_ones_have_no_ones():
-    trained = prepare(Request("means:a", device="cpu"))
+    trained = prepare(ModelOptions("means:a", device="cpu"))
     assert trained.loaded.pretrained
     assert torch.equal(trained.loaded.module.scale, torch.ones(3))
     weights = [
-        prepare(Request("means:a", random_weights=True, device="cpu", seed=seed)).loaded.module.scale
+        prepare(ModelOptions("means:a", random_weights=True, device="cpu", seed=seed)).loaded.module.scale
         for seed in (1, 1, 2)
     ]
     assert not (weights[0] == 1).any()
@@ -54,16 +54,16 @@ def test_trained_weights_are_left_alone_and_random_ones_have_no_ones():
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "float16"])
 def test_images_come_in_the_number_format_of_the_model(dtype):
-    ready = prepare(Request("means:a", device="cpu", dtype=dtype))
-    batch, source = ready.example(None, 4)
-    assert batch.dtype == ready.loaded.module.scale.dtype == getattr(torch, dtype)
+    prepared = prepare(ModelOptions("means:a", device="cpu", dtype=dtype))
+    batch, source = prepared.example(None, 4)
+    assert batch.dtype == prepared.loaded.module.scale.dtype == getattr(torch, dtype)
     assert batch.shape == (2, 3, 8, 8)
     assert "china.jpg" in source
 
 
 @pytest.mark.parametrize(("size", "shape"), [("4", (3, 4, 4)), ("4x6", (3, 4, 6)), ("1x4x6", (1, 4, 6))])
 def test_the_image_size_can_be_given(size, shape):
-    batch, _ = prepare(Request("means:a", device="cpu", image_size=size)).example(None, 4)
+    batch, _ = prepare(ModelOptions("means:a", device="cpu", image_size=size)).example(None, 4)
     assert batch.shape[1:] == shape
 
 
@@ -79,13 +79,13 @@ def test_the_image_size_can_be_given(size, shape):
 )
 def test_what_means_nothing_is_refused(change, message):
     with pytest.raises(vd.SpecError, match=message):
-        prepare(Request(**{"model": "means:a", "device": "cpu", **change}))
+        prepare(ModelOptions(**{"model": "means:a", "device": "cpu", **change}))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_a_device_that_is_not_there_is_refused():
     with pytest.raises(vd.SpecError, match="device cuda is not there; use --device auto"):
-        prepare(Request("means:a", device="cuda"))
+        prepare(ModelOptions("means:a", device="cuda"))
 
 
 def test_models_are_listed_by_any_part_of_their_name():

@@ -15,14 +15,14 @@ import vitdecomp as vd
 from vitdecomp.extract import Extraction, cached, extract
 from vitdecomp.models.adapter import ADAPTERS
 from vitdecomp.models.image_loader import Loading
-from vitdecomp.models.prepare import Request, prepare
+from vitdecomp.models.prepare import ModelOptions, prepare
 from vitdecomp.provenance import Origin
 from vitdecomp.sources.source import Columns, Source
 from vitdecomp.store.encoding import PRECISIONS
 from vitdecomp.store.store import Store
 
 JOB = partial(Extraction, chunk_size=3, precision="float64")
-REQUEST = Request("small:vit", random_weights=True, device="cpu", dtype="float64")
+REQUEST = ModelOptions("small:vit", random_weights=True, device="cpu", dtype="float64")
 
 
 class Small(vd.Adapter):
@@ -74,9 +74,9 @@ def store(extracted, photos, tmp_path):
 
 
 def expected(photos):
-    ready = prepare(REQUEST)
-    x = ready.batch([Image.open(path) for path in sorted(photos.glob("*.png"))])
-    return vd.Decomposer(ready.loaded).fit(x[:1]).transform(x)
+    prepared = prepare(REQUEST)
+    x = prepared.batch([Image.open(path) for path in sorted(photos.glob("*.png"))])
+    return vd.Decomposer(prepared.loaded).fit(x[:1]).transform(x)
 
 
 def test_a_store_is_a_source_of_what_the_decomposer_gives(store, given):
@@ -323,19 +323,19 @@ def test_what_is_cached_is_not_computed_again(photos, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("request_", "job"),
+    ("options", "job"),
     [
-        (Request("small:vit", random_weights=True, device="cpu", dtype="float64", seed=1), {}),
-        (Request("small:vit", random_weights=True, device="cpu", dtype="float32"), {}),
+        (ModelOptions("small:vit", random_weights=True, device="cpu", dtype="float64", seed=1), {}),
+        (ModelOptions("small:vit", random_weights=True, device="cpu", dtype="float32"), {}),
         (REQUEST, {"by": "block"}),
         (REQUEST, {"by": "representation"}),
         (REQUEST, {"limit": 3}),
     ],
     ids=str,
 )
-def test_nothing_else_is_taken_for_it(photos, tmp_path, request_, job):
+def test_nothing_else_is_taken_for_it(photos, tmp_path, options, job):
     first = cached(prepare(REQUEST), Extraction(photos), tmp_path / "cache")
-    assert cached(prepare(request_), Extraction(photos, **job), tmp_path / "cache").uri != first.uri
+    assert cached(prepare(options), Extraction(photos, **job), tmp_path / "cache").uri != first.uri
 
 
 def test_another_picture_under_the_same_name_is_not_taken_for_it(photos, tmp_path):
@@ -367,11 +367,11 @@ def test_a_cache_with_a_flipped_bit_is_made_again(photos, tmp_path, table):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_cache_is_as_exact_as_the_model(photos, tmp_path, dtype):
-    request = replace(REQUEST, dtype=dtype)
-    ready = prepare(request)
-    store = cached(ready, Extraction(photos, precision="float16"), tmp_path / "cache")
-    x = ready.batch([Image.open(path) for path in sorted(photos.glob("*.png"))])
-    c = vd.Decomposer(ready.loaded).fit(x[:1]).transform(x)
+    options = replace(REQUEST, dtype=dtype)
+    prepared = prepare(options)
+    store = cached(prepared, Extraction(photos, precision="float16"), tmp_path / "cache")
+    x = prepared.batch([Image.open(path) for path in sorted(photos.glob("*.png"))])
+    c = vd.Decomposer(prepared.loaded).fit(x[:1]).transform(x)
     found = store.take(range(7))
     assert found.values.dtype == c.values.dtype == getattr(torch, dtype)
     away = (found.values - c.values).norm(dim=2) / c.values.norm(dim=2).clamp_min(1e-30)

@@ -13,7 +13,7 @@ from vitdecomp.datasets.grouped import Grouped, read
 from vitdecomp.errors import InputError, SpecError
 from vitdecomp.extract import Extraction, cached
 from vitdecomp.models.image_loader import Loading
-from vitdecomp.models.prepare import Ready, Request, prepare
+from vitdecomp.models.prepare import ModelOptions, PreparedModel, prepare
 from vitdecomp.scenes.folder import kept
 from vitdecomp.sources.selection import Selection
 from vitdecomp.sources.source import Source
@@ -39,7 +39,7 @@ class Curves:
     steps: Steps = field(default_factory=Steps)
 
 
-def ablate_model(request: Request, job: Curves, cache: Path, *, loading: Loading, stage: Stage) -> dict[str, Any]:
+def ablate_model(options: ModelOptions, job: Curves, cache: Path, *, loading: Loading, stage: Stage) -> dict[str, Any]:
     """The curves of one model, with what they were made of.
 
     Raises:
@@ -49,16 +49,16 @@ def ablate_model(request: Request, job: Curves, cache: Path, *, loading: Loading
     """
     data = read(job.images or kept(cache, WORLD, "train", "test"))
     halves = data.halves(job.limit)
-    with stage(f"contributions of {request.model}") as progress:
-        ready = prepare(request)
-        train, test = (_source(ready, half, cache, loading, progress) for half in halves)
-    with stage(f"taking {request.model} apart") as progress:
-        head = _head(ready, train, halves[0], job.own_head)
+    with stage(f"contributions of {options.model}") as progress:
+        prepared = prepare(options)
+        train, test = (_source(prepared, half, cache, loading, progress) for half in halves)
+    with stage(f"taking {options.model} apart") as progress:
+        head = _head(prepared, train, halves[0], job.own_head)
         curves = ablation_curves(
             train, test, halves[1].labels, head, job.steps, train_labels=halves[0].labels, progress=progress
         )
     return {
-        "model": request.model,
+        "model": options.model,
         "images": {"train": len(halves[0]), "test": len(halves[1])},
         "classes": list(data.classes),
         "unit": job.steps.unit,
@@ -87,17 +87,17 @@ def to_json(found: dict[str, Any]) -> dict[str, Any]:
     return {**found, "curves": [curve.to_json() for curve in curves]}
 
 
-def _source(ready: Ready, part: Grouped, cache: Path, loading: Loading, progress: Progress) -> Source:
-    store = cached(ready, Extraction(part), cache, loading=loading, progress=progress)
+def _source(prepared: PreparedModel, part: Grouped, cache: Path, loading: Loading, progress: Progress) -> Source:
+    store = cached(prepared, Extraction(part), cache, loading=loading, progress=progress)
     if len(store) != len(part):
         raise InputError(f"{len(part) - len(store)} of {len(part)} images in {part.root} cannot be read")
     return Selection(store, tuple(range(len(part))))
 
 
-def _head(ready: Ready, train: Source, part: Grouped, own: bool) -> LinearHead:
+def _head(prepared: PreparedModel, train: Source, part: Grouped, own: bool) -> LinearHead:
     if not own:
         return LinearHead.fit(totals(train), part.labels, len(part.classes))
-    known = ready.loaded.classifier
+    known = prepared.loaded.classifier
     if known is None:
-        raise SpecError(f"{ready.loaded.spec} has no linear classifier: leave out --own-head, and one is fitted")
+        raise SpecError(f"{prepared.loaded.spec} has no linear classifier: leave out --own-head, and one is fitted")
     return LinearHead.named(known.layer.weight, known.layer.bias, known.names, part.classes)

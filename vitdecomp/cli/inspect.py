@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from vitdecomp.decompose import Decomposer
-from vitdecomp.models.prepare import Request, fitted, prepare
+from vitdecomp.models.prepare import ModelOptions, fitted, prepare
 from vitdecomp.report import Report
 from vitdecomp.trace.graph_file import check_graph_file, write_graph
 
 
 def inspect_model(
-    request: Request,
+    options: ModelOptions,
     *,
     images: Path | None = None,
     limit: int = 4,
@@ -26,9 +26,9 @@ def inspect_model(
     """
     if graph is not None:
         check_graph_file(graph)
-    ready = prepare(request)
-    batch, source = ready.example(images, limit)
-    dec = fitted(Decomposer(ready.loaded, output=output, through=through or "auto").fit, batch, ready)
+    prepared = prepare(options)
+    batch, source = prepared.example(images, limit)
+    dec = fitted(Decomposer(prepared.loaded, output=output, through=through or "auto").fit, batch, prepared)
     if graph is not None:
         write_graph(dec.report_.graph, graph)
     return dec.report_, source

@@ -86,12 +86,12 @@ def inspect(  # noqa: PLR0913 - one parameter per flag
     """Trace a model and show what its representation is made of."""
     from vitdecomp.cli.inspect import inspect_model
     from vitdecomp.cli.show import show_report
-    from vitdecomp.models.prepare import Request
+    from vitdecomp.models.prepare import ModelOptions
 
-    request = Request(model, random_weights, checkpoint, device, dtype, seed, image_size)
+    options = ModelOptions(model, random_weights, checkpoint, device, dtype, seed, image_size)
     with status(f"tracing {model}", quiet):
         report, source = inspect_model(
-            request, images=images, limit=limit or 4, output=output, through=through, graph=graph
+            options, images=images, limit=limit or 4, output=output, through=through, graph=graph
         )
     if as_json:
         typer.echo(json.dumps({**report.to_json(), "images": source}, indent=1))
@@ -135,14 +135,14 @@ def extract(  # noqa: PLR0913 - one parameter per flag
     from vitdecomp.extract import Extraction
     from vitdecomp.extract import extract as write_store
     from vitdecomp.models.image_loader import Loading
-    from vitdecomp.models.prepare import Request
+    from vitdecomp.models.prepare import ModelOptions
 
     job = Extraction(images, by, output, tuple(through) if through else None, chunk_size, limit, precision)
-    request = Request(model, random_weights, checkpoint, device, dtype, seed, image_size)
+    options = ModelOptions(model, random_weights, checkpoint, device, dtype, seed, image_size)
     loading = Loading(batch_size, num_workers, skip_unreadable)
     with ranks() as mine, progress_bar("extracting", quiet or not mine.first) as progress:
         done = write_store(
-            request, job, out, resume=resume, loading=loading, progress=progress, engine=engine, address=address
+            options, job, out, resume=resume, loading=loading, progress=progress, engine=engine, address=address
         )
     if not mine.first:
         return
@@ -233,7 +233,7 @@ def ablate(  # noqa: PLR0913 - one parameter per flag
     from vitdecomp.cli.ablate import Curves, ablate_model, one_each, to_json
     from vitdecomp.cli.show import show_curves
     from vitdecomp.models.image_loader import Loading
-    from vitdecomp.models.prepare import Request
+    from vitdecomp.models.prepare import ModelOptions
     from vitdecomp.score import check_figure_file, write_figure
 
     if figure is not None:
@@ -242,12 +242,12 @@ def ablate(  # noqa: PLR0913 - one parameter per flag
     job = Curves(images, own_head, limit, steps)
     loading, stage = Loading(batch_size, num_workers), partial(progress_bar, quiet=quiet)
     files = one_each(checkpoint, models)
-    requests = [
-        Request(model, random_weights, file, device, dtype, seed, image_size)
+    chosen = [
+        ModelOptions(model, random_weights, file, device, dtype, seed, image_size)
         for model, file in zip(models, files, strict=True)
     ]
     kept = cache or cache_directory()
-    found = [ablate_model(request, job, kept, loading=loading, stage=stage) for request in requests]
+    found = [ablate_model(options, job, kept, loading=loading, stage=stage) for options in chosen]
     if figure is not None:
         write_figure(draw_curves({one["model"]: one["curves"] for one in found}, unit), figure)
     if as_json:

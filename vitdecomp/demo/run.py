@@ -21,7 +21,7 @@ from vitdecomp.demo.story import story
 from vitdecomp.demo.subject import decompose
 from vitdecomp.demo.world import World, folder_world, scenes_world
 from vitdecomp.errors import SpecError
-from vitdecomp.models.prepare import Request
+from vitdecomp.models.prepare import ModelOptions
 from vitdecomp.trace.graph_file import write_graph
 
 Stage = Callable[[str], AbstractContextManager[None]]
@@ -146,9 +146,9 @@ def _world(options: Options) -> World:
 def _subjects(options: Options, world: World, stage: Stage) -> Any:
     models = (options.model,) if options.model else MODELS
     for model, most in zip(models, (FEATURED, *[OTHERS] * len(models)), strict=False):
-        request = Request(
+        model_options = ModelOptions(
             model, options.random_weights, options.checkpoint, "cpu", seed=options.seed, image_size=options.image_size
         )
         with stage(model):
-            subject = decompose(request, world, most)
+            subject = decompose(model_options, world, most)
         yield subject

@@ -17,7 +17,7 @@ from vitdecomp.contributions import Contributions
 from vitdecomp.decompose import Decomposer
 from vitdecomp.demo.world import World
 from vitdecomp.metrics import Knowledge, choose, component_decodability
-from vitdecomp.models.prepare import Ready, Request, prepare
+from vitdecomp.models.prepare import ModelOptions, PreparedModel, prepare
 from vitdecomp.report import Report
 
 BATCH = 32  # pictures that are decomposed together
@@ -35,12 +35,12 @@ class Subject:
     Components are chosen by the even pictures and measured on the odd ones, so that no choice flatters itself.
 
     Attributes:
-        ready: the model. dec: fitted to it. world: the pictures, as many of them as were decomposed.
+        prepared: the model. dec: fitted to it. world: the pictures, as many of them as were decomposed.
         contributions: to the representations of all these pictures. representation: as the model itself has them.
         seconds: that the decomposition of these pictures took, tracing not included.
     """
 
-    ready: Ready
+    prepared: PreparedModel
     dec: Decomposer
     world: World
     contributions: Contributions
@@ -50,7 +50,7 @@ class Subject:
     @property
     def name(self) -> str:
         """The model's spec."""
-        return self.ready.loaded.spec
+        return self.prepared.loaded.spec
 
     @property
     def report(self) -> Report:
@@ -82,21 +82,21 @@ class Subject:
         return choose(self.knowledge, min(most, max(1, computed // 2)))
 
 
-def decompose(request: Request, world: World, most: int) -> Subject:
+def decompose(options: ModelOptions, world: World, most: int) -> Subject:
     """Load a model, and take apart its representations of at most so many pictures."""
-    ready = prepare(request)
-    dec = Decomposer(ready.loaded)
-    dec.fit(ready.batch(world.pictures[:1]))
+    prepared = prepare(options)
+    dec = Decomposer(prepared.loaded)
+    dec.fit(prepared.batch(world.pictures[:1]))
     report = dec.report_
-    size = len(dec.components_) * report.dimension * torch.finfo(ready.dtype).bits // 8
+    size = len(dec.components_) * report.dimension * torch.finfo(prepared.dtype).bits // 8
     some = world.some(min(most, max(1, ROOM // size)))
     began = time.perf_counter()
     pieces, whole = [], []
-    model = ready.loaded.representation()
+    model = prepared.loaded.representation()
     for start in range(0, len(some), BATCH):
-        batch = ready.batch(some.pictures[start : start + BATCH])
+        batch = prepared.batch(some.pictures[start : start + BATCH])
         pieces.append(dec.transform(batch))
         with torch.no_grad():
             whole.append(model(batch))
     seconds = time.perf_counter() - began
-    return Subject(ready, dec, some, Contributions.joined(pieces), torch.cat(whole), seconds)
+    return Subject(prepared, dec, some, Contributions.joined(pieces), torch.cat(whole), seconds)

@@ -17,7 +17,7 @@ from vitdecomp.extract.job import Extracted, Extraction, parse_by
 from vitdecomp.extract.local import Local
 from vitdecomp.extract.run import Run
 from vitdecomp.models.image_loader import Loading
-from vitdecomp.models.prepare import Ready, Request, prepare
+from vitdecomp.models.prepare import ModelOptions, PreparedModel, prepare
 from vitdecomp.store.encoding import PRECISIONS
 from vitdecomp.store.lock import locked
 from vitdecomp.store.metadata import check_precision
@@ -27,7 +27,7 @@ from vitdecomp.store.writer import StoreWriter
 
 
 def extract(
-    request: Request,
+    options: ModelOptions,
     job: Extraction,
     out: Path | str,
     *,
@@ -42,7 +42,7 @@ def extract(
     Under torchrun all processes call it with the same arguments and share the work; each gets the result.
 
     Args:
-        request: the model.
+        options: the model.
         job: what to extract from which images.
         out: the store.
         resume: go on with what is there.
@@ -63,13 +63,13 @@ def extract(
     with ranks() as mine:
         who = engine_of(engine, mine, address)
         with who.started(), _reserved(uri, mine, resume):
-            own = replace(request, device=mine.device(request.device))
+            own = replace(options, device=mine.device(options.device))
             extractor = Extractor(prepare(own), job, pictures, loading or Loading())
             return Run(extractor, who, mine, progress).into(uri)
 
 
 def cached(
-    ready: Ready,
+    prepared: PreparedModel,
     job: Extraction,
     cache: Path,
     *,
@@ -88,7 +88,7 @@ def cached(
         SpecError: no such model or split.
     """
     parse_by(job.by)
-    extractor = Extractor(ready, job, open_pictures(job.images), loading or Loading())
+    extractor = Extractor(prepared, job, open_pictures(job.images), loading or Loading())
     own = extractor.header.dtype
     precision = own if own in PRECISIONS and own != "float16" else "float32"
     extractor.header = replace(extractor.header, precision=precision)

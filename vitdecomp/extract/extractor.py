@@ -19,7 +19,7 @@ from vitdecomp.errors import InputError, OutputError
 from vitdecomp.extract.job import Extraction, Order
 from vitdecomp.extract.splitting import header_of, splitting
 from vitdecomp.models.image_loader import Loaded, Loading, digests, load, load_all, name
-from vitdecomp.models.prepare import Ready, prepare
+from vitdecomp.models.prepare import PreparedModel, prepare
 from vitdecomp.store.rows import Chunk
 from vitdecomp.store.writer import StoreWriter
 
@@ -35,21 +35,21 @@ class Extractor:
         InputError: no image can be read.
     """
 
-    def __init__(self, ready: Ready, job: Extraction, pictures: Pictures, loading: Loading) -> None:
-        self.ready, self.job, self.pictures, self.loading = ready, job, pictures, loading
+    def __init__(self, prepared: PreparedModel, job: Extraction, pictures: Pictures, loading: Loading) -> None:
+        self.prepared, self.job, self.pictures, self.loading = prepared, job, pictures, loading
         self.wanted = range(len(pictures.pictures[: job.limit]))
-        self.split, first = splitting(ready, job, self._first_readable())
+        self.split, first = splitting(prepared, job, self._first_readable())
         self._digests: dict[int, str] = {}
-        self.header = header_of(ready, job, first)
+        self.header = header_of(prepared, job, first)
 
     @classmethod
     def of(cls, order: Order) -> Extractor:
         """The same in another process."""
-        return cls(prepare(order.request), order.job, open_pictures(order.job.images), order.loading)
+        return cls(prepare(order.options), order.job, open_pictures(order.job.images), order.loading)
 
     def order(self, uri: str) -> Order:
         """What another process needs to know."""
-        return Order(self.ready.request, self.job, self.loading, uri)
+        return Order(self.prepared.options, self.job, self.loading, uri)
 
     def key(self) -> str:
         """A checksum of all that decides the result."""
@@ -85,13 +85,13 @@ class Extractor:
         read: list[Loaded] = []
         parts: list[Contributions] = []
         skipped: list[int] = []
-        loaded = map(self._named, load_all(self.pictures, indices, self.ready.preprocess, self.loading))
+        loaded = map(self._named, load_all(self.pictures, indices, self.prepared.preprocess, self.loading))
         while batch := list(islice(loaded, self.loading.batch_size)):
             good = [one for one in batch if isinstance(one.pixels, Tensor)]
             skipped += self._refuse_unreadable(batch)
             if good:
                 pixels = torch.stack([one.pixels for one in good if isinstance(one.pixels, Tensor)])
-                parts.append(self.split(pixels.to(self.ready.device, self.ready.dtype)))
+                parts.append(self.split(pixels.to(self.prepared.device, self.prepared.dtype)))
                 read += [replace(one, pixels="") for one in good]
         return self._chunk(read, parts) if read else None, skipped
 
@@ -145,7 +145,7 @@ class Extractor:
     def _first_readable(self) -> Any:
         why = ""
         for index in self.wanted:
-            found = self._named(load(self.pictures, index, self.ready.preprocess))
+            found = self._named(load(self.pictures, index, self.prepared.preprocess))
             if isinstance(found.pixels, Tensor):
                 return found.pixels
             self._refuse_unreadable([found])

@@ -11,7 +11,7 @@ from vitdecomp.datasets import Pictures
 from vitdecomp.engine.granularity import BY, By
 from vitdecomp.errors import SpecError
 from vitdecomp.models.image_loader import Loading
-from vitdecomp.models.prepare import Request
+from vitdecomp.models.prepare import ModelOptions
 from vitdecomp.store.store import Store
 
 REPRESENTATION = "representation"
@@ -45,10 +45,10 @@ class Order:
     """An extraction as another process is told of it.
 
     Attributes:
-        request: the model. job: what to extract. loading: how images are read. uri: of the store.
+        options: the model. job: what to extract. loading: how images are read. uri: of the store.
     """
 
-    request: Request
+    options: ModelOptions
     job: Extraction
     loading: Loading
     uri: str

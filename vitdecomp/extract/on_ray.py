@@ -66,14 +66,14 @@ class OnRay(Engine):
 
     def _rows(self, chunks: Sequence[list[int]], order: Order) -> Iterator[dict[str, Any]]:
         """What the actors say of each chunk, in the order in which they are done."""
-        gpus, cpus = self._actors(order.request.device)
-        request = replace(order.request, device="cuda" if gpus else "cpu")
+        gpus, cpus = self._actors(order.options.device)
+        options = replace(order.options, device="cuda" if gpus else "cpu")
         items = [{"chunk": chunk} for chunk in chunks]
         data = self.ray.data.from_items(items, override_num_blocks=len(items))
         yield from data.map_batches(
             Actor,
             batch_size=1,
-            fn_constructor_args=(replace(order, request=request), self.tables, Path.cwd()),
+            fn_constructor_args=(replace(order, options=options), self.tables, Path.cwd()),
             compute=self.ray.data.ActorPoolStrategy(size=min(gpus or cpus, len(chunks))),
             num_gpus=1 if gpus else 0,
             num_cpus=0 if gpus else 1,

@@ -12,7 +12,7 @@ from vitdecomp.contributions import Contributions
 from vitdecomp.errors import InputError
 from vitdecomp.extract.job import REPRESENTATION, Extraction, parse_by
 from vitdecomp.images.decoding import DECODING
-from vitdecomp.models.prepare import Ready, fitted
+from vitdecomp.models.prepare import PreparedModel, fitted
 from vitdecomp.models.preprocessing import describe
 from vitdecomp.provenance import Origin
 from vitdecomp.store.metadata import Header
@@ -20,26 +20,28 @@ from vitdecomp.store.metadata import Header
 Split = Callable[[Tensor], Contributions]
 
 
-def splitting(ready: Ready, job: Extraction, pixels: Tensor) -> tuple[Split, Contributions]:
+def splitting(prepared: PreparedModel, job: Extraction, pixels: Tensor) -> tuple[Split, Contributions]:
     """What takes images apart, and what it gives for one of them."""
-    by, batch = parse_by(job.by), pixels[None].to(ready.device, ready.dtype)
+    by, batch = parse_by(job.by), pixels[None].to(prepared.device, prepared.dtype)
     if by == REPRESENTATION:  # nothing need be traced
-        whole = _Whole(ready, job.output)
+        whole = _Whole(prepared, job.output)
         return whole, whole(batch)
     from vitdecomp.decompose import Decomposer
 
-    dec = Decomposer(ready.loaded, by=by, output=job.output, through=job.through or "auto")
-    fitted(dec.fit, batch, ready)
+    dec = Decomposer(prepared.loaded, by=by, output=job.output, through=job.through or "auto")
+    fitted(dec.fit, batch, prepared)
     return dec.transform, dec.transform(batch)
 
 
-def header_of(ready: Ready, job: Extraction, first: Contributions) -> Header:
+def header_of(prepared: PreparedModel, job: Extraction, first: Contributions) -> Header:
     """What is to be written, as far as one image tells."""
-    origin = Origin.of(ready.loaded.module, ready.loaded.spec, job.output) if first.origin is None else first.origin
+    origin = (
+        Origin.of(prepared.loaded.module, prepared.loaded.spec, job.output) if first.origin is None else first.origin
+    )
     return Header(
         model=origin.model,
         weights=origin.weights,
-        preprocessing=describe(ready.preprocess),
+        preprocessing=describe(prepared.preprocess),
         output=job.output,
         by=job.by,
         through=job.through,
@@ -54,9 +56,9 @@ def header_of(ready: Ready, job: Extraction, first: Contributions) -> Header:
 class _Whole:
     """Images to representations, as one component."""
 
-    def __init__(self, ready: Ready, output: str) -> None:
-        self.origin = Origin.of(ready.loaded.module, ready.loaded.spec, output)
-        self.module = ready.loaded.representation(output)
+    def __init__(self, prepared: PreparedModel, output: str) -> None:
+        self.origin = Origin.of(prepared.loaded.module, prepared.loaded.spec, output)
+        self.module = prepared.loaded.representation(output)
 
     def __call__(self, images: Tensor) -> Contributions:
         with torch.no_grad():

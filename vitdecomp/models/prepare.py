@@ -1,4 +1,4 @@
-"""A model made ready for a command: loaded, on a device, in a number format, with its images."""
+"""A model prepared for a command: loaded, on a device, in a number format, with its images."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SAMPLE = "china.jpg and flower.jpg of scikit-learn"
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ModelOptions:
     """A model as the command line asks for it.
 
     Attributes:
@@ -54,15 +54,15 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
+class PreparedModel:
     """A model that can be run.
 
     Attributes:
-        request: what was asked for. loaded: the model. preprocess: a photograph to a tensor.
+        options: what was asked for. loaded: the model. preprocess: a photograph to a tensor.
         device, dtype: of the model's images.
     """
 
-    request: Request
+    options: ModelOptions
     loaded: LoadedModel
     preprocess: Preprocess
     device: torch.device
@@ -81,50 +81,50 @@ class Ready:
         return self.batch([open_image(file) for file in files]), ", ".join(file.name for file in files)
 
 
-def prepare(request: Request) -> Ready:
+def prepare(options: ModelOptions) -> PreparedModel:
     """Load a model as requested.
 
     Raises:
         SpecError: an unknown model, device, number format or size.
         LoadError: the weights cannot be had.
     """
-    device, size = _device(request.device), _size(request.image_size)
-    if request.dtype is not None and request.dtype not in DTYPES:
-        raise SpecError(f"no number format {request.dtype!r}{did_you_mean(request.dtype, list(DTYPES))}")
-    options: dict[str, Any] = {} if request.checkpoint is None else {"checkpoint_path": str(request.checkpoint)}
-    import_named(request.imports)
-    torch.manual_seed(request.seed)
-    loaded = load_model(request.model, pretrained=not request.random_weights, image_size=size, **options)
-    if request.random_weights and request.checkpoint is None:
-        randomise(loaded.module, request.seed)
+    device, size = _device(options.device), _size(options.image_size)
+    if options.dtype is not None and options.dtype not in DTYPES:
+        raise SpecError(f"no number format {options.dtype!r}{did_you_mean(options.dtype, list(DTYPES))}")
+    weights: dict[str, Any] = {} if options.checkpoint is None else {"checkpoint_path": str(options.checkpoint)}
+    import_named(options.imports)
+    torch.manual_seed(options.seed)
+    loaded = load_model(options.model, pretrained=not options.random_weights, image_size=size, **weights)
+    if options.random_weights and options.checkpoint is None:
+        randomise(loaded.module, options.seed)
         loaded = replace(loaded, pretrained=False)
-    module = loaded.module.to(device=device, dtype=DTYPES.get(request.dtype or ""))
+    module = loaded.module.to(device=device, dtype=DTYPES.get(options.dtype or ""))
     dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
-    return Ready(request, replace(loaded, module=module), preprocessing(loaded), device, dtype)
+    return PreparedModel(options, replace(loaded, module=module), preprocessing(loaded), device, dtype)
 
 
-def prepare_texts(request: Request) -> LoadedModel | None:
+def prepare_texts(options: ModelOptions) -> LoadedModel | None:
     """Load what reads the texts of a model, without the rest of it; `None` if the whole has to be loaded.
 
     Raises:
         SpecError: an unknown library or device.
         LoadError: the weights cannot be had.
     """
-    if not request.as_it_comes:
+    if not options.as_it_comes:
         return None
-    device = _device(request.device)
-    import_named(request.imports)
+    device = _device(options.device)
+    import_named(options.imports)
     with torch.random.fork_rng(range(torch.cuda.device_count())):
-        reader = load_texts(request.model)
+        reader = load_texts(options.model)
     return reader and replace(reader, module=reader.module.to(device))
 
 
-def fitted(fit: Callable[[Tensor], D], batch: Tensor, ready: Ready) -> D:
+def fitted(fit: Callable[[Tensor], D], batch: Tensor, prepared: PreparedModel) -> D:
     """Fit to a batch, and say how to give the image size of a model that does not tell its own."""
     try:
         return fit(batch)
     except InputError as error:
-        if ready.request.image_size is None and ready.loaded.input_size is None:
+        if prepared.options.image_size is None and prepared.loaded.input_size is None:
             raise InputError(f"{error} (--image-size gives the size that the model takes)") from error
         raise
 

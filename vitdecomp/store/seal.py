@@ -142,7 +142,7 @@ def amend(images: Table, **config: str) -> None:
 
 
 def _check(images: Table, bases: Table, verify: bool | None) -> Checksums | None:
-    """Compare the seal, and get ready to compare the data files; what is not sealed is as it is."""
+    """Compare the seal, and get prepared to compare the data files; what is not sealed is as it is."""
     config, found = images.config, _read(images)
     if not config.get("seal") or found is None:
         return found

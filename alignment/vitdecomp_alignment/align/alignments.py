@@ -13,7 +13,7 @@ from vitdecomp._utils.progress import Clock, Stage
 from vitdecomp.distributed.process_group import Ranks
 from vitdecomp.errors import SpecError
 from vitdecomp.models.image_loader import Loading
-from vitdecomp.models.prepare import Ready, prepare
+from vitdecomp.models.prepare import PreparedModel, prepare
 from vitdecomp.sources.selection import select_images
 from vitdecomp_alignment.align.pairs import Pairing, Pairs, gather
 from vitdecomp_alignment.aligners.linear import LinearAligner
@@ -96,7 +96,7 @@ def fit(pairs: Pairs, aligner: LinearAligner, out: Path, clock: Clock, ranks: Ra
     return aligner
 
 
-def vocabulary(subject: Ready, clip: Ready, cache: Path) -> Vocabulary | None:
+def vocabulary(subject: PreparedModel, clip: PreparedModel, cache: Path) -> Vocabulary | None:
     """The classes of the model: its classifier's vectors, and CLIP's of their names. `None` without a classifier."""
     known = subject.loaded.classifier
     if known is None:
@@ -137,21 +137,21 @@ def report(pairs: Pairs, pairing: Pairing, *, loading: Loading, seeds: int, stag
     Raises:
         SpecError: there are no images, which CLIP itself would have to be taken apart on.
     """
-    job, cache, request = pairing.job, pairing.cache, pairing.clip
+    job, cache, options = pairing.job, pairing.cache, pairing.clip
     if job is None:
         raise SpecError("--report needs --images beside --store")
-    subject, clip = pairs.subject or prepare(pairing.subject), pairs.clip or prepare(request)
+    subject, clip = pairs.subject or prepare(pairing.subject), pairs.clip or prepare(options)
     words = vocabulary(subject, clip, cache)
-    tables = [_judged(pairs, request.model, words, seeds, stage)]
-    if pairing.subject.model != request.model:
-        whole = Pairing(request, request, cache, replace(job, output="embedding", through=None))
+    tables = [_judged(pairs, options.model, words, seeds, stage)]
+    if pairing.subject.model != options.model:
+        whole = Pairing(options, options, cache, replace(job, output="embedding", through=None))
         itself = gather(whole, loading=loading, stage=stage)
         names = scene_texts() if words is None else words.labels
-        tables.append(_judged(itself, request.model, _own_words(clip, names, cache), seeds, stage))
+        tables.append(_judged(itself, options.model, _own_words(clip, names, cache), seeds, stage))
     return tables
 
 
-def _own_words(clip: Ready, labels: tuple[str, ...], cache: Path) -> Vocabulary:
+def _own_words(clip: PreparedModel, labels: tuple[str, ...], cache: Path) -> Vocabulary:
     """Texts for CLIP as the model that is aligned: the same vectors in both spaces."""
     texts = ClipSpace(clip.loaded, cache=cache / "texts").encode_text(labels).cpu()
     return Vocabulary(labels, texts, texts)

@@ -15,7 +15,7 @@ from vitdecomp.distributed.process_group import Ranks
 from vitdecomp.errors import InputError, SpecError
 from vitdecomp.extract import REPRESENTATION, Extraction, cached
 from vitdecomp.models.image_loader import Loading
-from vitdecomp.models.prepare import Ready, Request, prepare
+from vitdecomp.models.prepare import ModelOptions, PreparedModel, prepare
 from vitdecomp.provenance import Origin
 from vitdecomp.store.store import Store
 
@@ -30,8 +30,8 @@ class Pairs:
         target: CLIP's vectors, `(n, d_clip)`. target_origin: and where they come from, if it is known.
     """
 
-    subject: Ready | None
-    clip: Ready | None
+    subject: PreparedModel | None
+    clip: PreparedModel | None
     store: Store
     target: Tensor
     target_origin: Origin | None
@@ -47,8 +47,8 @@ class Pairing:
         store: what `vitdecomp extract` wrote, in place of taking the images apart; it is split as it is.
     """
 
-    subject: Request
-    clip: Request
+    subject: ModelOptions
+    clip: ModelOptions
     cache: Path
     job: Extraction | None
     store: str | None = None
@@ -60,7 +60,7 @@ class Pairing:
 
     def on(self, ranks: Ranks) -> Pairing:
         """The same, with both models on the device of one process of a run."""
-        subject, clip = (replace(request, device=ranks.device(request.device)) for request in (self.subject, self.clip))
+        subject, clip = (replace(options, device=ranks.device(options.device)) for options in (self.subject, self.clip))
         return replace(self, subject=subject, clip=clip)
 
 
@@ -90,7 +90,7 @@ def gather(pairing: Pairing, *, loading: Loading, stage: Stage) -> Pairs:
         open_pictures(job.images)  # before a model is loaded for nothing
     seer = None if job is None else _with_texts(pairing.clip)  # before anything is taken apart for nothing
     with stage(f"contributions of {model}") as progress:
-        ready, store = _contributions(pairing, loading, progress)
+        prepared, store = _contributions(pairing, loading, progress)
     with stage(f"vectors of {pairing.clip.model}") as progress:
         if job is None:
             return Pairs(None, None, store, *_kept(store, pairing.clip.model))
@@ -104,26 +104,26 @@ def gather(pairing: Pairing, *, loading: Loading, stage: Stage) -> Pairs:
         target = _of_the_same(vectors, store, job.images)
         if pairing.store is not None and not _keeps(store, pairing.clip.model, vectors.origin):
             store.add_vectors(pairing.clip.model, target, vectors.origin)
-    return Pairs(ready, seer, store, target, vectors.origin)
+    return Pairs(prepared, seer, store, target, vectors.origin)
 
 
-def _with_texts(request: Request) -> Ready:
+def _with_texts(options: ModelOptions) -> PreparedModel:
     """The model whose space is aligned to; one without texts could not name anything there."""
-    ready = prepare(request)
-    if ready.loaded.encode_text is None:
+    prepared = prepare(options)
+    if prepared.loaded.encode_text is None:
         raise SpecError(
-            f"{request.model} has no texts, so nothing could be named in its space: give a CLIP or SigLIP as --clip"
+            f"{options.model} has no texts, so nothing could be named in its space: give a CLIP or SigLIP as --clip"
         )
-    return ready
+    return prepared
 
 
-def _contributions(pairing: Pairing, loading: Loading, progress: Progress | None) -> tuple[Ready | None, Store]:
+def _contributions(pairing: Pairing, loading: Loading, progress: Progress | None) -> tuple[PreparedModel | None, Store]:
     """What was extracted before, or is now, with the model that does it."""
     if pairing.store is not None:
         return None, _opened(pairing.store, pairing.subject.model)
     assert pairing.job is not None  # a pairing has one of them
-    ready = prepare(pairing.subject)
-    return ready, cached(ready, pairing.job, pairing.cache, loading=loading, progress=progress)
+    prepared = prepare(pairing.subject)
+    return prepared, cached(prepared, pairing.job, pairing.cache, loading=loading, progress=progress)
 
 
 def _of_the_same(vectors: Store, store: Store, images: object) -> Float[Tensor, "n d_clip"]:

@@ -74,7 +74,7 @@ def align(  # noqa: PLR0913 - one parameter per flag
     from vitdecomp._utils.files import cache_directory
     from vitdecomp.extract import Extraction
     from vitdecomp.models.image_loader import Loading
-    from vitdecomp.models.prepare import Request
+    from vitdecomp.models.prepare import ModelOptions
     from vitdecomp_alignment.align import show
     from vitdecomp_alignment.align.engines import engine as engine_of
     from vitdecomp_alignment.align.job import Job
@@ -82,8 +82,8 @@ def align(  # noqa: PLR0913 - one parameter per flag
 
     taken = tuple(through) if through else None
     pictures = None if images is None else Extraction(images, by, output, taken, limit=limit)
-    subject = Request(model, random_weights, checkpoint, device, dtype, seed, image_size)
-    pairing = Pairing(subject, Request(clip, device=device), cache or cache_directory(), pictures, store)
+    subject = ModelOptions(model, random_weights, checkpoint, device, dtype, seed, image_size)
+    pairing = Pairing(subject, ModelOptions(clip, device=device), cache or cache_directory(), pictures, store)
     loading, repeated = Loading(batch_size, num_workers, skip_unreadable), seeds if report else 0
     job = Job(pairing, loading, out, method, tuple(settings or ()), seed, resume, repeated)
     done = engine_of(engine)(job, partial(progress_bar, quiet=quiet), address)

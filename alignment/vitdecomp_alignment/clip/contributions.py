@@ -13,7 +13,7 @@ from vitdecomp.datasets import Pictures, open_pictures
 from vitdecomp.errors import SpecError
 from vitdecomp.extract import Extraction, cached
 from vitdecomp.models.image_loader import Loading
-from vitdecomp.models.prepare import Ready, Request, prepare, prepare_texts
+from vitdecomp.models.prepare import ModelOptions, PreparedModel, prepare, prepare_texts
 from vitdecomp.provenance import Origin, weights_checksum
 from vitdecomp.scenes.folder import kept
 from vitdecomp.sources.aligned import Aligned
@@ -62,7 +62,7 @@ class InClip:
         aligner: maps into the space, if it is not the model's own. space: where the texts are.
     """
 
-    subject: Ready | None
+    subject: PreparedModel | None
     store: Store
     aligner: LinearAligner | None
     space: ClipSpace
@@ -74,7 +74,7 @@ class InClip:
 
 
 def in_clip(
-    request: Request,
+    options: ModelOptions,
     reading: Reading,
     cache: Path,
     *,
@@ -86,7 +86,7 @@ def in_clip(
     """Take images apart, or read from the cache what was made of them.
 
     Args:
-        request: the model.
+        options: the model.
         reading: which contributions.
         cache: folder for what can be computed again.
         loading: how images are read.
@@ -103,21 +103,21 @@ def in_clip(
     if reading.maps is not None:
         from vitdecomp_alignment.clip.maps import MapsToClip
 
-        maps = MapsToClip.read(reading.maps, clip=reading.clip, model=request.model)
+        maps = MapsToClip.read(reading.maps, clip=reading.clip, model=options.model)
     aligner = None if maps is None else maps.aligner
     place = place_of(reading, cache)  # before a model is loaded for nothing
     known = place.components if isinstance(place, Store) else None if aligner is None else aligner.components_
     if check is not None and known is not None:
         check(known)
     texts = cache / "texts"
-    with stage(f"contributions of {request.model}") as progress:
+    with stage(f"contributions of {options.model}") as progress:
         if isinstance(place, Store) and not subject_too:
-            alone = _space_alone(request, maps, place, texts)
+            alone = _space_alone(options, maps, place, texts)
             if alone is not None:
                 return InClip(None, place, aligner, alone)
-        subject = prepare(request)
+        subject = prepare(options)
         check_origins(subject, aligner, place)
-        space = _own_space(subject, texts) if maps is None else maps.space(device=request.device, cache=texts)
+        space = _own_space(subject, texts) if maps is None else maps.space(device=options.device, cache=texts)
         if isinstance(place, Store):
             return InClip(subject, place, aligner, space)
         job = Extraction(place, reading.by, limit=reading.limit)
@@ -131,7 +131,7 @@ def place_of(reading: Reading, cache: Path) -> Store | Pictures:
     return open_pictures(reading.images or kept(cache, WORLD, "test") / "test")
 
 
-def check_origins(subject: Ready, aligner: LinearAligner | None, place: Store | Pictures) -> None:
+def check_origins(subject: PreparedModel, aligner: LinearAligner | None, place: Store | Pictures) -> None:
     """Raise `InputError` if maps or a store are of another model."""
     claims = [] if aligner is None or aligner.origin_ is None else [(aligner.origin_, "the maps are for")]
     if isinstance(place, Store):
@@ -140,24 +140,24 @@ def check_origins(subject: Ready, aligner: LinearAligner | None, place: Store | 
         origin.check(Origin.of(subject.loaded.module, subject.loaded.spec, origin.output), what)
 
 
-def _space_alone(request: Request, maps: MapsToClip | None, store: Store, cache: Path) -> ClipSpace | None:
+def _space_alone(options: ModelOptions, maps: MapsToClip | None, store: Store, cache: Path) -> ClipSpace | None:
     """The space, where a store is of the model that is asked for without its being loaded; else `None`.
 
     That is shown by the checksum of the weights beside its text tower, or by maps that say the same as the store.
     """
-    if not request.as_it_comes:
+    if not options.as_it_comes:
         return None
     if maps is None:
-        reader = prepare_texts(request)
+        reader = prepare_texts(options)
         same = reader is not None and weights_checksum(reader.module) == store.origin.weights
         return ClipSpace(reader, cache=cache) if reader is not None and same else None
     claim = maps.aligner.origin_
-    if claim is None or (claim.model, claim.weights) != (request.model, store.origin.weights):
+    if claim is None or (claim.model, claim.weights) != (options.model, store.origin.weights):
         return None
-    return maps.space(device=request.device, cache=cache)
+    return maps.space(device=options.device, cache=cache)
 
 
-def _own_space(subject: Ready, cache: Path) -> ClipSpace:
+def _own_space(subject: PreparedModel, cache: Path) -> ClipSpace:
     """The space of a model that reads texts itself."""
     if subject.loaded.encode_text is None:
         raise SpecError(

@@ -18,7 +18,7 @@ from torch.nn.functional import normalize as unit
 from vitdecomp.errors import InputError, SpecError
 from vitdecomp.images.opening import open_image
 from vitdecomp.models.adapter import EncodeText, LoadedModel, as_loaded
-from vitdecomp.models.prepare import Request, prepare, prepare_texts
+from vitdecomp.models.prepare import ModelOptions, prepare, prepare_texts
 from vitdecomp.models.preprocessing import DEFAULT_SIZE, as_tensor, preprocessing
 from vitdecomp_alignment.clip.prompts import TEMPLATES, checked_templates, checked_texts, fill
 from vitdecomp_alignment.clip.text_cache import TextCache
@@ -61,8 +61,8 @@ class ClipSpace:
             raise SpecError(f"the batch size must be positive, not {batch_size}")
         self._whole: LoadedModel | None = None
         if isinstance(model, str):
-            self._request = Request(model, random_weights=not pretrained, device=device)
-            self._read_texts_by(prepare_texts(self._request) or self.loaded)
+            self._options = ModelOptions(model, random_weights=not pretrained, device=device)
+            self._read_texts_by(prepare_texts(self._options) or self.loaded)
         else:
             self._whole = as_loaded(model)
             self._read_texts_by(self._whole)
@@ -84,7 +84,7 @@ class ClipSpace:
     def loaded(self) -> LoadedModel:
         """The whole model; one given by its spec is loaded when more than its texts is asked for."""
         if self._whole is None:
-            self._whole = _load(self._request)
+            self._whole = _load(self._options)
             self._read_texts_by(self._whole)
         return self._whole
 
@@ -197,10 +197,10 @@ class ClipSpace:
             self._known.clear()
 
 
-def _load(request: Request) -> LoadedModel:
+def _load(options: ModelOptions) -> LoadedModel:
     """A model on a device; the random state stays as it is."""
     with torch.random.fork_rng(range(torch.cuda.device_count())):
-        return prepare(request).loaded
+        return prepare(options).loaded
 
 
 def _text_tower(loaded: LoadedModel) -> EncodeText:

@@ -113,7 +113,7 @@ def _labelled(subject: Subject, data: SceneDataset) -> Labelled:
 
 
 def _decompose(subject: Subject, pictures: Sequence[Image.Image]) -> Contributions:
-    return subject.dec.transform(subject.ready.batch(pictures))
+    return subject.dec.transform(subject.prepared.batch(pictures))
 
 
 def _table(found: dict[str, Removed]) -> Table:

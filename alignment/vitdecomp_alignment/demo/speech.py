@@ -94,7 +94,7 @@ def _speech(context: Context) -> Speech:
 def _speaker(context: Context) -> ClipSpace:
     """The model whose texts are used."""
     spec, random = str(context.options.speaker), context.options.random_weights
-    same = [s.ready.loaded for s in context.subjects if s.name == spec]
+    same = [s.prepared.loaded for s in context.subjects if s.name == spec]
     return ClipSpace(same[0] if same else spec, device="cpu", pretrained=not random, cache=cache_directory() / "texts")
 
 

@@ -7,7 +7,7 @@ from vitdecomp_adapters.scenes.text_tower import TextTower
 
 import vitdecomp as vd
 from vitdecomp.models.adapter import load_texts
-from vitdecomp.models.prepare import Request, prepare_texts
+from vitdecomp.models.prepare import ModelOptions, prepare_texts
 from vitdecomp.provenance import weights_checksum
 from vitdecomp.scenes import SceneDataset
 
@@ -47,18 +47,18 @@ def test_the_checksum_is_that_of_the_whole(whole, alone):
 
 
 def test_only_a_clip_as_it_comes_is_read_by_its_tower(tmp_path):
-    assert isinstance(prepare_texts(Request("scenes:clip")).module, TextTower)
+    assert isinstance(prepare_texts(ModelOptions("scenes:clip")).module, TextTower)
     assert [name for name in MODELS if load_texts(f"scenes:{name}")] == ["clip"]
     for changed in ({"random_weights": True}, {"checkpoint": tmp_path}, {"dtype": "float64"}, {"image_size": "32"}):
-        assert prepare_texts(Request("scenes:clip", **changed)) is None
+        assert prepare_texts(ModelOptions("scenes:clip", **changed)) is None
     assert load_texts("timm:vit_base_patch16_224") is None
     with pytest.raises(vd.SpecError, match="no device 'tpu'"):
-        prepare_texts(Request("scenes:clip", device="tpu"))
+        prepare_texts(ModelOptions("scenes:clip", device="tpu"))
 
 
 def test_the_random_state_stays_as_it_is():
     before = torch.get_rng_state()
-    prepare_texts(Request("scenes:clip"))
+    prepare_texts(ModelOptions("scenes:clip"))
     assert torch.equal(torch.get_rng_state(), before)
 
 

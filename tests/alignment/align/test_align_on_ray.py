@@ -23,7 +23,7 @@ from vitdecomp_alignment.aligners import maps_file
 from vitdecomp import RankError, SpecError, Store
 from vitdecomp._utils.progress import unseen
 from vitdecomp.models.image_loader import Loading
-from vitdecomp.models.prepare import Request
+from vitdecomp.models.prepare import ModelOptions
 
 N = 500
 LONG = ("--set", "epochs=20", "--set", "patience=100000", "--set", "learning_rate=0.0001", "--set", "init=random")
@@ -76,7 +76,9 @@ def test_a_node_is_killed(place, cluster, in_process):
 
 @pytest.fixture
 def job(place):
-    pairing = Pairing(Request("random:made"), Request("made:clip"), place / "cache", None, str(place / "s.lance"))
+    pairing = Pairing(
+        ModelOptions("random:made"), ModelOptions("made:clip"), place / "cache", None, str(place / "s.lance")
+    )
     return Job(pairing, Loading(), place / "maps.safetensors", "closed-form")
 
 
@@ -96,7 +98,7 @@ def test_a_process_tells_what_it_made(job):
 
 
 def test_a_process_tells_what_went_wrong(job, monkeypatch):
-    other = replace(job, pairing=replace(job.pairing, subject=Request("random:other")))
+    other = replace(job, pairing=replace(job.pairing, subject=ModelOptions("random:other")))
     error = heard(other).error
     assert type(error) is SpecError
     assert str(error).endswith("holds contributions of random:made, not of random:other")

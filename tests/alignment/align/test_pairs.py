@@ -12,24 +12,24 @@ from vitdecomp.distributed.process_group import Ranks
 from vitdecomp.extract import Extraction
 from vitdecomp.images.opening import sample_photographs
 from vitdecomp.models.image_loader import Loading
-from vitdecomp.models.prepare import Request
+from vitdecomp.models.prepare import ModelOptions
 
 
-def pairing(subject: Request, store: str | None = "store.lance") -> Pairing:
-    return Pairing(subject, Request("open_clip:ViT-B-16", device="cpu"), Path("cache"), None, store)
+def pairing(subject: ModelOptions, store: str | None = "store.lance") -> Pairing:
+    return Pairing(subject, ModelOptions("open_clip:ViT-B-16", device="cpu"), Path("cache"), None, store)
 
 
 def test_neither_images_nor_a_store():
     with pytest.raises(SpecError, match="give --images, or --store"):
-        pairing(Request("timm:test_vit"), store=None)
+        pairing(ModelOptions("timm:test_vit"), store=None)
 
 
 def test_models_go_to_the_gpu_of_their_process(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    found = pairing(Request("timm:test_vit")).on(Ranks(3, 4, 1))
+    found = pairing(ModelOptions("timm:test_vit")).on(Ranks(3, 4, 1))
     assert (found.subject.device, found.clip.device) == ("cuda:1", "cpu")
-    assert pairing(Request("timm:test_vit")).on(Ranks()) == pairing(Request("timm:test_vit"))
+    assert pairing(ModelOptions("timm:test_vit")).on(Ranks()) == pairing(ModelOptions("timm:test_vit"))
 
 
 def test_a_model_without_texts_is_refused_before_anything_is_taken_apart(tmp_path):
@@ -41,7 +41,7 @@ def test_a_model_without_texts_is_refused_before_anything_is_taken_apart(tmp_pat
         yield lambda a, b: None
 
     place = sample_folder(tmp_path)
-    pairing = Pairing(Request("scenes:deit"), Request("scenes:dino"), tmp_path / "cache", Extraction(place))
+    pairing = Pairing(ModelOptions("scenes:deit"), ModelOptions("scenes:dino"), tmp_path / "cache", Extraction(place))
     with pytest.raises(SpecError, match=r"scenes:dino has no texts.*give a CLIP"):
         gather(pairing, loading=Loading(), stage=stage)
     assert not done

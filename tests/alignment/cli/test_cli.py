@@ -11,7 +11,7 @@ import torch
 from vitdecomp_alignment import ClosedForm, CompAlign
 
 import vitdecomp as vd
-from vitdecomp.models.prepare import Request, prepare
+from vitdecomp.models.prepare import ModelOptions, prepare
 from vitdecomp.scenes import SceneDataset
 
 pytestmark = pytest.mark.xdist_group("alignment-cli")
@@ -65,10 +65,10 @@ def test_align_writes_maps_that_python_reads(place, aligned):
         80,
     )
     aligner = CompAlign.load(place / "maps.safetensors")
-    ready = prepare(Request("scenes:deit", device="cpu"))
-    x = ready.batch([picture for picture, _ in _pictures(place)])
-    c = vd.Decomposer(ready.loaded).fit(x[:1]).transform(x)
-    clip = prepare(Request("scenes:clip", device="cpu"))
+    prepared = prepare(ModelOptions("scenes:deit", device="cpu"))
+    x = prepared.batch([picture for picture, _ in _pictures(place)])
+    c = vd.Decomposer(prepared.loaded).fit(x[:1]).transform(x)
+    clip = prepare(ModelOptions("scenes:clip", device="cpu"))
     with torch.no_grad():
         z = clip.loaded.representation()(clip.batch([picture for picture, _ in _pictures(place)]))
     assert float(torch.cosine_similarity(aligner.transform(c).total(), z).mean()) > 0.6

@@ -22,7 +22,7 @@ import vitdecomp as vd
 from vitdecomp.errors import InputError, SpecError
 from vitdecomp.metrics import causal_matrix, component_decodability, feature_precision
 from vitdecomp.models.image_loader import Loading
-from vitdecomp.models.prepare import Request, prepare
+from vitdecomp.models.prepare import ModelOptions, prepare
 from vitdecomp.scenes import FACTORS, SceneDataset
 from vitdecomp.sources.aligned import Aligned
 from vitdecomp.testing import AlignerContract
@@ -39,22 +39,22 @@ JUDGED = ("shape", "colour", "pattern", "location")  # scenes:deit knows little 
 def world():
     data = SceneDataset(SEEN, 11, "test")
     pictures = [Image.fromarray(picture) for picture in data.arrays(range(SEEN))]
-    clip = prepare(Request("scenes:clip", device="cpu"))
+    clip = prepare(ModelOptions("scenes:clip", device="cpu"))
     space = ClipSpace(clip.loaded)
     words = {name: space.encode_text(words) for name, words in scene_features().items()}
     return {"clip": taken_apart(clip, pictures), "deit": deit(pictures, space), "words": words, "labels": data.labels}
 
 
-def taken_apart(ready, pictures):
-    dec = vd.Decomposer(ready.loaded).fit(ready.batch(pictures[:1]))
-    parts = [dec.transform(ready.batch(pictures[i : i + 100])) for i in range(0, len(pictures), 100)]
+def taken_apart(prepared, pictures):
+    dec = vd.Decomposer(prepared.loaded).fit(prepared.batch(pictures[:1]))
+    parts = [dec.transform(prepared.batch(pictures[i : i + 100])) for i in range(0, len(pictures), 100)]
     values, error = (torch.cat([getattr(part, key) for part in parts]) for key in ("values", "error"))
     return vd.Contributions(values, parts[0].components, error, origin=parts[0].origin)
 
 
 def deit(pictures, space):
     """Aligned by what the first half taught."""
-    c = taken_apart(prepare(Request("scenes:deit", device="cpu")), pictures)
+    c = taken_apart(prepare(ModelOptions("scenes:deit", device="cpu")), pictures)
     aligner = ClosedForm().fit(c.take(range(SEEN // 2)), space.encode_image(pictures[: SEEN // 2]))
     return Aligned(c, aligner).take(range(SEEN))
 
@@ -236,7 +236,7 @@ def _untold(text):
 def test_settings_are_looked_at_before_anything_is_computed(tmp_path, asking, message):
     whole = Asking(**{"reading": Reading(tmp_path / "none"), "scorer": vd.FeatureScorer(), **asking})
     with pytest.raises(SpecError, match=message):
-        rank(Request("scenes:none"), whole, tmp_path, loading=Loading(), stage=_untold)
+        rank(ModelOptions("scenes:none"), whole, tmp_path, loading=Loading(), stage=_untold)
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,7 @@ def test_too_many_components_are_refused_before_a_model_is_loaded(tmp_path):
         reading = Reading(tmp_path, tmp_path / "m.safetensors", "none:clip")
         with pytest.raises(SpecError, match=message):
             rank(
-                Request("none:model"),
+                ModelOptions("none:model"),
                 Asking(reading, vd.FeatureScorer(), k=k),
                 tmp_path,
                 loading=Loading(),

@@ -15,7 +15,7 @@ from vitdecomp_alignment.clip.space import ClipSpace
 
 import vitdecomp as vd
 from vitdecomp.extract import Extraction, extract
-from vitdecomp.models.prepare import Request, prepare
+from vitdecomp.models.prepare import ModelOptions, prepare
 from vitdecomp.models.preprocessing import PlainPreprocess
 from vitdecomp.provenance import Origin
 from vitdecomp.scenes import SceneDataset
@@ -91,7 +91,7 @@ def test_a_choice_of_components(place):
 def store(place):
     """The same pictures taken apart before, in a store of its own."""
     job = Extraction(place / "scenes", precision="float32")
-    return extract(Request("scenes:clip", device="cpu"), job, str(place / "s.lance")).store
+    return extract(ModelOptions("scenes:clip", device="cpu"), job, str(place / "s.lance")).store
 
 
 def test_a_store_is_searched_in_place_of_images(place, store):
@@ -112,7 +112,9 @@ def deit(place):
         image = (place / "scenes" / f"{i:03}.png").read_bytes()
         (place / "twice" / f"{i:03}.png").write_bytes(image)
     (place / "twice" / "copy of 7.png").write_bytes((place / "scenes" / "007.png").read_bytes())
-    extract(Request("scenes:deit", device="cpu"), Extraction(place / "twice", precision="float32"), str(place / "deit"))
+    extract(
+        ModelOptions("scenes:deit", device="cpu"), Extraction(place / "twice", precision="float32"), str(place / "deit")
+    )
     return place / "deit"
 
 
@@ -147,8 +149,8 @@ IN_DEIT = ("search", "scenes:deit", "--store", "deit", "--maps", "m.safetensors"
 
 
 def test_a_text_in_a_store_needs_no_model_that_its_maps_know(place, maps, in_process, monkeypatch):
-    def refuse(request):
-        raise AssertionError(f"{request.model} is loaded")
+    def refuse(options):
+        raise AssertionError(f"{options.model} is loaded")
 
     maps.save(place / "m.safetensors")
     words = (*IN_DEIT, "--cache", "cache", "--k", "5", "--json")
@@ -192,13 +194,13 @@ def test_another_image_needs_the_model_and_gets_the_same_as_by_its_row(place, de
 
 
 def test_a_reference_that_is_read_otherwise_is_told(deit, caplog):
-    ready, store = prepare(Request("scenes:deit", device="cpu")), Store(deit)
-    warn_of_differences(store, ready)
+    prepared, store = prepare(ModelOptions("scenes:deit", device="cpu")), Store(deit)
+    warn_of_differences(store, prepared)
     assert not caplog.text
-    warn_of_differences(store, replace(ready, preprocess=PlainPreprocess((3, 64, 64))))
+    warn_of_differences(store, replace(prepared, preprocess=PlainPreprocess((3, 64, 64))))
     assert "references are by PlainPreprocess(size=(3, 64, 64))" in caplog.text
     store.header = replace(store.header, decoding="")
-    warn_of_differences(store, ready)
+    warn_of_differences(store, prepared)
     assert "were decoded by another version of vitdecomp" in caplog.text
 
 

@@ -16,7 +16,7 @@ from vitdecomp.demo.context import Context, Options
 from vitdecomp.demo.story import story
 from vitdecomp.demo.subject import decompose
 from vitdecomp.demo.world import scenes_world
-from vitdecomp.models.prepare import Request
+from vitdecomp.models.prepare import ModelOptions
 
 N = 400
 
@@ -24,7 +24,7 @@ N = 400
 @pytest.fixture(scope="module")
 def context():
     world = scenes_world(N, 5)
-    subjects = [decompose(Request(f"scenes:{name}", device="cpu"), world, N) for name in ("deit", "clip")]
+    subjects = [decompose(ModelOptions(f"scenes:{name}", device="cpu"), world, N) for name in ("deit", "clip")]
     return Context(Options(), world, tuple(subjects))
 
 

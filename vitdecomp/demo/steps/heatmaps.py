@@ -66,7 +66,7 @@ def maps_of(subject: Subject) -> Float[Tensor, "n factor 8 8"]:
     directions = torch.stack(
         [_directions(subject, factor)[subject.world.labels[factor][places]] for factor in FACTORS], 1
     )
-    images = subject.ready.batch([subject.world.pictures[i] for i in places])
+    images = subject.prepared.batch([subject.world.pictures[i] for i in places])
     heat = subject.dec.attribute(images, directions, by="token").sum(2)[..., 1:]  # the class token has no place
     return heat.reshape(*heat.shape[:2], GRID, GRID)
 

@@ -80,7 +80,7 @@ def debias(  # noqa: PLR0913 - one parameter per flag
     from vitdecomp.ablation import Plan
     from vitdecomp.datasets.grouped.formats import Columns
     from vitdecomp.models.image_loader import Loading
-    from vitdecomp.models.prepare import Request
+    from vitdecomp.models.prepare import ModelOptions
     from vitdecomp_alignment.cli.count import count
     from vitdecomp_alignment.cli.debias import debiasing
     from vitdecomp_alignment.cli.debias import show as show_debiasing
@@ -111,9 +111,9 @@ def debias(  # noqa: PLR0913 - one parameter per flag
         subspace=subspace,
         out=out,
     )
-    request = Request(model, random_weights, checkpoint, device, dtype, seed, image_size)
+    options = ModelOptions(model, random_weights, checkpoint, device, dtype, seed, image_size)
     loading, stage = Loading(batch_size, num_workers), partial(progress_bar, quiet=quiet)
-    found = debiasing.remove(request, task, cache or cache_directory(), loading=loading, stage=stage)
+    found = debiasing.remove(options, task, cache or cache_directory(), loading=loading, stage=stage)
     if as_json:
         typer.echo(json.dumps(found.to_json(), indent=1))
     else:

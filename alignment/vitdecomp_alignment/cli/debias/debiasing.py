@@ -21,7 +21,7 @@ from vitdecomp.datasets.grouped.formats import Columns, read
 from vitdecomp.errors import InputError, SpecError
 from vitdecomp.extract import REPRESENTATION, Extraction, cached
 from vitdecomp.models.image_loader import Loading
-from vitdecomp.models.prepare import Ready, Request, prepare
+from vitdecomp.models.prepare import ModelOptions, PreparedModel, prepare
 from vitdecomp.scenes.folder import kept
 from vitdecomp.score import FeatureScorer
 from vitdecomp.sources.aligned import Aligned
@@ -129,7 +129,7 @@ def summarised(runs: Sequence[Run]) -> list[dict[str, Any]]:
     ]
 
 
-def remove(request: Request, task: Task, cache: Path, *, loading: Loading, stage: Stage) -> Removal:
+def remove(options: ModelOptions, task: Task, cache: Path, *, loading: Loading, stage: Stage) -> Removal:
     """Rank a model's components by a cue, take the first of them away, and measure groups.
 
     Raises:
@@ -137,19 +137,19 @@ def remove(request: Request, task: Task, cache: Path, *, loading: Loading, stage
         SpecError: no such model, column or setting, or a model without texts and neither maps nor a CLIP.
         OutputError: the cache cannot be written.
     """
-    maps = None if task.maps is None else MapsToClip.read(task.maps, clip=task.clip, model=request.model)
+    maps = None if task.maps is None else MapsToClip.read(task.maps, clip=task.clip, model=options.model)
     data = read(task.data or kept(cache, WORLD, "train", "test", subset="waterbirds"), task.columns, task.kind)
     train, test = data.halves(task.limit)
     test.require_groups()
-    with stage(f"contributions of {request.model}") as progress:
-        subject = prepare(request)
+    with stage(f"contributions of {options.model}") as progress:
+        subject = prepare(options)
         both = _extracted(subject, (train, test), task.by, cache, loading=loading, progress=progress)
     stores = tuple(_rows(store, part) for store, part in zip(both, (train, test), strict=True))
     with stage("maps and texts"):
         if maps is None:
-            aligner, space = _fitted(subject, stores[0], train, task, request, cache, loading)
+            aligner, space = _fitted(subject, stores[0], train, task, options, cache, loading)
         else:
-            aligner, space = maps.aligner, maps.space(device=request.device, cache=cache / "texts")
+            aligner, space = maps.aligner, maps.space(device=options.device, cache=cache / "texts")
         source: Source = stores[0] if aligner is None else Aligned(stores[0], aligner)
         texts = {name: space.encode_text(words).cpu() for name, words in _words(task).items()}
     with stage("scoring") as progress:
@@ -176,7 +176,7 @@ def remove(request: Request, task: Task, cache: Path, *, loading: Loading, stage
     if task.out is not None:
         with stage(f"writing {task.out.name}"):
             deployed(subject, task.by, stores[0], train.labels, runs[0], plan, head).save(task.out)
-    return Removal(request.model, space.spec, train, test, scores, tuple(runs))
+    return Removal(options.model, space.spec, train, test, scores, tuple(runs))
 
 
 def seen(source: Source, texts: Float[Tensor, "t d"]) -> Float64[np.ndarray, "n t"]:
@@ -191,11 +191,11 @@ def _words(task: Task) -> dict[str, tuple[str, ...]]:
 
 
 def _extracted(
-    ready: Ready, parts: Sequence[Grouped], by: str, cache: Path, *, loading: Loading, progress: Any = None
+    prepared: PreparedModel, parts: Sequence[Grouped], by: str, cache: Path, *, loading: Loading, progress: Any = None
 ) -> list[Store]:
     """Contributions to the images of several splits, each from its own folder of the cache."""
     jobs = [Extraction(part, by) for part in parts]
-    return [cached(ready, job, cache, loading=loading, progress=progress) for job in jobs]
+    return [cached(prepared, job, cache, loading=loading, progress=progress) for job in jobs]
 
 
 def _rows(store: Store, part: Grouped) -> Source:
@@ -208,24 +208,30 @@ def _rows(store: Store, part: Grouped) -> Source:
 
 
 def _fitted(
-    subject: Ready, source: Source, train: Grouped, task: Task, request: Request, cache: Path, loading: Loading
+    subject: PreparedModel,
+    source: Source,
+    train: Grouped,
+    task: Task,
+    options: ModelOptions,
+    cache: Path,
+    loading: Loading,
 ) -> tuple[LinearAligner | None, ClipSpace]:
     """Maps fitted to the training images, and the space that they lead to; no maps into the model's own space."""
     texts = cache / "texts"
-    if task.clip is None or task.clip == request.model:
+    if task.clip is None or task.clip == options.model:
         if subject.loaded.encode_text is None:
             raise SpecError(f"{subject.loaded.spec} has no texts of its own: give --clip, or --maps made with `align`")
         return None, ClipSpace(subject.loaded, cache=texts)
-    seer = prepare(Request(task.clip, device=request.device))
+    seer = prepare(ModelOptions(task.clip, device=options.device))
     job = Extraction(train, REPRESENTATION)
     vectors = cached(seer, job, cache, loading=loading)
     target = torch.cat([batch.total() for batch in vectors.batches(256)])
     if len(target) != len(source):
-        raise InputError(f"{task.clip} could not read the same images as {request.model}: take the broken ones out")
-    return make_aligner(task.align, request.seed).fit(source, target), ClipSpace(seer.loaded, cache=texts)
+        raise InputError(f"{task.clip} could not read the same images as {options.model}: take the broken ones out")
+    return make_aligner(task.align, options.seed).fit(source, target), ClipSpace(seer.loaded, cache=texts)
 
 
-def _own_head(subject: Ready, train: Grouped) -> LinearHead:
+def _own_head(subject: PreparedModel, train: Grouped) -> LinearHead:
     """The model's own classifier, its rows in the order of the data set's classes."""
     known = subject.loaded.classifier
     if known is None:

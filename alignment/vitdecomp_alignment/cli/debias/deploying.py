@@ -14,7 +14,7 @@ from vitdecomp.ablation.linear_head import totals
 from vitdecomp.decompose import Decomposer
 from vitdecomp.deploy.debiased import Debiased, debiased
 from vitdecomp.errors import SpecError
-from vitdecomp.models.prepare import Ready
+from vitdecomp.models.prepare import PreparedModel
 from vitdecomp.sources.source import Source
 
 CONSTANT = ("zero", "mean")  # what a module can put in a component's place
@@ -35,7 +35,7 @@ def check_out(out: Path | None, plan: Plan) -> None:
 
 
 def deployed(
-    ready: Ready,
+    prepared: PreparedModel,
     by: str,
     source: Source,
     labels: Int64[np.ndarray, " n"],
@@ -46,7 +46,7 @@ def deployed(
     """The model without the components that one repetition took away, and a head behind it.
 
     Args:
-        ready: the model.
+        prepared: the model.
         by: its granularity.
         source: the training images, all of which the replacement and the head learn from.
         labels: their classes.
@@ -61,5 +61,5 @@ def deployed(
         seen = cleaned(source, ablator, run.components) if plan.refit else totals(source)
         classes = int(labels.max()) + 1
         head = LinearHead.fit(seen, labels, classes, strength=plan.strength, balanced=plan.balanced)
-    decomposer = Decomposer(ready.loaded, by=by)  # type: ignore[arg-type]
-    return debiased(decomposer.fit(ready.example(None, 1)[0]), ablator, head)
+    decomposer = Decomposer(prepared.loaded, by=by)  # type: ignore[arg-type]
+    return debiased(decomposer.fit(prepared.example(None, 1)[0]), ablator, head)

@@ -59,17 +59,17 @@ def describe(  # noqa: PLR0913 - one parameter per flag
     """Name every component of a model by the texts along which its contributions vary most."""
     from vitdecomp._utils.files import cache_directory
     from vitdecomp.models.image_loader import Loading
-    from vitdecomp.models.prepare import Request
+    from vitdecomp.models.prepare import ModelOptions
     from vitdecomp_alignment.align import show
     from vitdecomp_alignment.cli.describe.descriptions import Wording, described, in_words
     from vitdecomp_alignment.clip.contributions import Reading
     from vitdecomp_alignment.textspan.span_sizes import span_sizes
 
-    request = Request(model, random_weights, checkpoint, device, dtype, seed, image_size)
+    options = ModelOptions(model, random_weights, checkpoint, device, dtype, seed, image_size)
     wording = Wording(Reading(images, maps, clip, by, limit), texts, tuple(components or ()))
     loading = Loading(batch_size, num_workers, skip_unreadable)
     stage = partial(progress_bar, quiet=quiet)
-    worded = in_words(request, wording, cache or cache_directory(), loading=loading, stage=stage)
+    worded = in_words(options, wording, cache or cache_directory(), loading=loading, stage=stage)
     with stage("choosing texts") as progress:
         rows = described(worded, m, rank, progress)
         effects = span_sizes(worded.c, worded.texts, rank=rank, random_state=seed) if sizes else []

@@ -14,7 +14,7 @@ from vitdecomp._utils.progress import Progress, Stage
 from vitdecomp.contributions import Contributions
 from vitdecomp.errors import InputError
 from vitdecomp.models.image_loader import Loading
-from vitdecomp.models.prepare import Request
+from vitdecomp.models.prepare import ModelOptions
 from vitdecomp.sources.source import Source
 from vitdecomp_alignment.clip.contributions import Reading, in_clip
 from vitdecomp_alignment.texts import FEATURE_WORDS, general_texts, read_texts, scene_texts
@@ -66,7 +66,7 @@ class Wording:
     components: tuple[str, ...] = ()
 
 
-def in_words(request: Request, wording: Wording, cache: Path, *, loading: Loading, stage: Stage) -> Worded:
+def in_words(options: ModelOptions, wording: Wording, cache: Path, *, loading: Loading, stage: Stage) -> Worded:
     """A model's contributions and a pool of texts, in one space.
 
     Raises:
@@ -75,7 +75,7 @@ def in_words(request: Request, wording: Wording, cache: Path, *, loading: Loadin
         OutputError: the cache cannot be written.
     """
     chosen = pool(wording.texts) if wording.texts else None  # before the model runs, since it may not exist
-    found = in_clip(request, wording.reading, cache, loading=loading, stage=stage)
+    found = in_clip(options, wording.reading, cache, loading=loading, stage=stage)
     source, space = found.source, found.space
     labels = chosen or pool("scene" if space.spec.startswith(EMBEDDED) else "general")
     parts = [_some(source, rows, wording.components) for rows in _batches(len(source), 64)]

@@ -65,7 +65,7 @@ def rank(  # noqa: PLR0913 - one parameter per flag
     """Order the components of a model by how much they carry of features, such as colour or location."""
     from vitdecomp._utils.files import cache_directory
     from vitdecomp.models.image_loader import Loading
-    from vitdecomp.models.prepare import Request
+    from vitdecomp.models.prepare import ModelOptions
     from vitdecomp.score import FeatureScorer, check_figure_file, heat_map, write_figure
     from vitdecomp_alignment.cli.count import count
     from vitdecomp_alignment.cli.rank import rankings
@@ -74,13 +74,13 @@ def rank(  # noqa: PLR0913 - one parameter per flag
 
     if figure is not None:
         check_figure_file(figure)
-    request = Request(model, random_weights, checkpoint, device, dtype, seed, image_size)
+    options = ModelOptions(model, random_weights, checkpoint, device, dtype, seed, image_size)
     scorer = FeatureScorer(centre=centre, measure=measure, random_state=seed)
     reading = Reading(images, maps, clip, by, limit)
     asking = rankings.Asking(reading, scorer, tuple(features or ()), count(k), choose, quality)
     loading = Loading(batch_size, num_workers, skip_unreadable)
     stage = partial(progress_bar, quiet=quiet)
-    ranked = rankings.rank(request, asking, cache or cache_directory(), loading=loading, stage=stage)
+    ranked = rankings.rank(options, asking, cache or cache_directory(), loading=loading, stage=stage)
     if figure is not None:
         write_figure(heat_map(ranked.scorer, ranked.chosen), figure)
     if as_json:

@@ -18,7 +18,7 @@ from vitdecomp.component import CONSTANT_KIND, Component
 from vitdecomp.errors import InputError, SpecError
 from vitdecomp.extract import REPRESENTATION, Extraction, cached
 from vitdecomp.models.image_loader import Loading
-from vitdecomp.models.prepare import Request, prepare
+from vitdecomp.models.prepare import ModelOptions, prepare
 from vitdecomp.scenes.folder import kept
 from vitdecomp.score import FeatureScorer, Quality, quality
 from vitdecomp.score.choice import check_way
@@ -93,7 +93,7 @@ class Ranked:
         }
 
 
-def rank(request: Request, asking: Asking, cache: Path, *, loading: Loading, stage: Stage) -> Ranked:
+def rank(options: ModelOptions, asking: Asking, cache: Path, *, loading: Loading, stage: Stage) -> Ranked:
     """Score a model's components for features.
 
     Raises:
@@ -104,7 +104,7 @@ def rank(request: Request, asking: Asking, cache: Path, *, loading: Loading, sta
     asking.scorer.check()
     check_way(asking.by)
     features = asked(asking.features, "photographs" if asking.reading.images else "scenes")
-    found = in_clip(request, asking.reading, cache, loading=loading, stage=stage, check=partial(_check_k, asking.k))
+    found = in_clip(options, asking.reading, cache, loading=loading, stage=stage, check=partial(_check_k, asking.k))
     with stage(f"texts in {found.space.spec}"):
         texts = {name: found.space.encode_text(words).cpu() for name, words in features.words.items()}
     with stage("scoring") as progress:
@@ -112,9 +112,9 @@ def rank(request: Request, asking: Asking, cache: Path, *, loading: Loading, sta
     chosen = {name: scorer.top(name, asking.k, by=asking.by) for name in features.shown}
     told = None
     if asking.quality:
-        reference = None if found.aligner is None else _vectors(found, request, asking.reading, cache, loading, stage)
+        reference = None if found.aligner is None else _vectors(found, options, asking.reading, cache, loading, stage)
         told = quality(scorer, found.source, texts, reference)
-    return Ranked(request.model, found.space.spec, len(found.store), features, scorer, chosen, told)
+    return Ranked(options.model, found.space.spec, len(found.store), features, scorer, chosen, told)
 
 
 def _check_k(k: Count, components: Sequence[Component]) -> None:
@@ -126,15 +126,17 @@ def _check_k(k: Count, components: Sequence[Component]) -> None:
         )
 
 
-def _vectors(found: InClip, request: Request, reading: Reading, cache: Path, loading: Loading, stage: Stage) -> Tensor:
+def _vectors(
+    found: InClip, options: ModelOptions, reading: Reading, cache: Path, loading: Loading, stage: Stage
+) -> Tensor:
     """CLIP's own vectors of the same images."""
     with stage(f"vectors of {found.space.spec}") as progress:
         seen = Extraction(reading.images or kept(cache, WORLD, "test") / "test", REPRESENTATION, limit=reading.limit)
-        seer = prepare(Request(found.space.spec, device=request.device))
+        seer = prepare(ModelOptions(found.space.spec, device=options.device))
         vectors = cached(seer, seen, cache, loading=loading, progress=progress)
     if vectors.ids != found.store.ids:
         raise InputError(
-            f"{request.model} and {found.space.spec} could not read the same images: leave out the broken ones"
+            f"{options.model} and {found.space.spec} could not read the same images: leave out the broken ones"
         )
     return torch.cat([batch.total() for batch in vectors.batches(256)])
 

@@ -83,7 +83,7 @@ def search(  # noqa: PLR0913 - one parameter per flag
     """Find the images that are like a text or like other images, in everything or in one feature."""
     from vitdecomp._utils.files import cache_directory
     from vitdecomp.models.image_loader import Loading
-    from vitdecomp.models.prepare import Request
+    from vitdecomp.models.prepare import ModelOptions
     from vitdecomp.retrieval import Query, Scope
     from vitdecomp.retrieval.sheet import check_sheet, write_sheet
     from vitdecomp_alignment.cli.count import count
@@ -95,8 +95,8 @@ def search(  # noqa: PLR0913 - one parameter per flag
         check_sheet(out)
         if store is not None and not pictures:
             logger.warning("the sheet has no images: --pictures DIR says where it may take those of a store from")
-    options = (random_weights, checkpoint, device, dtype, seed, image_size)
-    request = None if model is None else Request(model, *options)
+    others = (random_weights, checkpoint, device, dtype, seed, image_size)
+    options = None if model is None else ModelOptions(model, *others)
     searching = searches.Searching(
         Reading(images, maps, clip, by, limit, store),
         Query(text=tuple(text or ()), image=tuple(image or ()), negative=negative, combine=combine),
@@ -111,7 +111,7 @@ def search(  # noqa: PLR0913 - one parameter per flag
         tuple(pictures or ()),
     )
     loading, stage = Loading(batch_size, num_workers, skip_unreadable), partial(progress_bar, quiet=quiet)
-    found = searches.search(request, searching, cache or cache_directory(), loading=loading, stage=stage)
+    found = searches.search(options, searching, cache or cache_directory(), loading=loading, stage=stage)
     if out is not None:
         write_sheet(found.sheet(), out)
     if as_json:

@@ -14,7 +14,7 @@ from vitdecomp.errors import InputError, SpecError
 from vitdecomp.extract import Extraction, cached
 from vitdecomp.images.decoding import DECODING
 from vitdecomp.models.image_loader import Loading
-from vitdecomp.models.prepare import Ready, Request, prepare
+from vitdecomp.models.prepare import ModelOptions, PreparedModel, prepare
 from vitdecomp.models.preprocessing import describe
 from vitdecomp.retrieval import Hit
 from vitdecomp.retrieval.hit_images import HitImages, InDataSet, InFolders
@@ -55,7 +55,7 @@ class Searchable:
 
     store: Store
     aligner: LinearAligner | None
-    subject: Ready | None
+    subject: PreparedModel | None
     space: ClipSpace | None
     pictures: Pictures | None
 
@@ -68,12 +68,12 @@ class Searchable:
 
 
 def searchable(
-    request: Request | None, reading: Reading, cache: Path, needs: Needs, *, loading: Loading, stage: Stage
+    options: ModelOptions | None, reading: Reading, cache: Path, needs: Needs, *, loading: Loading, stage: Stage
 ) -> Searchable:
     """Take images apart, or open what was made of them; a CLIP is loaded for texts alone.
 
     Args:
-        request: the model; images of a store can be compared without it.
+        options: the model; images of a store can be compared without it.
         reading: which contributions.
         cache: folder for what can be computed again.
         needs: what is asked for.
@@ -85,22 +85,22 @@ def searchable(
         SpecError: no such model, none where one is needed, or a model without texts and no maps for texts.
         OutputError: the cache cannot be written.
     """
-    if request is None and (needs.texts or reading.store is None):
+    if options is None and (needs.texts or reading.store is None):
         raise SpecError("give MODEL: without it only images of a --store are found, by --image")
     place = place_of(reading, cache)
     n = len(place) if isinstance(place, Store) else len(place.pictures[: reading.limit])
     if needs.k > n:
         raise InputError(f"k = {needs.k}, but there are {n} images")
     pictures = None if isinstance(place, Store) else place
-    if needs.texts and request is not None:
-        found = in_clip(request, reading, cache, loading=loading, stage=stage, subject_too=needs.references)
+    if needs.texts and options is not None:
+        found = in_clip(options, reading, cache, loading=loading, stage=stage, subject_too=needs.references)
         return Searchable(found.store, found.aligner, found.subject, found.space, pictures)
     aligner = None if reading.maps is None else _maps(reading.maps)
-    if request is None:
+    if options is None:
         assert isinstance(place, Store)
         return Searchable(place, aligner, None, None, None)
-    with stage(f"contributions of {request.model}") as progress:
-        subject = prepare(request)
+    with stage(f"contributions of {options.model}") as progress:
+        subject = prepare(options)
         check_origins(subject, aligner, place)
         if not isinstance(place, Store):
             job = Extraction(place, reading.by, limit=reading.limit)
@@ -114,7 +114,7 @@ def _maps(path: Path) -> LinearAligner:
     return load_aligner(path)
 
 
-def warn_of_differences(store: Store, subject: Ready) -> None:
+def warn_of_differences(store: Store, subject: PreparedModel) -> None:
     """Log in what a reference is read otherwise than the images of a store."""
     if store.header.decoding != DECODING:
         logger.warning("the images of %s were decoded by another version of vitdecomp than references are", store.uri)

@@ -17,7 +17,7 @@ from vitdecomp.errors import InputError, SpecError
 from vitdecomp.extract import parse_by
 from vitdecomp.images.opening import open_image
 from vitdecomp.models.image_loader import Loading
-from vitdecomp.models.prepare import Ready, Request, fitted
+from vitdecomp.models.prepare import ModelOptions, PreparedModel, fitted
 from vitdecomp.retrieval import Hit, Query, Retriever, Scope
 from vitdecomp.retrieval.hit_images import HitImages, InFolders
 from vitdecomp.retrieval.scope import SUBSPACES
@@ -154,11 +154,13 @@ class Searched:
         }
 
 
-def search(request: Request | None, searching: Searching, cache: Path, *, loading: Loading, stage: Stage) -> Searched:
+def search(
+    options: ModelOptions | None, searching: Searching, cache: Path, *, loading: Loading, stage: Stage
+) -> Searched:
     """Search images.
 
     Args:
-        request: the model; without it only images of a store are compared.
+        options: the model; without it only images of a store are compared.
         searching: what to look for.
         cache: folder for what can be computed again.
         loading: how images are read.
@@ -173,7 +175,7 @@ def search(request: Request | None, searching: Searching, cache: Path, *, loadin
     words = asked(searching.features, "photographs" if reading.images or reading.store else "scenes").words
     check(searching, words)
     needs = Needs(searching.k, searching.needs_texts, searching.needs_references)
-    found = searchable(request, reading, cache, needs, loading=loading, stage=stage)
+    found = searchable(options, reading, cache, needs, loading=loading, stage=stage)
     own = OwnHits.of(searching.query, found.store)
     query = searching.query if found.subject is not None else own.as_rows(searching.query, found.store)
     if found.subject is not None and own.files:
@@ -186,7 +188,7 @@ def search(request: Request | None, searching: Searching, cache: Path, *, loadin
     parts = [(list(hits), []) if searching.keep_references else own.apart(hits) for hits in every]
     kept = [tuple(hits[: searching.k]) for hits, _ in parts]
     return Searched(
-        None if request is None else request.model,
+        None if options is None else options.model,
         None if found.space is None else found.space.spec,
         len(found.store),
         searching.query,
@@ -227,16 +229,16 @@ def by_columns(source: Source) -> Columns:
     return Contributions.joined([source.take(range(i, min(i + BATCH, n))) for i in range(0, n, BATCH)])
 
 
-def taken_apart(ready: Ready, by: str) -> Callable[[Sequence[Image.Image]], Contributions]:
+def taken_apart(prepared: PreparedModel, by: str) -> Callable[[Sequence[Image.Image]], Contributions]:
     """A model's contributions to pictures; it is traced when the first of them comes."""
     traced: list[Decomposer] = []
 
     def decompose(pictures: Sequence[Image.Image]) -> Contributions:
-        batch = ready.batch(pictures)
+        batch = prepared.batch(pictures)
         if not traced:
             from vitdecomp.decompose import Decomposer
 
-            traced.append(fitted(Decomposer(ready.loaded, by=parse_by(by)).fit, batch[:1], ready))
+            traced.append(fitted(Decomposer(prepared.loaded, by=parse_by(by)).fit, batch[:1], prepared))
         return traced[0].transform(batch)
 
     return decompose
