@@ -36,7 +36,7 @@ from vitdecomp.ablation.choice import disagreeing
 from vitdecomp.ablation.linear_head import LinearHead
 from vitdecomp.component import Component
 from vitdecomp.datasets.grouped import Grouped, read
-from vitdecomp.extract import Extraction, cached
+from vitdecomp.extract import ExtractConfig, cached
 from vitdecomp.models.prepare import ModelOptions, prepare
 from vitdecomp.scenes.folder import kept
 
@@ -126,7 +126,7 @@ def loaded(model: str, data: Grouped, cache: Path) -> tuple[Part, Part]:
     for split in ("train", "test"):
         part = data.part(split)
         stores = [
-            cached(prepared, Extraction(part, by), cache)
+            cached(prepared, ExtractConfig(part, by), cache)
             for prepared, by in ((subject, "head"), (seer, "representation"))
         ]
         c, whole = (store.take(range(len(store))) for store in stores)

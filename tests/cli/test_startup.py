@@ -13,7 +13,7 @@ from vitdecomp_alignment import ClipSpace, ClosedForm
 import vitdecomp as vd
 from vitdecomp._utils.files import sha256
 from vitdecomp.cli.main import app
-from vitdecomp.extract import Extraction, extract
+from vitdecomp.extract import ExtractConfig, extract
 from vitdecomp.models.prepare import ModelOptions
 from vitdecomp.scenes import SceneDataset
 from vitdecomp.testing import AlignerContract
@@ -76,7 +76,7 @@ def drawn(place, model):
     for i, pixels in enumerate(SceneDataset(4).arrays(range(4))):
         Image.fromarray(pixels).save(place / f"{i}.png")
     store = str(place / "s.lance")
-    extract(ModelOptions(model, device="cpu"), Extraction(place), store)
+    extract(ModelOptions(model, device="cpu"), ExtractConfig(place), store)
     return store
 
 

@@ -19,14 +19,16 @@ import json, sys, torch
 from vitdecomp.distributed.process_group import ranks
 with ranks() as mine:
     ones = torch.full((3,), 10.0**mine.rank, dtype=torch.float64)
-    told = mine.gathered({"rank": mine.rank, "of": [mine.count] * (1 + 5 * mine.rank), "share": mine.share([1, 2, 3])})
+    own = {"rank": mine.rank, "of": [mine.world_size] * (1 + 5 * mine.rank), "shard": mine.shard([1, 2, 3])}
+    gathered = mine.all_gather(own)
     mine.barrier()
     with ranks() as again:  # within a group that is there already
-        both = again.total(torch.tensor([again.rank + 1]))
+        both = again.all_reduce(torch.tensor([again.rank + 1]))
     if mine.first:
-        open(sys.argv[1], "w").write(json.dumps([told, mine.total(ones).tolist(), ones.tolist(), both.tolist()]))
+        sums = mine.all_reduce(ones).tolist()
+        open(sys.argv[1], "w").write(json.dumps([gathered, sums, ones.tolist(), both.tolist()]))
     else:
-        mine.total(ones)
+        mine.all_reduce(ones)
 """
 LOST = """
 import os, sys
@@ -37,7 +39,7 @@ try:
         mine.barrier()
         if not mine.first:
             os.kill(os.getpid(), 9)
-        mine.gathered(1)
+        mine.all_gather(1)
 except VitdecompError as error:
     sys.exit(f"error: {error}")
 """
@@ -48,9 +50,9 @@ def test_one_process_alone_is_all_there_is():
         assert mine == Ranks(0, 1)
         assert mine.first
         tensor = torch.ones(2)
-        assert mine.total(tensor) is tensor
-        assert mine.gathered({"a": [1]}) == [{"a": [1]}]
-        assert mine.share(range(5)) == range(5)
+        assert mine.all_reduce(tensor) is tensor
+        assert mine.all_gather({"a": [1]}) == [{"a": [1]}]
+        assert mine.shard(range(5)) == range(5)
         assert mine.device("auto") == "auto"
         mine.barrier()
     assert not torch.distributed.is_initialized()
@@ -67,12 +69,12 @@ def test_processes_of_a_machine_take_its_gpus_in_turn(monkeypatch):
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
-def test_shares_are_disjoint_and_make_up_the_whole(count):
+def test_shards_are_disjoint_and_make_up_the_whole(count):
     for items in (range(3, 17, 2), list("abcdef"), ()):
-        shares = [Ranks(rank, count).share(items) for rank in range(count)]
-        assert all(type(share) is type(items) for share in shares)
-        assert sorted(item for share in shares for item in share) == sorted(items)
-        assert max(map(len, shares)) - min(map(len, shares)) <= 1
+        shards = [Ranks(rank, count).shard(items) for rank in range(count)]
+        assert all(type(shard) is type(items) for shard in shards)
+        assert sorted(item for shard in shards for item in shard) == sorted(items)
+        assert max(map(len, shards)) - min(map(len, shards)) <= 1
 
 
 def test_two_processes_add_and_tell(tmp_path):
@@ -82,8 +84,8 @@ def test_two_processes_add_and_tell(tmp_path):
     assert done.returncode == 0, done.stderr
     told, total, ones, both = json.loads((tmp_path / "out").read_text())
     assert told == [
-        {"rank": 0, "of": [2], "share": [1, 3]},
-        {"rank": 1, "of": [2] * 6, "share": [2]},
+        {"rank": 0, "of": [2], "shard": [1, 3]},
+        {"rank": 1, "of": [2] * 6, "shard": [2]},
     ]
     assert total == [11.0] * 3
     assert ones == [1.0] * 3  # what was given stays
@@ -110,4 +112,4 @@ def test_who_waits_for_a_process_that_was_killed_is_told(tmp_path):
     said = [process.communicate(timeout=100)[1] for process in both]
     assert both[1].returncode == -9
     assert both[0].returncode == 1
-    assert "error: another process of this run is gone: run the same command again (" in said[0]
+    assert "error: another process of this run has ended: run the same command again (" in said[0]

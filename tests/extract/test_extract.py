@@ -12,7 +12,7 @@ from timm.models.vision_transformer import VisionTransformer
 
 import vitdecomp as vd
 from vitdecomp.cli.extract import summary
-from vitdecomp.extract import Extraction
+from vitdecomp.extract import ExtractConfig
 from vitdecomp.extract import extract as write
 from vitdecomp.models.adapter import ADAPTERS
 from vitdecomp.models.image_loader import Loading
@@ -52,7 +52,7 @@ def photos(tmp_path):
 
 
 def job(photos, **changes):
-    return Extraction(**{"images": photos, "chunk_size": 3, "precision": "float64", **changes})
+    return ExtractConfig(**{"images": photos, "chunk_size": 3, "precision": "float64", **changes})
 
 
 def extract(options, job, loading, progress=None):

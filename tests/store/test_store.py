@@ -12,7 +12,7 @@ from test_blocks import flip
 from timm.models.vision_transformer import VisionTransformer
 
 import vitdecomp as vd
-from vitdecomp.extract import Extraction, cached, extract
+from vitdecomp.extract import ExtractConfig, cached, extract
 from vitdecomp.models.adapter import ADAPTERS
 from vitdecomp.models.image_loader import Loading
 from vitdecomp.models.prepare import ModelOptions, prepare
@@ -21,7 +21,7 @@ from vitdecomp.sources.source import Columns, Source
 from vitdecomp.store.encoding import PRECISIONS
 from vitdecomp.store.store import Store
 
-JOB = partial(Extraction, chunk_size=3, precision="float64")
+JOB = partial(ExtractConfig, chunk_size=3, precision="float64")
 REQUEST = ModelOptions("small:vit", random_weights=True, device="cpu", dtype="float64")
 
 
@@ -138,7 +138,7 @@ def test_contributions_know_their_model(store, given):
 
 def test_the_fingerprint_is_of_the_content(store, photos, tmp_path):
     assert Store(store.uri).fingerprint() == store.fingerprint()
-    for name, job in (("again", JOB(photos)), ("fewer", JOB(photos, limit=6)), ("coarse", Extraction(photos))):
+    for name, job in (("again", JOB(photos)), ("fewer", JOB(photos, limit=6)), ("coarse", ExtractConfig(photos))):
         extract(REQUEST, job, tmp_path / name, loading=Loading(batch_size=2))
     assert Store(tmp_path / "again").fingerprint() == store.fingerprint()
     assert Store(tmp_path / "fewer").fingerprint() != store.fingerprint()
@@ -307,7 +307,7 @@ def test_a_large_store_is_read_row_by_row(store, monkeypatch):
 
 def test_what_is_cached_is_not_computed_again(photos, tmp_path):
     seen = []
-    job = Extraction(photos)
+    job = ExtractConfig(photos)
     first = cached(prepare(REQUEST), job, tmp_path / "cache", progress=lambda done, total: seen.append(done))
     assert seen
     seen.clear()
@@ -316,7 +316,7 @@ def test_what_is_cached_is_not_computed_again(photos, tmp_path):
     assert again.uri == first.uri
     photos.rename(photos.parent / "moved")
     moved = cached(
-        prepare(REQUEST), Extraction(photos.parent / "moved"), tmp_path / "cache", progress=lambda *_: seen.append(0)
+        prepare(REQUEST), ExtractConfig(photos.parent / "moved"), tmp_path / "cache", progress=lambda *_: seen.append(0)
     )
     assert not seen
     assert moved.paths[0].is_file()
@@ -334,14 +334,14 @@ def test_what_is_cached_is_not_computed_again(photos, tmp_path):
     ids=str,
 )
 def test_nothing_else_is_taken_for_it(photos, tmp_path, options, job):
-    first = cached(prepare(REQUEST), Extraction(photos), tmp_path / "cache")
-    assert cached(prepare(options), Extraction(photos, **job), tmp_path / "cache").uri != first.uri
+    first = cached(prepare(REQUEST), ExtractConfig(photos), tmp_path / "cache")
+    assert cached(prepare(options), ExtractConfig(photos, **job), tmp_path / "cache").uri != first.uri
 
 
 def test_another_picture_under_the_same_name_is_not_taken_for_it(photos, tmp_path):
-    first = cached(prepare(REQUEST), Extraction(photos), tmp_path / "cache")
+    first = cached(prepare(REQUEST), ExtractConfig(photos), tmp_path / "cache")
     Image.open(photos / "3.png").rotate(90).save(photos / "3.png")
-    second = cached(prepare(REQUEST), Extraction(photos), tmp_path / "cache")
+    second = cached(prepare(REQUEST), ExtractConfig(photos), tmp_path / "cache")
     assert second.uri != first.uri
     assert not torch.equal(second.take([3]).values, first.take([3]).values)
     assert torch.allclose(second.take([2]).values, first.take([2]).values, atol=1e-14)  # other images, other bases
@@ -369,7 +369,7 @@ def test_a_cache_with_a_flipped_bit_is_made_again(photos, tmp_path, table):
 def test_a_cache_is_as_exact_as_the_model(photos, tmp_path, dtype):
     options = replace(REQUEST, dtype=dtype)
     prepared = prepare(options)
-    store = cached(prepared, Extraction(photos, precision="float16"), tmp_path / "cache")
+    store = cached(prepared, ExtractConfig(photos, precision="float16"), tmp_path / "cache")
     x = prepared.batch([Image.open(path) for path in sorted(photos.glob("*.png"))])
     c = vd.Decomposer(prepared.loaded).fit(x[:1]).transform(x)
     found = store.take(range(7))

@@ -11,7 +11,7 @@ from vitdecomp.ablation import Curve, LinearHead, Steps, ablation_curves
 from vitdecomp.ablation.linear_head import totals
 from vitdecomp.datasets.grouped import Grouped, read
 from vitdecomp.errors import InputError, SpecError
-from vitdecomp.extract import Extraction, cached
+from vitdecomp.extract import ExtractConfig, cached
 from vitdecomp.models.image_loader import Loading
 from vitdecomp.models.prepare import ModelOptions, PreparedModel, prepare
 from vitdecomp.scenes.folder import kept
@@ -88,7 +88,7 @@ def to_json(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def _source(prepared: PreparedModel, part: Grouped, cache: Path, loading: Loading, progress: Progress) -> Source:
-    store = cached(prepared, Extraction(part), cache, loading=loading, progress=progress)
+    store = cached(prepared, ExtractConfig(part), cache, loading=loading, progress=progress)
     if len(store) != len(part):
         raise InputError(f"{len(part) - len(store)} of {len(part)} images in {part.root} cannot be read")
     return Selection(store, tuple(range(len(part))))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from vitdecomp.extract import Extracted
+from vitdecomp.extract import ExtractResult
 
 
-def summary(out: Path | str, done: Extracted) -> dict[str, Any]:
+def summary(out: Path | str, done: ExtractResult) -> dict[str, Any]:
     """What an extraction did, in plain values.
 
     Args:

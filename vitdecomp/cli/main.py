@@ -132,12 +132,12 @@ def extract(  # noqa: PLR0913 - one parameter per flag
     from vitdecomp.cli.extract import summary
     from vitdecomp.cli.show import show_extraction
     from vitdecomp.distributed.process_group import ranks
-    from vitdecomp.extract import Extraction
+    from vitdecomp.extract import ExtractConfig
     from vitdecomp.extract import extract as write_store
     from vitdecomp.models.image_loader import Loading
     from vitdecomp.models.prepare import ModelOptions
 
-    job = Extraction(images, by, output, tuple(through) if through else None, chunk_size, limit, precision)
+    job = ExtractConfig(images, by, output, tuple(through) if through else None, chunk_size, limit, precision)
     options = ModelOptions(model, random_weights, checkpoint, device, dtype, seed, image_size)
     loading = Loading(batch_size, num_workers, skip_unreadable)
     with ranks() as mine, progress_bar("extracting", quiet or not mine.first) as progress:

@@ -1,4 +1,4 @@
-"""The processes that torchrun started together: which of them this is, and what they tell one another."""
+"""The process group that `torchrun` or `accelerate launch` started: rank, collectives, device."""
 
 from __future__ import annotations
 
@@ -19,111 +19,112 @@ from torch.distributed.rendezvous import rendezvous
 from vitdecomp.errors import RankError
 
 Items = TypeVar("Items", bound=Sequence[Any])
-PATIENCE = timedelta(hours=12)  # one whose process ended is noticed at once; this is for one that hangs
-JOINING = timedelta(minutes=5)  # how long the others may take to start
+TIMEOUT = timedelta(hours=12)  # a process that ended is noticed at once; this is for one that hangs
+JOIN_TIMEOUT = timedelta(minutes=5)  # how long the others may take to start
 
 
 @dataclass(frozen=True, slots=True)
 class Ranks:
-    """One of the processes of a run. What it asks of the others they must all ask, in the same order.
+    """One process of a group. All processes must call the collective methods in the same order.
 
     Attributes:
-        rank: its number, from 0.
-        count: how many processes there are.
-        local: its number among those of its machine.
+        rank: number of this process, from 0.
+        world_size: number of processes.
+        local_rank: number of this process on its machine.
         group: of `torch.distributed`; `None` is all processes.
     """
 
     rank: int = 0
-    count: int = 1
-    local: int = 0
+    world_size: int = 1
+    local_rank: int = 0
     group: Any = field(default=None, repr=False, compare=False)
 
     @property
     def first(self) -> bool:
-        """Whether this is the one that prints, and that writes what is written once."""
+        """Whether this is rank 0, which prints, and writes what is written once."""
         return self.rank == 0
 
-    def share(self, items: Items) -> Items:
-        """What this process takes of work that all know, every so manieth item.
+    def shard(self, items: Items) -> Items:
+        """Take this process's part of `items`: every `world_size`-th one.
 
-        A slice of the same kind: the shares of a range are ranges.
+        Returns:
+            A slice, of the type of `items`: the shard of a range is a range.
         """
-        return items[self.rank :: self.count]  # type: ignore[return-value]
+        return items[self.rank :: self.world_size]  # type: ignore[return-value]
 
     def device(self, name: str) -> str:
-        """The device of this process: each takes a GPU of its machine, unless it is named by its number."""
-        if self.count == 1 or not torch.cuda.is_available():
+        """Give each process a GPU of its machine, unless `name` has a number, such as `cuda:1`."""
+        if self.world_size == 1 or not torch.cuda.is_available():
             return name
-        return f"cuda:{self.local % torch.cuda.device_count()}" if name in ("auto", "cuda") else name
+        return f"cuda:{self.local_rank % torch.cuda.device_count()}" if name in ("auto", "cuda") else name
 
-    def total(self, tensor: Tensor) -> Tensor:
-        """The sum of a tensor over all processes: a new tensor, the same bit for bit in each of them.
+    def all_reduce(self, tensor: Tensor) -> Tensor:
+        """Sum a tensor over all processes; the new tensor is the same bit for bit in each of them.
 
         Raises:
-            RankError: another process is gone.
+            RankError: another process has ended.
         """
-        if self.count == 1:
+        if self.world_size == 1:
             return tensor
-        found = tensor.detach().clone().contiguous()
-        with _together():
-            dist.all_reduce(found, group=self.group)
-        return found
+        summed = tensor.detach().clone().contiguous()
+        with _rank_errors():
+            dist.all_reduce(summed, group=self.group)
+        return summed
 
-    def gathered(self, value: Any) -> list[Any]:
-        """What every process gives, in their order: anything small that JSON can write.
+    def all_gather(self, value: Any) -> list[Any]:
+        """Gather a small value that JSON can hold from every process, in the order of ranks.
 
         Raises:
-            RankError: another process is gone.
+            RankError: another process has ended.
         """
-        told = json.dumps(value).encode()
-        if self.count == 1:
-            return [json.loads(told)]
-        sizes = self.total(torch.tensor([len(told) * (rank == self.rank) for rank in range(self.count)]))
-        places = [0, *sizes.cumsum(0).tolist()]
-        flat = torch.zeros(places[-1], dtype=torch.uint8)
-        flat[places[self.rank] : places[self.rank + 1]] = torch.tensor(list(told), dtype=torch.uint8)
-        said = bytes(self.total(flat).tolist())
-        return [json.loads(said[start:end]) for start, end in pairwise(places)]
+        encoded = json.dumps(value).encode()
+        if self.world_size == 1:
+            return [json.loads(encoded)]
+        sizes = self.all_reduce(torch.tensor([len(encoded) * (rank == self.rank) for rank in range(self.world_size)]))
+        offsets = [0, *sizes.cumsum(0).tolist()]
+        buffer = torch.zeros(offsets[-1], dtype=torch.uint8)
+        buffer[offsets[self.rank] : offsets[self.rank + 1]] = torch.tensor(list(encoded), dtype=torch.uint8)
+        gathered = bytes(self.all_reduce(buffer).tolist())
+        return [json.loads(gathered[start:end]) for start, end in pairwise(offsets)]
 
     def barrier(self) -> None:
-        """Wait until all processes are here.
+        """Wait until all processes reach this point.
 
         Raises:
-            RankError: another process is gone.
+            RankError: another process has ended.
         """
-        self.total(torch.zeros(1))
+        self.all_reduce(torch.zeros(1))
 
 
 @contextmanager
-def ranks(patience: timedelta = PATIENCE) -> Iterator[Ranks]:
-    """Join the processes that `torchrun` or `accelerate launch` started; one alone is `Ranks(0, 1)`, at no cost.
+def ranks(timeout: timedelta = TIMEOUT) -> Iterator[Ranks]:
+    """Join the process group that `torchrun` or `accelerate launch` started; a process alone is `Ranks(0, 1)`.
 
-    CPU tensors go through gloo, those of a GPU through nccl. If they are joined already, they stay so afterwards.
+    CPU tensors go through gloo, GPU tensors through nccl. A group that exists already is not destroyed afterwards.
 
     Args:
-        patience: how long to wait for a process that is alive and does not answer.
+        timeout: how long a collective waits for a process that is alive and does not answer.
 
     Raises:
-        RankError: another process is not there.
+        RankError: another process is missing.
     """
-    there, count = _joined(), started_together()
-    if count == 1:
+    joined, size = _joined(), world_size()
+    if size == 1:
         yield Ranks()
         return
     try:
-        with _together():
-            if not there:
-                _join(count)
-            group = dist.new_group(backend=_backend(), timeout=patience)
-        yield Ranks(dist.get_rank(), count, int(os.environ.get("LOCAL_RANK", "0")), group)
+        with _rank_errors():
+            if not joined:
+                _join(size)
+            group = dist.new_group(backend=_backend(), timeout=timeout)
+        yield Ranks(dist.get_rank(), size, int(os.environ.get("LOCAL_RANK", "0")), group)
     finally:
-        if not there and dist.is_initialized():
+        if not joined and dist.is_initialized():
             dist.destroy_process_group()
 
 
-def started_together() -> int:
-    """How many processes a run has; none is joined."""
+def world_size() -> int:
+    """Count the processes that were started together, without joining them."""
     if _joined():
         return dist.get_world_size()
     return int(os.environ.get("WORLD_SIZE", "1") if "RANK" in os.environ else 1)
@@ -133,15 +134,15 @@ def _joined() -> bool:
     return dist.is_available() and dist.is_initialized()
 
 
-def _join(count: int) -> None:
-    """Find the other processes.
+def _join(size: int) -> None:
+    """Join the other processes.
 
-    After a restart torchrun may offer the store of the attempt before, with addresses of processes that are dead.
+    After a restart torchrun may offer the store of the last attempt, with addresses of processes that have ended.
     """
-    store, rank, _ = next(rendezvous("env://", timeout=JOINING))
+    store, rank, _ = next(rendezvous("env://", timeout=JOIN_TIMEOUT))
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     own = dist.PrefixStore(f"attempt {attempt}", store)  # type: ignore[attr-defined]
-    dist.init_process_group(_backend(), store=own, rank=rank, world_size=count, timeout=JOINING)
+    dist.init_process_group(_backend(), store=own, rank=rank, world_size=size, timeout=JOIN_TIMEOUT)
 
 
 def _backend() -> str:
@@ -149,10 +150,10 @@ def _backend() -> str:
 
 
 @contextmanager
-def _together() -> Iterator[None]:
-    """What torch says when another process is gone, as one line."""
+def _rank_errors() -> Iterator[None]:
+    """Turn torch's errors about a process that has ended into one line."""
     try:
         yield
     except (RuntimeError, ValueError) as error:
-        said = " ".join(str(error).split())[:200]
-        raise RankError(f"another process of this run is gone: run the same command again ({said})") from error
+        detail = " ".join(str(error).split())[:200]
+        raise RankError(f"another process of this run has ended: run the same command again ({detail})") from error

@@ -11,9 +11,9 @@ from vitdecomp._utils.progress import Progress
 from vitdecomp.datasets import open_pictures
 from vitdecomp.distributed.process_group import Ranks, ranks
 from vitdecomp.errors import DamageError, OutputError
+from vitdecomp.extract.config import ExtractConfig, ExtractResult, parse_by
 from vitdecomp.extract.engine import engine as engine_of
 from vitdecomp.extract.extractor import Extractor
-from vitdecomp.extract.job import Extracted, Extraction, parse_by
 from vitdecomp.extract.local import Local
 from vitdecomp.extract.run import Run
 from vitdecomp.models.image_loader import Loading
@@ -28,7 +28,7 @@ from vitdecomp.store.writer import StoreWriter
 
 def extract(
     options: ModelOptions,
-    job: Extraction,
+    job: ExtractConfig,
     out: Path | str,
     *,
     resume: bool = True,
@@ -36,7 +36,7 @@ def extract(
     progress: Progress | None = None,
     engine: str = "local",
     address: str | None = None,
-) -> Extracted:
+) -> ExtractResult:
     """Write the contributions of a data set of pictures, or of those that are not there yet.
 
     Under torchrun all processes call it with the same arguments and share the work; each gets the result.
@@ -55,7 +55,7 @@ def extract(
         OutputError: the place cannot be written, or holds something else.
         InputError: no images, or one that cannot be read.
         SpecError: no such model, split, precision or engine.
-        RankError: another process is gone.
+        RankError: another process has ended.
     """
     parse_by(job.by)
     check_precision(job.precision)
@@ -70,7 +70,7 @@ def extract(
 
 def cached(
     prepared: PreparedModel,
-    job: Extraction,
+    job: ExtractConfig,
     cache: Path,
     *,
     loading: Loading | None = None,

@@ -16,7 +16,7 @@ from torch import Tensor
 from vitdecomp.contributions import Contributions
 from vitdecomp.datasets import Pictures, open_pictures
 from vitdecomp.errors import InputError, OutputError
-from vitdecomp.extract.job import Extraction, Order
+from vitdecomp.extract.config import ExtractConfig, Order
 from vitdecomp.extract.splitting import header_of, splitting
 from vitdecomp.models.image_loader import Loaded, Loading, digests, load, load_all, name
 from vitdecomp.models.prepare import PreparedModel, prepare
@@ -35,7 +35,7 @@ class Extractor:
         InputError: no image can be read.
     """
 
-    def __init__(self, prepared: PreparedModel, job: Extraction, pictures: Pictures, loading: Loading) -> None:
+    def __init__(self, prepared: PreparedModel, job: ExtractConfig, pictures: Pictures, loading: Loading) -> None:
         self.prepared, self.job, self.pictures, self.loading = prepared, job, pictures, loading
         self.wanted = range(len(pictures.pictures[: job.limit]))
         self.split, first = splitting(prepared, job, self._first_readable())

@@ -21,17 +21,17 @@ class Local(Engine):
     @property
     def alone(self) -> bool:
         """Whether torchrun started no other."""
-        return self.mine.count == 1
+        return self.mine.world_size == 1
 
     @property
     def tables(self) -> int:
         """One for each process."""
-        return self.mine.count
+        return self.mine.world_size
 
     def run(self, chunks: Sequence[list[int]], extractor: Extractor, uri: str, tick: Tick) -> list[int]:
         """Write a share of the chunks."""
         worker, skipped = Worker(extractor, uri, self.mine.rank), list[int]()
-        for chunk in self.mine.share(chunks):
+        for chunk in self.mine.shard(chunks):
             skipped += worker(chunk)
-            tick(self.mine.count * len(chunk))
+            tick(self.mine.world_size * len(chunk))
         return skipped

@@ -13,9 +13,9 @@ from uuid import uuid4
 from vitdecomp.distributed.process_group import Ranks
 from vitdecomp.distributed.ray_cluster import GPUS, RayCluster, as_told, go_to, line
 from vitdecomp.errors import RankError, SpecError, VitdecompError
+from vitdecomp.extract.config import Order
 from vitdecomp.extract.engine import Engine, Tick, Worker
 from vitdecomp.extract.extractor import Extractor
-from vitdecomp.extract.job import Order
 
 
 class OnRay(Engine):
@@ -26,7 +26,7 @@ class OnRay(Engine):
     """
 
     def __init__(self, mine: Ranks, address: str | None) -> None:
-        if mine.count > 1:
+        if mine.world_size > 1:
             raise SpecError("--engine ray starts processes of its own: leave torchrun out")
         self.cluster = RayCluster(address, "ray.data")
         self.ray = self.cluster.ray

@@ -8,9 +8,9 @@ from itertools import islice
 from vitdecomp._utils.progress import Progress
 from vitdecomp.distributed.process_group import Ranks
 from vitdecomp.errors import InputError, OutputError
+from vitdecomp.extract.config import ExtractResult
 from vitdecomp.extract.engine import Engine
 from vitdecomp.extract.extractor import Extractor
-from vitdecomp.extract.job import Extracted
 from vitdecomp.store.staging import Parts
 from vitdecomp.store.store import Store
 from vitdecomp.store.takeover import take_over
@@ -39,17 +39,17 @@ class Run:
         self.progress = progress if self.mine.first else None
         self._left = 0
 
-    def into(self, uri: str) -> Extracted:
+    def into(self, uri: str) -> ExtractResult:
         """Write what is missing in a store, which the first process must have locked.
 
         Raises:
             OutputError: it cannot be written, or holds something else.
             InputError: no image can be read, or one cannot be and none may be left out.
-            RankError: another process is gone.
+            RankError: another process has ended.
         """
         writer = StoreWriter(uri) if self.mine.first else None
         before = 0 if writer is None else len(writer)
-        done, skipped = self.mine.gathered((True, []) if writer is None else self._begin(writer))[0]
+        done, skipped = self.mine.all_gather((True, []) if writer is None else self._begin(writer))[0]
         if not done:
             skipped += self._together(uri, skipped)
             if writer is not None:
@@ -57,8 +57,8 @@ class Run:
                 self._check_whole(writer, skipped)
         if writer is not None:
             writer.finish()
-        added = self.mine.gathered(0 if writer is None else len(writer) - before)[0]
-        return Extracted(Store(uri), added, tuple(map(self.extractor.id, sorted(set(skipped)))))
+        added = self.mine.all_gather(0 if writer is None else len(writer) - before)[0]
+        return ExtractResult(Store(uri), added, tuple(map(self.extractor.id, sorted(set(skipped)))))
 
     def _begin(self, writer: StoreWriter) -> tuple[bool, list[int]]:
         """What the first process does alone: whether that is all, and which images it could not read."""
@@ -88,7 +88,7 @@ class Run:
         self._left = sum(map(len, chunks))
         self.mine.barrier()  # nobody writes before all have seen what is missing
         skipped = self.engine.run(chunks, self.extractor, uri, self._tick)
-        return [index for found in self.mine.gathered(skipped) for index in found]
+        return [index for found in self.mine.all_gather(skipped) for index in found]
 
     def _chunks(self, writer: StoreWriter, tried: list[int]) -> Iterator[list[int]]:
         """Images that are neither there nor unreadable."""

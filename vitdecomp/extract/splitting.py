@@ -10,7 +10,7 @@ from torch import Tensor
 from vitdecomp.component import WHOLE
 from vitdecomp.contributions import Contributions
 from vitdecomp.errors import InputError
-from vitdecomp.extract.job import REPRESENTATION, Extraction, parse_by
+from vitdecomp.extract.config import REPRESENTATION, ExtractConfig, parse_by
 from vitdecomp.images.decoding import DECODING
 from vitdecomp.models.prepare import PreparedModel, fitted
 from vitdecomp.models.preprocessing import describe
@@ -20,7 +20,7 @@ from vitdecomp.store.metadata import Header
 Split = Callable[[Tensor], Contributions]
 
 
-def splitting(prepared: PreparedModel, job: Extraction, pixels: Tensor) -> tuple[Split, Contributions]:
+def splitting(prepared: PreparedModel, job: ExtractConfig, pixels: Tensor) -> tuple[Split, Contributions]:
     """What takes images apart, and what it gives for one of them."""
     by, batch = parse_by(job.by), pixels[None].to(prepared.device, prepared.dtype)
     if by == REPRESENTATION:  # nothing need be traced
@@ -33,7 +33,7 @@ def splitting(prepared: PreparedModel, job: Extraction, pixels: Tensor) -> tuple
     return dec.transform, dec.transform(batch)
 
 
-def header_of(prepared: PreparedModel, job: Extraction, first: Contributions) -> Header:
+def header_of(prepared: PreparedModel, job: ExtractConfig, first: Contributions) -> Header:
     """What is to be written, as far as one image tells."""
     origin = (
         Origin.of(prepared.loaded.module, prepared.loaded.spec, job.output) if first.origin is None else first.origin

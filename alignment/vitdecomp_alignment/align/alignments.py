@@ -63,7 +63,7 @@ def fit(pairs: Pairs, aligner: LinearAligner, out: Path, clock: Clock, ranks: Ra
     Raises:
         OutputError: the file cannot be written.
         SpecError: the aligner does not know how to share the work.
-        RankError: another process is gone.
+        RankError: another process has ended.
     """
     check_file(out)
     checkpoint = training_file(out)
@@ -72,7 +72,7 @@ def fit(pairs: Pairs, aligner: LinearAligner, out: Path, clock: Clock, ranks: Ra
     learned, held_out = kept_away(n)
     source, target = select_images(pairs.store, learned), pairs.target[list(learned)]
     resumable: dict[str, Any] = {"checkpoint": checkpoint} if "checkpoint" in known else {}
-    if ranks.count > 1 and "ranks" not in known:
+    if ranks.world_size > 1 and "ranks" not in known:
         raise SpecError(f"{type(aligner).__name__} is fitted by one process alone: start it without torchrun")
     if "clock" in known:
         shared = {"ranks": ranks} if "ranks" in known else {}

@@ -78,7 +78,7 @@ def work(job: Job, stage: Stage = unseen) -> Alignment | None:
         InputError: no images, or one that cannot be read, or a store of other images.
         OutputError: the result or the cache cannot be written.
         SpecError, LoadError: no such model, or its weights cannot be had; an aligner that cannot share the work.
-        RankError: another process is gone.
+        RankError: another process has ended.
     """
     aligner = job.aligner()
     with ranks() as mine:

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from vitdecomp._utils.progress import Stage
-from vitdecomp.distributed.process_group import started_together
+from vitdecomp.distributed.process_group import world_size
 from vitdecomp.distributed.ray_cluster import GPUS, SETTINGS, RayCluster, go_to, line
 from vitdecomp.errors import OutputError, RankError, SpecError
 from vitdecomp_alignment.align.job import Alignment, Job, work
@@ -42,7 +42,7 @@ def on_ray(job: Job, stage: Stage, address: str | None) -> Alignment:
         OutputError: the result is on another machine.
         VitdecompError: whatever else `work` raises.
     """
-    if started_together() > 1:
+    if world_size() > 1:
         raise SpecError("--engine ray starts processes of its own: leave torchrun out")
     cluster = RayCluster(address, "ray.train.torch")
     with cluster.started(), Shown(stage) as shown:

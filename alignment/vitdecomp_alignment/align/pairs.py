@@ -13,7 +13,7 @@ from vitdecomp._utils.progress import Progress, Stage
 from vitdecomp.datasets import open_pictures
 from vitdecomp.distributed.process_group import Ranks
 from vitdecomp.errors import InputError, SpecError
-from vitdecomp.extract import REPRESENTATION, Extraction, cached
+from vitdecomp.extract import REPRESENTATION, ExtractConfig, cached
 from vitdecomp.models.image_loader import Loading
 from vitdecomp.models.prepare import ModelOptions, PreparedModel, prepare
 from vitdecomp.provenance import Origin
@@ -50,7 +50,7 @@ class Pairing:
     subject: ModelOptions
     clip: ModelOptions
     cache: Path
-    job: Extraction | None
+    job: ExtractConfig | None
     store: str | None = None
 
     def __post_init__(self) -> None:
@@ -68,7 +68,7 @@ def gather_in_turn(pairing: Pairing, ranks: Ranks, *, loading: Loading, stage: S
     """The same in all processes of a run: what the first takes apart the others read from the cache.
 
     Raises:
-        RankError: another process is gone.
+        RankError: another process has ended.
     """
     pairing = pairing.on(ranks)
     pairs = gather(pairing, loading=loading, stage=stage) if ranks.first else None
@@ -95,7 +95,7 @@ def gather(pairing: Pairing, *, loading: Loading, stage: Stage) -> Pairs:
         if job is None:
             return Pairs(None, None, store, *_kept(store, pairing.clip.model))
         assert seer is not None  # there are images, so CLIP was loaded
-        seen = Extraction(job.images, REPRESENTATION, limit=job.limit)
+        seen = ExtractConfig(job.images, REPRESENTATION, limit=job.limit)
         vectors = cached(seer, seen, pairing.cache, loading=loading, progress=progress)
         if vectors.ids != store.ids and pairing.store is None:
             raise InputError(

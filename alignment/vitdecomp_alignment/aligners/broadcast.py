@@ -1,4 +1,4 @@
-"""What one process finds, in all processes of a run: machines may round differently, and then disagree."""
+"""Broadcast what the first process computes: machines may round differently, and then disagree."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from torch import Tensor
 
 from vitdecomp.distributed.process_group import Ranks
 
-Found = tuple[Mapping[str, Tensor], Any]
+Values = tuple[Mapping[str, Tensor], Any]
 
 
-def of_first(ranks: Ranks, find: Callable[[], Found]) -> Found:
-    """Tensors by their names, and values that JSON can write, as the first process finds them.
+def broadcast(ranks: Ranks, compute: Callable[[], Values]) -> Values:
+    """Compute tensors by name, and values that JSON can hold, in the first process, and send them to all.
 
     Raises:
-        RankError: another process is gone.
+        RankError: another process has ended.
     """
-    if ranks.count == 1:
-        return find()
-    found, values = find() if ranks.first else ({}, None)
-    told = {name: [list(one.shape), str(one.dtype).removeprefix("torch.")] for name, one in found.items()}
-    shapes, values = ranks.gathered([told, values])[0]
-    tensors = {
-        name: ranks.total(found[name] if ranks.first else torch.zeros(shape, dtype=getattr(torch, dtype)))
+    if ranks.world_size == 1:
+        return compute()
+    tensors, values = compute() if ranks.first else ({}, None)
+    own = {name: [list(one.shape), str(one.dtype).removeprefix("torch.")] for name, one in tensors.items()}
+    shapes, values = ranks.all_gather([own, values])[0]
+    received = {
+        name: ranks.all_reduce(tensors[name] if ranks.first else torch.zeros(shape, dtype=getattr(torch, dtype)))
         for name, (shape, dtype) in shapes.items()
     }
-    return tensors, values
+    return received, values

@@ -16,11 +16,11 @@ from vitdecomp.errors import InputError, SpecError
 from vitdecomp.sources.aligner import register_aligner
 from vitdecomp.sources.source import Source
 from vitdecomp_alignment.aligners.basis_change import Turns
-from vitdecomp_alignment.aligners.broadcast import Found, of_first
+from vitdecomp_alignment.aligners.broadcast import Values, broadcast
 from vitdecomp_alignment.aligners.coefficients import Coefficients
 from vitdecomp_alignment.aligners.linear import LinearAligner, check_seed, check_target
 from vitdecomp_alignment.aligners.maps import LinearMaps, Span
-from vitdecomp_alignment.aligners.spans import agreed_spans
+from vitdecomp_alignment.aligners.spans import broadcast_spans
 from vitdecomp_alignment.aligners.sums import Moments, Rows, Sums, width
 
 STRENGTHS = (1000.0, 300.0, 100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 1e-2, 1e-4, 1e-6)
@@ -89,7 +89,7 @@ class ClosedForm(LinearAligner):
                 same: each sums over some of the images, and the first solves.
 
         Raises:
-            RankError: another process is gone.
+            RankError: another process has ended.
             InputError: not of the same images, too few, or components that span too many dimensions together.
             SpecError: a ridge that is not positive, or no fraction.
         """
@@ -114,21 +114,21 @@ class ClosedForm(LinearAligner):
     ) -> LinearMaps:
         """Solve for the maps, from the targets of some images or of all; sets what `fit` learns beside them."""
         with clock("spans"):
-            spans = agreed_spans(kept, ranks, max_rank=self.max_rank, seed=self.random_state)
+            spans = broadcast_spans(kept, ranks, max_rank=self.max_rank, seed=self.random_state)
         _refuse_too_wide(width(spans, kept.dimension), len(kept))
         known = np.arange(len(kept)) if learned is None else learned
         with clock("sums") as shown:
             rows = _stretch(len(kept), ranks)
             sums, held_out = self.sums(kept, target, spans, rows, known, clock=clock, progress=progress or shown)
-            if ranks.count > 1:
+            if ranks.world_size > 1:
                 sums.over(ranks)
                 held_out.over(ranks)
         with clock("solving"):
-            found, self.metrics_ = of_first(ranks, lambda: self._solved(sums, held_out, spans))
+            found, self.metrics_ = broadcast(ranks, lambda: self._solved(sums, held_out, spans))
         self.ridge_ = self.metrics_["ridge"]
         return _as_maps(kept, spans, found["shared"], found["correction"])
 
-    def _solved(self, sums: Moments, held_out: Moments, spans: Sequence[Span]) -> Found:
+    def _solved(self, sums: Moments, held_out: Moments, spans: Sequence[Span]) -> Values:
         ridge = self._best(sums, held_out, spans) if self.ridge is None else self.ridge
         sums.merge(held_out)
         shared = sums.procrustes()
@@ -200,7 +200,7 @@ class ClosedForm(LinearAligner):
 
 def _stretch(n: int, ranks: Ranks) -> range:
     """A process's share of the images: consecutive ones, which are read fastest."""
-    return range(n * ranks.rank // ranks.count, n * (ranks.rank + 1) // ranks.count)
+    return range(n * ranks.rank // ranks.world_size, n * (ranks.rank + 1) // ranks.world_size)
 
 
 def _prior(spans: Sequence[Span], shared: Tensor) -> Float[Tensor, "R d_clip"]:

@@ -27,7 +27,7 @@ from vitdecomp_alignment.aligners.linear import LinearAligner, check_seed, check
 from vitdecomp_alignment.aligners.loss import MapsModule
 from vitdecomp_alignment.aligners.maps import LinearMaps, Span
 from vitdecomp_alignment.aligners.penalty import deviation, penalty
-from vitdecomp_alignment.aligners.spans import agreed_spans, whole_space
+from vitdecomp_alignment.aligners.spans import broadcast_spans, whole_space
 from vitdecomp_alignment.aligners.training import Schedule, Training
 
 SPREAD = 0.02  # of random maps at the beginning, as in the paper's public code
@@ -151,7 +151,7 @@ class CompAlign(LinearAligner):
             return replace(fitted, bias=bias)
         with clock("spans"):
             full, seed = self.coordinates == "full", self.random_state
-            spans = whole_space(kept) if full else agreed_spans(kept, ranks, seed=seed)
+            spans = whole_space(kept) if full else broadcast_spans(kept, ranks, seed=seed)
         generator = torch.Generator().manual_seed(self.random_state)
         shared = torch.zeros(kept.dimension, target.shape[1], dtype=kept.dtype)
         spans = tuple(replace(s, basis=None if s.basis is None else s.basis.to(kept.dtype)) for s in spans)

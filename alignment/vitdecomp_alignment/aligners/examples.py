@@ -63,7 +63,7 @@ class Examples:
     def batch(self, step: int, ranks: Ranks) -> Batch:
         """This process's share of the images of a step."""
         rows = self.rows(step)
-        share = slice(ranks.rank, None, ranks.count)
+        share = slice(ranks.rank, None, ranks.world_size)
         own = rows[share]
         a = self.kept.take(own) if self.kept.fit_in_memory else self._from_window(step, len(rows))[share]
         return self.turns(a), self.target[torch.from_numpy(own)]
@@ -80,7 +80,7 @@ class Examples:
         if self._judged is None:
             self._judged = self.kept.take(self.held_out)
         goal = self.target[torch.from_numpy(self.held_out)]
-        for start in ranks.share(range(0, len(self.held_out), CHUNK)):
+        for start in ranks.shard(range(0, len(self.held_out), CHUNK)):
             yield self.turns(self._judged[start : start + CHUNK]), goal[start : start + CHUNK]
 
     def _ordered(self, epoch: int) -> Int64[np.ndarray, " n"]:

@@ -70,7 +70,7 @@ class MapsModule(nn.Module):
         weights = self.weights
         if not self.orthogonality:
             return weights[0].new_zeros(())
-        own = [weight[ranks.rank :: ranks.count] for weight in weights]
+        own = [weight[ranks.rank :: ranks.world_size] for weight in weights]
         return self.orthogonality * self.penalty(own, sum(len(weight) for weight in weights))
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitdecomp.distributed.process_group import Ranks
-from vitdecomp_alignment.aligners.broadcast import Found, of_first
+from vitdecomp_alignment.aligners.broadcast import Values, broadcast
 from vitdecomp_alignment.aligners.coefficients import Coefficients
 from vitdecomp_alignment.aligners.maps import Span
 
@@ -42,19 +42,21 @@ def find_spans(kept: Coefficients, *, max_rank: int | None = None, seed: int = 0
     return tuple(_span(np.flatnonzero(sizes == size), bases) for size in np.unique(sizes))
 
 
-def agreed_spans(kept: Coefficients, ranks: Ranks, *, max_rank: int | None = None, seed: int = 0) -> tuple[Span, ...]:
-    """The same for all processes of a run.
+def broadcast_spans(
+    kept: Coefficients, ranks: Ranks, *, max_rank: int | None = None, seed: int = 0
+) -> tuple[Span, ...]:
+    """Find spans in the first process and broadcast them to all.
 
     Raises:
-        RankError: another process is gone.
+        RankError: another process has ended.
     """
-    if ranks.count == 1:
+    if ranks.world_size == 1:
         return find_spans(kept, max_rank=max_rank, seed=seed)
-    tensors, count = of_first(ranks, lambda: _written(find_spans(kept, max_rank=max_rank, seed=seed)))
+    tensors, count = broadcast(ranks, lambda: _written(find_spans(kept, max_rank=max_rank, seed=seed)))
     return tuple(Span(tensors[f"{i}.rows"], tensors.get(f"{i}.basis")) for i in range(count))
 
 
-def _written(spans: Sequence[Span]) -> Found:
+def _written(spans: Sequence[Span]) -> Values:
     named = {f"{i}.{part}": getattr(span, part) for i, span in enumerate(spans) for part in ("rows", "basis")}
     return {name: tensor for name, tensor in named.items() if tensor is not None}, len(spans)
 

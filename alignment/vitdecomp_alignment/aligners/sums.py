@@ -57,11 +57,11 @@ class Moments(ABC):
         """Take in what all processes of a run have seen, each in its share of the images.
 
         Raises:
-            RankError: another process is gone.
+            RankError: another process has ended.
         """
-        seen = ranks.total(torch.tensor([self.square, float(self.n)], dtype=torch.float64)).tolist()
+        seen = ranks.all_reduce(torch.tensor([self.square, float(self.n)], dtype=torch.float64)).tolist()
         self.square, self.n = seen[0], round(seen[1])
-        self.whole = ranks.total(self.whole)
+        self.whole = ranks.all_reduce(self.whole)
         self._over(ranks)
 
     def procrustes(self) -> Float[Tensor, "d d_clip"]:
@@ -134,7 +134,7 @@ class Sums(Moments):
         self.cross += other.cross
 
     def _over(self, ranks: Ranks) -> None:
-        self._upper, self.cross = ranks.total(self._upper), ranks.total(self.cross)
+        self._upper, self.cross = ranks.all_reduce(self._upper), ranks.all_reduce(self.cross)
         self._mirrored = False
 
 
@@ -176,13 +176,13 @@ class Rows(Moments):
     def _over(self, ranks: Ranks) -> None:
         """Images in the order of the processes."""
         x, target = self.both()
-        counts = ranks.gathered(len(x))
+        counts = ranks.all_gather(len(x))
         start = sum(counts[: ranks.rank])
         parts = []
         for own in (x, target):
             everything = own.new_zeros(sum(counts), own.shape[1])
             everything[start : start + len(own)] = own
-            parts.append(ranks.total(everything))
+            parts.append(ranks.all_reduce(everything))
         self._parts = [(parts[0], parts[1])]
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from vitdecomp._utils.progress import Progress
 from vitdecomp.distributed.process_group import Ranks
-from vitdecomp_alignment.aligners.broadcast import of_first
+from vitdecomp_alignment.aligners.broadcast import broadcast
 from vitdecomp_alignment.aligners.checkpoint import Checkpoint, State
 from vitdecomp_alignment.aligners.examples import Examples
 from vitdecomp_alignment.aligners.loss import MapsModule
@@ -91,9 +91,9 @@ class Training:
 
     def _together(self, loss: Float[Tensor, ""]) -> float:
         """Add up the gradients and the loss of all processes, in one exchange."""
-        if self.ranks.count > 1:
+        if self.ranks.world_size > 1:
             gradients = [p.grad for p in self.module.parameters() if p.grad is not None]
-            flat = self.ranks.total(torch.cat([loss[None], *(gradient.flatten() for gradient in gradients)]))
+            flat = self.ranks.all_reduce(torch.cat([loss[None], *(gradient.flatten() for gradient in gradients)]))
             loss, start = flat[0], 1
             for gradient in gradients:
                 gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
@@ -134,7 +134,7 @@ class Training:
     def _restore(self) -> None:
         """Go on where the checkpoint was written, if there is one."""
         file = self.checkpoint
-        tensors, state = of_first(self.ranks, lambda: _plain(None if file is None else file.read()))
+        tensors, state = broadcast(self.ranks, lambda: _plain(None if file is None else file.read()))
         if file is None or state is None:
             return
         self.state = State(**state)
@@ -161,7 +161,7 @@ class Training:
     def distance(self) -> float:
         """The mean of 1 - cosine over the images held out."""
         found = sum(float(self.module.distance(*batch).sum()) for batch in self.examples.judged(self.ranks))
-        return float(self.ranks.total(torch.tensor(found, dtype=torch.float64))) / len(self.examples.held_out)
+        return float(self.ranks.all_reduce(torch.tensor(found, dtype=torch.float64))) / len(self.examples.held_out)
 
 
 def _plain(read: tuple[dict[str, Tensor], State] | None) -> tuple[dict[str, Tensor], dict[str, Any] | None]:

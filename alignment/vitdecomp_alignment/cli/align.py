@@ -72,7 +72,7 @@ def align(  # noqa: PLR0913 - one parameter per flag
 ) -> None:
     """Fit linear maps that take a model's contributions into CLIP's space, so that texts can name them."""
     from vitdecomp._utils.files import cache_directory
-    from vitdecomp.extract import Extraction
+    from vitdecomp.extract import ExtractConfig
     from vitdecomp.models.image_loader import Loading
     from vitdecomp.models.prepare import ModelOptions
     from vitdecomp_alignment.align import show
@@ -81,7 +81,7 @@ def align(  # noqa: PLR0913 - one parameter per flag
     from vitdecomp_alignment.align.pairs import Pairing
 
     taken = tuple(through) if through else None
-    pictures = None if images is None else Extraction(images, by, output, taken, limit=limit)
+    pictures = None if images is None else ExtractConfig(images, by, output, taken, limit=limit)
     subject = ModelOptions(model, random_weights, checkpoint, device, dtype, seed, image_size)
     pairing = Pairing(subject, ModelOptions(clip, device=device), cache or cache_directory(), pictures, store)
     loading, repeated = Loading(batch_size, num_workers, skip_unreadable), seeds if report else 0

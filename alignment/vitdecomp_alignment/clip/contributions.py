@@ -11,7 +11,7 @@ from vitdecomp._utils.progress import Stage
 from vitdecomp.component import Component
 from vitdecomp.datasets import Pictures, open_pictures
 from vitdecomp.errors import SpecError
-from vitdecomp.extract import Extraction, cached
+from vitdecomp.extract import ExtractConfig, cached
 from vitdecomp.models.image_loader import Loading
 from vitdecomp.models.prepare import ModelOptions, PreparedModel, prepare, prepare_texts
 from vitdecomp.provenance import Origin, weights_checksum
@@ -36,7 +36,7 @@ class Reading:
         images: a folder; pictures of the embedded world by default.
         maps: what `vitdecomp align` wrote; not needed for a model with texts of its own.
         clip: the model whose texts are used; by default that of the maps, if a library defines it.
-        by: as for `Extraction`. limit: take no more images than this.
+        by: as for `ExtractConfig`. limit: take no more images than this.
         store: what `vitdecomp extract` wrote, in place of images; it is read whole, and split as it is.
     """
 
@@ -120,7 +120,7 @@ def in_clip(
         space = _own_space(subject, texts) if maps is None else maps.space(device=options.device, cache=texts)
         if isinstance(place, Store):
             return InClip(subject, place, aligner, space)
-        job = Extraction(place, reading.by, limit=reading.limit)
+        job = ExtractConfig(place, reading.by, limit=reading.limit)
         return InClip(subject, cached(subject, job, cache, loading=loading, progress=progress), aligner, space)
 
 

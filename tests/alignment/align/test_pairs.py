@@ -9,7 +9,7 @@ from vitdecomp_alignment.align.pairs import Pairing, gather
 
 from vitdecomp import SpecError
 from vitdecomp.distributed.process_group import Ranks
-from vitdecomp.extract import Extraction
+from vitdecomp.extract import ExtractConfig
 from vitdecomp.images.opening import sample_photographs
 from vitdecomp.models.image_loader import Loading
 from vitdecomp.models.prepare import ModelOptions
@@ -41,7 +41,9 @@ def test_a_model_without_texts_is_refused_before_anything_is_taken_apart(tmp_pat
         yield lambda a, b: None
 
     place = sample_folder(tmp_path)
-    pairing = Pairing(ModelOptions("scenes:deit"), ModelOptions("scenes:dino"), tmp_path / "cache", Extraction(place))
+    pairing = Pairing(
+        ModelOptions("scenes:deit"), ModelOptions("scenes:dino"), tmp_path / "cache", ExtractConfig(place)
+    )
     with pytest.raises(SpecError, match=r"scenes:dino has no texts.*give a CLIP"):
         gather(pairing, loading=Loading(), stage=stage)
     assert not done

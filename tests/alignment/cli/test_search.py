@@ -14,7 +14,7 @@ from vitdecomp_alignment.cli.search.searchable import warn_of_differences
 from vitdecomp_alignment.clip.space import ClipSpace
 
 import vitdecomp as vd
-from vitdecomp.extract import Extraction, extract
+from vitdecomp.extract import ExtractConfig, extract
 from vitdecomp.models.prepare import ModelOptions, prepare
 from vitdecomp.models.preprocessing import PlainPreprocess
 from vitdecomp.provenance import Origin
@@ -90,7 +90,7 @@ def test_a_choice_of_components(place):
 @pytest.fixture(scope="module")
 def store(place):
     """The same pictures taken apart before, in a store of its own."""
-    job = Extraction(place / "scenes", precision="float32")
+    job = ExtractConfig(place / "scenes", precision="float32")
     return extract(ModelOptions("scenes:clip", device="cpu"), job, str(place / "s.lance")).store
 
 
@@ -113,7 +113,9 @@ def deit(place):
         (place / "twice" / f"{i:03}.png").write_bytes(image)
     (place / "twice" / "copy of 7.png").write_bytes((place / "scenes" / "007.png").read_bytes())
     extract(
-        ModelOptions("scenes:deit", device="cpu"), Extraction(place / "twice", precision="float32"), str(place / "deit")
+        ModelOptions("scenes:deit", device="cpu"),
+        ExtractConfig(place / "twice", precision="float32"),
+        str(place / "deit"),
     )
     return place / "deit"
 

@@ -19,7 +19,7 @@ from vitdecomp.component import Component
 from vitdecomp.datasets.grouped import Grouped
 from vitdecomp.datasets.grouped.formats import Columns, read
 from vitdecomp.errors import InputError, SpecError
-from vitdecomp.extract import REPRESENTATION, Extraction, cached
+from vitdecomp.extract import REPRESENTATION, ExtractConfig, cached
 from vitdecomp.models.image_loader import Loading
 from vitdecomp.models.prepare import ModelOptions, PreparedModel, prepare
 from vitdecomp.scenes.folder import kept
@@ -48,7 +48,7 @@ class Task:
         columns, kind: as for `vitdecomp.datasets.grouped.read`.
         maps: what `vitdecomp align` wrote. clip: a model with texts, to whose space maps are fitted without `maps`.
         align: the method of these maps.
-        by: as for `Extraction`. limit: images of each split at most.
+        by: as for `ExtractConfig`. limit: images of each split at most.
         own_head: the model's classifier instead of a fitted head; its classes are matched by name.
         subspace: replace only what the spurious words see of the components.
         out: where the classifier without the cue is written, as a module; `Debiased.load` reads it.
@@ -194,7 +194,7 @@ def _extracted(
     prepared: PreparedModel, parts: Sequence[Grouped], by: str, cache: Path, *, loading: Loading, progress: Any = None
 ) -> list[Store]:
     """Contributions to the images of several splits, each from its own folder of the cache."""
-    jobs = [Extraction(part, by) for part in parts]
+    jobs = [ExtractConfig(part, by) for part in parts]
     return [cached(prepared, job, cache, loading=loading, progress=progress) for job in jobs]
 
 
@@ -223,7 +223,7 @@ def _fitted(
             raise SpecError(f"{subject.loaded.spec} has no texts of its own: give --clip, or --maps made with `align`")
         return None, ClipSpace(subject.loaded, cache=texts)
     seer = prepare(ModelOptions(task.clip, device=options.device))
-    job = Extraction(train, REPRESENTATION)
+    job = ExtractConfig(train, REPRESENTATION)
     vectors = cached(seer, job, cache, loading=loading)
     target = torch.cat([batch.total() for batch in vectors.batches(256)])
     if len(target) != len(source):

@@ -16,7 +16,7 @@ from torch import Tensor
 from vitdecomp._utils.progress import Stage
 from vitdecomp.component import CONSTANT_KIND, Component
 from vitdecomp.errors import InputError, SpecError
-from vitdecomp.extract import REPRESENTATION, Extraction, cached
+from vitdecomp.extract import REPRESENTATION, ExtractConfig, cached
 from vitdecomp.models.image_loader import Loading
 from vitdecomp.models.prepare import ModelOptions, prepare
 from vitdecomp.scenes.folder import kept
@@ -131,7 +131,7 @@ def _vectors(
 ) -> Tensor:
     """CLIP's own vectors of the same images."""
     with stage(f"vectors of {found.space.spec}") as progress:
-        seen = Extraction(reading.images or kept(cache, WORLD, "test") / "test", REPRESENTATION, limit=reading.limit)
+        seen = ExtractConfig(reading.images or kept(cache, WORLD, "test") / "test", REPRESENTATION, limit=reading.limit)
         seer = prepare(ModelOptions(found.space.spec, device=options.device))
         vectors = cached(seer, seen, cache, loading=loading, progress=progress)
     if vectors.ids != found.store.ids:

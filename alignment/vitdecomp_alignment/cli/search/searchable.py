@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from vitdecomp._utils.progress import Stage
 from vitdecomp.datasets import Pictures
 from vitdecomp.errors import InputError, SpecError
-from vitdecomp.extract import Extraction, cached
+from vitdecomp.extract import ExtractConfig, cached
 from vitdecomp.images.decoding import DECODING
 from vitdecomp.models.image_loader import Loading
 from vitdecomp.models.prepare import ModelOptions, PreparedModel, prepare
@@ -103,7 +103,7 @@ def searchable(
         subject = prepare(options)
         check_origins(subject, aligner, place)
         if not isinstance(place, Store):
-            job = Extraction(place, reading.by, limit=reading.limit)
+            job = ExtractConfig(place, reading.by, limit=reading.limit)
             place = cached(subject, job, cache, loading=loading, progress=progress)
     return Searchable(place, aligner, subject, None, pictures)
 

@@ -18,7 +18,7 @@ REPRESENTATION = "representation"
 
 
 @dataclass(frozen=True, slots=True)
-class Extraction:
+class ExtractConfig:
     """What to extract from which images.
 
     Attributes:
@@ -49,13 +49,13 @@ class Order:
     """
 
     options: ModelOptions
-    job: Extraction
+    job: ExtractConfig
     loading: Loading
     uri: str
 
 
 @dataclass(frozen=True, slots=True)
-class Extracted:
+class ExtractResult:
     """A store, and what an extraction did to it.
 
     Attributes:
