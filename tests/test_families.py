@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from zoo import ZOO, Animal
 
 import vitdecomp as vd
+from vitdecomp.engine.component_set import split
 from vitdecomp.models.adapter import as_loaded
+from vitdecomp.trace.find import find_paths
 
 NAMES = [*ZOO, *(f"third_party/{name}" for name in MODELS)]
 
@@ -83,6 +85,17 @@ class TestFamilies:
         pulled = known.decomposer.attribute(known.images, q)
         pushed = torch.einsum("ncd,kd->nkc", known.contributions.values, q)
         assert (pulled - pushed).abs().max() <= 1e-10 * pushed.abs().max()
+
+    def test_passes_change_no_number(self, known: Case) -> None:
+        """What the plain paths give, with nothing pushed down and nothing folded."""
+        plain = find_paths(known.decomposer._paths.captured, passes=())
+        units = split(plain, "head")
+        assert units.components == known.contributions.components
+        representation, recorded = plain.recorder(known.images[:2])
+        with torch.no_grad():
+            values = units.pushed(recorded, 2, representation)
+        expected = known.contributions.values[:2]
+        assert (values - expected).abs().max() <= 1e-12 * expected.abs().max()
 
     def test_tokens_add_up_to_their_head(self, known: Case) -> None:
         heads = [i for i, c in enumerate(known.contributions.components) if c.head is not None]

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from vitdecomp.engine.partition import CHANNELS, HEADS, TOKENS, Cut
+from vitdecomp.trace.passes.partial_sums import one_hot
 from vitdecomp.trace.rule import Gate
 
 
@@ -55,13 +55,13 @@ class Chunk:
             return whole
         canonical = part.layout.canonical(whole, images)
         sizes = [canonical.shape[1 + a] if a == axis or (axis == CHANNELS and a == HEADS) else 1 for a in range(4)]
-        one = torch.eye(len(self.cut.places), dtype=whole.dtype, device=whole.device)[list(self.places)]
+        one = one_hot(self.places, len(self.cut.places), whole)
         return part.layout.native(canonical * one.reshape(-1, *sizes), images)
 
     def _by_head(self, x: Tensor, images: int) -> Tensor:
         """For each head the rows of all places, zero in all other heads."""
         layout = self.cut.part.layout
         canonical = layout.canonical(x, images)
-        one = torch.eye(self.cut.heads, dtype=x.dtype, device=x.device)[list(self.heads)]
+        one = one_hot(self.heads, self.cut.heads, x)
         rows = canonical[None] * one.reshape(len(self.heads), 1, 1, -1, 1, 1)
         return layout.native(rows.flatten(0, 1), images)

@@ -74,7 +74,7 @@ class SummedLeaf:
         places = torch.unravel_index(chosen, [sizes[i] for i in tokens])
         for i, place in zip(tokens, places, strict=True):
             if not self.pieces[i].summed:
-                one = torch.eye(sizes[i], dtype=x.dtype, device=x.device)[place]
+                one = one_hot(place, sizes[i], x)
                 axis = 1 + front + sum(not piece.summed for piece in self.pieces[:i])
                 behind = (1,) * (found.ndim - axis)
                 found = found.unsqueeze(axis) * one.reshape(len(some), *(1,) * (axis - 1), -1, *behind)
@@ -106,6 +106,14 @@ class SummedLeaf:
         found = found.sum([*range(len(sums))]) if sums else found
         table: Tensor = found.reshape(images, self.layout.count(HEAD), self.layout.count(TOKEN))
         return table
+
+
+def one_hot(places: Sequence[int] | Tensor, total: int, like: Tensor) -> Tensor:
+    """A row for each place, one there and zero elsewhere, `(place, total)`, in the number format of a tensor."""
+    chosen = torch.as_tensor(places, device=like.device)
+    rows = like.new_zeros(len(chosen), total)
+    rows[torch.arange(len(chosen), device=like.device), chosen] = 1
+    return rows
 
 
 def pieces(layout: Layout, total: WeightedSum, weighted: set[int]) -> tuple[Piece, ...] | None:
