@@ -75,7 +75,7 @@ def write_speed(place: str, sizes: Sizes, n: int = 256) -> float:
     for part in range(2):  # the first time bases are found, and the second time is like all others
         pictures = [Picture(f"{part}/{name}") for name in names]
         began = time.perf_counter()
-        writer.write(sizes.header, Chunk(pictures, names, names, values, error))
+        writer.write(sizes.metadata, Chunk(pictures, names, names, values, error))
     return n / (time.perf_counter() - began)
 
 

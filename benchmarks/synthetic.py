@@ -11,7 +11,7 @@ import pyarrow as pa
 from vitdecomp import Component
 from vitdecomp.store.encoding import Encoding
 from vitdecomp.store.lance import FRAGMENT, Table
-from vitdecomp.store.metadata import Header
+from vitdecomp.store.metadata import Metadata
 from vitdecomp.store.schema import BASES, COMPONENT, IMAGES, bases_table, lists, schema_of
 
 HEADS = 12  # of a layer
@@ -29,11 +29,11 @@ class Sizes:
     full: int = 0
 
     @property
-    def header(self) -> Header:
+    def metadata(self) -> Metadata:
         heads = (Component(f"blocks.{i // HEADS}.attn.head.{i % HEADS}", "attn") for i in range(self.components))
         full = (Component(f"blocks.{i}.mlp", "mlp") for i in range(self.full))
         settings = ("embedding", "head", None, "float32", "float16", self.dimension)
-        return Header("random:store", "0", "none", *settings, (*heads, *full))
+        return Metadata("random:store", "0", "none", *settings, (*heads, *full))
 
 
 def noise(index: int, rows: range, rank: int) -> np.ndarray:
@@ -43,12 +43,12 @@ def noise(index: int, rows: range, rank: int) -> np.ndarray:
 
 def write(place: str, n: int, sizes: Sizes, draw: Draw = noise) -> None:
     """Write a store whose components have random bases, a file of many rows at a time."""
-    header, rng = sizes.header, np.random.default_rng(0)
+    metadata, rng = sizes.metadata, np.random.default_rng(0)
     drawn = (rng.standard_normal((sizes.dimension, sizes.rank)) for _ in range(sizes.components))
     encodings = [Encoding(sizes.dimension, np.linalg.qr(x)[0].astype(np.float32), "float16") for x in drawn]
     encodings += [Encoding(sizes.dimension, None, "float16")] * sizes.full
-    Table(f"{place}/{BASES}").replace(bases_table(header, dict(enumerate(encodings)), "float32"))
-    images, schema = Table(f"{place}/{IMAGES}"), schema_of(header, encodings)
+    Table(f"{place}/{BASES}").replace(bases_table(metadata, dict(enumerate(encodings)), "float32"))
+    images, schema = Table(f"{place}/{IMAGES}"), schema_of(metadata, encodings)
     for start in range(0, n, FRAGMENT):
         rows = range(start, min(start + FRAGMENT, n))
         table = pa.Table.from_arrays([_column(field, rows, draw) for field in schema], schema=schema)

@@ -5,20 +5,21 @@ import torch
 import vitdecomp as vd
 from vitdecomp.datasets import Picture
 from vitdecomp.store.lock import locked
-from vitdecomp.store.metadata import Header
-from vitdecomp.store.rows import Chunk
+from vitdecomp.store.metadata import Metadata
+from vitdecomp.store.rows import Chunk, rows_of
+from vitdecomp.store.staging import Staging
 from vitdecomp.store.writer import StoreWriter
 from vitdecomp.testing import AlignerContract
 
-D = 16
+D, SIZE = 16, 5  # dimensions; images that are written together
 NAMES = ("head.0", "head.1", "mlp", "bias", "const", "zero", "late")
 COMPONENTS = tuple(vd.Component(name, "attn" if "head" in name else "other") for name in NAMES)
 
 
-def header(precision="float16", **changes):
+def metadata(precision="float16", **changes):
     plain = {"model": "a:b", "weights": "w", "preprocessing": "p", "output": "embedding", "by": "head"}
     sizes = {"through": None, "dtype": "float32", "dimension": D, "components": COMPONENTS}
-    return Header(**{**plain, **sizes, "precision": precision, **changes})
+    return Metadata(**{**plain, **sizes, "precision": precision, **changes})
 
 
 def values(rows):
@@ -56,9 +57,63 @@ def write_pairs(place, n):
 def write_made(place, c, digests=None):
     """A store of contributions of a model that nobody can load, `random:made`."""
     names = [f"{row}.png" for row in range(len(c))]
-    own = header("float32", model="random:made", dimension=c.dimension, components=c.components)
+    own = metadata("float32", model="random:made", dimension=c.dimension, components=c.components)
     with locked(str(place)):
         writer = StoreWriter(str(place))
         writer.write(own, Chunk([Picture(name) for name in names], names, digests or names, c.values, c.error))
         writer.finish()
     return place
+
+
+def flip(path, place, bit=0):
+    """Flip one bit of a file."""
+    with path.open("r+b") as file:
+        file.seek(place)
+        old = file.read(1)[0]
+        file.seek(place)
+        file.write(bytes([old ^ (1 << bit)]))
+
+
+def write(place, starts, size=10, precision="float16", finish=True):
+    """Write rows in chunks, each process anew."""
+    writer = StoreWriter(str(place))
+    for start in starts:
+        writer.write(metadata(precision), chunk(range(start, start + size)))
+    if finish:
+        writer.finish()
+
+
+def go_on(place, n):
+    """Write what is missing of n rows, five at a time."""
+    with locked(place):
+        writer = StoreWriter(place)
+        for start in range(len(writer), n, 5):
+            writer.write(metadata(), chunk(range(start, start + 5)))
+        writer.finish()
+
+
+def begin(place, precision="float16"):
+    """What the first process writes before the others come."""
+    writer = StoreWriter(str(place))
+    writer.write(metadata(precision), chunk(range(SIZE)))
+    staging_of(place).start(3)
+
+
+def staging_of(place):
+    return Staging(str(place), StoreWriter(str(place)).images)
+
+
+def work(place, starts, precision="float16", number=0):
+    """What a process does with its share, with the encodings that it finds."""
+    writer, staging = StoreWriter(str(place)), staging_of(place)
+    for start in starts:
+        rows = rows_of(metadata(precision), chunk(range(start, start + SIZE)), writer.encodings())
+        staging.record(staging.own(number), start, rows)
+
+
+def end(place):
+    """What the first process does when the others are done."""
+    writer = StoreWriter(str(place))
+    Staging(str(place), writer.images).merge_into(writer)
+    writer.finish()
+    return vd.Store(place)

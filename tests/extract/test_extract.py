@@ -89,12 +89,17 @@ def test_a_store_holds_what_the_decomposer_gives(photos, by):
 
 def test_the_header_tells_all(photos):
     summary = extract(REQUEST, job(photos), LOADING)
-    header = stored(photos).header
-    assert header.model == "tiny:vit"
-    assert header.weights == weights_checksum(prepare(REQUEST).loaded.module)
-    assert header.preprocessing == "PlainPreprocess(size=(3, 16, 16))"
-    assert (header.by, header.output, header.dtype, header.precision) == ("head", "embedding", "float64", "float64")
-    assert header.components[0].kind == "attn"
+    metadata = stored(photos).metadata
+    assert metadata.model == "tiny:vit"
+    assert metadata.weights == weights_checksum(prepare(REQUEST).loaded.module)
+    assert metadata.preprocessing == "PlainPreprocess(size=(3, 16, 16))"
+    assert (metadata.by, metadata.output, metadata.dtype, metadata.precision) == (
+        "head",
+        "embedding",
+        "float64",
+        "float64",
+    )
+    assert metadata.components[0].kind == "attn"
     assert (summary["images"], summary["added"], summary["skipped"]) == (5, 5, [])
     assert summary["loss"] <= 1e-12
 

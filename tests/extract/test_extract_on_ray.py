@@ -10,7 +10,7 @@ from test_extract_together import N, assert_same, place, words
 from two_nodes import started, two_nodes
 
 import vitdecomp as vd
-from vitdecomp.store.schema import PARTS
+from vitdecomp.store.schema import STAGING
 
 __all__ = ["place"]  # the same model and pictures
 
@@ -29,7 +29,7 @@ def test_a_node_is_killed(place, cluster, in_process):
     address, kill = cluster
     (place / "photos" / "09.png").write_bytes(b"torn")
     process = started(place, *words("s.lance", "--json", "--engine", "ray", "--address", address))
-    parts, end = place / "s.lance" / PARTS, time.monotonic() + 200
+    parts, end = place / "s.lance" / STAGING, time.monotonic() + 200
     while len(list(parts.glob("*/_versions/*.manifest"))) < 6:
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < end

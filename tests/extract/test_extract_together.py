@@ -14,7 +14,7 @@ from PIL import Image
 import vitdecomp as vd
 from vitdecomp.store.encoding import PRECISIONS
 from vitdecomp.store.lock import locked
-from vitdecomp.store.schema import PARTS
+from vitdecomp.store.schema import STAGING
 
 N, SIZE = 64, 2
 MODEL = """
@@ -69,7 +69,7 @@ def assert_same(found, expected):
     for component in expected.components:
         one, other = (store.basis(component) for store in (found, expected))
         assert (one is None and other is None) or torch.equal(one, other)
-    assert not (found.paths[0].parents[1] / "s.lance" / PARTS).exists()
+    assert not (found.paths[0].parents[1] / "s.lance" / STAGING).exists()
 
 
 @pytest.mark.slow
@@ -91,7 +91,7 @@ def test_two_processes_write_what_one_writes(place, in_process):
 def test_a_process_is_killed(place, in_process, restarts):
     """Torchrun ends the other, and starts both again if it may; otherwise one process goes on."""
     process = torchrun(place, *words("s.lance"), restarts=restarts)
-    parts, end = place / "s.lance" / PARTS, time.monotonic() + 200
+    parts, end = place / "s.lance" / STAGING, time.monotonic() + 200
     while len(list(parts.glob("*/_versions/*.manifest"))) < 4:
         assert process.poll() is None
         assert time.monotonic() < end

@@ -13,7 +13,7 @@ import vitdecomp as vd
 from vitdecomp.datasets import Picture
 from vitdecomp.retrieval.lengths import SUFFIX
 from vitdecomp.store.lock import locked
-from vitdecomp.store.metadata import Header
+from vitdecomp.store.metadata import Metadata
 from vitdecomp.store.rows import Chunk
 from vitdecomp.store.writer import StoreWriter
 from vitdecomp.testing import AlignerContract
@@ -47,10 +47,10 @@ class Watched(vd.Store):
 def write(place, first=0, n=N, seed=0):
     c = AlignerContract().contributions(n, seed)
     names = [f"{row}.png" for row in range(first, first + n)]
-    header = Header("random:kept", "0", "none", "embedding", "head", None, "float32", "float16", D, c.components)
+    metadata = Metadata("random:kept", "0", "none", "embedding", "head", None, "float32", "float16", D, c.components)
     with locked(str(place)):
         writer = StoreWriter(str(place))
-        writer.write(header, Chunk([Picture(name) for name in names], names, names, c.values.float() + 2.0, c.error))
+        writer.write(metadata, Chunk([Picture(name) for name in names], names, names, c.values.float() + 2.0, c.error))
         writer.finish()
     return place
 

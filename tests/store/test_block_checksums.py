@@ -1,6 +1,7 @@
 """Checksums of blocks see every bit of what is read, and nothing of what is not."""
 
 import pytest
+from made_up import flip
 
 from vitdecomp.store.block_checksums import BLOCK, Blocks, block_checksums
 
@@ -10,14 +11,6 @@ def file(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(bytes(range(256)) * (3 * BLOCK // 256) + b"end")
     return path
-
-
-def flip(path, place, bit=0):
-    with path.open("r+b") as file:
-        file.seek(place)
-        old = file.read(1)[0]
-        file.seek(place)
-        file.write(bytes([old ^ (1 << bit)]))
 
 
 @pytest.mark.parametrize("place", [0, BLOCK - 1, BLOCK, 3 * BLOCK + 2])

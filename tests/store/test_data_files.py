@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from test_blocks import flip
+from made_up import flip
 
 import vitdecomp as vd
 from vitdecomp.store import data_files

@@ -9,10 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from made_up import chunk, header
-from test_blocks import flip
-from test_takeover import begin, end, parts_of, work
-from test_writer import write
+from made_up import begin, chunk, end, flip, metadata, staging_of, work, write
 
 import vitdecomp as vd
 from vitdecomp.store.lance import Table
@@ -33,7 +30,7 @@ def read(place):
     store, rows = Store(place), range(10, 30)
     found = store.take(rows)
     parts = [part for block in store.scan(store.components, 50) for part in block.parts]
-    words = [store.header, store.ids, store.paths, store.labels, store.groups, store.fingerprint(), store.vectors_of]
+    words = [store.metadata, store.ids, store.paths, store.labels, store.groups, store.fingerprint(), store.vectors_of]
     tensors = [found.values, found.error, found.loss, store.take([3, 1]).values, store.error(), store.loss()]
     tensors += [store.embedding(), store.vectors("made:clip")[0], *parts]
     tensors += [store.coefficients(component, rows) for component in store.components]
@@ -155,7 +152,7 @@ def test_readers_have_the_version_before_while_rows_are_added(tmp_path, monkeypa
     expected, before = Store(place).take(range(20)).values, Store(place)
     writer = StoreWriter(str(place))
     for start in range(20, 80, 10):
-        writer.write(header(), chunk(range(start, start + 10)))
+        writer.write(metadata(), chunk(range(start, start + 10)))
         store = Store(place)
         assert store.unfinished
         assert len(store) == 20
@@ -174,8 +171,8 @@ def test_readers_have_the_version_before_while_several_processes_add_rows(tmp_pa
         Store(tmp_path / "s")  # there was none before
     end(tmp_path / "s")
     expected = Store(tmp_path / "s").take(range(5)).values
-    StoreWriter(str(tmp_path / "s")).write(header(), chunk(range(5, 10)))
-    parts_of(tmp_path / "s").start(3)
+    StoreWriter(str(tmp_path / "s")).write(metadata(), chunk(range(5, 10)))
+    staging_of(tmp_path / "s").start(3)
     work(tmp_path / "s", range(10, 60, 5))
     assert torch.equal(Store(tmp_path / "s").take(range(5)).values, expected)
     assert len(end(tmp_path / "s")) == 60
@@ -200,7 +197,7 @@ def test_vectors_are_not_added_to_what_has_other_rows(whole, tmp_path):
 KILLED = """
 import sys
 sys.path[:0] = [{tests!r}, {here!r}]
-from test_writer import go_on
+from made_up import go_on
 go_on(sys.argv[1], 2000)
 """
 

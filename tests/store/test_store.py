@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from made_up import flip
 from PIL import Image
-from test_blocks import flip
 from timm.models.vision_transformer import VisionTransformer
 
 import vitdecomp as vd
@@ -248,9 +248,9 @@ def test_a_query_reads_its_own_columns_alone(store, monkeypatch):
     asked = []
     rows = store._images.rows
     monkeypatch.setattr(store._images, "rows", lambda names, wanted: asked.append(list(names)) or rows(names, wanted))
-    moving = next(i for i in range(len(store.components)) if store._bases.column(i) is not None)
+    moving = next(i for i in range(len(store.components)) if store._encodings.column(i) is not None)
     store.coefficients(store.components[moving], range(4))
-    assert asked == [[store._bases.column(moving)]]
+    assert asked == [[store._encodings.column(moving)]]
 
 
 @pytest.mark.parametrize("rows", [range(5, 8), range(-1, 2)])

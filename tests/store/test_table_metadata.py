@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from test_writer import write
+from made_up import write
 
 import vitdecomp as vd
-from vitdecomp.store.schema import HEADER
+from vitdecomp.store.schema import METADATA
 from vitdecomp.store.store import Store
 
 
@@ -34,8 +34,8 @@ def images(place):
     return lance.dataset(f"{place}/images.lance")
 
 
-def set_header(place, text):
-    images(place).update_schema_metadata({HEADER.decode(): text}, replace=True)
+def set_metadata(place, text):
+    images(place).update_schema_metadata({METADATA.decode(): text}, replace=True)
 
 
 def read_all(place):
@@ -93,16 +93,16 @@ COMPONENT = {"name": "x", "kind": "attn"}
     ],
     ids=str,
 )
-def test_a_header_that_fits_no_store(place, change, told):
-    plain = {**json.loads(images(place).schema.metadata[HEADER]), **change}
-    set_header(place, json.dumps(plain))
+def test_metadata_that_fits_no_store(place, change, told):
+    plain = {**json.loads(images(place).schema.metadata[METADATA]), **change}
+    set_metadata(place, json.dumps(plain))
     assert_refused(place, told)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", "7", "{", "[" * 100_000, "\u00e9"])
-def test_a_header_that_is_none(place, text):
-    set_header(place, text)
-    assert_refused(place, "the header of .*images.lance")
+def test_metadata_that_is_none(place, text):
+    set_metadata(place, text)
+    assert_refused(place, "the metadata of .*images.lance")
 
 
 @pytest.mark.parametrize(
@@ -229,14 +229,14 @@ def test_a_configuration_of_something_else(place, key, value):
 @pytest.mark.parametrize("value", ["-1", "many", "1.5", "null", str(10**30)])
 def test_a_number_of_something_else(place, value):
     images(place).update_config({"before": value, "parts": value, "complete": "false"})
-    from vitdecomp.store.staging import Parts
+    from vitdecomp.store.staging import Staging
     from vitdecomp.store.writer import StoreWriter
 
     writer = StoreWriter(str(place))
     with pytest.raises(vd.InputError, match="'before' in the configuration of"):
         _ = writer.before
     with pytest.raises(vd.InputError, match="'parts' in the configuration of"):
-        _ = Parts(str(place), writer.images).tables
+        _ = Staging(str(place), writer.images).tables
 
 
 def test_what_is_no_store(tmp_path):

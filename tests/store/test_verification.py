@@ -6,8 +6,7 @@ import shutil
 import lance
 import pytest
 from lance.file import LanceFileReader
-from test_blocks import flip
-from test_writer import write
+from made_up import flip, write
 
 import vitdecomp as vd
 from vitdecomp.store.encoding import PRECISIONS

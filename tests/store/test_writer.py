@@ -8,24 +8,15 @@ from pathlib import Path
 import lance
 import pytest
 import torch
-from made_up import COMPONENTS, D, chunk, header, values
+from made_up import COMPONENTS, D, go_on, metadata, values, write
 
 import vitdecomp as vd
 from vitdecomp import VitdecompError
 from vitdecomp.store.encoding import PRECISIONS
 from vitdecomp.store.lock import LOCK, locked
-from vitdecomp.store.metadata import Header
+from vitdecomp.store.metadata import Metadata
 from vitdecomp.store.store import Store
 from vitdecomp.store.writer import TIDY, StoreWriter
-
-
-def write(place, starts, size=10, precision="float16", finish=True):
-    """Write rows in chunks, each process anew."""
-    writer = StoreWriter(str(place))
-    for start in starts:
-        writer.write(header(precision), chunk(range(start, start + size)))
-    if finish:
-        writer.finish()
 
 
 @pytest.mark.parametrize("precision", ["float16", "float32"])  # the contributions are those of a float32 model
@@ -158,7 +149,7 @@ def test_a_process_that_was_killed_before_its_first_row_leaves_nothing_that_coun
         patch.setattr(Table, "replace", killed)
         with pytest.raises(KeyboardInterrupt):
             write(tmp_path / "s", [30])
-    assert StoreWriter(str(tmp_path / "s")).header is None
+    assert StoreWriter(str(tmp_path / "s")).metadata is None
     write(tmp_path / "s", [0])
     assert Store(tmp_path / "s").ids == tuple(f"{row}.png" for row in range(10))
 
@@ -166,18 +157,9 @@ def test_a_process_that_was_killed_before_its_first_row_leaves_nothing_that_coun
 KILLED = """
 import sys
 sys.path[:0] = [{tests!r}, {here!r}]
-from test_writer import go_on
+from made_up import go_on
 go_on(sys.argv[1], 400)
 """
-
-
-def go_on(place, n):
-    """Write what is missing of n rows, five at a time."""
-    with locked(place):
-        writer = StoreWriter(place)
-        for start in range(len(writer), n, 5):
-            writer.write(header(), chunk(range(start, start + 5)))
-        writer.finish()
 
 
 @pytest.mark.slow
@@ -219,15 +201,15 @@ def test_one_process_writes_at_a_time(tmp_path):
 
 
 def test_another_extraction_is_refused():
-    first = header()
-    header().check(first, "there")
+    first = metadata()
+    metadata().check(first, "there")
     for change in ({"weights": "x"}, {"precision": "float32"}, {"components": COMPONENTS[:2]}):
         with pytest.raises(vd.OutputError, match=f"there holds another extraction.*{next(iter(change))}"):
-            header(**change).check(first, "there")
-    assert Header.from_json(first.to_json()) == first
+            metadata(**change).check(first, "there")
+    assert Metadata.from_json(first.to_json()) == first
     for text, told in (("[]", r"\[\]"), ("{}", r"\{\}"), ("no", "Expecting"), ('{"schema": 99}', "schema 99")):
         with pytest.raises(ValueError, match=told):
-            Header.from_json(text)
+            Metadata.from_json(text)
 
 
 @pytest.mark.parametrize("content", ["manifest.json", "photo.png"])

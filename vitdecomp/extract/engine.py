@@ -10,7 +10,7 @@ from vitdecomp._utils.registry import plugin
 from vitdecomp.distributed.process_group import Ranks
 from vitdecomp.extract.extractor import Extractor
 from vitdecomp.store.rows import rows_of
-from vitdecomp.store.staging import Parts
+from vitdecomp.store.staging import Staging
 from vitdecomp.store.writer import StoreWriter
 
 GROUP = "vitdecomp.engines"
@@ -32,10 +32,10 @@ class Worker:
 
     def __init__(self, extractor: Extractor, uri: str, number: int) -> None:
         writer = StoreWriter(uri)
-        self.extractor, self.encodings, self.header = extractor, writer.encodings(), writer.own_header
-        self.parts = Parts(uri, writer.images)
-        self.table = self.parts.own(number)
-        extractor.header.check(self.header, uri)
+        self.extractor, self.encodings, self.metadata = extractor, writer.encodings(), writer.own_metadata
+        self.staging = Staging(uri, writer.images)
+        self.table = self.staging.own(number)
+        extractor.metadata.check(self.metadata, uri)
 
     def __call__(self, indices: Sequence[int]) -> list[int]:
         """Take images apart and write them.
@@ -45,7 +45,7 @@ class Worker:
         """
         chunk, skipped = self.extractor.chunk(indices)
         if chunk is not None:
-            self.parts.record(self.table, indices[0], rows_of(self.header, chunk, self.encodings))
+            self.staging.record(self.table, indices[0], rows_of(self.metadata, chunk, self.encodings))
         return skipped
 
 

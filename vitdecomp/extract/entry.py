@@ -89,9 +89,9 @@ def cached(
     """
     parse_by(job.by)
     extractor = Extractor(prepared, job, open_pictures(job.images), loading or Loading())
-    own = extractor.header.dtype
+    own = extractor.metadata.dtype
     precision = own if own in PRECISIONS and own != "float16" else "float32"
-    extractor.header = replace(extractor.header, precision=precision)
+    extractor.metadata = replace(extractor.metadata, precision=precision)
     out = cache / f"{job.by.replace(',', '-')}-{extractor.key()}"
     run = Run(extractor, Local(Ranks(), None), progress=progress)
     with locked(str(out), wait=True):
@@ -109,6 +109,6 @@ def _reserved(uri: str, mine: Ranks, resume: bool) -> AbstractContextManager[Non
     """A store that nobody else writes to; the first process keeps it for all."""
     if not mine.first:
         return nullcontext()
-    if StoreWriter(uri).header is not None and not resume:
+    if StoreWriter(uri).metadata is not None and not resume:
         raise OutputError(f"{uri} holds an extraction already: leave out --no-resume, or give another place")
     return locked(uri)

@@ -17,7 +17,7 @@ from vitdecomp.contributions import Contributions
 from vitdecomp.datasets import Pictures, open_pictures
 from vitdecomp.errors import InputError, OutputError
 from vitdecomp.extract.config import ExtractConfig, Order
-from vitdecomp.extract.splitting import header_of, splitting
+from vitdecomp.extract.splitting import metadata_of, splitting
 from vitdecomp.models.image_loader import Loaded, Loading, digests, load, load_all, name
 from vitdecomp.models.prepare import PreparedModel, prepare
 from vitdecomp.store.rows import Chunk
@@ -29,7 +29,7 @@ class Extractor:
 
     Attributes:
         wanted: places of the images in the data set.
-        header: of the store.
+        metadata: of the store.
 
     Raises:
         InputError: no image can be read.
@@ -40,7 +40,7 @@ class Extractor:
         self.wanted = range(len(pictures.pictures[: job.limit]))
         self.split, first = splitting(prepared, job, self._first_readable())
         self._digests: dict[int, str] = {}
-        self.header = header_of(prepared, job, first)
+        self.metadata = metadata_of(prepared, job, first)
 
     @classmethod
     def of(cls, order: Order) -> Extractor:
@@ -56,7 +56,7 @@ class Extractor:
         known = (self.pictures.pictures[i] for i in self.wanted)
         names = [(picture.id, picture.label, sorted(picture.groups.items())) for picture in known]
         self._digests = dict(zip(self.wanted, digests(self.pictures, self.wanted), strict=True))
-        told = [version("vitdecomp"), self.header.to_json(), names, list(self._digests.values())]
+        told = [version("vitdecomp"), self.metadata.to_json(), names, list(self._digests.values())]
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
 
     def id(self, index: int) -> str:

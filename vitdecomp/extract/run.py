@@ -11,9 +11,8 @@ from vitdecomp.errors import InputError, OutputError
 from vitdecomp.extract.config import ExtractResult
 from vitdecomp.extract.engine import Engine
 from vitdecomp.extract.extractor import Extractor
-from vitdecomp.store.staging import Parts
+from vitdecomp.store.staging import Staging
 from vitdecomp.store.store import Store
-from vitdecomp.store.takeover import take_over
 from vitdecomp.store.writer import StoreWriter
 
 SETTLING = 4096  # images after which others begin even if encodings have grown all the time
@@ -53,7 +52,7 @@ class Run:
         if not done:
             skipped += self._together(uri, skipped)
             if writer is not None:
-                take_over(writer, Parts(uri, writer.images))
+                Staging(uri, writer.images).merge_into(writer)
                 self._check_whole(writer, skipped)
         if writer is not None:
             writer.finish()
@@ -62,23 +61,23 @@ class Run:
 
     def _begin(self, writer: StoreWriter) -> tuple[bool, list[int]]:
         """What the first process does alone: whether that is all, and which images it could not read."""
-        if writer.header is not None:
-            self.extractor.header.check(writer.header, writer.uri)
-        parts, skipped, before = Parts(writer.uri, writer.images), list[int](), len(writer)
-        self.extractor.check_known(writer, {**writer.known(), **parts.known()})
-        if parts.tables:  # those who wrote beside the store were interrupted
-            parts.start(self.engine.tables)
+        if writer.metadata is not None:
+            self.extractor.metadata.check(writer.metadata, writer.uri)
+        staging, skipped, before = Staging(writer.uri, writer.images), list[int](), len(writer)
+        self.extractor.check_known(writer, {**writer.known(), **staging.known()})
+        if staging.tables:  # those who wrote beside the store were interrupted
+            staging.start(self.engine.tables)
             return False, skipped
         for chunk in self._chunks(writer, skipped):
             if not self.engine.alone and (writer.settled or len(writer) - before >= SETTLING):
-                parts.start(self.engine.tables)
+                staging.start(self.engine.tables)
                 return False, skipped
             written, unreadable = self.extractor.chunk(chunk)
             skipped += unreadable
             if written is not None:
-                writer.write(self.extractor.header, written)
+                writer.write(self.extractor.metadata, written)
             self._tell(chunk[-1] + 1)
-        if writer.header is None:
+        if writer.metadata is None:
             raise InputError(f"none of {len(self.extractor.wanted)} images can be read")
         return True, skipped
 
@@ -92,9 +91,9 @@ class Run:
 
     def _chunks(self, writer: StoreWriter, tried: list[int]) -> Iterator[list[int]]:
         """Images that are neither there nor unreadable."""
-        there, parts = writer.known(), Parts(writer.uri, writer.images)
+        there, staging = writer.known(), Staging(writer.uri, writer.images)
         old = set(islice(there, writer.before))
-        return self.extractor.chunks({*there, *parts.known(), *map(self.extractor.id, tried)}, old)
+        return self.extractor.chunks({*there, *staging.known(), *map(self.extractor.id, tried)}, old)
 
     def _check_whole(self, writer: StoreWriter, skipped: list[int]) -> None:
         """Refuse to say that all is there if it is not, whatever processes that were believed dead have done."""

@@ -15,7 +15,7 @@ from vitdecomp.images.decoding import DECODING
 from vitdecomp.models.prepare import PreparedModel, fitted
 from vitdecomp.models.preprocessing import describe
 from vitdecomp.provenance import Origin
-from vitdecomp.store.metadata import Header
+from vitdecomp.store.metadata import Metadata
 
 Split = Callable[[Tensor], Contributions]
 
@@ -33,12 +33,12 @@ def splitting(prepared: PreparedModel, job: ExtractConfig, pixels: Tensor) -> tu
     return dec.transform, dec.transform(batch)
 
 
-def header_of(prepared: PreparedModel, job: ExtractConfig, first: Contributions) -> Header:
+def metadata_of(prepared: PreparedModel, job: ExtractConfig, first: Contributions) -> Metadata:
     """What is to be written, as far as one image tells."""
     origin = (
         Origin.of(prepared.loaded.module, prepared.loaded.spec, job.output) if first.origin is None else first.origin
     )
-    return Header(
+    return Metadata(
         model=origin.model,
         weights=origin.weights,
         preprocessing=describe(prepared.preprocess),

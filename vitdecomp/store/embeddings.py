@@ -28,7 +28,7 @@ class _Words:
     origin: Origin | None
 
 
-class OtherVectors:
+class Embeddings:
     """Columns of a store's table of images, one for each model.
 
     Args:

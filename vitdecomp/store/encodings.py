@@ -14,7 +14,7 @@ from vitdecomp.errors import DamageError, InputError
 from vitdecomp.store.data_files import REMEDY
 from vitdecomp.store.encoding import Encoding
 from vitdecomp.store.lance import Table
-from vitdecomp.store.metadata import Header
+from vitdecomp.store.metadata import Metadata
 from vitdecomp.store.schema import COMPONENT, component_column, generations
 
 AT_ONCE = 64  # bases that are read together
@@ -32,28 +32,28 @@ class Told:
     rank: Annotated[int, Within(-1, 2**24)]
 
 
-class Bases:
+class Encodings:
     """The encodings that count, of all components.
 
     Args:
         table: `bases.lance`, opened.
-        header: of the store.
+        metadata: of the store.
         names: columns of `images.lance`.
 
     Attributes:
-        constants: how wide the components are, or were, that began as fixed ones.
+        fixed_widths: how wide the components are, or were, that began as fixed ones.
 
     Raises:
         InputError: one is missing, or cannot be one.
     """
 
-    def __init__(self, table: Table, header: Header, names: Sequence[str]) -> None:
-        self._table, self._dimension = table, header.dimension
+    def __init__(self, table: Table, metadata: Metadata, names: Sequence[str]) -> None:
+        self._table, self._dimension = table, metadata.dimension
         newest = generations(names, COMPONENT)
         self._rows: dict[int, int] = {}
         self._told: dict[int, Told] = {}
         self._found: dict[int, Encoding] = {}
-        self.constants: dict[int, int] = {}
+        self.fixed_widths: dict[int, int] = {}
         place, kind = f"the encodings in {table.uri}", dict(zip(table.schema.names, table.schema.types, strict=True))
         if kind.get("basis") not in (pa.large_list(pa.float32()), pa.large_list(pa.float64())):
             raise InputError(f"{place} do not fit their format: their bases are {kind.get('basis')}; {REMEDY}")
@@ -61,14 +61,14 @@ class Bases:
         for row, told in enumerate(checked(found, tuple[Told, ...], place=place, remedy=REMEDY)):
             index = told.component
             if told.fixed:
-                self.constants[index] = told.rank
+                self.fixed_widths[index] = told.rank
             if told.fixed if index not in newest else told.generation == newest[index]:
                 self._rows[index], self._told[index] = row, told  # of two attempts the last one was carried out
-        missing = [c.name for i, c in enumerate(header.components) if i not in self._rows]
+        missing = [c.name for i, c in enumerate(metadata.components) if i not in self._rows]
         if missing:
             raise DamageError(f"{table.uri} is damaged: it has no encoding of {missing[0]}; {REMEDY}")
         odd = (told.rank > self._dimension or (told.fixed and i in newest) for i, told in self._told.items())
-        if len(self._told) > len(header.components) or any(odd):
+        if len(self._told) > len(metadata.components) or any(odd):
             raise DamageError(f"{table.uri} is damaged: its encodings are of another model; {REMEDY}")
         self._names = {i: component_column(i, told.generation) for i, told in self._told.items()}
 

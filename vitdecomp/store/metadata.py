@@ -18,7 +18,7 @@ DTYPES = ("float16", "bfloat16", "float32", "float64")
 
 
 @dataclass(frozen=True, slots=True)
-class Header:
+class Metadata:
     """Which contributions of which model.
 
     Attributes:
@@ -56,13 +56,13 @@ class Header:
         return json.dumps(asdict(self))
 
     @classmethod
-    def from_json(cls, text: str | bytes, place: str | None = None) -> Header:
+    def from_json(cls, text: str | bytes, place: str | None = None) -> Metadata:
         """What `to_json` wrote; `place` says where it stands.
 
         Raises:
             InputError: it is something else, or of another schema.
         """
-        place = place or f"the header {text[:80]!r}"
+        place = place or f"the metadata {text[:80]!r}"
         found = from_json(text, cls, place=place, remedy=REMEDY, versions=(SCHEMA,))
         for fits, told in (
             (found.dtype in DTYPES, f"dtype is not one of {', '.join(DTYPES)}"),
@@ -73,7 +73,7 @@ class Header:
                 raise InputError(f"{place} does not fit its format: {told}; {REMEDY}")
         return found
 
-    def check(self, earlier: Header, place: str) -> None:
+    def check(self, earlier: Metadata, place: str) -> None:
         """Raise `OutputError`, which says in what they differ, unless rows of both may stand in one store."""
         different = [f.name for f in fields(self) if _differ(self, earlier, f.name)]
         if different == ["decoding"]:
@@ -89,5 +89,5 @@ def check_precision(name: str) -> None:
         raise SpecError(f"no precision {name!r}{did_you_mean(name, list(PRECISIONS))}")
 
 
-def _differ(a: Header, b: Header, field: str) -> bool:
+def _differ(a: Metadata, b: Metadata, field: str) -> bool:
     return bool(getattr(a, field) != getattr(b, field))

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from vitdecomp.datasets.image import Picture
 from vitdecomp.store.encoding import PRECISIONS, Encoding, check_finite
-from vitdecomp.store.metadata import Header
-from vitdecomp.store.schema import COMPONENT, component_column, groups_json, lists, numbers, raw_column, schema_of
+from vitdecomp.store.metadata import Metadata
+from vitdecomp.store.schema import RAW, component_column, groups_json, lists, schema_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +34,13 @@ class Chunk:
     error: Tensor
 
 
-def rows_of(header: Header, chunk: Chunk, encodings: Sequence[Encoding]) -> pa.Table:
+def rows_of(metadata: Metadata, chunk: Chunk, encodings: Sequence[Encoding]) -> pa.Table:
     """A row for each image, with a column `raw_I` for each component whose encoding does not fit all of them.
 
     Raises:
         InputError: contributions that are not finite.
     """
-    values, kept = chunk.values.double().cpu().numpy(), PRECISIONS[header.precision]
+    values, kept = chunk.values.double().cpu().numpy(), PRECISIONS[metadata.precision]
     loss = np.zeros((len(values), len(encodings)), dtype=np.float32)
     columns: dict[str, pa.Array] = {}
     for index, encoding in enumerate(encodings):
@@ -48,7 +48,7 @@ def rows_of(header: Header, chunk: Chunk, encodings: Sequence[Encoding]) -> pa.T
         coded = encoding.code(values[:, index])
         loss[:, index] = coded.loss
         if not encoding.holds(coded, kept):
-            columns[raw_column(index)] = lists(_own(chunk.values[:, index]))
+            columns[f"{RAW}{index}"] = lists(_own(chunk.values[:, index]))
         elif not encoding.fixed:
             columns[component_column(index, encoding.generation)] = lists(coded.stored)
     plain = {
@@ -62,59 +62,14 @@ def rows_of(header: Header, chunk: Chunk, encodings: Sequence[Encoding]) -> pa.T
         "embedding": lists(chunk.values.double().sum(1).float().cpu().numpy()),
         "loss": lists(loss),
     }
-    return _in_schema(header, encodings, {**plain, **columns})
+    return in_schema(metadata, encodings, {**plain, **columns})
 
 
-def is_raw(rows: pa.Table) -> bool:
-    """Whether the encodings did not fit all components."""
-    return any(name.startswith("raw_") for name in rows.column_names)
-
-
-def raw_values(table: pa.Table, header: Header) -> dict[int, Float[np.ndarray, "n d"]]:
-    """Contributions of rows that stand there as they are, in float64, by component."""
-    names = {index: raw_column(index) for index in range(len(header.components))}
-    present = {index: name for index, name in names.items() if name in table.column_names}
-    return {
-        index: numbers(table[name], header.dimension).astype(np.float64, copy=False) for index, name in present.items()
-    }
-
-
-def carried_rows(
-    table: pa.Table, header: Header, encodings: Sequence[Encoding], constants: Mapping[int, int]
-) -> pa.Table:
-    """The same rows under later encodings, which fit all of them; what is encoded already is not rounded again.
-
-    Args:
-        table: what `rows_of` gave, with the same encodings or earlier ones.
-        header: of the store.
-        encodings: that count now.
-        constants: the width of the components that were fixed at first.
-    """
-    n, raw = len(table), raw_values(table, header)
-    found = {name: table[name].combine_chunks() for name in table.column_names if not name.startswith("raw_")}
-    earlier = {int(match[1]): name for name in found if (match := COMPONENT.fullmatch(name))}
-    loss = numbers(found["loss"], len(encodings)).copy()
-    for index, encoding in enumerate(encodings):
-        name = component_column(index, encoding.generation)
-        if index in raw:
-            coded = encoding.code(raw[index])
-            loss[:, index], stored = coded.loss, coded.stored
-        elif encoding.fixed or name in found:
-            continue
-        elif index in earlier:
-            before = found[earlier[index]]
-            stored = encoding.carried(numbers(before, before.type.list_size))
-        else:
-            stored = encoding.carried(encoding.held(n)[:, : constants[index]])
-        found[name] = lists(stored)
-    return _in_schema(header, encodings, {**found, "loss": lists(loss)})
-
-
-def _in_schema(header: Header, encodings: Sequence[Encoding], columns: Mapping[str, pa.Array]) -> pa.Table:
+def in_schema(metadata: Metadata, encodings: Sequence[Encoding], columns: Mapping[str, pa.Array]) -> pa.Table:
     """Columns in the order and with the metadata of the store; those that are raw come last."""
-    schema = schema_of(header, encodings)
+    schema = schema_of(metadata, encodings)
     fields = [schema.field(i) for i, name in enumerate(schema.names) if name in columns]
-    raw = [pa.field(name, column.type) for name, column in columns.items() if name.startswith("raw_")]
+    raw = [pa.field(name, column.type) for name, column in columns.items() if name.startswith(RAW)]
     whole = pa.schema([*fields, *raw], metadata=schema.metadata)
     return pa.Table.from_arrays([columns[field.name] for field in whole], schema=whole)
 

@@ -25,22 +25,18 @@ from vitdecomp.errors import DamageError
 from vitdecomp.provenance import Origin
 from vitdecomp.store.data_files import REMEDY
 from vitdecomp.store.encoding import Encoding
-from vitdecomp.store.metadata import Header
+from vitdecomp.store.metadata import Metadata
 
-IMAGES, BASES, PARTS = "images.lance", "bases.lance", "parts"
-HEADER = b"vitdecomp"  # key of the header in the metadata of `images.lance`
+IMAGES, BASES, STAGING = "images.lance", "bases.lance", "parts"
+METADATA = b"vitdecomp"  # key of the metadata in the metadata of `images.lance`
 VECTORS = re.compile(r"vectors_(\d+)_(\d+)")
 COMPONENT = re.compile(r"component_(\d+)_(\d+)")
+RAW = "raw_"  # begins the names of columns with contributions that no encoding fits yet; only staged rows have them
 
 
 def component_column(index: int, generation: int) -> str:
     """The name of a component's column: a component's own name has dots, which Lance takes for structs."""
     return f"component_{index}_{generation}"
-
-
-def raw_column(index: int) -> str:
-    """The name of the column with contributions that no encoding fits yet; no store has it."""
-    return f"raw_{index}"
 
 
 def vectors_column(index: int, generation: int) -> str:
@@ -119,7 +115,7 @@ def vectors_field(name: str, index: int, generation: int, width: int, origin: Or
     return pa.field(vectors_column(index, generation), list_type(width, "float32"), metadata=metadata)
 
 
-def plain_fields(header: Header) -> list[pa.Field]:
+def plain_fields(metadata: Metadata) -> list[pa.Field]:
     """The columns that every store has."""
     return [
         pa.field("id", pa.string(), nullable=False),
@@ -129,27 +125,27 @@ def plain_fields(header: Header) -> list[pa.Field]:
         pa.field("digest", pa.string(), nullable=False),
         pa.field("checksum", pa.string(), nullable=False),
         pa.field("error", pa.float64(), nullable=False),
-        pa.field("embedding", list_type(header.dimension, "float32")),
-        pa.field("loss", list_type(len(header.components), "float32")),
+        pa.field("embedding", list_type(metadata.dimension, "float32")),
+        pa.field("loss", list_type(len(metadata.components), "float32")),
     ]
 
 
-def schema_of(header: Header, encodings: Sequence[Encoding]) -> pa.Schema:
+def schema_of(metadata: Metadata, encodings: Sequence[Encoding]) -> pa.Schema:
     """What every row has when it is written."""
     columns = [
         component_field(component, index, encoding)
-        for index, (component, encoding) in enumerate(zip(header.components, encodings, strict=True))
+        for index, (component, encoding) in enumerate(zip(metadata.components, encodings, strict=True))
         if not encoding.fixed
     ]
-    return pa.schema([*plain_fields(header), *columns], metadata={HEADER: header.to_json()})
+    return pa.schema([*plain_fields(metadata), *columns], metadata={METADATA: metadata.to_json()})
 
 
-def bases_table(header: Header, encodings: Mapping[int, Encoding], number: str) -> pa.Table:
+def bases_table(metadata: Metadata, encodings: Mapping[int, Encoding], number: str) -> pa.Table:
     """Rows of `bases.lance` for the encodings of some components."""
     rows = [
         {
             "component": index,
-            "name": header.components[index].name,
+            "name": metadata.components[index].name,
             "generation": encoding.generation,
             "format": encoding.format,
             "scale": encoding.scale,

@@ -20,13 +20,13 @@ from vitdecomp.errors import InputError, SpecError
 from vitdecomp.provenance import Origin
 from vitdecomp.sources.source import Block
 from vitdecomp.store.data_files import local_path
-from vitdecomp.store.embeddings import OtherVectors
-from vitdecomp.store.encodings import Bases
+from vitdecomp.store.embeddings import Embeddings
+from vitdecomp.store.encodings import Encodings
 from vitdecomp.store.lance import Table
 from vitdecomp.store.schema import BASES, IMAGES, check_filled, joined, numbers, shared
 from vitdecomp.store.seal import open_complete
 from vitdecomp.store.stored import Stored
-from vitdecomp.store.table_metadata import check_columns, groups_of, header_of, moved_path, roots_of
+from vitdecomp.store.table_metadata import check_columns, groups_of, metadata_of, moved_path, roots_of
 
 UNFINISHED = "more images are being added, or a process was killed: run the same `vitdecomp extract` again"
 AT_ONCE = 16384  # rows whose losses or checksums are looked at together
@@ -47,7 +47,7 @@ class Store:
             checksums of its own, and whole files would have to be fetched.
 
     Attributes:
-        header: which contributions of which model.
+        metadata: which contributions of which model.
         unfinished: whether images are being added, or were when a process was killed: the same command goes on.
 
     Raises:
@@ -66,30 +66,30 @@ class Store:
             raise InputError(f"{self.uri} is a file, and no store: `vitdecomp extract` writes folders")
         if not self._images.open():
             raise InputError(f"there are no contributions in {self.uri}: make them with `vitdecomp extract`")
-        header_of(self._images)  # of another table nothing else is looked at
+        metadata_of(self._images)  # of another table nothing else is looked at
         self.unfinished = open_complete(self._images, self._table, verify=verify)
-        self.header = header_of(self._images)
-        self._bases = Bases(self._table, self.header, self._images.schema.names)
-        check_columns(self._images, self.header, self._bases)
-        self._others = OtherVectors(self._images, self._table, self.uri)
+        self.metadata = metadata_of(self._images)
+        self._encodings = Encodings(self._table, self.metadata, self._images.schema.names)
+        check_columns(self._images, self.metadata, self._encodings)
+        self._others = Embeddings(self._images, self._table, self.uri)
         self._places = {component: i for i, component in enumerate(self.components)}
-        self._dtype: torch.dtype = getattr(torch, self.header.dtype)
-        self._stored = Stored(self._images, self._bases, self.dimension, KEPT)
+        self._dtype: torch.dtype = getattr(torch, self.metadata.dtype)
+        self._stored = Stored(self._images, self._encodings, self.dimension, KEPT)
 
     @property
     def components(self) -> tuple[Component, ...]:
         """The component axis."""
-        return self.header.components
+        return self.metadata.components
 
     @property
     def dimension(self) -> int:
         """Length of a contribution."""
-        return self.header.dimension
+        return self.metadata.dimension
 
     @property
     def origin(self) -> Origin:
         """Which model's vectors these are parts of."""
-        return self.header.origin
+        return self.metadata.origin
 
     @cached_property
     def ids(self) -> tuple[str, ...]:
@@ -143,7 +143,7 @@ class Store:
         return len(self._images)
 
     def __repr__(self) -> str:
-        head = self.header
+        head = self.metadata
         told = {
             "contributions": f"{len(self.components):,} components ({kinds(self.components)}), "
             f"{self.dimension:,} dimensions",
@@ -156,7 +156,7 @@ class Store:
 
     def fingerprint(self) -> str:
         """A checksum of the images' files and of the contributions that were computed, and how they are kept."""
-        told = [repr((self.components, self.header.dtype, self.header.precision))]
+        told = [repr((self.components, self.metadata.dtype, self.metadata.precision))]
         names = ["digest", "checksum"]
         hashes = [hashlib.sha256() for _ in names]
         for batch in self._images.batches(names, AT_ONCE, self._images.version):
@@ -184,7 +184,7 @@ class Store:
     @property
     def bytes_per_image(self) -> int:
         """What the columns of the components take for an image."""
-        return self._bases.bytes_per_row()
+        return self._encodings.bytes_per_row()
 
     def embedding(self, rows: range | None = None) -> Float[Tensor, "n d"]:
         """The representations themselves."""
@@ -196,7 +196,7 @@ class Store:
         Raises:
             SpecError: there is no such component.
         """
-        basis = self._bases[self._place(component)].basis
+        basis = self._encodings[self._place(component)].basis
         return None if basis is None else torch.from_numpy(basis).clone()
 
     def coefficients(self, component: Component, rows: range) -> Float[Tensor, "n r"]:
@@ -208,7 +208,7 @@ class Store:
         """
         self._check(rows)
         index = self._place(component)
-        encoding, column = self._bases[index], self._bases.column(index)
+        encoding, column = self._encodings[index], self._encodings.column(index)
         if column is None:
             return torch.from_numpy(encoding.coefficients(encoding.held(len(rows))))
         stored = numbers(self._images.rows([column], rows)[column], encoding.width)
@@ -231,8 +231,8 @@ class Store:
         rows = range(len(self)) if rows is None else rows
         self._check(rows)
         indices = [self._place(component) for component in components]
-        columns = [self._bases.column(index) for index in indices]
-        encodings = [self._bases[index] for index in indices]
+        columns = [self._encodings.column(index) for index in indices]
+        encodings = [self._encodings[index] for index in indices]
         scales, start = tuple(encoding.scale for encoding in encodings), rows.start
         for n, read in self._stored.batches([column for column in columns if column is not None], size, rows):
             parts = tuple(
@@ -252,7 +252,7 @@ class Store:
         """
         self._check(rows)
         values = self._stored.values(rows, self._dtype)
-        loss = self._stored.loss(values, rows, exact=self.header.precision == "float64")
+        loss = self._stored.loss(values, rows, exact=self.metadata.precision == "float64")
         return Contributions(values, self.components, self._errors[list(rows)], origin=self.origin, loss=loss)
 
     def batches(self, size: int) -> Iterator[Contributions]:

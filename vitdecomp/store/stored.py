@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vitdecomp.store.encodings import Bases
+from vitdecomp.store.encodings import Encodings
 from vitdecomp.store.lance import Table
 from vitdecomp.store.schema import numbers
 
@@ -27,16 +27,16 @@ class Stored:
         kept: bytes of columns that are kept in memory when scattered rows are asked for; more are read each time.
     """
 
-    def __init__(self, images: Table, bases: Bases, dimension: int, kept: int) -> None:
-        self._images, self._bases, self._dimension, self._small = images, bases, dimension, kept
+    def __init__(self, images: Table, bases: Encodings, dimension: int, kept: int) -> None:
+        self._images, self._encodings, self._dimension, self._small = images, bases, dimension, kept
         self._kept: tuple[list[Float[np.ndarray, "n r"]], Float[np.ndarray, "n d"]] | None = None
 
     def values(self, rows: Sequence[int], dtype: torch.dtype) -> Float[Tensor, "n component d"]:
         """Contributions of all components."""
-        values = torch.empty((len(rows), len(self._bases), self._dimension), dtype=dtype)
+        values = torch.empty((len(rows), len(self._encodings), self._dimension), dtype=dtype)
         wide = torch.promote_types(dtype, torch.float32)
         for index, stored in enumerate(self._coefficients(rows)):
-            encoding = self._bases[index]
+            encoding = self._encodings[index]
             found = torch.from_numpy(encoding.coefficients(stored)).to(wide)
             basis = None if encoding.basis is None else torch.from_numpy(encoding.basis).to(wide)
             values[:, index] = found if basis is None else found @ basis.T
@@ -59,7 +59,7 @@ class Stored:
         whole = self.embedding(rows).double()
         length = torch.linalg.vector_norm(whole, dim=1).clamp_min(torch.finfo(torch.float64).tiny)
         if exact:
-            each = numbers(self._images.rows(["loss"], rows)["loss"], len(self._bases))
+            each = numbers(self._images.rows(["loss"], rows)["loss"], len(self._encodings))
             lost = (torch.from_numpy(each.astype(np.float64)) * torch.linalg.vector_norm(values, dim=2)).sum(1)
         else:
             lost = torch.linalg.vector_norm(values.sum(1, dtype=torch.float64) - whole, dim=1)
@@ -77,7 +77,7 @@ class Stored:
 
     def _coefficients(self, rows: Sequence[int]) -> Iterator[Float[np.ndarray, "n r"]]:
         """What is stored of each component."""
-        small = self._bases.bytes_per_row() * len(self._images) <= self._small
+        small = self._encodings.bytes_per_row() * len(self._images) <= self._small
         if not _consecutive(rows) and self._kept is None and small:
             everything = range(len(self._images))
             self._kept = list(self._read(everything)), self._embedding(everything)
@@ -87,12 +87,12 @@ class Stored:
             yield from (kept[_places(rows)] for kept in self._kept[0])
 
     def _read(self, rows: Sequence[int]) -> Iterator[Float[np.ndarray, "n r"]]:
-        columns = [self._bases.column(index) for index in range(len(self._bases))]
+        columns = [self._encodings.column(index) for index in range(len(self._encodings))]
         moving = [column for column in columns if column is not None]
         table = self._images.rows(moving, rows) if moving else {}
-        self._bases.all()
+        self._encodings.all()
         for index, column in enumerate(columns):
-            encoding = self._bases[index]
+            encoding = self._encodings[index]
             yield encoding.held(len(rows)) if column is None else numbers(table[column], encoding.width)
 
     def _embedding(self, rows: range | Sequence[int] | None) -> Float[np.ndarray, "n d"]:

@@ -10,22 +10,22 @@ import pyarrow as pa
 from vitdecomp._utils.schema import Count, checked, plain
 from vitdecomp.errors import InputError
 from vitdecomp.store.data_files import REMEDY
-from vitdecomp.store.encodings import Bases
+from vitdecomp.store.encodings import Encodings
 from vitdecomp.store.lance import Table
-from vitdecomp.store.metadata import SCHEMA, Header
-from vitdecomp.store.schema import HEADER, list_type, plain_fields
+from vitdecomp.store.metadata import SCHEMA, Metadata
+from vitdecomp.store.schema import METADATA, list_type, plain_fields
 
 
-def header_of(images: Table) -> Header:
-    """The header of a store.
+def metadata_of(images: Table) -> Metadata:
+    """The metadata of a store.
 
     Raises:
         InputError: it is something else, or damaged.
     """
-    told = (images.schema.metadata or {}).get(HEADER)
+    told = (images.schema.metadata or {}).get(METADATA)
     if told is None:
         raise InputError(f"{images.uri} is not a store of vitdecomp (schema {SCHEMA})")
-    return Header.from_json(told, f"the header of {images.uri}")
+    return Metadata.from_json(told, f"the metadata of {images.uri}")
 
 
 def roots_of(images: Table) -> dict[str, str]:
@@ -63,9 +63,9 @@ def groups_of(texts: Sequence[str | None], place: str) -> tuple[dict[str, str], 
     return tuple(map(dict, checked(read, kind, place=place, remedy=REMEDY)))
 
 
-def check_columns(images: Table, header: Header, bases: Bases) -> None:
-    """Raise `InputError` unless `images.lance` has the columns of its header and its encodings."""
-    wanted = {field.name: field.type for field in plain_fields(header)}
+def check_columns(images: Table, metadata: Metadata, bases: Encodings) -> None:
+    """Raise `InputError` unless `images.lance` has the columns of its metadata and its encodings."""
+    wanted = {field.name: field.type for field in plain_fields(metadata)}
     wanted |= {name: list_type(width, number) for name, width, number in bases.columns()}
     found: dict[str, pa.DataType] = dict(zip(images.schema.names, images.schema.types, strict=True))
     for name, kind in wanted.items():

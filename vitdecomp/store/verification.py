@@ -76,7 +76,7 @@ def verify(
         images=len(store),
         components=len(store.components),
         dimension=store.dimension,
-        precision=store.header.precision,
+        precision=store.metadata.precision,
         unfinished=store.unfinished,
         files=files,
         unknown=unknown,
@@ -92,7 +92,7 @@ def _worst(store: Store, rows: range) -> torch.Tensor:
     whole, parts = store.embedding(rows).double(), torch.linalg.vector_norm(found.values.double(), dim=2)
     away = torch.linalg.vector_norm(found.values.sum(1, dtype=torch.float64) - whole, dim=1)
     allowed = ((each + ROUNDING) * parts).sum(1) + ROUNDING * torch.linalg.vector_norm(whole, dim=1)
-    kept = each.amax(1) <= PRECISIONS[store.header.precision].promise
+    kept = each.amax(1) <= PRECISIONS[store.metadata.precision].promise
     bad = ~((away <= allowed) & kept & found.error.isfinite())  # so that NaN is bad too
     if bad.any():
         first = rows[int(bad.nonzero()[0])]

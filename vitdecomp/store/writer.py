@@ -14,16 +14,16 @@ from vitdecomp._utils.files import check_directory
 from vitdecomp.errors import InputError, OutputError
 from vitdecomp.store.data_files import local_path
 from vitdecomp.store.encoding import PRECISIONS, Encoding, first_encoding, fitting
-from vitdecomp.store.encodings import Bases
+from vitdecomp.store.encodings import Encodings
 from vitdecomp.store.lance import Table
 from vitdecomp.store.lock import LOCK
-from vitdecomp.store.metadata import Header
+from vitdecomp.store.metadata import Metadata
 from vitdecomp.store.rows import Chunk, rows_of
 from vitdecomp.store.schema import (
     BASES,
     COMPONENT,
     IMAGES,
-    PARTS,
+    STAGING,
     bases_table,
     component_column,
     component_field,
@@ -32,7 +32,7 @@ from vitdecomp.store.schema import (
     numbers,
 )
 from vitdecomp.store.seal import amend, is_complete, open_latest, release, seal, unseal
-from vitdecomp.store.table_metadata import count, header_of, roots_of
+from vitdecomp.store.table_metadata import count, metadata_of, roots_of
 
 TIDY = 64  # commits after which small files are merged
 
@@ -45,7 +45,7 @@ class StoreWriter:
         options: of the object store.
 
     Attributes:
-        header: of what is there already, if anything is.
+        metadata: of what is there already, if anything is.
         settled: whether the encodings that were there fitted what was written last.
 
     Raises:
@@ -59,38 +59,38 @@ class StoreWriter:
         self.settled = False
         self._encodings: list[Encoding] = []
         self._commits = 0
-        self.header = self._earlier()
+        self.metadata = self._earlier()
 
     def __len__(self) -> int:
         """Number of images."""
         return len(self.images)
 
     @property
-    def own_header(self) -> Header:
+    def own_metadata(self) -> Metadata:
         """Of what is there.
 
         Raises:
             OutputError: nothing is.
         """
-        if self.header is None:
+        if self.metadata is None:
             raise OutputError(f"{self.uri} holds nothing yet")
-        return self.header
+        return self.metadata
 
     @property
     def complete(self) -> bool:
         """Whether the last run came to its end."""
-        return self.header is not None and is_complete(self.images)
+        return self.metadata is not None and is_complete(self.images)
 
     @property
     def before(self) -> int:
         """Rows that were there when the present run began, by whichever process."""
-        if self.header is None or self.complete:
+        if self.metadata is None or self.complete:
             return len(self)
         return count(self.images, "before")
 
     def known(self) -> dict[str, tuple[str, str]]:
         """Digests and paths of the images that are there, by their ids, in their order."""
-        if self.header is None:
+        if self.metadata is None:
             return {}
         table = self.images.rows(["id", "digest", "path"])
         return {
@@ -103,22 +103,22 @@ class StoreWriter:
         if roots.get(old, old) != new:
             amend(self.images, roots=json.dumps({**roots, old: new}))
 
-    def write(self, header: Header, chunk: Chunk) -> None:
+    def write(self, metadata: Metadata, chunk: Chunk) -> None:
         """Add rows, and encode components anew that these need more for.
 
         Raises:
             OutputError: they cannot be written.
         """
         values = chunk.values.double().cpu().numpy()
-        if self.header is None:
-            self._encodings = [first_encoding(values[:, i], header.precision) for i in range(values.shape[1])]
-            number = PRECISIONS[header.precision].basis
-            self.bases.replace(bases_table(header, dict(enumerate(self._encodings)), number))
-            self.images.replace(rows_of(header, chunk, self._encodings))
-            self.header = header
+        if self.metadata is None:
+            self._encodings = [first_encoding(values[:, i], metadata.precision) for i in range(values.shape[1])]
+            number = PRECISIONS[metadata.precision].basis
+            self.bases.replace(bases_table(metadata, dict(enumerate(self._encodings)), number))
+            self.images.replace(rows_of(metadata, chunk, self._encodings))
+            self.metadata = metadata
         else:
             self.settled = not self.grow([dict(enumerate(values.swapaxes(0, 1)))])
-            self.images.append(rows_of(header, chunk, self._encodings))
+            self.images.append(rows_of(metadata, chunk, self._encodings))
         self._commits += 1
         if self._commits % TIDY == 0:
             self.tidy()
@@ -126,7 +126,7 @@ class StoreWriter:
     def encodings(self) -> list[Encoding]:
         """Those of all components."""
         if not self._encodings:
-            self._encodings = Bases(self.bases, self.own_header, self.images.schema.names).all()
+            self._encodings = Encodings(self.bases, self.own_metadata, self.images.schema.names).all()
         return self._encodings
 
     def grow(self, chunks: Iterable[Mapping[int, Float[np.ndarray, "n d"]]]) -> bool:
@@ -144,14 +144,14 @@ class StoreWriter:
         unseal(self.images, self.bases)
         if not self._encodings:
             self._drop_replaced()
-        header, new = self.own_header, list(self.encodings())
+        metadata, new = self.own_metadata, list(self.encodings())
         for values in chunks:
             for index, found in values.items():
-                new[index] = fitting(new[index], found, header.precision)
+                new[index] = fitting(new[index], found, metadata.precision)
         pairs = enumerate(zip(self._encodings, new, strict=True))
         changed = {index: pair for index, pair in pairs if pair[0] is not pair[1]}
         if changed:
-            self._encode_anew(header, changed)
+            self._encode_anew(metadata, changed)
             self._encodings = new
         return bool(changed)
 
@@ -175,7 +175,7 @@ class StoreWriter:
         for table in (self.images, self.bases):
             table.tidy(alone=table.here)
 
-    def _earlier(self) -> Header | None:
+    def _earlier(self) -> Metadata | None:
         """What is there."""
         place = local_path(self.uri)
         if place is not None:
@@ -184,11 +184,11 @@ class StoreWriter:
             _check_vacant(place)
             return None
         try:
-            header = header_of(self.images)
+            metadata = metadata_of(self.images)
             open_latest(self.images, self.bases)
         except InputError as error:
             raise OutputError(f"{error}") from error
-        return header
+        return metadata
 
     def _drop_replaced(self) -> None:
         """Drop columns that a killed process had replaced already."""
@@ -198,11 +198,11 @@ class StoreWriter:
         if stale:
             self.images.drop_columns(stale)
 
-    def _encode_anew(self, header: Header, changed: Mapping[int, tuple[Encoding, Encoding]]) -> None:
+    def _encode_anew(self, metadata: Metadata, changed: Mapping[int, tuple[Encoding, Encoding]]) -> None:
         """Carry the rows that are there over to other encodings: one commit, which counts or does not."""
-        number = PRECISIONS[header.precision].basis
-        self.bases.append(bases_table(header, {index: new for index, (_, new) in changed.items()}, number))
-        schema = pa.schema([component_field(header.components[i], i, new) for i, (_, new) in changed.items()])
+        number = PRECISIONS[metadata.precision].basis
+        self.bases.append(bases_table(metadata, {index: new for index, (_, new) in changed.items()}, number))
+        schema = pa.schema([component_field(metadata.components[i], i, new) for i, (_, new) in changed.items()])
         old = {i: component_column(i, was.generation) for i, (was, _) in changed.items() if not was.fixed}
 
         def batches() -> Iterator[pa.RecordBatch]:
@@ -221,5 +221,5 @@ class StoreWriter:
 def _check_vacant(place: Path | None) -> None:
     """Refuse a folder with something else in it."""
     others = [] if place is None or not place.is_dir() else [p.name for p in place.iterdir()]
-    if set(others) - {LOCK, IMAGES, BASES, PARTS}:
+    if set(others) - {LOCK, IMAGES, BASES, STAGING}:
         raise OutputError(f"{place} is not empty and no store: give a folder of its own for the result")

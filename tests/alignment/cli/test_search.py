@@ -201,16 +201,16 @@ def test_a_reference_that_is_read_otherwise_is_told(deit, caplog):
     assert not caplog.text
     warn_of_differences(store, replace(prepared, preprocess=PlainPreprocess((3, 64, 64))))
     assert "references are by PlainPreprocess(size=(3, 64, 64))" in caplog.text
-    store.header = replace(store.header, decoding="")
+    store.metadata = replace(store.metadata, decoding="")
     warn_of_differences(store, prepared)
     assert "were decoded by another version of vitdecomp" in caplog.text
 
 
 def test_images_that_were_decoded_otherwise_are_not_added(deit):
-    header = Store(deit).header
-    header.check(header, "deit")
+    metadata = Store(deit).metadata
+    metadata.check(metadata, "deit")
     with pytest.raises(vd.OutputError, match="the images in deit were decoded otherwise"):
-        header.check(replace(header, decoding=""), "deit")
+        metadata.check(replace(metadata, decoding=""), "deit")
 
 
 def test_a_sheet_of_a_store_shows_what_lies_in_the_folders_that_are_named(place, deit, in_process):

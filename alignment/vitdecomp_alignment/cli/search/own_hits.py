@@ -56,7 +56,7 @@ class OwnHits:
         if missing is not None:
             raise InputError(
                 f"{missing} is not among the images of {store.uri}: give MODEL, the model that took them apart, "
-                f"which is {store.header.model} as the store says"
+                f"which is {store.metadata.model} as the store says"
             )
         return replace(query, image=tuple(rows[0] for rows in self.rows))
 

@@ -116,12 +116,12 @@ def _maps(path: Path) -> LinearAligner:
 
 def warn_of_differences(store: Store, subject: PreparedModel) -> None:
     """Log in what a reference is read otherwise than the images of a store."""
-    if store.header.decoding != DECODING:
+    if store.metadata.decoding != DECODING:
         logger.warning("the images of %s were decoded by another version of vitdecomp than references are", store.uri)
-    if store.header.preprocessing != describe(subject.preprocess):
+    if store.metadata.preprocessing != describe(subject.preprocess):
         logger.warning(
             "the images of %s were preprocessed by %s, references are by %s",
             store.uri,
-            store.header.preprocessing,
+            store.metadata.preprocessing,
             describe(subject.preprocess),
         )

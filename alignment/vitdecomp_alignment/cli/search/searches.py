@@ -256,7 +256,7 @@ def _retriever(
         scorer=scorer,
         texts=texts,
         encode_text=None if space is None else lambda some: space.encode_text(some).cpu(),
-        decompose=None if subject is None else taken_apart(subject, found.store.header.by),
+        decompose=None if subject is None else taken_apart(subject, found.store.metadata.by),
         top=searching.top,
         center=searching.center,
         subspace=searching.subspace,

@@ -7,52 +7,24 @@ from pathlib import Path
 import lance
 import pytest
 import torch
-from made_up import chunk, header, values
+from made_up import SIZE, begin, chunk, end, metadata, staging_of, values, work
 
 import vitdecomp as vd
 from vitdecomp.store.encoding import PRECISIONS
 from vitdecomp.store.lance import Table
-from vitdecomp.store.rows import rows_of
-from vitdecomp.store.schema import PARTS
-from vitdecomp.store.staging import Parts
+from vitdecomp.store.schema import STAGING
+from vitdecomp.store.staging import Staging
 from vitdecomp.store.store import Store
-from vitdecomp.store.takeover import take_over
 from vitdecomp.store.writer import StoreWriter
 
-N, SIZE = 60, 5
+N = 60
 STARTS = range(0, N, SIZE)
 
 
 def once(place, precision="float16", starts=STARTS):
     writer = StoreWriter(str(place))
     for start in starts:
-        writer.write(header(precision), chunk(range(start, start + SIZE)))
-    writer.finish()
-    return Store(place)
-
-
-def begin(place, precision="float16"):
-    """What the first process writes before the others come."""
-    writer = StoreWriter(str(place))
-    writer.write(header(precision), chunk(range(SIZE)))
-    parts_of(place).start(3)
-
-
-def parts_of(place):
-    return Parts(str(place), StoreWriter(str(place)).images)
-
-
-def work(place, starts, precision="float16", number=0):
-    """What a process does with its share, with the encodings that it finds."""
-    writer, parts = StoreWriter(str(place)), parts_of(place)
-    for start in starts:
-        rows = rows_of(header(precision), chunk(range(start, start + SIZE)), writer.encodings())
-        parts.record(parts.own(number), start, rows)
-
-
-def end(place):
-    writer = StoreWriter(str(place))
-    take_over(writer, Parts(str(place), writer.images))
+        writer.write(metadata(precision), chunk(range(start, start + SIZE)))
     writer.finish()
     return Store(place)
 
@@ -72,7 +44,7 @@ def assert_same(found, expected, precision="float16"):
     for component in expected.components:
         one, other = (store.basis(component) for store in (found, expected))
         assert (one is None and other is None) or torch.equal(one, other)
-    assert not Path(found.uri, PARTS).exists()
+    assert not Path(found.uri, STAGING).exists()
 
 
 @pytest.mark.parametrize("precision", ["float16", "float32"])
@@ -83,7 +55,7 @@ def test_chunks_in_any_order_by_any_process_make_the_same_store(tmp_path, seed, 
     starts = [starts[i] for i in torch.randperm(len(starts), generator=torch.Generator().manual_seed(seed))]
     for number, share in enumerate((starts[:4], starts[4:5], starts[5:])):
         work(tmp_path / "s", share, precision, number)
-    raw = [part for part in parts_of(tmp_path / "s").apart_from(set()) if part.fragment is None]
+    raw = [part for part in staging_of(tmp_path / "s").missing(set()) if part.fragment is None]
     assert len(raw) >= 6  # the encodings of the first chunk do not fit all later ones
     with pytest.raises(vd.InputError, match="not finished"):
         Store(tmp_path / "s")
@@ -96,17 +68,17 @@ def test_what_fits_is_committed_as_it_was_written(tmp_path):
     for name in ("s", "once"):
         writer = StoreWriter(str(tmp_path / name))
         for start in (0, 30, 40):
-            writer.write(header(), chunk(range(start, start + SIZE)))
+            writer.write(metadata(), chunk(range(start, start + SIZE)))
         assert not writer.settled
-    parts_of(tmp_path / "s").start(3)
+    staging_of(tmp_path / "s").start(3)
     for start in starts:
-        writer.write(header(), chunk(range(start, start + SIZE)))
+        writer.write(metadata(), chunk(range(start, start + SIZE)))
     writer.finish()
     work(tmp_path / "s", reversed(starts))
-    written = {part.fragment for part in parts_of(tmp_path / "s").apart_from(set())}
+    written = {part.fragment for part in staging_of(tmp_path / "s").missing(set())}
     writer = StoreWriter(str(tmp_path / "s"))
     fits = None not in written
-    take_over(writer, Parts(str(tmp_path / "s"), writer.images))
+    Staging(str(tmp_path / "s"), writer.images).merge_into(writer)
     files = [file for f in lance.dataset(writer.images.uri).get_fragments() for file in f.metadata.files]
     assert fits
     assert sum(file.path in told for file in files for told in written) == len(starts)
@@ -140,7 +112,7 @@ def test_killed_while_it_takes_over_it_does_it_again(tmp_path, monkeypatch, wher
         patch.setattr(Table, where, killed)
         with pytest.raises(KeyboardInterrupt):
             end(tmp_path / "s")
-    parts_of(tmp_path / "s").start(3)
+    staging_of(tmp_path / "s").start(3)
     work(tmp_path / "s", STARTS[6:])
     assert_same(end(tmp_path / "s"), once(tmp_path / "once"))
 
@@ -148,7 +120,7 @@ def test_killed_while_it_takes_over_it_does_it_again(tmp_path, monkeypatch, wher
 RECORDS = """
 import sys
 sys.path[:0] = [{tests!r}, {here!r}]
-from test_takeover import work
+from made_up import work
 work(sys.argv[1], range(int(sys.argv[2]), int(sys.argv[3]), 5))
 """
 
