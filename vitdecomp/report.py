@@ -103,7 +103,7 @@ class Report:
 
     @property
     def opened(self) -> tuple[OpenedGate, ...]:
-        """The gates that were opened on the trunk."""
+        """The gates that were opened at bottlenecks."""
         return tuple(g for g in self.gates if g.why.startswith("opened"))
 
     @property
@@ -232,7 +232,7 @@ def _gates(paths: LinearPaths) -> tuple[OpenedGate, ...]:
     opened = [
         OpenedGate(str(n.target), module_path(n), "opened: the path goes on through it, with the rest frozen")
         for n in paths.captured.module.graph.nodes
-        if n in paths.trunk.opened
+        if n in paths.bottleneck.linearized
     ]
     passed: Counter[tuple[str, str]] = Counter()
     for gate in dict.fromkeys(_steps_gates(paths)):

@@ -10,24 +10,22 @@ from __future__ import annotations
 
 import operator
 from dataclasses import dataclass
-from heapq import heappop, heappush
-from itertools import count
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
-from vitdecomp.trace.axes.coordinates import site_coordinates
-from vitdecomp.trace.data_flow import NORMS, PROJECTION, DataFlow, acts_alone
+from vitdecomp.trace.axes.coordinates import coordinates_at
+from vitdecomp.trace.data_flow import PROJECTION, DataFlow, acts_alone
+from vitdecomp.trace.operations import EXTREMA, NORMS, packet
 from vitdecomp.trace.rule import OPENINGS, Term, data, frozen, gate, is_continuous, linear_terms, lookup, shape, varies
 from vitdecomp.trace.rule import opened_terms as opened_operation
 from vitdecomp.trace.rules.activation import ratio
+from vitdecomp.trace.search import Limit, Search
 
 aten = torch.ops.aten
 _JOINS = {aten.add, aten.sub, aten.rsub, aten.cat, aten.stack, aten.where, aten.lerp, aten.addcmul, aten.addcdiv}
 _CLAMPS = {aten.clamp, aten.clip}
-_PICKS = {aten.amax: 1, aten.amin: 1, aten.max: 1, aten.min: 1}
-MOST = 64  # nodes of an activation
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,42 +82,36 @@ def _kind(node: fx.Node) -> Any:
     """How to tell whether a node of this operation can end an activation."""
     if node.op != "call_function" or not varies(node):
         return None
-    packet = getattr(getattr(_call(node), "target", None), "overloadpacket", None)
+    op = packet(_call(node))
     if node.target is operator.getitem:
-        return _picks if packet in _PICKS and node.args[1] == 0 else None
-    return _joins if packet in _JOINS else _clamps if packet in _CLAMPS else _picks if packet in _PICKS else None
+        return _picks if op in EXTREMA and node.args[1] == 0 else None
+    return _joins if op in _JOINS else _clamps if op in _CLAMPS else _picks if op in EXTREMA else None
 
 
 def _closed(flow: DataFlow, end: fx.Node, place: dict[fx.Node, int]) -> Activation | None:
     """All that lies between projections and a node, if nothing in there is read elsewhere."""
-    inside, roots, ties = {end}, [], count()
-    heap: list[tuple[int, int, fx.Node]] = []
-    seen = {end}
+    inside, roots = {end}, list[fx.Node]()
 
-    def read_by(node: fx.Node) -> None:
-        for i in node.all_input_nodes:
-            if varies(i) and i not in seen:
-                seen.add(i)
-                heappush(heap, (-place[i], next(ties), i))
+    def near(node: fx.Node) -> list[fx.Node]:
+        return [] if node in roots else [i for i in node.all_input_nodes if varies(i)]
 
-    read_by(end)
-    while heap:
-        *_, node = heappop(heap)  # the latest first, so that all its readers have been seen
-        if len(inside) > MOST or any(varies(u) and u not in inside for u in node.users) or node.op == "placeholder":
+    # The latest first, so that all its readers have been seen.
+    search = Search([end], near, order=lambda node: -place[node], limit=Limit(end, "where an activation begins"))
+    for node in search:
+        if node is end:
+            continue
+        if node.op == "placeholder" or any(varies(u) and u not in inside for u in node.users):
             return None
         inside.add(node)
         if _begins(flow, node):
             roots.append(node)
-        elif acts_alone(node):
-            read_by(node)
-        else:
+        elif not acts_alone(node):
             return None
-    return Activation(tuple(roots), frozenset(inside - set(roots)))
+    return None if search.cut else Activation(tuple(roots), frozenset(inside - set(roots)))
 
 
 def _begins(flow: DataFlow, node: fx.Node) -> bool:
-    packet = getattr(getattr(_call(node), "target", None), "overloadpacket", None)
-    return packet in NORMS or flow.is_projection(node)
+    return packet(_call(node)) in NORMS or flow.is_projection(node)
 
 
 def _joins(flow: DataFlow, end: fx.Node, found: Activation) -> bool:
@@ -139,13 +131,8 @@ def _joins(flow: DataFlow, end: fx.Node, found: Activation) -> bool:
 
 
 def _roots_of(node: fx.Node, found: Activation) -> set[fx.Node]:
-    frontier, seen = [node], set()
-    while frontier:
-        here = frontier.pop()
-        if here not in seen:
-            seen.add(here)
-            frontier.extend(i for i in here.all_input_nodes if here in found.inside and varies(i))
-    return seen & set(found.roots)
+    operands = Search([node], lambda n: filter(varies, n.all_input_nodes if n in found.inside else ()))
+    return {*operands} & {*found.roots}
 
 
 def _clamps(flow: DataFlow, end: fx.Node, found: Activation) -> bool:
@@ -154,15 +141,13 @@ def _clamps(flow: DataFlow, end: fx.Node, found: Activation) -> bool:
 
 
 def _leads_straight(flow: DataFlow, node: fx.Node) -> bool:
-    frontier = [node]
-    while frontier:
-        for reading in flow.readings(frontier.pop()):
-            if reading.how == PROJECTION:
-                continue
-            if not acts_alone(reading.user) or len(flow.operands(reading.user)) != 1:
-                return False
-            frontier.append(reading.user)
-    return True
+    """Whether all that reads a node are projections, with single operands of single elements in between."""
+
+    def near(here: fx.Node) -> list[fx.Node]:
+        return [reading.user for reading in flow.readings(here) if reading.how != PROJECTION]
+
+    between = (here for here in Search([node], near) if here is not node)
+    return all(acts_alone(here) and len(flow.operands(here)) == 1 for here in between)
 
 
 def _picks(flow: DataFlow, end: fx.Node, found: Activation) -> bool:
@@ -175,7 +160,7 @@ def _picks(flow: DataFlow, end: fx.Node, found: Activation) -> bool:
 
 def _own_channels(root: fx.Node, node: fx.Node, axes: list[int], flow: DataFlow) -> bool:
     """Whether only the root's channels lie along some axes of a node."""
-    fields = site_coordinates(root, node)
+    fields = coordinates_at(root, node)
     if fields is None:
         return False
     channel = len(shape(root)) - 1

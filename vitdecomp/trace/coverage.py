@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 
 import networkx as nx
 from torch import fx
 
 from vitdecomp.trace.activations import activation_ends
-from vitdecomp.trace.axes.attention_ops import attention_sites, behind, is_product_of_data
+from vitdecomp.trace.axes.attention_ops import attention_operations, behind, is_product_of_data
 from vitdecomp.trace.capture import Captured
 from vitdecomp.trace.data_flow import DATA, GATE, PRODUCT, PROJECTION, DataFlow, acts_alone
 from vitdecomp.trace.data_flow import NONLINEAR as READ_AS_WHOLE
@@ -19,6 +19,7 @@ from vitdecomp.trace.naming import owner
 from vitdecomp.trace.obstacles import CROSSING, VALUES, Obstacle, Obstacles
 from vitdecomp.trace.paths import LinearPaths, Part
 from vitdecomp.trace.rule import NONLINEAR, Op, is_continuous, lookup, module_path, varies
+from vitdecomp.trace.search import Search
 
 SOURCE, OPENED, INSIDE, UNREACHED = "source", "opened", "inside", "unreached"
 _NO_ACTIVATIONS = {"attention", "index", "rounding", "matrix function"}
@@ -58,7 +59,7 @@ def coverage(paths: LinearPaths) -> tuple[Site, ...]:
     for name, (site, projection) in missing.items():  # beside another block of one module: by its projection
         own = projection if name in blocks else name
         blocks[own] = replace(site, name=own)
-    attentions = [view.attention(node) for node in attention_sites(paths.captured.module.graph)]
+    attentions = [view.attention(node) for node in attention_operations(paths.captured.module.graph)]
     return (*(a for a in attentions if a.status != INSIDE), *blocks.values())
 
 
@@ -66,16 +67,16 @@ class _View:
     """The parts of a model by the nodes that they come from."""
 
     def __init__(self, paths: LinearPaths) -> None:
-        self.graph, self.opened = paths.captured.module.graph, paths.trunk.opened
+        self.graph, self.linearized = paths.captured.module.graph, paths.bottleneck.linearized
         leaves = paths.graph.leaves
         self.parts: Mapping[fx.Node, Part] = {
             leaves[p.leaf].node: p for p in paths.parts if leaves[p.leaf].kind != CONSTANT
         }
         self.behind = {behind(node): part for node, part in self.parts.items()}
-        self.stem = stem(paths.captured, set(self.parts)) | paths.trunk.stem
+        self.stem = stem(paths.captured, set(self.parts)) | paths.bottleneck.stem
         self.mixtures = mixtures(self.graph)
         self.flow, self.ends = DataFlow(), activation_ends(self.graph)
-        names = {site: part.who.name for site, part in self.behind.items() if site is not None}
+        names = {node: part.who.name for node, part in self.behind.items() if node is not None}
         self.obstacles = Obstacles(paths, self.flow, self.ends, names)
 
     def activations(self) -> Iterator[tuple[fx.Node, str, str]]:
@@ -100,16 +101,15 @@ class _View:
 
     def _projection(self, node: fx.Node) -> fx.Node | None:
         """The first product with a parameter that reads an activation, with linear operations in between."""
-        frontier, seen = [node], {node}
-        for here in frontier:
-            for reading in self.flow.readings(here):
-                if reading.how == PROJECTION:
-                    return reading.user
-                own = reading.how == READ_AS_WHOLE and acts_alone(reading.user)
-                if reading.user not in seen and (own or reading.how == DATA):
-                    seen.add(reading.user)
-                    frontier.append(reading.user)
-        return None
+        found = Search([node], self._goes_into)
+        readings = (reading for here in found for reading in self.flow.readings(here))
+        return next((reading.user for reading in readings if reading.how == PROJECTION), None)
+
+    def _goes_into(self, node: fx.Node) -> Iterator[fx.Node]:
+        """What reads a node by linear operations, or element by element."""
+        for reading in self.flow.readings(node):
+            if reading.how == DATA or (reading.how == READ_AS_WHOLE and acts_alone(reading.user)):
+                yield reading.user
 
     def attention(self, node: fx.Node) -> Site:
         """What became of an attention."""
@@ -118,7 +118,7 @@ class _View:
             return Site(part.who.name, "attn", SOURCE, part.layout.count("h"))
         if node in self.mixtures:  # a gate of the blocks that it weights, no block by itself
             return Site(module_path(node), "attn", INSIDE)
-        if node in self.opened:
+        if node in self.linearized:
             return Site(module_path(node), "attn", OPENED, why="the path goes on through its values")
         return self._judged(node, module_path(node), "attn")
 
@@ -128,18 +128,13 @@ class _View:
             if parts := [self.parts[n] for n in own if n in self.parts]:
                 attention = all(p.who.kind == "attn" for p in parts)  # what its output is activated or gated with
                 return Site(name, "block", INSIDE if attention else SOURCE)
-            if own & self.opened:
-                return Site(name, "block", OPENED, why="lies on the trunk: the path goes on with x * (f(x) / x)")
+            if own & self.linearized:
+                return Site(name, "block", OPENED, why="is a bottleneck: the path goes on with x * (f(x) / x)")
         return self._judged(node, name, "block")
 
     def _own(self, node: fx.Node) -> Set[fx.Node]:
         """An activation's nodes from one of them on: what each of their elements goes into, up to the projection."""
-        goes_on = (DATA, READ_AS_WHOLE)
-        ahead = _spread(
-            [node],
-            lambda n: (r.user for r in self.flow.readings(n) if r.how in goes_on and acts_alone(r.user)),
-        )
-        return ahead | {node}
+        return {*Search([node], lambda n: filter(acts_alone, self._goes_into(n)))}
 
     def _judged(self, node: fx.Node, name: str, kind: str) -> Site:
         found = self.obstacles.of(node)
@@ -167,26 +162,17 @@ class _View:
 
     def _block_of(self, node: fx.Node) -> str:
         projection = self._projection(node)
-        site = behind(node) or node
-        return owner(module_path(site), module_path(projection)) if projection is not None else module_path(site)
+        path = module_path(behind(node) or node)
+        return path if projection is None else owner(path, module_path(projection))
 
 
 def _patterns(graph: fx.Graph, flow: DataFlow) -> Set[fx.Node]:
     """The nodes between the scores of an attention and the product that they are a pattern for."""
     products = {n for n in graph.nodes if is_product_of_data(n)}
-    sites = set(attention_sites(graph))
-    ahead = _spread(products - sites, lambda n: (r.user for r in flow.readings(n) if r.how not in (GATE, PRODUCT)))
-    back = _spread(sites, lambda n: (x for x in n.all_input_nodes if varies(x) and x not in products))
-    return ahead & back
-
-
-def _spread(start: Iterable[fx.Node], near: Callable[[fx.Node], Iterable[fx.Node]]) -> set[fx.Node]:
-    frontier, seen = list(start), set[fx.Node]()
-    while frontier:
-        fresh = [n for n in near(frontier.pop()) if n not in seen]
-        seen.update(fresh)
-        frontier.extend(fresh)
-    return seen
+    attentions = set(attention_operations(graph))
+    on = Search(products - attentions, lambda n: (r.user for r in flow.readings(n) if r.how not in (GATE, PRODUCT)))
+    back = Search(attentions, lambda n: (x for x in n.all_input_nodes if varies(x) and x not in products))
+    return {*on} & {*back} - products
 
 
 def stem(captured: Captured, parts: Set[fx.Node]) -> frozenset[fx.Node]:
@@ -199,7 +185,7 @@ def stem(captured: Captured, parts: Set[fx.Node]) -> frozenset[fx.Node]:
     flow.add_edges_from(
         (i, n) for n in captured.module.graph.nodes if varies(n) for i in n.all_input_nodes if varies(i)
     )
-    attentions = [n for n in attention_sites(captured.module.graph) if n in flow]
+    attentions = [n for n in attention_operations(captured.module.graph) if n in flow]
     first = [n for n in attentions if not nx.ancestors(flow, n).intersection(attentions)]
     if not first or captured.output not in flow or not all(_leads_to(n, parts) for n in first):
         return frozenset()

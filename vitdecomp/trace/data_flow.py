@@ -10,22 +10,15 @@ import torch
 from torch import fx
 
 from vitdecomp.errors import NoRuleError
-from vitdecomp.trace.axes.attention_ops import is_elementwise_product, is_pointwise, is_product_of_data
+from vitdecomp.trace.axes.attention_ops import is_elementwise_product, is_product_of_data
+from vitdecomp.trace.operations import EXTREMA, MOVES, is_pointwise, packet
 from vitdecomp.trace.rule import Term, linear_terms, varies
 from vitdecomp.trace.steps import contracted_axis
 
 aten = torch.ops.aten
 OUTPUT, PRODUCT, PROJECTION, DATA, GATE, NONLINEAR = "output", "product", "projection", "data", "gate", "non-linear"
-NORMS = {
-    aten.layer_norm, aten.native_layer_norm, aten.group_norm, aten.native_group_norm, aten.rms_norm,
-    aten._fused_rms_norm, aten.instance_norm, aten.batch_norm, aten._native_batch_norm_legit_no_training,
-}  # fmt: skip
-_MOVES = {
-    aten.view, aten.reshape, aten._unsafe_view, aten.unflatten, aten.flatten, aten.permute, aten.transpose, aten.t,
-    aten.slice, aten.select, aten.split, aten.split_with_sizes, aten.chunk, aten.unbind, aten.cat, aten.stack,
-    aten.unsqueeze, aten.squeeze, aten.expand, aten.clone, aten._to_copy, aten.alias, aten.contiguous, aten.dropout,
-    aten.glu, aten.prelu, aten._prelu_kernel, aten.amax, aten.amin, aten.max, aten.min, aten.prod, aten.movedim,
-}  # fmt: skip
+_OF_A_FEW = EXTREMA | {aten.glu, aten.prod}
+"""Activations that take a few elements together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,5 +96,5 @@ def acts_alone(node: fx.Node) -> bool:
     """Whether each element of a node's value is made of single elements: pointwise operations and moves."""
     if node.op != "call_function" or not varies(node):
         return False
-    packet = getattr(node.target, "overloadpacket", None)
-    return node.target is operator.getitem or packet in _MOVES or is_pointwise(node) or is_elementwise_product(node)
+    moves = node.target is operator.getitem or packet(node) in MOVES | _OF_A_FEW
+    return moves or is_pointwise(node) or is_elementwise_product(node)

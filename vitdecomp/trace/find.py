@@ -9,13 +9,13 @@ from torch import Tensor, fx
 
 from vitdecomp.component import CONSTANT_KIND
 from vitdecomp.errors import CoverageError
-from vitdecomp.trace.axes.attention_ops import attention_sites, value_axes
+from vitdecomp.trace.axes.attention_ops import attention_operations, value_axes
 from vitdecomp.trace.axes.coordinates import follow
 from vitdecomp.trace.axes.layout import find_layout
 from vitdecomp.trace.axes.tokens import NO_TOKENS, lay_out_tokens
 from vitdecomp.trace.capture import Captured
 from vitdecomp.trace.linear_graph import CONSTANT, LinearGraph
-from vitdecomp.trace.linearize import Trunk, find_trunk
+from vitdecomp.trace.linearize import Bottleneck, find_bottleneck
 from vitdecomp.trace.mixtures import mixtures
 from vitdecomp.trace.naming import Identity, constant_name, identify, unique_names
 from vitdecomp.trace.passes.optimize import PASSES, SLICES
@@ -33,7 +33,7 @@ def find_paths(
 
     Args:
         captured: the model's graph.
-        through: module paths of attentions to walk through; `None` opens only what the trunk needs.
+        through: module paths of attentions to walk through; `None` linearizes only what the bottlenecks need.
         passes: whether slices are pushed down is up to these.
 
     Raises:
@@ -42,21 +42,21 @@ def find_paths(
     """
     reached: dict[frozenset[fx.Node], _Reached] = {}
 
-    def frontier(opened: frozenset[fx.Node]) -> dict[fx.Node, Tensor]:
+    def reach(opened: frozenset[fx.Node]) -> dict[fx.Node, Tensor]:
         found = reached[opened] = _reach(captured, opened, slices=SLICES in passes)
         leaves = found.graph.leaves
         return {leaf.node: found.supports[i] for i, leaf in leaves.items() if leaf.kind != CONSTANT}
 
     opened = _sites_at(captured, through or ()) | mixtures(captured.module.graph)
-    trunk = find_trunk(captured, frontier, opened)
-    return _assemble(captured, trunk, reached[trunk.opened])
+    bottleneck = find_bottleneck(captured, reach, opened)
+    return _assemble(captured, bottleneck, reached[bottleneck.linearized])
 
 
 def split_by_token(paths: LinearPaths, passes: Collection[str] = PASSES) -> LinearPaths:
     """The same paths with attention split by the token that is attended to."""
     sites = _token_sites(paths)
-    reached = _reach(paths.captured, paths.trunk.opened, sites, slices=SLICES in passes)
-    found = _assemble(paths.captured, paths.trunk, reached)
+    reached = _reach(paths.captured, paths.bottleneck.linearized, sites, slices=SLICES in passes)
+    found = _assemble(paths.captured, paths.bottleneck, reached)
     layouts = {part.leaf: part.layout for part in found.parts if part.who.kind != CONSTANT_KIND}
     axis, known = lay_out_tokens(found.captured, found.graph, layouts, reached.recorded)
     parts = tuple(replace(part, tokens=known.get(part.leaf, NO_TOKENS)) for part in found.parts)
@@ -64,7 +64,7 @@ def split_by_token(paths: LinearPaths, passes: Collection[str] = PASSES) -> Line
 
 
 def _sites_at(captured: Captured, modules: Collection[str]) -> frozenset[fx.Node]:
-    sites = attention_sites(captured.module.graph)
+    sites = attention_operations(captured.module.graph)
     found = frozenset(s for s in sites if any(_within(module_path(s), m) for m in modules))
     for m in modules:
         if not any(_within(module_path(s), m) for s in found):
@@ -107,25 +107,25 @@ def _reach(
     return _Reached(graph, recorded, dict(zip(graph.leaves, alive, strict=True)))
 
 
-def _assemble(captured: Captured, trunk: Trunk, reached: _Reached) -> LinearPaths:
+def _assemble(captured: Captured, bottleneck: Bottleneck, reached: _Reached) -> LinearPaths:
     """Name the leaves of a linear graph and lay them out."""
     graph, recorded = reached.graph, reached.recorded
     images = len(captured.trial)
     sources: dict[int, Part] = {}
     constants: list[Part] = []
     for i, leaf in graph.leaves.items():
-        way = None if leaf.kind == CONSTANT else follow(graph, i, recorded)
-        layout = find_layout(leaf, recorded[leaf.value], way, reached.supports[i], images)
-        if way is None:
+        end = None if leaf.kind == CONSTANT else follow(graph, i, recorded)
+        layout = find_layout(leaf, recorded[leaf.value], end, reached.supports[i], images)
+        if end is None:
             name = constant_name(leaf)
             who = Identity(name, CONSTANT_KIND, None, module_path(leaf.node))
             constants.append(Part(i, who, layout))
         else:
-            who = identify(graph, i, way.steps, way.end, trunk.stem)
+            who = identify(graph, i, end.steps, end.end, bottleneck.stem)
             sources[i] = Part(i, who, layout)
     if not sources:
         raise CoverageError("the representation is a sum of constants alone")
-    return LinearPaths(captured, graph, (*_named(sources), *constants), trunk)
+    return LinearPaths(captured, graph, (*_named(sources), *constants), bottleneck)
 
 
 def _named(sources: Mapping[int, Part]) -> list[Part]:
@@ -142,7 +142,7 @@ def _named(sources: Mapping[int, Part]) -> list[Part]:
 
 def _token_sites(paths: LinearPaths) -> frozenset[fx.Node]:
     """The attentions whose contracted axis holds the tokens (not, as in cross-covariance attention, channels)."""
-    sites = set(attention_sites(paths.captured.module.graph))
+    sites = set(attention_operations(paths.captured.module.graph))
     found = set()
     for part in paths.parts:
         leaf = paths.graph.leaves[part.leaf]

@@ -1,8 +1,8 @@
-"""Open the fewest gates: where the plain rule stops too late, the path goes on through a frozen non-linearity.
+"""Linearize the fewest gates: where the plain rule stops too late, paths go on through a frozen non-linearity.
 
-A model that ends in an activation or an attention pool would be a sum of one or two terms. Such a trunk
-non-linearity is told from an ordinary component by an experiment: hold the values of all sources that could be
-opened, exchange the images, and see which of them had to be held for the representation to stay the same.
+A model that ends in an activation or an attention pool would be a sum of one or two terms. Such a bottleneck is told
+from an ordinary component by an experiment: hold the values of all sources that could be linearized, exchange the
+images, and see which of them had to be held for the representation to stay the same.
 """
 
 from __future__ import annotations
@@ -18,41 +18,41 @@ from vitdecomp.trace.activations import activation_ends, can_open
 from vitdecomp.trace.axes.attention_ops import free_axes, is_product_of_data, single_query, value_axes
 from vitdecomp.trace.capture import Captured
 from vitdecomp.trace.rule import Op
+from vitdecomp.trace.search import Search
 
 Supports = Mapping[fx.Node, Tensor]  # which elements of each source reach the output
-Frontier = Callable[[frozenset[fx.Node]], Supports]
-MAX_CUTS = 64
+Reach = Callable[[frozenset[fx.Node]], Supports]
 
 
 @dataclass(frozen=True, slots=True)
-class Trunk:
+class Bottleneck:
     """What stands between the image and everything that can be reached.
 
     Attributes:
-        opened: non-linear nodes on the trunk to be walked through.
+        linearized: non-linear nodes that every path passes, to be walked through.
         stem: those behind which nothing but the image lies; they stay sources, as the embedding.
     """
 
-    opened: frozenset[fx.Node]
+    linearized: frozenset[fx.Node]
     stem: frozenset[fx.Node]
 
 
-def find_trunk(captured: Captured, frontier: Frontier, opened: frozenset[fx.Node]) -> Trunk:
-    """Find the gates to open.
+def find_bottleneck(captured: Captured, reach: Reach, linearized: frozenset[fx.Node]) -> Bottleneck:
+    """Find the non-linearities to linearize.
 
     Args:
         captured: the model's graph.
-        frontier: the sources that are reached with some nodes open.
-        opened: nodes that are open already, on the user's wish.
+        reach: the sources that are reached with some nodes linearized.
+        linearized: nodes that are so already, on the user's wish.
     """
-    reached = [frontier(opened)]
+    reached = [reach(linearized)]
     cuts: list[frozenset[fx.Node]] = []
-    while len(cuts) < MAX_CUTS and captured.image not in reached[-1]:  # the image itself cannot be held
+    while captured.image not in reached[-1]:  # the image itself cannot be held
         cut = _cut(captured, reached[-1])
-        if not cut:
+        if not cut or cut <= linearized.union(*cuts):  # a path that does not go on through what was linearized
             break
         cuts.append(cut)
-        reached.append(frontier(opened.union(*cuts)))
+        reached.append(reach(linearized.union(*cuts)))
     useful = 0
     for k in range(len(cuts)):
         later = cuts[k + 1] if k + 1 < len(cuts) else frozenset()
@@ -60,7 +60,7 @@ def find_trunk(captured: Captured, frontier: Frontier, opened: frozenset[fx.Node
             useful = k + 1
     stem = cuts[useful] if useful < len(cuts) else frozenset()
     stem = frozenset(n for n in stem if not is_product_of_data(n))
-    return Trunk(opened.union(*cuts[:useful]), stem)
+    return Bottleneck(linearized.union(*cuts[:useful]), stem)
 
 
 def _cut(captured: Captured, sources: Supports) -> frozenset[fx.Node] | None:
@@ -79,22 +79,15 @@ def _cut(captured: Captured, sources: Supports) -> frozenset[fx.Node] | None:
     after = _Hold(captured.module, wanted, before.values)
     changed = _first(after.run(captured.trial.roll(1, 0)))
     cut = frozenset(after.held)
-    on_trunk = len(cut & pools) <= 1 and not _in_series(n for n in cut if not is_product_of_data(n))
-    return cut if _equal(output, changed) and on_trunk else None
+    single = len(cut & pools) <= 1 and not _in_series(n for n in cut if not is_product_of_data(n))
+    return cut if _equal(output, changed) and single else None
 
 
 def _in_series(nodes: Iterable[fx.Node]) -> bool:
-    """Whether one of some nodes lies behind another: then they are branches of blocks, not one cut of the trunk."""
+    """Whether one of some nodes lies behind another: then they are branches of blocks, not one bottleneck."""
     wanted = set(nodes)
-    frontier, seen = [i for n in wanted for i in n.all_input_nodes], set[fx.Node]()
-    while frontier:
-        here = frontier.pop()
-        if here in wanted:
-            return True
-        if here not in seen:
-            seen.add(here)
-            frontier.extend(here.all_input_nodes)
-    return False
+    before = [i for n in wanted for i in n.all_input_nodes]
+    return any(node in wanted for node in Search(before, lambda node: node.all_input_nodes))
 
 
 def _many_queries(node: fx.Node) -> bool:

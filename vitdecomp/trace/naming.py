@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import fx
 
-from vitdecomp.trace.axes.attention_ops import behind, is_pointwise
+from vitdecomp.trace.axes.attention_ops import behind
 from vitdecomp.trace.linear_graph import CONSTANT, IMAGE, Apply, Leaf, LinearGraph, Sum
+from vitdecomp.trace.operations import CONVOLUTIONS, PRODUCTS, PROJECTIONS, packet
 from vitdecomp.trace.rule import module_path, shape, varies
-from vitdecomp.trace.rules.parametric import CONVOLUTIONS, convolve
-
-aten = torch.ops.aten
+from vitdecomp.trace.rules.parametric import convolve
+from vitdecomp.trace.search import Search
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,19 +86,15 @@ def _is_spatial(weight: fx.Node) -> bool:
     return any(s > 1 for s in shape(weight)[2:])
 
 
-def _made_by_spatial_convolution(node: fx.Node, limit: int = 32) -> bool:
-    """Whether the nearest product with a parameter behind a node is a convolution over space."""
-    frontier, seen = [node], 0
-    while frontier and seen < limit:
-        here, seen = frontier.pop(0), seen + 1
-        packet = getattr(here.target, "overloadpacket", None)
-        if packet in (*CONVOLUTIONS, aten.convolution):
-            return _is_spatial(here.args[1])  # type: ignore[arg-type]
-        if packet in (aten.linear, aten.matmul, aten.addmm):
-            return False
+def _made_by_spatial_convolution(node: fx.Node) -> bool:
+    """Whether the nearest product before a node, by the largest operands, is a convolution over space."""
+
+    def largest(here: fx.Node) -> list[fx.Node]:
         operands = [i for i in here.all_input_nodes if varies(i)]
-        frontier.extend(sorted(operands, key=lambda n: -torch.Size(shape(n)).numel())[:1])
-    return False
+        return sorted(operands, key=lambda n: -torch.Size(shape(n)).numel())[:1]
+
+    found = next((n for n in Search([node], largest) if packet(n) in PRODUCTS | PROJECTIONS), None)
+    return packet(found) in CONVOLUTIONS and _is_spatial(found.args[1]) if found is not None else False  # type: ignore[arg-type]
 
 
 def _block(graph: LinearGraph, start: int, module: str) -> str | None:
@@ -156,17 +152,7 @@ def constant_name(leaf: Leaf) -> str:
 
 def parameters_of(node: fx.Node) -> list[str]:
     """Paths of the parameters that a constant is made of, the nearest first."""
-    found: list[str] = []
-    frontier, seen = [node], set()
-    while frontier:
-        here = frontier.pop(0)
-        if here in seen:
-            continue
-        seen.add(here)
-        if "parameter" in here.meta:
-            found.append(here.meta["parameter"])
-        frontier.extend(here.all_input_nodes)
-    return found
+    return [n.meta["parameter"] for n in Search([node], lambda n: n.all_input_nodes) if "parameter" in n.meta]
 
 
 def unique_names(identities: Mapping[int, Identity]) -> dict[int, str]:
@@ -185,4 +171,4 @@ def unique_names(identities: Mapping[int, Identity]) -> dict[int, str]:
     return names
 
 
-__all__ = ["Identity", "common_path", "constant_name", "identify", "is_pointwise", "unique_names"]
+__all__ = ["Identity", "common_path", "constant_name", "identify", "unique_names"]

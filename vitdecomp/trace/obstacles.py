@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, fx
 
 from vitdecomp.trace.activations import Activation
-from vitdecomp.trace.axes.attention_ops import attention_sites, factors
+from vitdecomp.trace.axes.attention_ops import attention_operations
 from vitdecomp.trace.data_flow import GATE, NONLINEAR, OUTPUT, PRODUCT, DataFlow, Reading, acts_alone
 from vitdecomp.trace.linear_graph import CONSTANT, Apply, LinearGraph
+from vitdecomp.trace.operations import SDPA, factors, packet
 from vitdecomp.trace.paths import LinearPaths
 from vitdecomp.trace.probe import randomised
 from vitdecomp.trace.recorder import Recorder
 from vitdecomp.trace.rule import Op, module_path
-from vitdecomp.trace.rules.attention import SDPA, pattern_operand
+from vitdecomp.trace.rules.attention import pattern_operand
+from vitdecomp.trace.search import Search, ahead
 from vitdecomp.trace.walk import walk
 
 PATTERN, VALUES, CROSSING, GATED, CUT = "pattern", "values", "crossing", "gated", "cut"
@@ -40,6 +43,14 @@ class Obstacle:
     joined: bool = False
 
 
+class _Here(NamedTuple):
+    """A node on a path, whether only the block's own activation lies before it, and whether other data was added."""
+
+    node: fx.Node
+    own: bool
+    joined: bool
+
+
 class Obstacles:
     """Finds the obstacles in one model.
 
@@ -56,37 +67,32 @@ class Obstacles:
         names: Mapping[fx.Node, str],
     ) -> None:
         self.paths, self.flow, self.ends, self.names = paths, flow, ends, names
-        self.sites = set(attention_sites(paths.captured.module.graph))
-        self.opened = paths.trunk.opened
+        self.attentions = set(attention_operations(paths.captured.module.graph))
+        self.linearized = paths.bottleneck.linearized
         self.sources = {leaf.node for leaf in paths.graph.leaves.values() if leaf.kind != CONSTANT}
 
     def of(self, start: fx.Node) -> list[Obstacle]:
         """What ends the ways from a node, the nearest first."""
-        frontier: list[tuple[fx.Node, bool, bool]] = [(start, True, False)]
-        seen, found, behind = {start}, dict[Obstacle, None](), _ahead(start, set())
-        for here, own, joined in frontier:
-            for reading in self.flow.readings(here):
-                inside = own and acts_alone(reading.user)
+        found, behind = dict[Obstacle, None](), {*ahead(start)}
+
+        def near(here: _Here) -> Iterator[_Here]:
+            for reading in self.flow.readings(here.node):
+                inside = here.own and acts_alone(reading.user)
                 obstacle = self._at(reading, own=inside)
                 if obstacle is not None:
-                    found[replace(obstacle, joined=joined)] = None
-                elif reading.user not in seen:
-                    seen.add(reading.user)
+                    found[replace(obstacle, joined=here.joined)] = None
+                else:
                     adds = any(x not in behind for x in self.flow.operands(reading.user))
-                    frontier.append((reading.user, inside, joined or adds))
+                    yield _Here(reading.user, inside, here.joined or adds)
+
+        for _ in Search([_Here(start, own=True, joined=False)], near, key=lambda here: here.node):
+            pass
         return list(found)
 
     def only_gates(self, start: fx.Node) -> bool:
         """Whether what a node computes ends up in gates (squeeze-excite), whatever way it takes."""
-        frontier, seen = [start], {start}
-        while frontier:
-            for reading in self.flow.readings(frontier.pop()):
-                if reading.how == OUTPUT:
-                    return False
-                if reading.how != GATE and reading.user not in seen:
-                    seen.add(reading.user)
-                    frontier.append(reading.user)
-        return True
+        found = Search([start], lambda n: (r.user for r in self.flow.readings(n) if r.how != GATE))
+        return not any(node.op == "output" for node in found)
 
     def _at(self, reading: Reading, *, own: bool) -> Obstacle | None:
         """The obstacle at one reading, `None` where the way goes on. The node's `own` activation is none."""
@@ -97,30 +103,22 @@ class Obstacles:
             return self._at_product(reading)
         if reading.how == GATE:
             return Obstacle(GATED, user)
-        if user in self.opened or own:
+        if user in self.linearized or own:
             return None
         return Obstacle(CROSSING, user) if reading.how == NONLINEAR or user in self.ends else None
 
     def _at_product(self, reading: Reading) -> Obstacle | None:
         user = reading.user
-        if user not in self.sites:
+        if user not in self.attentions:
             return Obstacle(PATTERN, self._attention_behind(user))
         asks = _is_asked(reading)
-        if user in self.opened:
+        if user in self.linearized:
             return Obstacle(GATED, user) if asks else None
         return Obstacle(PATTERN if asks else VALUES, user)
 
     def _attention_behind(self, scores: fx.Node) -> fx.Node:
         """The attention that some scores are made for."""
-        frontier, seen = [scores], {scores}
-        for here in frontier:
-            for user in here.users:
-                if user in self.sites:
-                    return user
-                if user not in seen:
-                    seen.add(user)
-                    frontier.append(user)
-        return scores
+        return next((node for node in ahead(scores) if node in self.attentions), scores)
 
     def told(self, start: fx.Node, found: Sequence[Obstacle]) -> str:
         """The obstacles in words."""
@@ -140,11 +138,10 @@ class Obstacles:
         """
         found = sorted(found, key=lambda o: (PATTERN, VALUES, CROSSING, GATED, CUT).index(o.how))
         found = [o for o in found if o.node in self.sources or o.node in self.names] or found
-        ahead = {o: _ahead(o.node, set()) for o in found}
-        nodes = {o.node for o in found if o.how != CUT}
         kept = [o for o in found if o.how != CUT]
-        last = [o for o in kept if not (ahead[o] - {o.node}) & nodes]
-        return kept if self.paths.captured.output in _ahead(start, {o.node for o in last}) else last
+        nodes = {o.node for o in kept}
+        last = [o for o in kept if not ({*ahead(o.node)} - {o.node}) & nodes]
+        return kept if self.paths.captured.output in ahead(start, {o.node for o in last}) else last
 
     def _phrase(self, obstacle: Obstacle) -> str:
         node, place = obstacle.node, where(obstacle.node)
@@ -162,7 +159,7 @@ class Obstacles:
     def _cutter(self, start: fx.Node) -> str:
         """The operation behind which nothing is left of what a node computes."""
         captured = self.paths.captured
-        graph = walk(captured, self.opened)
+        graph = walk(captured, self.linearized)
         leaf = next((i for i, v in graph.leaves.items() if v.node is start), None)
         if leaf is None:
             leaf = self._leaf_ahead(start, graph)
@@ -186,35 +183,17 @@ class Obstacles:
 
     def _leaf_ahead(self, start: fx.Node, graph: LinearGraph) -> int | None:
         nodes = {leaf.node: i for i, leaf in graph.leaves.items()}
-        frontier, seen = [start], {start}
-        for here in frontier:
-            if here in nodes:
-                return nodes[here]
-            fresh = [u for u in here.users if u not in seen]
-            seen.update(fresh)
-            frontier.extend(fresh)
-        return None
+        return next((nodes[node] for node in ahead(start) if node in nodes), None)
 
 
 def _times_zero(node: fx.Node) -> bool:
     return op_name(node) == "mul" and any(isinstance(a, (int, float)) and a == 0 for a in node.args)
 
 
-def _ahead(start: fx.Node, stops: Set[fx.Node]) -> set[fx.Node]:
-    """All nodes that depend on one without passing some others."""
-    frontier, seen = [start], {start}
-    while frontier:
-        for user in frontier.pop().users:
-            if user not in seen and user not in stops:
-                seen.add(user)
-                frontier.append(user)
-    return seen
-
-
 def _is_asked(reading: Reading) -> bool:
     """Whether an attention reads a node for its pattern, and not for its values."""
     user = reading.user
-    if getattr(user.target, "overloadpacket", None) is SDPA:
+    if packet(user) is SDPA:
         return reading.operand is not user.args[2]
     operands = factors(user)
     return operands[pattern_operand(operands)] is reading.operand

@@ -12,7 +12,7 @@ from vitdecomp.trace.axes.layout import Layout
 from vitdecomp.trace.axes.tokens import NO_TOKENS, TokenAxis, Tokens
 from vitdecomp.trace.capture import Captured
 from vitdecomp.trace.linear_graph import LinearGraph
-from vitdecomp.trace.linearize import Trunk
+from vitdecomp.trace.linearize import Bottleneck
 from vitdecomp.trace.naming import Identity
 from vitdecomp.trace.passes.partial_sums import SummedLeaf
 from vitdecomp.trace.probe import Derived
@@ -49,14 +49,14 @@ class LinearPaths:
         captured: the model's graph.
         graph: the frozen linear map from the parts to the representation, with shapes.
         parts: what the representation is a sum of: sources in the order of the model, then constants.
-        trunk: the gates that were opened, and the stem that was not.
+        bottleneck: the gates that were linearized, and the stem that was not.
         axis: the tokens of all parts, if attention is split by token.
     """
 
     captured: Captured
     graph: LinearGraph
     parts: tuple[Part, ...]
-    trunk: Trunk
+    bottleneck: Bottleneck
     axis: TokenAxis = field(default_factory=TokenAxis)
 
     @cached_property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,15 +11,16 @@ from torch import Tensor, fx
 
 from vitdecomp.trace.linear_graph import Apply, Leaf, LinearGraph, inputs, run_step
 from vitdecomp.trace.rule import Gate, Step, linear_terms, shape, varies
+from vitdecomp.trace.search import Search
 from vitdecomp.trace.steps import contracted_axis, kind_of
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
-    """The way from a leaf to where its channels are mixed first.
+class Coordinates:
+    """The coordinates of a leaf's elements where its channels are mixed first.
 
     Attributes:
-        steps: the values on the way.
+        steps: the values between the leaf and there.
         end: the value at which channels are mixed, or the output.
         channels: for every axis of the leaf, its coordinate along the channel axis there, `(axis, channel)`.
     """
@@ -29,8 +30,8 @@ class Way:
     channels: Tensor
 
 
-def follow(graph: LinearGraph, leaf: int, recorded: Mapping[Gate, Any]) -> Way:
-    """Follow a leaf's coordinates, along all ways at once, to the first product with a parameter."""
+def follow(graph: LinearGraph, leaf: int, recorded: Mapping[Gate, Any]) -> Coordinates:
+    """Follow a leaf's coordinates, on all paths at once, to the first product with a parameter."""
     value = graph.values[leaf]
     assert isinstance(value, Leaf)
     gates = _Wide(recorded)
@@ -43,12 +44,12 @@ def follow(graph: LinearGraph, leaf: int, recorded: Mapping[Gate, Any]) -> Way:
         if isinstance(following, Apply):
             axis = contracted_axis(following.step)
             if axis is not None and not _mixes_by_image(following):
-                return Way((*fields, i), i, along_axis(here[0], axis))
+                return Coordinates((*fields, i), i, along_axis(here[0], axis))
             fields[i] = _advance(following, here[0], gates if axis is None else _Uniform(recorded))
         else:
             fields[i] = sum(here[1:], here[0])
     last = len(graph.values) - 1
-    return Way(tuple(fields), last, along_axis(fields[last], -1))
+    return Coordinates(tuple(fields), last, along_axis(fields[last], -1))
 
 
 def _mixes_by_image(value: Apply) -> bool:
@@ -106,20 +107,20 @@ def along_axis(fields: Tensor, axis: int) -> Tensor:
     return (rows[:-1, place, there] / rows[-1, place, there]).nan_to_num().round()
 
 
-def site_coordinates(site: fx.Node, node: fx.Node) -> Tensor | None:
-    """Coordinates of an attention's output at a later node, through moves and pointwise operations."""
-    known: dict[fx.Node, Tensor] = {site: coordinates(shape(site))}
-    frontier = [site]
-    while frontier:
-        here = frontier.pop(0)
+def coordinates_at(origin: fx.Node, node: fx.Node) -> Tensor | None:
+    """Coordinates of one node's elements at a later node, through moves and pointwise operations."""
+    known: dict[fx.Node, Tensor] = {origin: coordinates(shape(origin))}
+
+    def near(here: fx.Node) -> Iterator[fx.Node]:
         for user in _readers(here):
             if user in known or (user is node and shape(user) != shape(here) and not _moves(user)):
                 continue
             fields = _step_fields(user, here, known[here])
             if fields is not None:
                 known[user] = fields
-                frontier.append(user)
-    return known.get(node)
+                yield user
+
+    return known[node] if node in Search([origin], near) else None
 
 
 def _readers(node: fx.Node) -> list[fx.Node]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, fx
 
 from vitdecomp.trace.axes.attention_ops import behind, free_axes
-from vitdecomp.trace.axes.coordinates import Way, along_axis, site_coordinates
+from vitdecomp.trace.axes.coordinates import Coordinates, along_axis, coordinates_at
 from vitdecomp.trace.linear_graph import Leaf
 from vitdecomp.trace.rule import shape
 
@@ -94,7 +94,7 @@ class _Axes:
         return Layout(tuple(tuple((n, -1 if n == IMAGE else s) for n, s in axis) for axis in self.factors))
 
 
-def find_layout(leaf: Leaf, value: Tensor, way: Way | None, support: Tensor, images: int) -> Layout:
+def find_layout(leaf: Leaf, value: Tensor, way: Coordinates | None, support: Tensor, images: int) -> Layout:
     """The layout of one leaf.
 
     Args:
@@ -125,7 +125,7 @@ def _image_factor(size: Sequence[int], support: Tensor, images: int) -> tuple[in
     return 0, size[0] // images
 
 
-def _name_channels(leaf: Leaf, value: Tensor, way: Way, axes: _Axes) -> None:
+def _name_channels(leaf: Leaf, value: Tensor, way: Coordinates, axes: _Axes) -> None:
     """Name heads and channels among what lies along the channel axis."""
     moving = [a for a in range(value.ndim) if len(_distinct(way.channels[a])) > 1]
     site = behind(leaf.node) if leaf.kind == "source" else None
@@ -155,7 +155,7 @@ def _distinct(coordinates: Tensor) -> list[float]:
 
 def _name_behind(site: fx.Node, node: fx.Node, moving: Sequence[int], axes: _Axes) -> None:
     """Heads of an attention whose output was merged, activated or gated before this node."""
-    fields = site_coordinates(site, node)
+    fields = coordinates_at(site, node)
     for axis in moving:
         if fields is None or fields.ndim - 1 != len(axes.factors):
             axes.rest(axis, CHANNEL)

@@ -21,8 +21,8 @@ from vitdecomp.trace.axes.layout import Layout
 from vitdecomp.trace.capture import Captured
 from vitdecomp.trace.linear_graph import resolve
 from vitdecomp.trace.naming import parameters_of
+from vitdecomp.trace.operations import ATTENTIONS, CONCATENATES, packet
 from vitdecomp.trace.rule import Gate, Op, Step, Term, linear_terms, same, shape, shape_of, varies
-from vitdecomp.trace.rules.attention import FUSED, SDPA
 from vitdecomp.trace.rules.merge import embed
 from vitdecomp.trace.rules.scatter import insert, put_at, scatter_in, slices_in
 from vitdecomp.trace.steps.places import Map, mean_over
@@ -149,7 +149,7 @@ class Places(fx.Interpreter):
     def _mixed(self, node: fx.Node, value: Tensor) -> Field | None:
         """A query has its place for all keys; what acts on each element alone leaves them."""
         call = Op(node).call
-        if getattr(call.target, "overloadpacket", None) in (SDPA, *FUSED):
+        if packet(call) in ATTENTIONS:
             query = self.fields.get(call.args[0])  # type: ignore[arg-type]
             return None if query is None else query.mixed(mean_over(-1, value.shape[-1]))
         if is_product_of_data(node):
@@ -159,7 +159,7 @@ class Places(fx.Interpreter):
 
     def _product(self, node: fx.Node, value: Tensor) -> Field | None:
         """The places of rows by the left operand, of columns by the right one; those that lie farther apart."""
-        if getattr(node.target, "overloadpacket", None) is aten.einsum:
+        if packet(node) is aten.einsum:
             operands: Any = node.args[1]
             maps = [self._einsum(node, place) for place in range(len(operands))]
         else:
@@ -205,7 +205,7 @@ def _made_of(node: fx.Node) -> fx.Node | None:
 def _owners(node: fx.Node, axis: int) -> list[ConstantToken]:
     """For each place along an axis of a constant, the token there."""
     size = shape(node)
-    if getattr(node.target, "overloadpacket", None) in (aten.cat, aten.concat, aten.concatenate):
+    if packet(node) in CONCATENATES:
         parts: Any = node.args[0]
         along = node.args[1] if len(node.args) > 1 else 0
         if along % len(size) == axis:  # type: ignore[operator]

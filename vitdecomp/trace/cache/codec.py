@@ -23,7 +23,7 @@ from vitdecomp.trace.axes.tokens import TokenAxis, Tokens
 from vitdecomp.trace.cache.named import UnnamedError, name_of, named
 from vitdecomp.trace.capture import Captured
 from vitdecomp.trace.linear_graph import Apply, Leaf, LinearGraph, Sum
-from vitdecomp.trace.linearize import Trunk
+from vitdecomp.trace.linearize import Bottleneck
 from vitdecomp.trace.naming import Identity
 from vitdecomp.trace.passes.partial_sums import Piece, SummedLeaf
 from vitdecomp.trace.paths import LinearPaths, Part
@@ -35,7 +35,7 @@ CLASSES: dict[str, type] = {
     c.__name__: c
     for c in (
         Gate, Step, Leaf, Apply, Sum, LinearGraph, Part, Identity, Layout, Tokens, TokenAxis, SummedLeaf, Piece,
-        WeightedSum, Trunk, LinearPaths,
+        WeightedSum, Bottleneck, LinearPaths,
     )
 }  # fmt: skip
 TABLED, CAPTURED, NUMBERS = "@", "captured", "numbers"  # the last also names the tensor of long runs

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
+from vitdecomp.errors import TraceError
+from vitdecomp.trace.operations import (
+    ATTENTIONS,
+    CONVOLUTIONS,
+    FUSED,
+    NORMS,
+    PRODUCTS,
+    SDPA,
+    SOFTMAX,
+    factors,
+    is_parametric,
+    packet,
+)
 from vitdecomp.trace.rule import (
     Gate,
     Op,
@@ -17,6 +30,7 @@ from vitdecomp.trace.rule import (
     Term,
     data,
     gate,
+    module_path,
     nonlinear,
     opened_terms,
     register_opening,
@@ -25,16 +39,9 @@ from vitdecomp.trace.rule import (
     varies,
 )
 from vitdecomp.trace.rules.parametric import einsum_at, matmul_left
+from vitdecomp.trace.search import Limit, Search
 
 aten = torch.ops.aten
-SDPA = aten.scaled_dot_product_attention
-
-# What the fused attention becomes when it is taken apart, all with the arguments' names that it has itself.
-FUSED = (
-    aten._scaled_dot_product_attention_math, aten._scaled_dot_product_flash_attention_for_cpu,
-    aten._scaled_dot_product_flash_attention, aten._scaled_dot_product_efficient_attention,
-    aten._scaled_dot_product_cudnn_attention, aten._scaled_dot_product_fused_attention_overrideable,
-)  # fmt: skip
 nonlinear("attention", SDPA, *FUSED, aten._native_multi_head_attention, aten._transformer_encoder_layer_fwd)
 
 
@@ -165,48 +172,51 @@ def pattern_operand(operands: Sequence[fx.Node]) -> int:
 
 
 def comes_from_softmax(node: fx.Node) -> bool:
-    """Whether a softmax lies behind a node with no product, norm or convolution in between."""
-    return any(n.target in (aten.softmax.int, aten._softmax.default) for n in _behind(node))
+    """Whether a softmax lies behind a node with no product, norm or convolution in between.
+
+    Raises:
+        TraceError: the search for it had to be cut short.
+    """
+    return _is_made_of(node, _is_softmax)
 
 
 def comes_from_mixed_softmax(node: fx.Node) -> bool:
     """The same with products with parameters in between."""
-    return any(n.target in (aten.softmax.int, aten._softmax.default) for n in _behind(node, mixed=True))
+    return _is_made_of(node, _is_softmax, mixed=True)
 
 
 def comes_from_product(node: fx.Node) -> bool:
     """Whether a product of two operands of the image lies behind a node, with no norm in between."""
-    return any(blocks_pattern(n) and sum(varies(i) for i in n.all_input_nodes) > 1 and varies(n) for n in _behind(node))
+    return _is_made_of(node, lambda n: packet(n) in PRODUCTS | ATTENTIONS and sum(map(varies, factors(n))) > 1)
 
 
-def _behind(node: fx.Node, limit: int = 64, *, mixed: bool = False) -> Iterator[fx.Node]:
-    """What a node is made of, up to the operations that end the way from scores to pattern.
+def _is_softmax(node: fx.Node) -> bool:
+    return packet(node) in SOFTMAX
+
+
+def _is_made_of(node: fx.Node, wanted: Callable[[fx.Node], bool], *, mixed: bool = False) -> bool:
+    """Whether there is such a node between one and the operations that end the way from scores to pattern.
 
     With `mixed`, products with parameters do not end it.
     """
-    frontier, seen = [node], set[fx.Node]()
-    while frontier and len(seen) < limit:
-        here = frontier.pop()
-        if here in seen or not varies(here):
-            continue
-        seen.add(here)
-        yield here
-        if not blocks_pattern(here) or (mixed and linear_product(here)):
-            frontier.extend(here.all_input_nodes)
 
+    def near(here: fx.Node) -> list[fx.Node]:
+        ends = blocks_pattern(here) and not (mixed and is_parametric(here))
+        return [] if ends else [operand for operand in here.all_input_nodes if varies(operand)]
 
-_MIXES = {aten.matmul, aten.bmm, aten.mm, aten.einsum, aten.conv2d, aten.convolution}
-_PATTERN_ENDS = {
-    aten.matmul, aten.bmm, aten.einsum, SDPA, aten.layer_norm, aten.conv2d, aten.convolution, aten.group_norm,
-    aten.mm, aten.baddbmm, aten._native_batch_norm_legit_no_training,
-}  # fmt: skip
-
-
-def linear_product(node: fx.Node) -> bool:
-    """Whether a node is a product of which one operand alone depends on the image."""
-    return getattr(node.target, "overloadpacket", None) in _MIXES and sum(map(varies, node.all_input_nodes)) == 1
+    search = Search([node] if varies(node) else [], near, limit=Limit(node, "which factor is an attention's pattern"))
+    found = any(map(wanted, search))
+    if search.cut:
+        raise TraceError(
+            f"cannot tell pattern from values in {module_path(node) or 'the model'} (node {node.name}): too many "
+            "operations lie between scores and pattern. Wrap the attention in F.scaled_dot_product_attention"
+        )
+    return found
 
 
 def blocks_pattern(node: fx.Node) -> bool:
-    """Whether an operation ends the way from scores to pattern: another product, a norm, a convolution."""
-    return getattr(node.target, "overloadpacket", None) in _PATTERN_ENDS
+    """Whether an operation ends the way from scores to pattern: another product, a norm, a convolution.
+
+    A linear layer does not: with it, talking heads mix their scores.
+    """
+    return packet(node) in PRODUCTS | ATTENTIONS | CONVOLUTIONS | NORMS

@@ -7,16 +7,8 @@ from typing import Any
 import torch
 from torch import fx
 
+from vitdecomp.trace.operations import REARRANGES, REPEATS, is_pointwise, packet
 from vitdecomp.trace.rule import Op, shape, varies
-
-aten = torch.ops.aten
-
-# Operations whose output repeats or moves the elements of their first operand.
-_SAME_ELEMENTS = {
-    aten.expand, aten.expand_as, aten.broadcast_to, aten.repeat, aten.repeat_interleave, aten.tile,
-    aten.clone, aten.contiguous, aten.view, aten._unsafe_view, aten.reshape, aten.unsqueeze, aten.squeeze,
-    aten.permute, aten.transpose, aten._to_copy, aten.alias, aten.upsample_nearest1d, aten.upsample_nearest2d,
-}  # fmt: skip
 
 
 def data_and_gate(a: Any, b: Any) -> tuple[Any, Any] | None:
@@ -37,11 +29,10 @@ def distinct(node: fx.Node) -> int:
 
 def _elements_of(node: fx.Node) -> fx.Node | None:
     """The operand whose elements a node repeats, moves or maps one by one."""
-    if getattr(node.target, "overloadpacket", None) in _SAME_ELEMENTS:
+    if packet(node) in REARRANGES | REPEATS:
         return node.all_input_nodes[0]
     moving = [x for x in node.all_input_nodes if varies(x)]
-    pointwise = torch.Tag.pointwise in getattr(node.target, "tags", ())
-    return moving[0] if pointwise and len(moving) == 1 and shape(moving[0]) == shape(node) else None
+    return moving[0] if is_pointwise(node) and len(moving) == 1 and shape(moving[0]) == shape(node) else None
 
 
 def is_elementwise(op: Op, mask: Any) -> bool:

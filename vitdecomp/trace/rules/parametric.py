@@ -128,10 +128,10 @@ def tensordot(op: Op, a: fx.Node, b: fx.Node, axes_a: Sequence[int], axes_b: Seq
     return einsum(op, f"{''.join(own)},{''.join(other)}->{''.join(output)}", [a, b])
 
 
-CONVOLUTIONS = (aten.conv1d, aten.conv2d, aten.conv3d)
-
-
-@register_rule(*CONVOLUTIONS, aten.conv_transpose1d, aten.conv_transpose2d, aten.conv_transpose3d, aten.convolution)
+@register_rule(
+    aten.conv1d, aten.conv2d, aten.conv3d, aten.conv_transpose1d, aten.conv_transpose2d, aten.conv_transpose3d,
+    aten.convolution,
+)  # fmt: skip
 def conv(op: Op, x: fx.Node, weight: fx.Node, bias: fx.Node | None, *settings: Any) -> list[Term] | None:
     """A convolution, and its bias along the channels."""
     if varies(weight):
