@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torchvision.models.swin_transformer import SwinTransformer
 
 import vitdecomp as vd
+from vitdecomp.trace.find import split_by_token
 from vitdecomp.trace.paths import LinearPaths
 
 SIZE, PATCH = 16, 4
