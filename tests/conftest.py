@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import logging
 import os
 import subprocess
 import sys
@@ -11,12 +13,40 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import randomised
+from jaxtyping import install_import_hook
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
+
+# Shape annotations are checked while the tests run, in the core and in the plugins. Modules without any are left
+# alone: mypy has checked their types, and to check them again at each call takes a third of the time of a fit.
+HERE = Path(__file__).parent
+CHECKED = [
+    ".".join(path.relative_to(root).with_suffix("").parts)
+    for root in (HERE.parent, HERE.parent / "adapters", HERE.parent / "alignment")
+    for path in root.glob("vitdecomp*/**/*.py")
+    if "jaxtyping import" in path.read_text()
+]
+install_import_hook(CHECKED, "beartype.beartype")
 
 # One thread for each worker, and for each command that it runs: more would fight for two cores.
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
+
+# pytest listens to every logger that does not propagate. To torch's structured trace, a listener means that every
+# export is to be written down in full: a fifth of the time of a fit.
+logging.getLogger("torch.__trace").propagate = True
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what stays until the end: the libraries, and the tests themselves."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 10, 10)
+
+
+def pytest_unconfigure() -> None:
+    """Give back what was spared: at the end, extensions tell what they think has leaked."""
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True, scope="session")
