@@ -79,7 +79,7 @@ def _usual(bench: Bench, point: int) -> Mapping[str, Run]:
 def _some(bench: Bench, components: int) -> Mapping[str, Run]:
     """So many of all heads, the last ones of the model first, since those near its end need less."""
     chosen = [c for c in bench.dec.components_ if c.kind == "attn"][::-1][:components]
-    partial = bench.dec.only(chosen)
+    partial = bench.dec.subset(chosen)
 
     def run() -> Any:
         with torch.inference_mode():

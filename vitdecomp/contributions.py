@@ -34,7 +34,7 @@ class Contributions:
         components: the key of each entry of the component axis, in the same order.
         error: relative error of the full sum per image, |sum - representation| / |representation|, `(n,)`, as they were
             computed.
-        shares: for each constant, the components that reach the place where it joins the path (the ones a
+        bias_receivers: for each constant, the components that reach the place where it joins the path (the ones a
             smeared bias would be spread over); see `spread_biases`.
         origin: the model that they come from, if it is known.
         loss: what writing them to a store and reading them back adds to the error: |full sum read - full sum computed|
@@ -44,7 +44,7 @@ class Contributions:
     values: Float[Tensor, "n component d"]
     components: tuple[Component, ...]
     error: Float[Tensor, " n"]
-    shares: Mapping[Component, tuple[Component, ...]] = field(default_factory=dict, repr=False)
+    bias_receivers: Mapping[Component, tuple[Component, ...]] = field(default_factory=dict, repr=False)
     origin: Origin | None = field(default=None, repr=False)
     loss: Float[Tensor, " n"] | None = field(default=None, repr=False)
 
@@ -192,12 +192,12 @@ class Contributions:
         values = self.values.new_zeros(shape).index_add(1, index, self.values)
         merged = tuple(_merge(str(name), m) for name, m in zip(groups, members, strict=True))
         heir = {c: merged[g] for g, m in enumerate(members) for c in m}
-        shares = {
+        merged_receivers = {
             heir[c]: tuple(dict.fromkeys(heir[r] for r in receivers if r in heir))
-            for c, receivers in self.shares.items()
+            for c, receivers in self.bias_receivers.items()
             if c in heir and heir[c].is_constant
         }
-        return replace(self, values=values, components=merged, shares=shares)
+        return replace(self, values=values, components=merged, bias_receivers=merged_receivers)
 
     def spread_biases(self) -> Contributions:
         """Share every constant out equally over the components that reach the place where it joins.
@@ -205,18 +205,18 @@ class Contributions:
         This is the convention of the papers (arXiv 2406.01583, 2310.05916), for comparison with them. The
         total does not change. Constants that join before any component does go to `embed`.
         """
-        receivers = {r: None for constant in self.components for r in self.shares.get(constant, ())}
+        receivers = {r: None for constant in self.components for r in self.bias_receivers.get(constant, ())}
         everyone = tuple(dict.fromkeys((*self.components, *receivers)))
         row = {c: i for i, c in enumerate(everyone)}
         spread = torch.eye(len(row), dtype=self.values.dtype, device=self.values.device)[: len(self.components)]
         for constant in self.components:
-            here = [row[r] for r in self.shares.get(constant, ())]
+            here = [row[r] for r in self.bias_receivers.get(constant, ())]
             if here:
                 spread[row[constant]] = 0
                 spread[row[constant], here] = 1 / len(here)
-        kept = [c for c in everyone if not self.shares.get(c)]
+        kept = [c for c in everyone if not self.bias_receivers.get(c)]
         values = torch.einsum("ncd,ck->nkd", self.values, spread[:, [row[c] for c in kept]])
-        return replace(self, values=values, components=tuple(kept), shares={})
+        return replace(self, values=values, components=tuple(kept), bias_receivers={})
 
     def _place(self, component: Component) -> int:
         try:

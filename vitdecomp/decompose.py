@@ -18,12 +18,12 @@ from vitdecomp._utils.tolerance import TOLERANCE, relative_error
 from vitdecomp.component import Component, Token
 from vitdecomp.contributions import Contributions
 from vitdecomp.decomposer_file import Portable, Through
-from vitdecomp.engine.component_set import Units, split
+from vitdecomp.engine.component_set import ComponentSet, split
 from vitdecomp.engine.exactness import locate_error
 from vitdecomp.engine.granularity import BY, By, normalised
 from vitdecomp.engine.inputs import as_directions, check_images, in_format, input_format
 from vitdecomp.engine.products import products
-from vitdecomp.engine.subset import Partial
+from vitdecomp.engine.subset import Subset
 from vitdecomp.errors import InexactError, InputError, SpecError, TraceError, VitdecompError
 from vitdecomp.models.adapter import LoadedModel, as_loaded
 from vitdecomp.models.outputs import Output, name_of
@@ -133,7 +133,7 @@ class Decomposer(Portable):
         self.origin_ = Origin.of(loaded.module, loaded.spec, name_of(self.output))
         self._loaded, self._search, self._image = loaded, search, images[:1].clone()
         self._formats = (images.dtype, images.dtype)  # of images that `transform` takes
-        self._paths, self._views = paths, dict[Any, tuple[LinearPaths, Units]]()
+        self._paths, self._views = paths, dict[Any, tuple[LinearPaths, ComponentSet]]()
         self._optimized, self._recorders = dict[str, LinearPaths](), dict[tuple[int, ...], Recorder]()
         self.components_ = self._view(self.by)[1].components
         sample = self._decompose(images, "head")
@@ -213,8 +213,8 @@ class Decomposer(Portable):
             q = as_directions(directions, representation, done, len(images)).to(representation)
             done += len(chunk)
             with torch.no_grad():
-                for found, (paths, units) in zip(results, views, strict=True):
-                    found.append(products(paths, units, recorded, q))
+                for found, (paths, component_set) in zip(results, views, strict=True):
+                    found.append(products(paths, component_set, recorded, q))
             del recorded  # room for the next
         return [torch.cat(found)[: len(images)] for found in results]
 
@@ -245,7 +245,7 @@ class Decomposer(Portable):
         return self._view("token")[0].axis.tokens
 
     @in_neutral_mode
-    def only(self, components: Collection[Component]) -> Partial:
+    def subset(self, components: Collection[Component]) -> Subset:
         """A module that computes the representation and the contributions of some components, and no others.
 
         It has copies of the weights; the model stays as it is.
@@ -253,24 +253,24 @@ class Decomposer(Portable):
         Raises:
             SpecError: no such component, or not fitted yet.
         """
-        return Partial(*self.chosen(components), components)
+        return Subset(*self.chosen(components), components)
 
-    def chosen(self, components: Collection[Component]) -> tuple[LinearPaths, Units]:
+    def chosen(self, components: Collection[Component]) -> tuple[LinearPaths, ComponentSet]:
         """The paths to some components, and all components.
 
         Raises:
             SpecError: no such component, or not fitted yet. TraceError: the model has changed since.
         """
-        paths, units = self._view(self.by)
+        paths, component_set = self._view(self.by)
         self._keep_up()
-        unknown = [c.name for c in components if c not in units.components]
+        unknown = [c.name for c in components if c not in component_set.components]
         if unknown:
             raise SpecError(
-                f"no component {unknown[0]!r}{did_you_mean(unknown[0], [c.name for c in units.components])}"
+                f"no component {unknown[0]!r}{did_you_mean(unknown[0], [c.name for c in component_set.components])}"
             )
-        return paths, units
+        return paths, component_set
 
-    def _view(self, by: By) -> tuple[LinearPaths, Units]:
+    def _view(self, by: By) -> tuple[LinearPaths, ComponentSet]:
         by = normalised(by)
         if not hasattr(self, "_paths"):
             raise SpecError("this Decomposer is not fitted yet: call fit(images) first")
@@ -283,10 +283,10 @@ class Decomposer(Portable):
             return self._views[by]
 
     def _decompose(self, images: Tensor, by: By) -> Contributions:
-        paths, units = self._view(by)
+        paths, component_set = self._view(by)
         chunks = paths.recorder.portions(images)
         total = sum(map(len, chunks))  # the last one may be filled up
-        units.check_room(total, images)
+        component_set.check_room(total, images)
         values: Tensor | None = None
         done, errors = 0, []
         for chunk in chunks:
@@ -294,11 +294,11 @@ class Decomposer(Portable):
             if not bool(representation.isfinite().all()):
                 raise InputError(f"the model returns NaN or infinity for these images, in {representation.dtype}")
             if values is None:
-                values = representation.new_zeros((total, len(units.components), representation.shape[1]))
+                values = representation.new_zeros((total, len(component_set.components), representation.shape[1]))
             part = values[done : done + len(chunk)]
             done += len(chunk)
             with torch.no_grad():
-                units.pushed(recorded, len(chunk), representation, into=part)
+                component_set.pushed(recorded, len(chunk), representation, into=part)
             del recorded  # room for the next
             error = relative_error(part.sum(1), representation)
             if not bool((error <= self._tolerance).all()):
@@ -306,7 +306,9 @@ class Decomposer(Portable):
             errors.append(error)
         assert values is not None  # there is an image
         n = len(images)
-        return Contributions(values[:n], units.components, torch.cat(errors)[:n], units.shares, self.origin_)
+        return Contributions(
+            values[:n], component_set.components, torch.cat(errors)[:n], component_set.bias_receivers, self.origin_
+        )
 
     @property
     def _tolerance(self) -> float:

@@ -92,7 +92,7 @@ def test_weights_come_back_from_a_file(fitted, tmp_path):
 def test_only_what_is_needed_is_computed(fitted):
     dec, _ = fitted
     few = [component for component in dec.components_ if component.matches("blocks.2.mlp")]
-    everything, part = dec.only(dec.components_), dec.only(few)
+    everything, part = dec.subset(dec.components_), dec.subset(few)
     assert len(part.program.gates) < len(everything.program.gates) / 2
     x = pictures(3, 32)
     c = dec.transform(x)

@@ -102,7 +102,7 @@ def test_another_function_is_refused(name: str, model: Any) -> None:
             lambda: decomposer.transform(IMAGES),
             lambda: decomposer.represent(IMAGES),
             lambda: decomposer.attribute(IMAGES, torch.ones(1, 24, dtype=torch.float64)),
-            lambda: decomposer.only(decomposer.components_[:1]),
+            lambda: decomposer.subset(decomposer.components_[:1]),
         ):
             with pytest.raises(vd.TraceError, match=f"changed since fit .*{message}.*call fit again"):
                 call()

@@ -14,8 +14,8 @@ from vitdecomp.ablation import Ablator, LinearHead
 from vitdecomp.component import Component
 from vitdecomp.decompose import Decomposer
 from vitdecomp.deploy.debiased_file import read_debiased, write_debiased
-from vitdecomp.engine.component_set import Units
-from vitdecomp.engine.subset import Partial
+from vitdecomp.engine.component_set import ComponentSet
+from vitdecomp.engine.subset import Subset
 from vitdecomp.errors import InputError, SpecError
 from vitdecomp.trace.paths import LinearPaths
 
@@ -23,7 +23,7 @@ HEAD = "head.weight"
 Head = LinearHead | nn.Linear | None
 
 
-class Debiased(Partial):
+class Debiased(Subset):
     """Images to the logits of the cleaned representation: head(r - sum_i (c_i - m_i) P_i).
 
     The contributions c_i are those of the ablated components alone. Weights, replacements and the head are copies: the
@@ -38,14 +38,14 @@ class Debiased(Partial):
     def __init__(
         self,
         paths: LinearPaths,
-        units: Units,
+        component_set: ComponentSet,
         components: Collection[Component],
         *,
         replacement: Float[Tensor, "k d"],
         bases: Float[Tensor, "k d r"] | None,
         head: Head,
     ) -> None:
-        super().__init__(paths, units, components)
+        super().__init__(paths, component_set, components)
         like = next((t for t in self.model.parameters() if t.is_floating_point()), replacement)
         self.replacement: Tensor
         self.bases: Tensor | None
@@ -89,8 +89,8 @@ class Debiased(Partial):
         if HEAD in weights:
             layer = LinearHead(weights[HEAD], weights.get("head.bias", weights[HEAD].new_zeros(len(weights[HEAD]))))
         found = cls(
-            file.units.paths,
-            file.units,
+            file.component_set.paths,
+            file.component_set,
             file.components,
             replacement=weights["replacement"],
             bases=weights.get("bases"),

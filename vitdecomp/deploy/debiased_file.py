@@ -13,9 +13,9 @@ from torch import Tensor
 from vitdecomp._utils.schema import Versioned, Within
 from vitdecomp._utils.tensor_file import TensorFormat
 from vitdecomp.component import Component
-from vitdecomp.engine.component_set import Units, split
+from vitdecomp.engine.component_set import ComponentSet, split
 from vitdecomp.engine.granularity import BY, normalised
-from vitdecomp.engine.subset import Partial, weight_names
+from vitdecomp.engine.subset import Subset, weight_names
 from vitdecomp.errors import InputError, SpecError
 from vitdecomp.trace.cache.graph import read
 from vitdecomp.trace.cache.named import UnnamedError
@@ -53,13 +53,13 @@ DEBIASED = TensorFormat(
 class DebiasedFile:
     """What was read: all components, those that are ablated, and the weights by their names in the module."""
 
-    units: Units
+    component_set: ComponentSet
     components: tuple[Component, ...]
     weights: dict[str, Tensor]
     ablating: bool
 
 
-def write_debiased(module: Partial, path: Path, weights: Mapping[str, Tensor], ablating: bool) -> None:
+def write_debiased(module: Subset, path: Path, weights: Mapping[str, Tensor], ablating: bool) -> None:
     """Write a module.
 
     Raises:
@@ -69,15 +69,15 @@ def write_debiased(module: Partial, path: Path, weights: Mapping[str, Tensor], a
     program = module.program
     names = {id(getattr(program.captured.module, at)): name for at, name in weight_names(program.captured).items()}
     try:
-        kept, tables = named_plain(program.units.paths, names)
+        kept, tables = named_plain(program.component_set.paths, names)
     except UnnamedError as error:
         raise SpecError(f"this module cannot stand in a file ({error}): make it again where it is needed") from error
-    by = next(by for by, granularity in BY.items() if granularity is program.units.granularity)
+    by = next(by for by, granularity in BY.items() if granularity is program.component_set.granularity)
     header = DebiasedHeader(
         schema=SCHEMA,
         by=(by,) if isinstance(by, str) else tuple(by),
         places=program.places,
-        components=tuple(program.units.components[place].name for place in program.places),
+        components=tuple(program.component_set.components[place].name for place in program.places),
         ablating=ablating,
         sample=Sample.of(program.captured.trial),
         paths=kept,
@@ -102,13 +102,13 @@ def read_debiased(path: Path) -> DebiasedFile:
         graph, nodes = read(kept.graph, tables, own)
         trial = header.sample.images(kept.batch or 3)
         paths = revived(kept, tables, nodes, Captured(graph, *ends(graph.graph), trial, kept.front_end, kept.batch))
-        units = split(paths, normalised(header.by[0] if len(header.by) == 1 else header.by))
-        components = tuple(units.components[place] for place in header.places)
+        component_set = split(paths, normalised(header.by[0] if len(header.by) == 1 else header.by))
+        components = tuple(component_set.components[place] for place in header.places)
     except (UnnamedError, LookupError, TypeError, AttributeError, StopIteration) as error:
         raise InputError(f"{path} is of another version of vitdecomp or torch: {DEBIASED.remedy}") from error
     if tuple(component.name for component in components) != header.components:
         raise InputError(f"{path} names other components than its paths have: {DEBIASED.remedy}")
-    return DebiasedFile(units, components, weights, header.ablating)
+    return DebiasedFile(component_set, components, weights, header.ablating)
 
 
 def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,1 +1,1 @@
-"""From linear paths and images to numbers: push, pull, and how leaves are cut into components."""
+"""From linear paths and images to numbers: push, pull, and how leaves are split into components."""

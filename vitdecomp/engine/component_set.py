@@ -1,4 +1,4 @@
-"""Units: the components at one granularity, and how leaves are cut into them."""
+"""ComponentSet: the components at one granularity, and how leaves are split into them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch import Tensor
 
 from vitdecomp.component import Component
 from vitdecomp.engine.granularity import BY, By, Granularity
-from vitdecomp.engine.head_projection import Fan, find_fans
-from vitdecomp.engine.partition import CHANNELS, HEADS, TOKENS, Cut, cut_parts, row
+from vitdecomp.engine.head_projection import HeadProjection, find_head_projections
+from vitdecomp.engine.partition import CHANNELS, HEADS, TOKENS, Partition, partition_parts, row
 from vitdecomp.engine.push import push
 from vitdecomp.engine.tangents import Chunk
 from vitdecomp.errors import InputError
@@ -27,65 +27,65 @@ PUSHED_BYTES = 2**28  # how much the widest value of a push may take
 
 
 @dataclass(frozen=True)
-class Units:
+class ComponentSet:
     """All components at one granularity.
 
     Attributes:
         components: the components of `transform`.
         rows: the components along the third axis of `attribute`, whose fourth axis are cells.
-        cuts: how each part is cut.
+        partitions: how each part is split.
     """
 
     paths: LinearPaths
     granularity: Granularity
     components: tuple[Component, ...]
     rows: tuple[Component, ...]
-    cuts: tuple[Cut, ...]
+    partitions: tuple[Partition, ...]
 
     def attributed(self, recorded: Mapping[Gate, Any], adjoints: Mapping[int, Tensor], images: int) -> Tensor:
         """<direction, contribution> from recorded leaves and their adjoints, `(n, row)` or `(n, row, cell)`."""
         index = {c: i for i, c in enumerate(self.rows)}
-        kept = [cut for cut in self.cuts if not self.granularity.kinds or self._kept(cut)]
+        kept = [partition for partition in self.partitions if not self.granularity.kinds or self._kept(partition)]
         example, length = next(iter(adjoints.values())), self._cells(kept)
         result = example.new_zeros((images, len(index) * length))
-        for cut in kept:
-            table = self._products(cut, recorded, adjoints[cut.part.leaf], images)
-            rows = torch.tensor([index[c] for c in self._row_components(cut)])
-            cells = torch.tensor([cut.cells[place] for place in cut.places])
+        for partition in kept:
+            table = self._products(partition, recorded, adjoints[partition.part.leaf], images)
+            rows = torch.tensor([index[c] for c in self._row_components(partition)])
+            cells = torch.tensor([partition.cells[place] for place in partition.places])
             places = (rows[:, None] * length + cells).flatten().to(table.device)
             result.index_add_(1, places, table.flatten(1).to(result.dtype))
         return result.reshape(images, len(index), length) if self.granularity.kinds else result
 
-    def _cells(self, cuts: Sequence[Cut]) -> int:
+    def _cells(self, partitions: Sequence[Partition]) -> int:
         """How long the axis of tokens or neurons is."""
         if self.granularity.tokens:
             return len(self.paths.axis)
-        return max((len(cut.cells) for cut in cuts), default=1)
+        return max((len(partition.cells) for partition in partitions), default=1)
 
-    def _products(self, cut: Cut, recorded: Mapping[Gate, Any], adjoint: Tensor, images: int) -> Tensor:
-        """<adjoint, unit of a leaf>, `(n, head, cell)`."""
-        part = cut.part
-        if cut.axis == TOKENS and part.whole is not None:
+    def _products(self, partition: Partition, recorded: Mapping[Gate, Any], adjoint: Tensor, images: int) -> Tensor:
+        """<adjoint, component of a leaf>, `(n, head, cell)`."""
+        part = partition.part
+        if partition.axis == TOKENS and part.whole is not None:
             found = part.whole.tokens(recorded, adjoint, images)
-            return found if cut.heads > 1 else found.sum(1, keepdim=True)
+            return found if partition.heads > 1 else found.sum(1, keepdim=True)
         value = recorded[self.paths.graph.leaves[part.leaf].value]
-        return self._summed(cut, part.layout.canonical(value * adjoint, images))
+        return self._summed(partition, part.layout.canonical(value * adjoint, images))
 
-    def _summed(self, cut: Cut, x: Tensor) -> Tensor:
+    def _summed(self, partition: Partition, x: Tensor) -> Tensor:
         """A canonical product summed to `(n, head, cell)`."""
-        if cut.axis == CHANNELS:
+        if partition.axis == CHANNELS:
             x = x.sum(TOKENS)
             return x.reshape(len(x), 1, -1)
-        kept = {a for a in (HEADS if cut.heads > 1 else None, cut.axis) if a is not None}
+        kept = {a for a in (HEADS if partition.heads > 1 else None, partition.axis) if a is not None}
         x = x.sum([a for a in (HEADS, TOKENS, CHANNELS) if a not in kept])
-        return x.reshape(len(x), cut.heads, len(cut.places))
+        return x.reshape(len(x), partition.heads, len(partition.places))
 
-    def _kept(self, cut: Cut) -> bool:
-        return cut.part.who.kind in self.granularity.kinds
+    def _kept(self, partition: Partition) -> bool:
+        return partition.part.who.kind in self.granularity.kinds
 
-    def _row_components(self, cut: Cut) -> list[Component]:
-        owners = [self.components[each] for each in cut.rows[:: len(cut.cells)]]
-        return [row(owner) for owner in owners] if self._kept(cut) else owners
+    def _row_components(self, partition: Partition) -> list[Component]:
+        owners = [self.components[each] for each in partition.rows[:: len(partition.cells)]]
+        return [row(owner) for owner in owners] if self._kept(partition) else owners
 
     def check_room(self, images: int, like: Tensor) -> None:
         """Raise `InputError` if the contributions to so many images are larger than the memory that is free."""
@@ -117,31 +117,32 @@ class Units:
         """
         values = like.new_zeros((images, len(self.components), like.shape[1])) if into is None else into
         for chunks in self._batches(images, like.element_size(), only):
-            fans = {f.at: (f.heads, c.heads) for f in self._fans for c in chunks if c.cut.part.leaf == f.leaf}
-            results = push(self.paths.graph, recorded, self._tangents(chunks, recorded, images), fans)
+            heads = {chunk.partition.part.leaf: chunk.heads for chunk in chunks}
+            projections = {p.at: (p.heads, heads[p.leaf]) for p in self._head_projections if p.leaf in heads}
+            results = push(self.paths.graph, recorded, self._tangents(chunks, recorded, images), projections)
             for chunk in chunks:
                 rows = torch.tensor(chunk.rows, device=values.device)
-                values.index_add_(1, rows, results[chunk.cut.part.leaf].transpose(0, 1).to(values.dtype))
+                values.index_add_(1, rows, results[chunk.partition.part.leaf].transpose(0, 1).to(values.dtype))
         return values
 
     def _tangents(self, chunks: Sequence[Chunk], recorded: Mapping[Gate, Any], images: int) -> dict[int, Tensor]:
         """What is pushed of each leaf."""
-        leaves, fanned = self.paths.graph.leaves, {fan.leaf for fan in self._fans}
+        leaves, by_head = self.paths.graph.leaves, {p.leaf for p in self._head_projections}
         return {
-            leaf: chunk.tangents(leaves[leaf].value, recorded, images, apart=leaf not in fanned)
+            leaf: chunk.tangents(leaves[leaf].value, recorded, images, apart=leaf not in by_head)
             for chunk in chunks
-            for leaf in [chunk.cut.part.leaf]
+            for leaf in [chunk.partition.part.leaf]
         }
 
     def _batches(self, images: int, itemsize: int, only: Collection[int] | None) -> Iterator[list[Chunk]]:
         """Which chunks are pushed together, so that no value on the way grows beyond `PUSHED_BYTES`."""
         batch: list[Chunk] = []
         room = 0.0
-        for cut in self.cuts:
-            most = max(1, PUSHED_BYTES // (self._widest[cut.part.leaf] * images * itemsize))
-            for chunk in _chunks(cut, only, most):
+        for partition in self.partitions:
+            most = max(1, PUSHED_BYTES // (self._widest[partition.part.leaf] * images * itemsize))
+            for chunk in _chunks(partition, only, most):
                 needed = len(chunk.heads) * len(chunk.places) / most
-                if batch and (room + needed > 1 or batch[-1].cut is cut):
+                if batch and (room + needed > 1 or batch[-1].partition is partition):
                     yield batch
                     batch, room = [], 0.0
                 batch.append(chunk)
@@ -150,10 +151,10 @@ class Units:
             yield batch
 
     @cached_property
-    def _fans(self) -> tuple[Fan, ...]:
-        """The fans behind parts that are cut into heads."""
-        parts = [cut.part for cut in self.cuts if cut.heads > 1]
-        return find_fans(self.paths.graph, parts, len(self.paths.captured.trial))
+    def _head_projections(self) -> tuple[HeadProjection, ...]:
+        """The projections behind parts that are split into heads."""
+        parts = [partition.part for partition in self.partitions if partition.heads > 1]
+        return find_head_projections(self.paths.graph, parts, len(self.paths.captured.trial))
 
     @cached_property
     def _widest(self) -> dict[int, int]:
@@ -168,17 +169,17 @@ class Units:
         return widest
 
     @cached_property
-    def shares(self) -> dict[Component, tuple[Component, ...]]:
+    def bias_receivers(self) -> dict[Component, tuple[Component, ...]]:
         """For each constant, the other components that reach the sum that it joins.
 
         A constant that joins before anything else does (class token, position embedding) goes to the embedding,
         which need not be a component: a class token's path leads past the patches.
         """
         embedding = next((c for c in self.components if c.kind == "embed"), EMBEDDING)
-        own = {cut.part.leaf: [self.components[row] for row in cut.rows] for cut in self.cuts}
+        own = {partition.part.leaf: [self.components[row] for row in partition.rows] for partition in self.partitions}
         upstream: dict[int, dict[Component, None]] = {}
         waiting: dict[int, dict[Component, None]] = {}  # constants on their way to the sum that they join
-        shares: dict[Component, dict[Component, None]] = {}
+        receivers: dict[Component, dict[Component, None]] = {}
         for i, value in enumerate(self.paths.graph.values):
             here = dict.fromkeys(own.get(i, ()))
             constant = bool(here) and next(iter(here)).is_constant
@@ -189,22 +190,22 @@ class Units:
             if isinstance(value, Sum):
                 upstream[i] = upstream[i] or {embedding: None}
                 for component in waiting.pop(i):
-                    shares.setdefault(component, {}).update(upstream[i])
+                    receivers.setdefault(component, {}).update(upstream[i])
                 waiting[i] = {}
-        return {constant: tuple(receivers) for constant, receivers in shares.items()}
+        return {constant: tuple(several) for constant, several in receivers.items()}
 
 
-def _chunks(cut: Cut, only: Collection[int] | None, most: int) -> Iterator[Chunk]:
+def _chunks(partition: Partition, only: Collection[int] | None, most: int) -> Iterator[Chunk]:
     """What is wanted of a part, in chunks of at most so many rows."""
-    for heads, places in cut.wanted(only):
+    for heads, places in partition.wanted(only):
         some = min(len(heads), most)
         step = max(1, most // some)
         for low in range(0, len(heads), some):
             for start in range(0, len(places), step):
-                yield Chunk(cut, heads[low : low + some], places[start : start + step])
+                yield Chunk(partition, heads[low : low + some], places[start : start + step])
 
 
-def split(paths: LinearPaths, by: By) -> Units:
-    """Cut the parts of a model into components."""
+def split(paths: LinearPaths, by: By) -> ComponentSet:
+    """Split the parts of a model into components."""
     granularity = BY[by]
-    return Units(paths, granularity, *cut_parts(paths.parts, granularity))
+    return ComponentSet(paths, granularity, *partition_parts(paths.parts, granularity))

@@ -1,4 +1,4 @@
-"""Granularities: into what a model is cut."""
+"""Granularities: into what a model is split."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ NEURON_KINDS = ("mlp", "conv")
 
 @dataclass(frozen=True, slots=True)
 class Granularity:
-    """One way to cut a model into components.
+    """One way to split a model into components.
 
     Attributes:
-        heads, tokens, neurons: which axes are cut.
+        heads, tokens, neurons: which axes are split.
         kinds: the kinds of which `attribute` keeps that axis apart; empty for those without such an axis.
         blocks: whether all sources of a residual block are one component.
         whole: whether everything is one component, constants included.

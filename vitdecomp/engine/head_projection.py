@@ -1,4 +1,4 @@
-"""Fans: projections of an attention's output, of which each head has channels of its own.
+"""HeadProjections: projections of an attention's output, of which each head has channels of its own.
 
 A head's contribution is zero but in the head's channels, so that only these and their columns of the weight need to be
 multiplied: all heads together cost as much as one full product. They are told apart only there; in front of it one row
@@ -23,7 +23,7 @@ from vitdecomp.trace.steps.shape import Permute, Reshape
 
 
 @dataclass(frozen=True, slots=True)
-class Fan:
+class HeadProjection:
     """A product in which the heads of a leaf have blocks of channels of their own.
 
     Attributes:
@@ -36,8 +36,8 @@ class Fan:
     heads: int
 
 
-def find_fans(graph: LinearGraph, parts: Iterable[Part], images: int) -> tuple[Fan, ...]:
-    """All fans of a graph.
+def find_head_projections(graph: LinearGraph, parts: Iterable[Part], images: int) -> tuple[HeadProjection, ...]:
+    """All projections of a graph.
 
     Args:
         graph: the linear map.
@@ -50,7 +50,7 @@ def find_fans(graph: LinearGraph, parts: Iterable[Part], images: int) -> tuple[F
         heads = part.layout.count(HEAD)
         place = _projection(graph, users, part, images) if heads > 1 else None
         if place is not None:
-            found.append(Fan(part.leaf, place, heads))
+            found.append(HeadProjection(part.leaf, place, heads))
     return tuple(found)
 
 
@@ -76,7 +76,7 @@ def _projection(graph: LinearGraph, users: dict[int, list[int]], part: Part, ima
     return None
 
 
-def fan(x: Tensor, weight: Tensor, heads: int, some: Sequence[int]) -> Tensor:
+def project_heads(x: Tensor, weight: Tensor, heads: int, some: Sequence[int]) -> Tensor:
     """Products of each head's channels alone with a weight, for some heads.
 
     Args:

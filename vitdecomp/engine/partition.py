@@ -15,14 +15,14 @@ HEADS, TOKENS, CHANNELS = 1, 2, 3  # axes of a leaf in canonical form, (n, head,
 
 
 @dataclass(frozen=True)
-class Cut:
-    """How one part is cut: into heads, and each of these into cells, which are tokens or neurons.
+class Partition:
+    """How one part is split: into heads, and each of these into cells, which are tokens or neurons.
 
     A cell is a component even where the part has no such token: its contribution is zero. Several tokens of a part may
     be one cell, as the copies of a token in overlapping windows are.
 
     Attributes:
-        part: what is cut.
+        part: what is split.
         heads: how many heads there are, 1 where they are taken together.
         axis: along which axis the cells lie, `None` where there is but one.
         cells: the number of each cell, as components carry it.
@@ -54,38 +54,38 @@ class Cut:
         return [(tuple(some), own) for own, some in grouped.items()]
 
 
-def cut_parts(
+def partition_parts(
     parts: Sequence[Part], granularity: Granularity
-) -> tuple[tuple[Component, ...], tuple[Component, ...], tuple[Cut, ...]]:
-    """The components of a model's parts, those without their tokens or neurons, and how each part is cut."""
+) -> tuple[tuple[Component, ...], tuple[Component, ...], tuple[Partition, ...]]:
+    """The components of a model's parts, those without their tokens or neurons, and how each part is split."""
     components: dict[Component, int] = {}
     rows: dict[Component, None] = {}
-    cuts = []
+    partitions = []
     for part in parts:
-        cut = _cut(part, granularity)
-        own = [_component(part, granularity, h, cell) for h, cell in product(range(cut.heads), cut.cells)]
+        partition = _partition(part, granularity)
+        own = [_component(part, granularity, h, cell) for h, cell in product(range(partition.heads), partition.cells)]
         for component in own:
             components.setdefault(component, len(components))
-        cuts.append(replace(cut, rows=tuple(components[c] for c in own)))
+        partitions.append(replace(partition, rows=tuple(components[c] for c in own)))
         if not granularity.kinds:
             rows.update(dict.fromkeys(own))
         elif part.who.kind in granularity.kinds:
-            rows.update(dict.fromkeys(row(c) for c in own[:: len(cut.cells)]))
-    return tuple(components), tuple(rows), tuple(cuts)
+            rows.update(dict.fromkeys(row(c) for c in own[:: len(partition.cells)]))
+    return tuple(components), tuple(rows), tuple(partitions)
 
 
-def _cut(part: Part, granularity: Granularity) -> Cut:
-    """Into which heads and cells a part is cut; their components are not known yet."""
+def _partition(part: Part, granularity: Granularity) -> Partition:
+    """Into which heads and cells a part is split; their components are not known yet."""
     kind, layout = part.who.kind, part.layout
     if kind == CONSTANT_KIND:
-        return Cut(part, 1, None, (0,), (0,))
+        return Partition(part, 1, None, (0,), (0,))
     heads = layout.count(HEAD) if granularity.heads and kind == "attn" else 1
     if granularity.tokens and (not granularity.kinds or kind in granularity.kinds):
-        return Cut(part, heads, TOKENS, part.tokens.cells, part.tokens.places)
+        return Partition(part, heads, TOKENS, part.tokens.cells, part.tokens.places)
     if granularity.neurons and kind in NEURON_KINDS:
         neurons = tuple(range(layout.count(HEAD) * layout.count(CHANNEL)))
-        return Cut(part, 1, CHANNELS, neurons, neurons)
-    return Cut(part, heads, None, (0,), (0,))
+        return Partition(part, 1, CHANNELS, neurons, neurons)
+    return Partition(part, heads, None, (0,), (0,))
 
 
 def _component(part: Part, granularity: Granularity, head: int, cell: int) -> Component:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vitdecomp.engine.component_set import Units
+from vitdecomp.engine.component_set import ComponentSet
 from vitdecomp.engine.pull import pull
 from vitdecomp.trace.paths import LinearPaths
 from vitdecomp.trace.rule import Gate
@@ -18,18 +18,21 @@ PULLED = 4  # directions: more of them cost more than all contributions
 
 
 def products(
-    paths: LinearPaths, units: Units, recorded: Mapping[Gate, Any], directions: Float[Tensor, "direction n d"]
+    paths: LinearPaths,
+    component_set: ComponentSet,
+    recorded: Mapping[Gate, Any],
+    directions: Float[Tensor, "direction n d"],
 ) -> Float[Tensor, "n direction *axes"]:
-    """<direction, contribution> of every unit, in whichever order costs less.
+    """<direction, contribution> of every component, in whichever order costs less.
 
     Args:
         paths: of the model.
-        units: its components.
+        component_set: its components.
         recorded: the gates of a batch of n images.
         directions: one or more for each image.
     """
     n = directions.shape[1]
-    if len(directions) > PULLED and not units.granularity.kinds:
-        return torch.einsum("ncd,qnd->nqc", units.pushed(recorded, n, directions[0]), directions)
+    if len(directions) > PULLED and not component_set.granularity.kinds:
+        return torch.einsum("ncd,qnd->nqc", component_set.pushed(recorded, n, directions[0]), directions)
     sweeps = pull(paths.graph, recorded, directions)
-    return torch.stack([units.attributed(recorded, adjoints, n) for adjoints in sweeps], 1)
+    return torch.stack([component_set.attributed(recorded, adjoints, n) for adjoints in sweeps], 1)

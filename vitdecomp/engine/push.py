@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vitdecomp.engine.head_projection import fan
+from vitdecomp.engine.head_projection import project_heads
 from vitdecomp.trace.linear_graph import Apply, Leaf, LinearGraph, inputs, resolve
 from vitdecomp.trace.rule import Gate
 from vitdecomp.trace.steps import kind_of
@@ -27,7 +27,7 @@ def push(
     graph: LinearGraph,
     recorded: Mapping[Gate, Any],
     tangents: Mapping[int, Tensor],
-    fans: Mapping[int, tuple[int, Sequence[int]]] | None = None,
+    projections: Mapping[int, tuple[int, Sequence[int]]] | None = None,
 ) -> dict[int, Tensor]:
     """Push stacks of tangents through the linear map.
 
@@ -35,10 +35,10 @@ def push(
         graph: the linear map.
         recorded: the gates of a batch of n images.
         tangents: for each leaf a stack of values, `(k, *shape of the leaf)`.
-        fans: products behind a leaf that tell its heads apart: how many there are, and those that are wanted.
+        projections: products behind a leaf that tell its heads apart: how many there are, and those that are wanted.
 
     Returns:
-        For each of those leaves its images under the map, `(k, n, d)`; behind a fan for each head all k.
+        For each of those leaves its images under the map, `(k, n, d)`; behind such a product for each head all k.
     """
     last = graph.last_uses()
     live: dict[int, list[_Stack]] = {}
@@ -50,8 +50,8 @@ def push(
             case Apply():
                 if value.input in live:
                     stack = _joined(live[value.input])
-                    if fans and i in fans:
-                        live[i] = [_fanned(stack, resolve(value.step.args[0], recorded), *fans[i])]
+                    if projections and i in projections:
+                        live[i] = [_by_head(stack, resolve(value.step.args[0], recorded), *projections[i])]
                     else:
                         live[i] = [
                             _Stack(stack.rows, kind_of(value.step.fn).stacked(value.step, stack.values, recorded))
@@ -67,10 +67,10 @@ def push(
     return {leaf: result.values[rows.start : rows.stop] for leaf, rows in result.rows.items()}
 
 
-def _fanned(stack: _Stack, weight: Tensor, heads: int, some: Sequence[int]) -> _Stack:
-    """A leaf's rows behind a fan; nothing has joined the leaf before."""
+def _by_head(stack: _Stack, weight: Tensor, heads: int, some: Sequence[int]) -> _Stack:
+    """A leaf's rows behind such a product; nothing has joined the leaf before."""
     (leaf,) = stack.rows
-    values = fan(stack.values, weight, heads, some)
+    values = project_heads(stack.values, weight, heads, some)
     return _Stack({leaf: range(len(values))}, values)
 
 

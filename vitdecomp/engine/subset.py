@@ -1,4 +1,4 @@
-"""Partial: a model that also gives the contributions of a few of its components, with weights of its own."""
+"""Subset: a model that also gives the contributions of a few of its components, with weights of its own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, fx, nn
 
 from vitdecomp.component import Component
-from vitdecomp.engine.component_set import Units
+from vitdecomp.engine.component_set import ComponentSet
 from vitdecomp.trace.capture import Captured
 from vitdecomp.trace.linear_graph import Apply, Leaf, LinearGraph, inputs
 from vitdecomp.trace.paths import LinearPaths
@@ -21,9 +21,9 @@ from vitdecomp.trace.rule import Gate
 
 @dataclass(frozen=True)
 class Program:
-    """What a `Partial` does with its weights; it is never changed, so that copies share it."""
+    """What a `Subset` does with its weights; it is never changed, so that copies share it."""
 
-    units: Units
+    component_set: ComponentSet
     captured: Captured
     gates: tuple[Gate, ...]
     places: tuple[int, ...]
@@ -32,23 +32,23 @@ class Program:
         return self
 
 
-class Partial(nn.Module):
+class Subset(nn.Module):
     """Images to representations and to contributions of some components, `(n, d)` and `(n, k, d)`.
 
     Only what these components need is recorded and pushed. Parameters and buffers are copies of the model's, under the
     names that they have there, in the traced graph `model`: whatever is done to them leaves the model alone.
 
     Args:
-        paths: the linear paths of the model. units: its components.
+        paths: the linear paths of the model. component_set: its components.
         components: those that are wanted, in the order of the contributions' axis.
     """
 
-    def __init__(self, paths: LinearPaths, units: Units, components: Collection[Component]) -> None:
+    def __init__(self, paths: LinearPaths, component_set: ComponentSet, components: Collection[Component]) -> None:
         super().__init__()
-        places = tuple(units.components.index(component) for component in components)
-        leaves = [cut.part.leaf for cut in units.cuts if {*places} & {*cut.rows}]
+        places = tuple(component_set.components.index(component) for component in components)
+        leaves = [partition.part.leaf for partition in component_set.partitions if {*places} & {*partition.rows}]
         recorder = Recorder(paths.captured, _needed(paths.graph, leaves))
-        self.program = Program(units, paths.captured, recorder.gates, places)
+        self.program = Program(component_set, paths.captured, recorder.gates, places)
         self.model = _own(recorder.module, weight_names(paths.captured))
 
     def forward(self, images: Tensor) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n k d"]]:
@@ -57,7 +57,7 @@ class Partial(nn.Module):
         for chunk in program.captured.chunks(images):
             representation, values = self.model(chunk)
             recorded = dict(zip(program.gates, values, strict=True))
-            pushed = program.units.pushed(recorded, len(chunk), representation, {*program.places})
+            pushed = program.component_set.pushed(recorded, len(chunk), representation, {*program.places})
             whole.append(representation)
             parts.append(pushed[:, list(program.places)])
         return torch.cat(whole)[: len(images)], torch.cat(parts)[: len(images)]

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from vitdecomp.engine.partition import CHANNELS, HEADS, TOKENS, Cut
+from vitdecomp.engine.partition import CHANNELS, HEADS, TOKENS, Partition
 from vitdecomp.trace.passes.partial_sums import one_hot
 from vitdecomp.trace.rule import Gate
 
@@ -18,19 +18,19 @@ class Chunk:
     """Some heads of a part, and of each of them the same tokens (or neurons).
 
     Attributes:
-        cut: how the part is cut.
+        partition: how the part is split.
         heads: some of its heads.
         places: some of its tokens or neurons.
     """
 
-    cut: Cut
+    partition: Partition
     heads: tuple[int, ...]
     places: tuple[int, ...]
 
     @property
     def rows(self) -> list[int]:
         """The component of each row, head by head."""
-        return [self.cut.row(head, place) for head in self.heads for place in self.places]
+        return [self.partition.row(head, place) for head in self.heads for place in self.places]
 
     def tangents(self, value: Gate, recorded: Mapping[Gate, Any], images: int, *, apart: bool) -> Tensor:
         """Copies of the part's value, each zero but in what it stands for.
@@ -39,29 +39,29 @@ class Chunk:
             value: the gate that records the part.
             recorded: the gates of a batch of n images.
             images: n.
-            apart: whether heads are told apart here, `(head and place, *shape)`, and not by a fan behind it,
+            apart: whether heads are told apart here, `(head and place, *shape)`, and not by a product behind it,
                 `(place, *shape)`.
         """
         found = self._places(value, recorded, images)
-        return self._by_head(found, images) if apart and self.cut.heads > 1 else found
+        return self._by_head(found, images) if apart and self.partition.heads > 1 else found
 
     def _places(self, value: Gate, recorded: Mapping[Gate, Any], images: int) -> Tensor:
         """One row for each place, with all heads."""
-        part, axis = self.cut.part, self.cut.axis
+        part, axis = self.partition.part, self.partition.axis
         if axis == TOKENS and part.whole is not None:
             return part.whole.apart(recorded, images, self.places)
         whole: Tensor = recorded[value][None]
-        if axis is None or len(self.cut.places) == 1:
+        if axis is None or len(self.partition.places) == 1:
             return whole
         canonical = part.layout.canonical(whole, images)
         sizes = [canonical.shape[1 + a] if a == axis or (axis == CHANNELS and a == HEADS) else 1 for a in range(4)]
-        one = one_hot(self.places, len(self.cut.places), whole)
+        one = one_hot(self.places, len(self.partition.places), whole)
         return part.layout.native(canonical * one.reshape(-1, *sizes), images)
 
     def _by_head(self, x: Tensor, images: int) -> Tensor:
         """For each head the rows of all places, zero in all other heads."""
-        layout = self.cut.part.layout
+        layout = self.partition.part.layout
         canonical = layout.canonical(x, images)
-        one = one_hot(self.heads, self.cut.heads, x)
+        one = one_hot(self.heads, self.partition.heads, x)
         rows = canonical[None] * one.reshape(len(self.heads), 1, 1, -1, 1, 1)
         return layout.native(rows.flatten(0, 1), images)

@@ -103,4 +103,4 @@ class Summed:
     def take(self, rows: Sequence[int]) -> Contributions:
         """The representations of some images."""
         c = self.source.take(rows)
-        return replace(c, values=c.values.sum(1, keepdim=True), components=(WHOLE,), shares={})
+        return replace(c, values=c.values.sum(1, keepdim=True), components=(WHOLE,), bias_receivers={})
