@@ -95,6 +95,7 @@ smoke: wheel ## Install the wheel in an empty environment outside the repository
 	"$$uv" venv --quiet --python "$$python" venv; \
 	"$$uv" pip install --quiet --python venv/bin/python --constraint "$$root/constraints.txt" "$$root"/dist/*.whl; \
 	venv/bin/python -c 'import vitdecomp, vitdecomp_adapters, vitdecomp_alignment'; \
+	venv/bin/python -c 'import importlib.util; assert not importlib.util.find_spec("scenes_training")'; \
 	venv/bin/vitdecomp --version
 
 format: setup ## Rewrite the sources in the project's format

@@ -19,11 +19,12 @@ from torch import nn
 
 # Shape annotations are checked while the tests run, in the core and in the plugins. Modules without any are left
 # alone: mypy has checked their types, and to check them again at each call takes a third of the time of a fit.
-HERE = Path(__file__).parent
+ROOT = Path(__file__).parents[1]
+PACKAGES = "vitdecomp", "adapters/vitdecomp_adapters", "adapters/scenes_training", "alignment/vitdecomp_alignment"
 CHECKED = [
-    ".".join(path.relative_to(root).with_suffix("").parts)
-    for root in (HERE.parent, HERE.parent / "adapters", HERE.parent / "alignment")
-    for path in root.glob("vitdecomp*/**/*.py")
+    ".".join(path.relative_to((ROOT / package).parent).with_suffix("").parts)
+    for package in PACKAGES
+    for path in (ROOT / package).rglob("*.py")
     if "jaxtyping import" in path.read_text()
 ]
 install_import_hook(CHECKED, "beartype.beartype")

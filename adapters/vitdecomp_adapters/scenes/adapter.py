@@ -79,7 +79,7 @@ def _weights(name: str) -> Path:
     if not path.is_file():
         raise LoadError(
             f"the weights of scenes:{name} are missing at {path}; make them with "
-            f"`python -m vitdecomp_adapters.scenes.train {name}`, or take random ones"
+            f"`python -m scenes_training {name}` in the repository, or take random ones"
         )
     return path
 

@@ -58,5 +58,8 @@ def test_the_libraries_know_the_models_themselves():
 
 def test_missing_weights_are_one_clear_line(monkeypatch, tmp_path):
     monkeypatch.setattr("vitdecomp_adapters.scenes.clip.WEIGHTS", tmp_path)
-    with pytest.raises(vd.LoadError, match=r"weights of scenes:deit are missing at .*train deit`, or take random ones"):
+    with pytest.raises(
+        vd.LoadError,
+        match=r"weights of scenes:deit are missing at .*scenes_training deit` in the repository, or take random ones",
+    ):
         vd.load_model("scenes:deit")

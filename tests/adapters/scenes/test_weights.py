@@ -10,10 +10,10 @@ import pytest
 import timm
 import torch
 from safetensors import safe_open
+from scenes_training.recipes import RECIPES
 from vitdecomp_adapters.scenes import clip
 from vitdecomp_adapters.scenes.adapter import MODELS
 from vitdecomp_adapters.scenes.measure import TEMPLATES, embeddings, probe, zero_shot
-from vitdecomp_adapters.scenes.train.recipes import RECIPES
 
 from vitdecomp.models.adapter import load_model
 from vitdecomp.scenes import SceneDataset

@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
-
-from vitdecomp._utils.files import atomic
 from vitdecomp_adapters.scenes.adapter import MODELS
 from vitdecomp_adapters.scenes.measure import measure
-from vitdecomp_adapters.scenes.train.run import Run
+
+from scenes_training.run import Run
+from vitdecomp._utils.files import atomic
 
 
 def publish(run: Run, model: nn.Module, out: Path, n: int = 4000) -> tuple[Path, dict[str, float]]:

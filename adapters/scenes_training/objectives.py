@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional
-
 from vitdecomp_adapters.scenes import architectures, clip
-from vitdecomp_adapters.scenes.train.pictures import Batch
+
+from scenes_training.pictures import Batch
 
 assert architectures.default_cfgs  # importing the module registers the models with timm
 

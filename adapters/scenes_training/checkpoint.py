@@ -10,9 +10,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from scenes_training.optimizer import Optimizer
 from vitdecomp._utils.files import atomic
 from vitdecomp.errors import LoadError
-from vitdecomp_adapters.scenes.train.optimizer import Optimizer
 
 VALUE = "value"  # a weight or a buffer, beside the kinds that the optimizer names
 

@@ -1,4 +1,4 @@
-"""Train one of the embedded models: `python -m vitdecomp_adapters.scenes.train deit --out weights/`."""
+"""Train one of the embedded models: `python -m scenes_training deit --out weights/`."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import torch
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from vitdecomp_adapters.scenes.clip import WEIGHTS
+from vitdecomp_adapters.scenes.command import run_command
 
+from scenes_training.memory import keep_memory
+from scenes_training.objectives import OBJECTIVES
+from scenes_training.pictures import Pictures
+from scenes_training.publish import publish
+from scenes_training.recipes import RECIPES, Recipe
+from scenes_training.run import Run
 from vitdecomp._utils.files import make_directory
 from vitdecomp._utils.registry import did_you_mean
 from vitdecomp.errors import SpecError
 from vitdecomp.scenes import SceneDataset
-from vitdecomp_adapters.scenes.clip import WEIGHTS
-from vitdecomp_adapters.scenes.command import run_command
-from vitdecomp_adapters.scenes.train.memory import keep_memory
-from vitdecomp_adapters.scenes.train.objectives import OBJECTIVES
-from vitdecomp_adapters.scenes.train.pictures import Pictures
-from vitdecomp_adapters.scenes.train.publish import publish
-from vitdecomp_adapters.scenes.train.recipes import RECIPES, Recipe
-from vitdecomp_adapters.scenes.train.run import Run
 
 
 def train(

@@ -14,12 +14,12 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from scenes_training import checkpoint
+from scenes_training.objectives import Objective
+from scenes_training.optimizer import Optimizer
+from scenes_training.pictures import Pictures
+from scenes_training.recipes import Recipe
 from vitdecomp.errors import LoadError
-from vitdecomp_adapters.scenes.train import checkpoint
-from vitdecomp_adapters.scenes.train.objectives import Objective
-from vitdecomp_adapters.scenes.train.optimizer import Optimizer
-from vitdecomp_adapters.scenes.train.pictures import Pictures
-from vitdecomp_adapters.scenes.train.recipes import Recipe
 
 Progress = Callable[[int, int, float], object]  # steps done, steps in all, loss
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 from safetensors import safe_open
-from vitdecomp_adapters.scenes.train import checkpoint
-from vitdecomp_adapters.scenes.train.objectives import (
+from scenes_training import checkpoint
+from scenes_training.objectives import (
     OBJECTIVES,
     Contrastive,
     Recognition,
@@ -18,11 +18,11 @@ from vitdecomp_adapters.scenes.train.objectives import (
     implied,
     telling,
 )
-from vitdecomp_adapters.scenes.train.optimizer import Optimizer
-from vitdecomp_adapters.scenes.train.pictures import Pictures, as_input
-from vitdecomp_adapters.scenes.train.publish import publish
-from vitdecomp_adapters.scenes.train.recipes import RECIPES
-from vitdecomp_adapters.scenes.train.run import Run
+from scenes_training.optimizer import Optimizer
+from scenes_training.pictures import Pictures, as_input
+from scenes_training.publish import publish
+from scenes_training.recipes import RECIPES
+from scenes_training.run import Run
 from vitdecomp_adapters.scenes.words import tokenize
 
 from vitdecomp import VitdecompError

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from vitdecomp_adapters.scenes.train.recipes import Recipe
+from scenes_training.recipes import Recipe
 
 Named = Iterable[tuple[str, nn.Parameter]]
 

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
-
-from vitdecomp.scenes import SceneDataset
 from vitdecomp_adapters.scenes.classes import classify
 from vitdecomp_adapters.scenes.words import tokenize
+
+from vitdecomp.scenes import SceneDataset
 
 
 @dataclass(frozen=True, slots=True)
