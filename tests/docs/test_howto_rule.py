@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from vitdecomp.trace.rule import NONLINEAR, OPENINGS, RULES
+from vitdecomp.trace.steps import STEPS, kind_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "rule.md"
 
@@ -20,7 +21,12 @@ def test_the_page_runs(monkeypatch, capsys):
         for block in re.finditer(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
             code = "\n" * text[: block.start(1)].count("\n") + block.group(1)
             exec(compile(code, str(PAGE), "exec"), module.__dict__)
+        step = module.swap_halves
+        rows = torch.randn(3, 2, 6)
+        found = kind_of(step).stacked(None, rows, {})
+        assert found.equal(torch.stack([step(row) for row in rows]))
     finally:
+        STEPS.remove(module.__dict__.get("swap_halves"))
         for table in (RULES, OPENINGS, NONLINEAR):
             for op in (torch.ops.howto.roll_channels, torch.ops.howto.peak_norm, torch.ops.howto.squared_relu):
                 table.remove(op)
