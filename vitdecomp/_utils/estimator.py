@@ -59,7 +59,7 @@ class Estimator:
     def __sklearn_tags__(self) -> Any:  # pipelines and searches of scikit-learn ask for these
         from sklearn.base import BaseEstimator
 
-        return BaseEstimator.__sklearn_tags__(self)
+        return BaseEstimator.__sklearn_tags__(self)  # pyright: ignore[reportArgumentType] - it reads no more than the class
 
 
 def _arguments(kind: type[Estimator]) -> dict[str, Any]:

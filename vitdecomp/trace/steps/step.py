@@ -83,17 +83,17 @@ class LinearStep:
 
 STEPS: Registry[Any, LinearStep] = Registry("linear step")
 ANY = LinearStep()
-K = TypeVar("K", bound=type[LinearStep])
+S = TypeVar("S", bound=LinearStep)
 
 
-def register_step(*fns: Callable[..., Any], replace: bool = False) -> Callable[[K], K]:
+def register_step(*fns: Callable[..., Any], replace: bool = False) -> Callable[[type[S]], type[S]]:
     """Register what is known of the steps that some functions make: a subclass of `LinearStep`.
 
     Raises:
         SpecError: a function is registered already and `replace` is not set.
     """
 
-    def decorate(kind: K) -> K:
+    def decorate(kind: type[S]) -> type[S]:
         STEPS.register(*fns, replace=replace)(kind())
         return kind
 
