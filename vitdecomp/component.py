@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal
 
+from vitdecomp._utils.registry import did_you_mean
 from vitdecomp._utils.schema import Count
+from vitdecomp.errors import SpecError
 
 CONSTANT_KIND = "const"
 
@@ -52,6 +54,21 @@ class Component:
 
     def __str__(self) -> str:
         return self.name
+
+
+def matching(components: Sequence[Component], patterns: str | Sequence[str]) -> tuple[Component, ...]:
+    """Choose the components that match one of some patterns, in their order.
+
+    Raises:
+        SpecError: a pattern that none matches.
+    """
+    wanted = (patterns,) if isinstance(patterns, str) else tuple(patterns)
+    names = [component.name for component in components]
+    for pattern in wanted or ("",):
+        if not any(component.matches(pattern) for component in components):
+            near = did_you_mean(pattern, names) or f"; names look like {', '.join(names[:3])}"
+            raise SpecError(f"no component matches {pattern!r}{near}")
+    return tuple(component for component in components if component.matches(wanted))
 
 
 @dataclass(frozen=True, slots=True)

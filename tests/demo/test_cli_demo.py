@@ -9,7 +9,7 @@ import networkx as nx
 import pytest
 from PIL import Image
 
-OFFLINE = "import socket; socket.socket.connect = None; from vitdecomp.cli import main; main()"
+OFFLINE = "import socket; socket.socket.connect = None; from vitdecomp.cli.main import main; main()"
 
 
 def launch(*arguments):

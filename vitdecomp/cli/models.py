@@ -1,18 +1,36 @@
-"""What `vitdecomp models` does: the models that can be loaded."""
+"""`vitdecomp models`: list the models that can be loaded."""
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from typer import Argument
+
 from vitdecomp._utils.registry import did_you_mean
+from vitdecomp.cli.command import command
+from vitdecomp.cli.options import ResultOptions
 from vitdecomp.errors import SpecError
-from vitdecomp.models.adapter import adapters
+
+
+@command
+def models(
+    pattern: Annotated[str, Argument(help="Part of a spec, or a pattern such as 'timm:deit*'.")] = "*",
+    *,
+    result: ResultOptions,
+) -> None:
+    """List the models that can be loaded."""
+    specs = list_models(pattern)
+    result.show(specs, lambda console: console.print("\n".join(specs), soft_wrap=True))
 
 
 def list_models(pattern: str = "*") -> list[str]:
-    """Specs of all models that match a pattern; one without wildcards matches any part of a name.
+    """List the specs of all models that match a pattern; one without wildcards matches any part of a name.
 
     Raises:
         SpecError: there are none.
     """
+    from vitdecomp.models.adapter import adapters
+
     prefix, colon, name = pattern.partition(":")
     known = adapters()
     chosen = [known[prefix]] if colon else list(known.values())

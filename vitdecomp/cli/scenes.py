@@ -1,43 +1,39 @@
-"""What `vitdecomp scenes` does: small labelled pictures, written to a folder."""
+"""`vitdecomp scenes`: write small labelled images to a folder."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import numpy as np
+from typer import Option
 
-from vitdecomp._utils.progress import Progress
-from vitdecomp.scenes import SceneDataset
+from vitdecomp.cli.command import command
+from vitdecomp.cli.options import ResultOptions
 
 
-def write_scenes(
-    out: Path,
+@command
+def scenes(
     *,
-    n: int,
-    seed: int,
-    split: str,
-    subset: str,
-    word_probability: float,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Write small labelled pictures.
+    out: Annotated[Path, Option(help="Folder for the images; must not exist, or be empty.")],
+    n: Annotated[int, Option("--n", min=1, help="Number of images.")] = 1000,
+    seed: Annotated[int, Option(min=0, help="Seed of everything random.")] = 0,
+    split: Annotated[str, Option(help="train, val or test; no two share an image.")] = "test",
+    subset: Annotated[str, Option(help="plain, waterbirds, celeba or typographic.")] = "plain",
+    word_probability: Annotated[float, Option(help="Share of images with a word written over them.")] = 0.0,
+    result: ResultOptions,
+) -> None:
+    """Draw small labelled images, the same everywhere: a folder for each class, and labels.csv."""
+    import numpy as np
 
-    Returns:
-        A summary in plain values.
+    from vitdecomp.scenes import SceneDataset
 
-    Raises:
-        SpecError: no such split or subset, or no probability.
-        OutputError: the folder holds something, or cannot be written.
-    """
     data = SceneDataset(n, seed, split, subset, word_probability=word_probability)
-    data.write(out, progress)
+    with result.progress("drawing") as progress:
+        data.write(out, progress)
     counts = np.bincount(data.labels["target"], minlength=len(data.classes)).tolist()
-    return {
-        "out": str(out),
-        "pictures": n,
-        "seed": seed,
-        "split": split,
-        "subset": subset,
-        "classes": dict(zip(data.classes, counts, strict=True)),
-    }
+    classes = dict(zip(data.classes, counts, strict=True))
+    written: dict[str, Any] = {"out": str(out), "pictures": n, "images": n, "seed": seed, "split": split}
+    result.show(
+        {**written, "subset": subset, "classes": classes},
+        lambda console: console.print(f"{n} images in {len(classes)} classes: {out}", soft_wrap=True),
+    )

@@ -24,6 +24,7 @@ class Options:
         seed: of the scenes and of random weights. random_weights: instead of trained ones.
         clip: the model whose texts name components; for the embedded world the embedded one by default.
         checkpoint: a local file with the weights of `model`. image_size: of `model`, in place of its own.
+        strict: stop at the first image that cannot be read, instead of skipping it.
     """
 
     model: str | None = None
@@ -33,6 +34,7 @@ class Options:
     clip: str | None = None
     checkpoint: Path | None = None
     image_size: str | None = None
+    strict: bool = False
 
     @property
     def speaker(self) -> str | None:
@@ -49,6 +51,7 @@ class Options:
         words += ["--checkpoint", str(self.checkpoint)] if self.checkpoint else []
         words += ["--image-size", self.image_size] if self.image_size else []
         words += ["--random-weights"] if self.random_weights else []
+        words += ["--strict"] if self.strict else []
         return shlex.join([*words, "--seed", str(self.seed), "--out", "demo-out"])
 
 

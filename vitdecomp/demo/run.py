@@ -139,7 +139,7 @@ def run_demo(options: Options, out: Path | None = None, stage: Stage = lambda _:
 
 def _world(options: Options) -> World:
     if options.images is not None:
-        return folder_world(options.images, FOREIGN)
+        return folder_world(options.images, FOREIGN, strict=options.strict)
     return scenes_world(FOREIGN if options.model else FEATURED, options.seed)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Int64
 from PIL import Image
 
-from vitdecomp.images.opening import find_images, open_image
+from vitdecomp.images.opening import find_images, open_images
 from vitdecomp.scenes import FACTORS, Scene, SceneDataset
 
 SPLIT = "test"  # no model was trained on these
@@ -85,22 +85,24 @@ def _crowded(scene: Scene) -> bool:
     return scene.second is not None or scene.occluded or scene.size == "small"
 
 
-def folder_world(place: Path, n: int) -> World:
-    """Pictures of a folder, at most n, spread over all of it; the names of its folders are classes.
+def folder_world(place: Path, n: int, *, strict: bool = False) -> World:
+    """Open at most n images of a folder, spread over all of it; the names of its folders are classes.
 
     Raises:
-        InputError: there is no such folder, no picture in it, or one that cannot be read.
+        InputError: there is no such folder, no image in it that can be read, or one that cannot be and `strict`.
     """
     found = find_images(place)
     root = place if place.is_dir() else place.parent
-    files = [found[i] for i in np.linspace(0, len(found) - 1, min(n, len(found))).round().astype(int)]
+    chosen = [found[i] for i in np.linspace(0, len(found) - 1, min(n, len(found))).round().astype(int)]
+    images = open_images(chosen, strict=strict)
+    files = [*images]
     folders = [file.relative_to(root).parts[0] if file.parent != root else "" for file in files]
     counts = Counter(folders)
     known = len(counts) > 1 and "" not in counts and min(counts.values()) >= FEWEST
     classes = tuple(sorted(counts))
     return World(
         source=f"pictures in {place}",
-        pictures=tuple(open_image(file) for file in files),
+        pictures=tuple(images.values()),
         names=tuple(file.relative_to(root).as_posix() for file in files),
         labels={"class": np.array([classes.index(folder) for folder in folders], dtype=np.int64)} if known else {},
         values={"class": classes} if known else {},

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vitdecomp._utils.registry import did_you_mean
-from vitdecomp.datasets import Pictures
+from vitdecomp.datasets import Pictures, open_pictures
 from vitdecomp.engine.granularity import BY, By
 from vitdecomp.errors import SpecError
 from vitdecomp.models.image_loader import Loading
@@ -38,6 +38,11 @@ class ExtractConfig:
     chunk_size: int = 256
     limit: int | None = None
     precision: str = "float16"
+
+    def skipped(self, store: Store) -> tuple[str, ...]:
+        """List the ids of images that a store of them lacks, since they could not be read."""
+        known = set(store.ids)
+        return tuple(one.id for one in open_pictures(self.images).pictures[: self.limit] if one.id not in known)
 
 
 @dataclass(frozen=True, slots=True)

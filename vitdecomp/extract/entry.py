@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 from vitdecomp._utils.progress import Progress
+from vitdecomp.component import Component
 from vitdecomp.datasets import open_pictures
 from vitdecomp.distributed.process_group import Ranks, ranks
 from vitdecomp.errors import DamageError, OutputError
@@ -16,6 +18,7 @@ from vitdecomp.extract.engine import engine as engine_of
 from vitdecomp.extract.extractor import Extractor
 from vitdecomp.extract.local import Local
 from vitdecomp.extract.run import Run
+from vitdecomp.images.opening import warn_of_skipped
 from vitdecomp.models.image_loader import Loading
 from vitdecomp.models.prepare import ModelOptions, PreparedModel, prepare
 from vitdecomp.store.encoding import PRECISIONS
@@ -75,12 +78,14 @@ def cached(
     *,
     loading: Loading | None = None,
     progress: Progress | None = None,
+    check: Callable[[Sequence[Component]], object] | None = None,
 ) -> Store:
     """The same in a folder of a cache, whose name is a checksum of all that decides the result.
 
     It is that of the weights, the preprocessing, the settings, the images' names, labels and contents, and the version
     of vitdecomp, so that nothing old can be taken for it. What is there already is not computed again, and what is
-    damaged is. The precision is that of the model, float32 at least, whatever the job says.
+    damaged is. The precision is that of the model, float32 at least, whatever the job says. Images that cannot be read
+    are logged as a warning, if they may be skipped. `check` is called with the components before images are decomposed.
 
     Raises:
         OutputError: the cache cannot be written.
@@ -89,6 +94,8 @@ def cached(
     """
     parse_by(job.by)
     extractor = Extractor(prepared, job, open_pictures(job.images), loading or Loading())
+    if check is not None:
+        check(extractor.metadata.components)
     own = extractor.metadata.dtype
     precision = own if own in PRECISIONS and own != "float16" else "float32"
     extractor.metadata = replace(extractor.metadata, precision=precision)
@@ -96,13 +103,14 @@ def cached(
     run = Run(extractor, Local(Ranks(), None), progress=progress)
     with locked(str(out), wait=True):
         try:
-            store = run.into(str(out)).store
-            store.check()
-            return store
+            done = run.into(str(out))
+            done.store.check()
         except (OutputError, DamageError):
             for part in (IMAGES, BASES):
                 shutil.rmtree(out / part, ignore_errors=True)
-            return run.into(str(out)).store
+            done = run.into(str(out))
+    warn_of_skipped(done.skipped, len(extractor.wanted))
+    return done.store
 
 
 def _reserved(uri: str, mine: Ranks, resume: bool) -> AbstractContextManager[None]:

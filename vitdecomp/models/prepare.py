@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vitdecomp._utils.registry import did_you_mean
 from vitdecomp.errors import InputError, SpecError
-from vitdecomp.images.opening import find_images, open_image, sample_photographs
+from vitdecomp.images.opening import find_images, open_images, sample_photographs
 from vitdecomp.models.adapter import LoadedModel, load_model, load_texts
 from vitdecomp.models.preprocessing import Preprocess, as_tensor, preprocessing
 from vitdecomp.models.random_weights import randomise
@@ -73,12 +73,26 @@ class PreparedModel:
         pixels = torch.stack([as_tensor(self.preprocess, image) for image in photographs])
         return pixels.to(self.device, self.dtype)
 
-    def example(self, place: Path | None, limit: int) -> tuple[Float[Tensor, "n channel height width"], str]:
-        """Images to inspect the model with, and what they are: the user's, or two photographs at hand."""
+    def example(
+        self, place: Path | None, limit: int, *, strict: bool = False
+    ) -> tuple[Float[Tensor, "n channel height width"], str]:
+        """Open images to inspect the model with: the user's, or two photographs at hand.
+
+        Args:
+            place: an image, or a folder with some.
+            limit: images at most.
+            strict: stop at the first file that cannot be read, instead of skipping it.
+
+        Returns:
+            The images as the model expects them, and what they are in words.
+
+        Raises:
+            InputError: no image can be read, or one cannot be and `strict`.
+        """
         if place is None:
             return self.batch(sample_photographs()), SAMPLE
-        files = find_images(place, limit)
-        return self.batch([open_image(file) for file in files]), ", ".join(file.name for file in files)
+        images = open_images(find_images(place, limit), strict=strict)
+        return self.batch([*images.values()]), ", ".join(file.name for file in images)
 
 
 def prepare(options: ModelOptions) -> PreparedModel:

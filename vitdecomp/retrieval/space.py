@@ -9,10 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vitdecomp._utils.registry import did_you_mean
-from vitdecomp.component import Component
+from vitdecomp.component import Component, matching
 from vitdecomp.contributions import Contributions
-from vitdecomp.errors import InputError, SpecError
+from vitdecomp.errors import InputError
 from vitdecomp.sources.aligner import Aligner
 from vitdecomp.sources.source import Columns
 
@@ -69,10 +68,4 @@ class Space:
         Raises:
             SpecError: a pattern that none matches.
         """
-        wanted = (patterns,) if isinstance(patterns, str) else tuple(patterns)
-        names = [c.name for c in self.components]
-        for pattern in wanted or ("",):
-            if not any(c.matches(pattern) for c in self.components):
-                near = did_you_mean(pattern, names) or f"; names look like {', '.join(names[:3])}"
-                raise SpecError(f"no component matches {pattern!r}{near}")
-        return tuple(c for c in self.components if c.matches(wanted))
+        return matching(self.components, patterns)

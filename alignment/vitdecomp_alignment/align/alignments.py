@@ -106,14 +106,15 @@ def vocabulary(subject: PreparedModel, clip: PreparedModel, cache: Path) -> Voca
     return Vocabulary(known.names, known.layer.weight.detach().float().cpu(), texts.cpu())
 
 
-def summary(pairs: Pairs, clip: str, aligner: LinearAligner, out: Path) -> dict[str, Any]:
-    """What was made, in plain values."""
+def summary(pairs: Pairs, pairing: Pairing, aligner: LinearAligner, out: Path) -> dict[str, Any]:
+    """Sum up what was made in plain values."""
     return {
         "out": str(out),
         "model": pairs.store.origin.model,
-        "clip": pairs.target_origin.model if pairs.target_origin else clip,
+        "clip": pairs.target_origin.model if pairs.target_origin else pairing.clip.model,
         "aligner": type(aligner).__name__,
         "images": len(pairs.store),
+        "skipped": list(pairing.job.skipped(pairs.store)) if pairing.job is not None and pairing.store is None else [],
         "components": len(pairs.store.components),
         "dimension": pairs.store.dimension,
         "clip_dimension": pairs.target.shape[1],

@@ -92,5 +92,5 @@ def work(job: Job, stage: Stage = unseen) -> Alignment | None:
     tables = list[Judged]()
     if job.report_seeds:
         tables = alignments.report(pairs, job.pairing, loading=job.loading, seeds=job.report_seeds, stage=clock)
-    summary = alignments.summary(pairs, job.pairing.clip.model, fitted, job.out)
+    summary = alignments.summary(pairs, job.pairing, fitted, job.out)
     return Alignment(summary, clock.seconds, tuple(tables))

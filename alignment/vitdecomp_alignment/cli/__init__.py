@@ -1,6 +1,6 @@
-"""The verbs that this package adds to the command line, one in a file; loading it registers them."""
+"""The commands that this package adds to the command line; loading it registers them."""
 
-from vitdecomp_alignment.cli.align import align
+from vitdecomp_alignment.cli.align.command import align
 from vitdecomp_alignment.cli.debias.command import debias
 from vitdecomp_alignment.cli.describe.command import describe
 from vitdecomp_alignment.cli.rank.command import rank

@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # scikit-learn takes longer to import than all else
     from vitdecomp_alignment.aligners.linear import LinearAligner
     from vitdecomp_alignment.clip.maps import MapsToClip
 
-WORLD = 512  # pictures of the embedded world, where no others are given
+WORLD = 512  # images of the embedded world, where no others are given
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Reading:
     """Which contributions are meant, and how they come into CLIP's space.
 
     Attributes:
-        images: a folder; pictures of the embedded world by default.
+        images: a folder; images of the embedded world by default.
         maps: what `vitdecomp align` wrote; not needed for a model with texts of its own.
         clip: the model whose texts are used; by default that of the maps, if a library defines it.
         by: as for `ExtractConfig`. limit: take no more images than this.
@@ -46,6 +46,11 @@ class Reading:
     by: str = "head"
     limit: int | None = 1000
     store: str | None = None
+
+    @property
+    def usual_features(self) -> str:
+        """The set of features that suits the images."""
+        return "scenes" if self.images is None and self.store is None else "photographs"
 
     def __post_init__(self) -> None:
         """Refuse images beside a store."""
@@ -60,12 +65,14 @@ class InClip:
     Attributes:
         subject: the model; `None` if there was no need to load it. store: its contributions in its own space.
         aligner: maps into the space, if it is not the model's own. space: where the texts are.
+        skipped: names of images that cannot be read.
     """
 
     subject: PreparedModel | None
     store: Store
     aligner: LinearAligner | None
     space: ClipSpace
+    skipped: tuple[str, ...] = ()
 
     @property
     def source(self) -> Source:
@@ -81,9 +88,9 @@ def in_clip(
     loading: Loading,
     stage: Stage,
     subject_too: bool = True,
-    check: Callable[[Sequence[Component]], None] | None = None,
+    check: Callable[[Sequence[Component]], object] | None = None,
 ) -> InClip:
-    """Take images apart, or read from the cache what was made of them.
+    """Decompose images, or read their contributions from the cache or a store.
 
     Args:
         options: the model.
@@ -92,7 +99,7 @@ def in_clip(
         loading: how images are read.
         stage: shows what is being done.
         subject_too: load the model even where a store tells enough.
-        check: is called with the components, if maps or a store tell them, before a model is loaded.
+        check: is called with the components as soon as they are known, before images are decomposed.
 
     Raises:
         InputError: no images or maps, or maps of another model.
@@ -121,7 +128,8 @@ def in_clip(
         if isinstance(place, Store):
             return InClip(subject, place, aligner, space)
         job = ExtractConfig(place, reading.by, limit=reading.limit)
-        return InClip(subject, cached(subject, job, cache, loading=loading, progress=progress), aligner, space)
+        store = cached(subject, job, cache, loading=loading, progress=progress, check=check)
+        return InClip(subject, store, aligner, space, job.skipped(store))
 
 
 def place_of(reading: Reading, cache: Path) -> Store | Pictures:

@@ -35,6 +35,7 @@ METHODS: Mapping[str, Make] = MappingProxyType(
 )
 HELD_OUT = 0.2  # of the images
 LOOKED_AT = 512  # held-out images whose contributions are compared one by one
+ROUNDING = 1e-9  # deviations below this
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +145,11 @@ class Spread:
     def of(cls, values: Sequence[float]) -> Spread:
         """Those of some values."""
         return cls(float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0)
+
+    def written(self, form: str) -> str:
+        """Write the mean, and the deviation unless it is rounding; `form` is one such as `{:.1%}`."""
+        mean = form.format(self.mean)
+        return f"{mean} ±{form.format(self.deviation).rstrip('%')}" if self.deviation > ROUNDING else mean
 
 
 def summarised(judgements: Sequence[Judgement]) -> dict[str, dict[str, Spread]]:

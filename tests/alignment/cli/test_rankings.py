@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from scipy.stats import spearmanr
 from vitdecomp_alignment import ClipSpace, ClosedForm
-from vitdecomp_alignment.cli.count import count
-from vitdecomp_alignment.cli.rank.rankings import Asking, rank
+from vitdecomp_alignment.cli.options import count
+from vitdecomp_alignment.cli.rank.rankings import RankConfig, rank
 from vitdecomp_alignment.clip.contributions import Reading
 from vitdecomp_alignment.texts import FEATURE_WORDS, scene_features
 from vitdecomp_alignment.texts.feature_words import SETS, asked
@@ -60,8 +60,8 @@ def deit(pictures, space):
 
 
 @pytest.fixture(scope="module", params=["clip", "deit"])
-def scored(request, world):
-    c, half = world[request.param], SEEN // 2
+def scored(options, world):
+    c, half = world[options.param], SEEN // 2
     scorer = vd.FeatureScorer(bootstrap=0, shuffles=50).fit(c.take(range(half)), world["words"])
     labels = {name: world["labels"][name][half:] for name in world["words"]}
     return scorer, c.take(range(half, SEEN)), labels
@@ -234,7 +234,7 @@ def _untold(text):
     ],
 )
 def test_settings_are_looked_at_before_anything_is_computed(tmp_path, asking, message):
-    whole = Asking(**{"reading": Reading(tmp_path / "none"), "scorer": vd.FeatureScorer(), **asking})
+    whole = RankConfig(**{"reading": Reading(tmp_path / "none"), "scorer": vd.FeatureScorer(), **asking})
     with pytest.raises(SpecError, match=message):
         rank(ModelOptions("scenes:none"), whole, tmp_path, loading=Loading(), stage=_untold)
 
@@ -266,7 +266,7 @@ def test_too_many_components_are_refused_before_a_model_is_loaded(tmp_path):
         with pytest.raises(SpecError, match=message):
             rank(
                 ModelOptions("none:model"),
-                Asking(reading, vd.FeatureScorer(), k=k),
+                RankConfig(reading, vd.FeatureScorer(), k=k),
                 tmp_path,
                 loading=Loading(),
                 stage=_untold,

@@ -1,124 +1,98 @@
-"""`vitdecomp debias`: take a spurious cue out of a classifier."""
+"""`vitdecomp debias`: remove a spurious cue from a classifier."""
 
 from __future__ import annotations
 
-import json
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Option
 
-from vitdecomp._utils.console import progress_bar, stdout
-from vitdecomp.cli.flags import (
-    BatchSize,
-    Cache,
-    Checkpoint,
-    Device,
-    Dtype,
-    ImageSize,
-    Json,
-    Limit,
+from vitdecomp.cli.command import Alias, command
+from vitdecomp.cli.options import (
+    By,
+    CachedOptions,
+    LabelledOptions,
     Model,
-    NumWorkers,
-    Quiet,
-    RandomWeights,
-    Seed,
+    RemovalOptions,
+    ResultOptions,
+    SingleModelOptions,
 )
-from vitdecomp.cli.terminal import verb
-from vitdecomp_alignment.cli.flags import By, Maps
+from vitdecomp_alignment.cli.options import Clip, Maps, count
+
+if TYPE_CHECKING:
+    from vitdecomp_alignment.cli.debias.debiasing import DebiasConfig
 
 
-@verb
-def debias(  # noqa: PLR0913 - one parameter per flag
+@dataclass(frozen=True, slots=True)
+class CueOptions:
+    """Which cue is removed, and how it is measured."""
+
+    spurious: Annotated[str, Option(help="Words of the cue, separated by commas.")]
+    core: Annotated[str, Option(help="Words of what should decide the class instead.")]
+    top: Annotated[str, Option(help="Components to remove: a number, or auto."), Alias("--k")] = "10"
+    subspace: Annotated[bool, Option("--subspace", help="Only what the cue's words see of them.")] = False
+    refit: Annotated[bool, Option("--refit", help="Fit the head again to what is left.")] = False
+    share: Annotated[float, Option(help="Of the training images that a head learns from.")] = 0.8
+    strength: Annotated[float, Option(help="Inverse of the head's regularization.")] = 1.0
+    balanced: Annotated[bool, Option("--balanced", help="Classes count the same.")] = False
+    seeds: Annotated[int, Option(min=1, help="Repetitions.")] = 3
+    out: Annotated[
+        Path | None, Option(help="Write the first seed's classifier without the cue, a module as safetensors.")
+    ] = None
+    maps: Maps = None
+    clip: Clip = None
+    align: Annotated[
+        str, Option(help="Without --maps, how maps are fitted to --clip: closed-form, compalign or linear.")
+    ] = "closed-form"
+    by: By = "head"
+
+    def config(self, removal: RemovalOptions) -> DebiasConfig:
+        """Give them to the library."""
+        from vitdecomp.ablation import Plan
+        from vitdecomp_alignment.cli.debias.debiasing import DebiasConfig
+
+        plan = Plan(
+            k=count(self.top),
+            value=removal.value,
+            share=self.share,
+            strength=self.strength,
+            balanced=self.balanced,
+            refit=self.refit,
+            seeds=self.seeds,
+            draws=removal.draws,
+        )
+        spurious, core = (tuple(word.strip() for word in text.split(",")) for text in (self.spurious, self.core))
+        return DebiasConfig(
+            spurious=spurious,
+            core=core,
+            plan=plan,
+            maps=self.maps,
+            clip=self.clip,
+            align=self.align,
+            by=self.by,
+            own_head=removal.own_head,
+            subspace=self.subspace,
+            out=self.out,
+        )
+
+
+@command
+def debias(
     model: Model,
     *,
-    spurious: Annotated[str, typer.Option(help="Words of the cue, separated by commas.")],
-    core: Annotated[str, typer.Option(help="Words of what the class should be told by.")],
-    data: Annotated[
-        Path | None, typer.Option(help="Waterbirds, CelebA, scenes, class folders, or a CSV; default: scenes.")
-    ] = None,
-    data_format: Annotated[str | None, typer.Option(help="waterbirds, celeba, scenes, csv or folder.")] = None,
-    image_column: Annotated[str, typer.Option(help="Of a CSV.")] = "image",
-    label_column: Annotated[str, typer.Option(help="Of a CSV.")] = "label",
-    group_column: Annotated[str, typer.Option(help="Of a CSV.")] = "group",
-    split_column: Annotated[str, typer.Option(help="Of a CSV; without it half of each group trains.")] = "split",
-    target: Annotated[str, typer.Option(help="The class among CelebA's attributes.")] = "Blond_Hair",
-    beside: Annotated[str, typer.Option(help="The attribute that goes with it.")] = "Male",
-    k: Annotated[str, typer.Option("--k", help="Components to take away: a number, or auto.")] = "10",
-    value: Annotated[str, typer.Option(help="What replaces them: mean, zero or resample.")] = "mean",
-    subspace: Annotated[bool, typer.Option("--subspace", help="Only what the cue's words see of them.")] = False,
-    own_head: Annotated[bool, typer.Option("--own-head", help="The model's own classifier.")] = False,
-    refit: Annotated[bool, typer.Option("--refit", help="Fit the head again to what is left.")] = False,
-    share: Annotated[float, typer.Option(help="Of the training images that a head learns from.")] = 0.8,
-    strength: Annotated[float, typer.Option(help="Inverse of the head's regularisation.")] = 1.0,
-    balanced: Annotated[bool, typer.Option("--balanced", help="Classes count the same.")] = False,
-    seeds: Annotated[int, typer.Option(min=1, help="Repetitions.")] = 3,
-    draws: Annotated[int, typer.Option(min=1, help="Random components to compare with, for each.")] = 10,
-    out: Annotated[
-        Path | None, typer.Option(help="Write the first seed's classifier without the cue, a module as safetensors.")
-    ] = None,
-    maps: Maps = None,
-    clip: Annotated[str | None, typer.Option(help="A CLIP whose texts are used; maps are fitted to it.")] = None,
-    align: Annotated[str, typer.Option(help="How: closed-form, compalign or linear.")] = "closed-form",
-    by: By = "head",
-    random_weights: RandomWeights = False,
-    checkpoint: Checkpoint = None,
-    device: Device = "auto",
-    dtype: Dtype = None,
-    seed: Seed = 0,
-    image_size: ImageSize = None,
-    batch_size: BatchSize = 32,
-    num_workers: NumWorkers = 0,
-    limit: Limit = None,
-    cache: Cache = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    cue: CueOptions,
+    removal: RemovalOptions,
+    labelled: LabelledOptions,
+    loading: SingleModelOptions,
+    reading: CachedOptions,
+    result: ResultOptions,
 ) -> None:
-    """Rank components by a spurious cue, take the first away, and measure every group before and after."""
-    from vitdecomp._utils.files import cache_directory
-    from vitdecomp.ablation import Plan
-    from vitdecomp.datasets.grouped.formats import Columns
-    from vitdecomp.models.image_loader import Loading
-    from vitdecomp.models.prepare import ModelOptions
-    from vitdecomp_alignment.cli.count import count
-    from vitdecomp_alignment.cli.debias import debiasing
-    from vitdecomp_alignment.cli.debias import show as show_debiasing
+    """Rank components by a spurious cue, remove the first, and measure every group before and after."""
+    from vitdecomp_alignment.cli.debias.debiasing import WORLD, remove
+    from vitdecomp_alignment.cli.debias.show import show_removal
 
-    plan = Plan(
-        k=count(k),
-        value=value,
-        share=share,
-        strength=strength,
-        balanced=balanced,
-        refit=refit,
-        seeds=seeds,
-        draws=draws,
-    )
-    task = debiasing.Task(
-        spurious=_words(spurious),
-        core=_words(core),
-        plan=plan,
-        data=data,
-        columns=Columns(image_column, label_column, group_column, split_column, target, beside),
-        kind=data_format,
-        maps=maps,
-        clip=clip,
-        align=align,
-        by=by,
-        limit=limit,
-        own_head=own_head,
-        subspace=subspace,
-        out=out,
-    )
-    options = ModelOptions(model, random_weights, checkpoint, device, dtype, seed, image_size)
-    loading, stage = Loading(batch_size, num_workers), partial(progress_bar, quiet=quiet)
-    found = debiasing.remove(options, task, cache or cache_directory(), loading=loading, stage=stage)
-    if as_json:
-        typer.echo(json.dumps(found.to_json(), indent=1))
-    else:
-        show_debiasing.show_removal(stdout(), found)
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in text.split(","))
+    config = cue.config(removal)
+    halves = labelled.read(reading.folder, WORLD, "waterbirds").halves(reading.limit)
+    found = remove(loading.of(model), halves, config, reading.folder, loading=reading.loading, stage=result.stage)
+    result.show(found.to_json(), lambda console: show_removal(console, found))

@@ -1,11 +1,12 @@
-"""What `vitdecomp debias` does: a data set with groups, and what a linear head makes of it without a cue."""
+"""A data set with groups, and how a linear head classifies it without a cue."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -17,38 +18,33 @@ from vitdecomp.ablation import Labelled, LinearHead, Plan, Run, debias
 from vitdecomp.ablation.debias import spread
 from vitdecomp.component import Component
 from vitdecomp.datasets.grouped import Grouped
-from vitdecomp.datasets.grouped.formats import Columns, read
 from vitdecomp.errors import InputError, SpecError
 from vitdecomp.extract import REPRESENTATION, ExtractConfig, cached
+from vitdecomp.extract.grouped import GroupedSource, cached_grouped
 from vitdecomp.models.image_loader import Loading
 from vitdecomp.models.prepare import ModelOptions, PreparedModel, prepare
-from vitdecomp.scenes.folder import kept
 from vitdecomp.score import FeatureScorer
 from vitdecomp.sources.aligned import Aligned
-from vitdecomp.sources.selection import Selection
 from vitdecomp.sources.source import Source
-from vitdecomp.store.store import Store
 from vitdecomp_alignment.aligners.linear import LinearAligner
 from vitdecomp_alignment.aligners.settings import make_aligner
 from vitdecomp_alignment.cli.debias.deploying import check_out, deployed
 from vitdecomp_alignment.clip.maps import MapsToClip
 from vitdecomp_alignment.clip.space import ClipSpace
 
-WORLD = 2000  # pictures of each split, where no data set is given
+WORLD = 2000  # images of each split, where no data set is given
 SPURIOUS, CORE = "spurious", "core"
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class DebiasConfig:
     """What cue is to be removed from what.
 
     Attributes:
-        data: a folder or CSV that `vitdecomp.datasets.grouped` reads; the embedded world's waterbirds by default.
         spurious, core: words of the cue, and of what the class should be told by.
-        columns, kind: as for `vitdecomp.datasets.grouped.read`.
         maps: what `vitdecomp align` wrote. clip: a model with texts, to whose space maps are fitted without `maps`.
         align: the method of these maps.
-        by: as for `ExtractConfig`. limit: images of each split at most.
+        by: as for `ExtractConfig`.
         own_head: the model's classifier instead of a fitted head; its classes are matched by name.
         subspace: replace only what the spurious words see of the components.
         out: where the classifier without the cue is written, as a module; `Debiased.load` reads it.
@@ -58,14 +54,10 @@ class Task:
     spurious: tuple[str, ...]
     core: tuple[str, ...]
     plan: Plan
-    data: Path | None = None
-    columns: Columns = field(default_factory=Columns)
-    kind: str | None = None
     maps: Path | None = None
     clip: str | None = None
     align: str = "closed-form"
     by: str = "head"
-    limit: int | None = None
     own_head: bool = False
     subspace: bool = False
     out: Path | None = None
@@ -79,12 +71,12 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class Removal:
+class DebiasResult:
     """What came out.
 
     Attributes:
         model, clip: their specs. train, test: the images. scores: spurious minus core score of every component.
-        runs: the repetitions.
+        runs: the repetitions. skipped: names of images that cannot be read.
     """
 
     model: str
@@ -93,6 +85,7 @@ class Removal:
     test: Grouped
     scores: Mapping[Component, float]
     runs: tuple[Run, ...]
+    skipped: tuple[str, ...] = ()
 
     def rows(self) -> list[dict[str, Any]]:
         """Worst and average accuracy before and after, and for each control: means over seeds, with their spread."""
@@ -105,6 +98,7 @@ class Removal:
             "model": self.model,
             "clip": self.clip,
             "images": {"train": len(self.train), "test": len(self.test)},
+            "skipped": list(self.skipped),
             "groups": list(self.test.group_names),
             "summary": self.rows(),
             "components": [{"component": c.name, "score": self.scores[c]} for c in first],
@@ -129,43 +123,61 @@ def summarised(runs: Sequence[Run]) -> list[dict[str, Any]]:
     ]
 
 
-def remove(options: ModelOptions, task: Task, cache: Path, *, loading: Loading, stage: Stage) -> Removal:
-    """Rank a model's components by a cue, take the first of them away, and measure groups.
+def remove(
+    options: ModelOptions,
+    halves: tuple[Grouped, Grouped],
+    config: DebiasConfig,
+    cache: Path,
+    *,
+    loading: Loading,
+    stage: Stage,
+) -> DebiasResult:
+    """Rank a model's components by a cue, remove the first of them, and measure groups.
+
+    Args:
+        options: the model.
+        halves: images to learn from, and images to measure groups on.
+        config: which cue is removed, and how.
+        cache: folder for what can be computed again.
+        loading: how images are read.
+        stage: shows what is being done.
 
     Raises:
         InputError: no images, a group without images, or maps of another model.
         SpecError: no such model, column or setting, or a model without texts and neither maps nor a CLIP.
         OutputError: the cache cannot be written.
     """
-    maps = None if task.maps is None else MapsToClip.read(task.maps, clip=task.clip, model=options.model)
-    data = read(task.data or kept(cache, WORLD, "train", "test", subset="waterbirds"), task.columns, task.kind)
-    train, test = data.halves(task.limit)
-    test.require_groups()
+    maps = None if config.maps is None else MapsToClip.read(config.maps, clip=config.clip, model=options.model)
+    halves[1].require_groups()
+    check = partial(_check_k, config.plan.k)
     with stage(f"contributions of {options.model}") as progress:
         subject = prepare(options)
-        both = _extracted(subject, (train, test), task.by, cache, loading=loading, progress=progress)
-    stores = tuple(_rows(store, part) for store, part in zip(both, (train, test), strict=True))
+        train, test = (
+            cached_grouped(subject, half, cache, by=config.by, loading=loading, progress=progress, check=check)
+            for half in halves
+        )
+    test.images.require_groups()
     with stage("maps and texts"):
         if maps is None:
-            aligner, space = _fitted(subject, stores[0], train, task, options, cache, loading)
+            aligner, space = _fitted(subject, train, config, options, cache, loading)
         else:
             aligner, space = maps.aligner, maps.space(device=options.device, cache=cache / "texts")
-        source: Source = stores[0] if aligner is None else Aligned(stores[0], aligner)
-        texts = {name: space.encode_text(words).cpu() for name, words in _words(task).items()}
+        source: Source = train.source if aligner is None else Aligned(train.source, aligner)
+        texts = {name: space.encode_text(words).cpu() for name, words in _words(config).items()}
     with stage("scoring") as progress:
         scorer = FeatureScorer(bootstrap=0, shuffles=0).fit(source, texts, progress=progress)
     scores = dict(zip(scorer.components_, (scorer.scores_[0] - scorer.scores_[1]).tolist(), strict=True))
-    known = {*stores[0].components}
+    known = {*train.source.components}
     ranking = [c for c in scorer.contrast(SPURIOUS, CORE) if c in known]
-    plan = task.plan
-    if task.subspace:
-        cue = texts[SPURIOUS] - texts[SPURIOUS].mean(0)  # what the words share says that there is a picture
+    plan = config.plan
+    if config.subspace:
+        cue = texts[SPURIOUS] - texts[SPURIOUS].mean(0)  # what the words share says that there is an image
         plan = replace(plan, directions=cue, aligner=aligner)
-    head = _own_head(subject, train) if task.own_head else None
+    head = _own_head(subject, train.images) if config.own_head else None
     with stage("heads, controls and seeds") as progress:
         runs = debias(
-            Labelled(stores[0], train.labels, train.groups),
-            Labelled(stores[1], test.labels, test.groups),
+            Labelled(train.source, train.images.labels, train.images.groups),
+            Labelled(test.source, test.images.labels, test.images.groups),
             ranking,
             plan,
             cue=seen(source, texts[SPURIOUS]) if plan.k == "auto" else None,
@@ -173,10 +185,11 @@ def remove(options: ModelOptions, task: Task, cache: Path, *, loading: Loading, 
             head=head,
             progress=progress,
         )
-    if task.out is not None:
-        with stage(f"writing {task.out.name}"):
-            deployed(subject, task.by, stores[0], train.labels, runs[0], plan, head).save(task.out)
-    return Removal(options.model, space.spec, train, test, scores, tuple(runs))
+    if config.out is not None:
+        with stage(f"writing {config.out.name}"):
+            deployed(subject, config.by, train.source, train.images.labels, runs[0], plan, head).save(config.out)
+    skipped = (*train.skipped, *test.skipped)
+    return DebiasResult(options.model, space.spec, train.images, test.images, scores, tuple(runs), skipped)
 
 
 def seen(source: Source, texts: Float[Tensor, "t d"]) -> Float64[np.ndarray, "n t"]:
@@ -186,49 +199,38 @@ def seen(source: Source, texts: Float[Tensor, "t d"]) -> Float64[np.ndarray, "n 
     return found
 
 
-def _words(task: Task) -> dict[str, tuple[str, ...]]:
-    return {SPURIOUS: task.spurious, CORE: task.core}
+def _words(config: DebiasConfig) -> dict[str, tuple[str, ...]]:
+    return {SPURIOUS: config.spurious, CORE: config.core}
 
 
-def _extracted(
-    prepared: PreparedModel, parts: Sequence[Grouped], by: str, cache: Path, *, loading: Loading, progress: Any = None
-) -> list[Store]:
-    """Contributions to the images of several splits, each from its own folder of the cache."""
-    jobs = [ExtractConfig(part, by) for part in parts]
-    return [cached(prepared, job, cache, loading=loading, progress=progress) for job in jobs]
-
-
-def _rows(store: Store, part: Grouped) -> Source:
-    """The contributions to all images of a part; one that was skipped has none."""
-    if len(store) != len(part):
-        raise InputError(
-            f"{len(part) - len(store)} of {len(part)} images in {part.root} cannot be read: take them out of the table"
-        )
-    return Selection(store, tuple(range(len(part))))
+def _check_k(k: int | Literal["auto"], components: Sequence[Component]) -> None:
+    """Refuse more components than there are, before images are decomposed."""
+    varying = sum(not component.is_constant for component in components)
+    if k != "auto" and k > varying:
+        raise InputError(f"k = {k}, but there are {varying} components: give --top 1 to {varying}, or auto")
 
 
 def _fitted(
     subject: PreparedModel,
-    source: Source,
-    train: Grouped,
-    task: Task,
+    train: GroupedSource,
+    config: DebiasConfig,
     options: ModelOptions,
     cache: Path,
     loading: Loading,
 ) -> tuple[LinearAligner | None, ClipSpace]:
     """Maps fitted to the training images, and the space that they lead to; no maps into the model's own space."""
     texts = cache / "texts"
-    if task.clip is None or task.clip == options.model:
+    if config.clip is None or config.clip == options.model:
         if subject.loaded.encode_text is None:
             raise SpecError(f"{subject.loaded.spec} has no texts of its own: give --clip, or --maps made with `align`")
         return None, ClipSpace(subject.loaded, cache=texts)
-    seer = prepare(ModelOptions(task.clip, device=options.device))
-    job = ExtractConfig(train, REPRESENTATION)
+    seer = prepare(ModelOptions(config.clip, device=options.device))
+    job = ExtractConfig(train.images, REPRESENTATION)
     vectors = cached(seer, job, cache, loading=loading)
     target = torch.cat([batch.total() for batch in vectors.batches(256)])
-    if len(target) != len(source):
-        raise InputError(f"{task.clip} could not read the same images as {options.model}: take the broken ones out")
-    return make_aligner(task.align, options.seed).fit(source, target), ClipSpace(seer.loaded, cache=texts)
+    if len(target) != len(train.images):
+        raise InputError(f"{config.clip} could not read the same images as {options.model}: take the broken ones out")
+    return make_aligner(config.align, options.seed).fit(train.source, target), ClipSpace(seer.loaded, cache=texts)
 
 
 def _own_head(subject: PreparedModel, train: Grouped) -> LinearHead:

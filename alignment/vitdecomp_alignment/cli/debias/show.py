@@ -6,13 +6,13 @@ import numpy as np
 from rich.console import Console
 
 from vitdecomp._utils.console import make_table, print_table
-from vitdecomp_alignment.cli.debias.debiasing import Removal
+from vitdecomp_alignment.cli.debias.debiasing import DebiasResult
 
 SHOWN = 10  # components that are named
 
 
-def show_removal(console: Console, found: Removal) -> None:
-    """Print accuracies of groups before and after, the controls, and what was taken away."""
+def show_removal(console: Console, found: DebiasResult) -> None:
+    """Print accuracies of groups before and after, the controls, and what was removed."""
     runs = found.runs
     names = found.test.group_names
     counts = sorted({len(run.components) for run in runs})
@@ -33,6 +33,6 @@ def show_removal(console: Console, found: Removal) -> None:
         )
     print_table(console, table)
     gone = runs[0].components
-    told = ", ".join(f"{c.name} ({found.scores[c]:+.2f})" for c in gone[:SHOWN])
+    named = ", ".join(f"{c.name} ({found.scores[c]:+.2f})" for c in gone[:SHOWN])
     more = f", and {len(gone) - SHOWN} more" if len(gone) > SHOWN else ""
-    console.print(f"taken away, with spurious minus core score: {told}{more}")
+    console.print(f"removed, with spurious minus core score: {named}{more}")

@@ -2,79 +2,58 @@
 
 from __future__ import annotations
 
-import json
-from functools import partial
+from dataclasses import dataclass
 from typing import Annotated
 
-import typer
+from typer import Option
 
-from vitdecomp._utils.console import progress_bar, stdout
-from vitdecomp.cli.flags import (
-    BatchSize,
-    Cache,
-    Checkpoint,
-    Device,
-    Dtype,
-    ImageSize,
-    Json,
-    Limit,
-    Model,
-    NumWorkers,
-    Quiet,
-    RandomWeights,
-    Seed,
-    SkipUnreadable,
-)
-from vitdecomp.cli.terminal import verb
-from vitdecomp_alignment.cli.flags import By, Clip, Images, Maps
+from vitdecomp.cli.command import command
+from vitdecomp.cli.options import CachedOptions, Model, ResultOptions, SingleModelOptions
+from vitdecomp_alignment.cli.options import Components, ContributionOptions
 
 
-@verb
-def describe(  # noqa: PLR0913 - one parameter per flag
+@dataclass(frozen=True, slots=True)
+class TextOptions:
+    """Which components are named by which texts."""
+
+    texts: Annotated[str | None, Option(help="general, scene, features, or a file with one text a line.")] = None
+    components: Components = ()
+    m: Annotated[int, Option("--m", min=1, help="Texts for each component.")] = 5
+    rank: Annotated[int | None, Option(min=1, help="Project the texts onto so many directions.")] = None
+    sizes: Annotated[bool, Option("--sizes", help="Show what more texts and larger pools explain.")] = False
+
+
+@command
+def describe(
     model: Model,
     *,
-    maps: Maps = None,
-    clip: Clip = None,
-    images: Images = None,
-    texts: Annotated[str | None, typer.Option(help="general, scene, features, or a file.")] = None,
-    components: Annotated[list[str] | None, typer.Option(help="Name or pattern; repeatable.")] = None,
-    m: Annotated[int, typer.Option("--m", min=1, help="Texts for each component.")] = 5,
-    rank: Annotated[int | None, typer.Option(min=1, help="Project the texts onto so many directions.")] = None,
-    sizes: Annotated[bool, typer.Option("--sizes", help="Show what more texts and larger pools explain.")] = False,
-    by: By = "head",
-    random_weights: RandomWeights = False,
-    checkpoint: Checkpoint = None,
-    device: Device = "auto",
-    dtype: Dtype = None,
-    seed: Seed = 0,
-    image_size: ImageSize = None,
-    batch_size: BatchSize = 32,
-    num_workers: NumWorkers = 0,
-    limit: Limit = 1000,
-    skip_unreadable: SkipUnreadable = False,
-    cache: Cache = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    texts: TextOptions,
+    source: ContributionOptions,
+    loading: SingleModelOptions,
+    reading: CachedOptions = CachedOptions(limit=1000),
+    result: ResultOptions,
 ) -> None:
     """Name every component of a model by the texts along which its contributions vary most."""
-    from vitdecomp._utils.files import cache_directory
-    from vitdecomp.models.image_loader import Loading
-    from vitdecomp.models.prepare import ModelOptions
-    from vitdecomp_alignment.align import show
-    from vitdecomp_alignment.cli.describe.descriptions import Wording, described, in_words
-    from vitdecomp_alignment.clip.contributions import Reading
+    from vitdecomp_alignment.cli.describe import descriptions
+    from vitdecomp_alignment.cli.describe.show import descriptions_json, show_descriptions
     from vitdecomp_alignment.textspan.span_sizes import span_sizes
 
-    options = ModelOptions(model, random_weights, checkpoint, device, dtype, seed, image_size)
-    wording = Wording(Reading(images, maps, clip, by, limit), texts, tuple(components or ()))
-    loading = Loading(batch_size, num_workers, skip_unreadable)
-    stage = partial(progress_bar, quiet=quiet)
-    worded = in_words(options, wording, cache or cache_directory(), loading=loading, stage=stage)
-    with stage("choosing texts") as progress:
-        rows = described(worded, m, rank, progress)
-        effects = span_sizes(worded.c, worded.texts, rank=rank, random_state=seed) if sizes else []
-    found = {"model": model, "clip": worded.clip, "images": len(worded.c), "pool": len(worded.labels)}
-    if as_json:
-        typer.echo(json.dumps(show.descriptions_json(found, rows, effects), indent=1))
-    else:
-        show.show_descriptions(stdout(), found, rows, effects)
+    config = descriptions.DescribeConfig(source.reading(reading.limit), texts.texts, texts.components)
+    described = descriptions.in_words(
+        loading.of(model), config, reading.folder, loading=reading.loading, stage=result.stage
+    )
+    with result.progress("choosing texts") as progress:
+        rows = descriptions.described(described, texts.m, texts.rank, progress)
+        effects = (
+            span_sizes(described.c, described.texts, rank=texts.rank, random_state=loading.seed) if texts.sizes else []
+        )
+    summary = {
+        "model": model,
+        "clip": described.clip,
+        "images": len(described.c),
+        "skipped": list(described.skipped),
+        "pool": len(described.labels),
+    }
+    result.show(
+        descriptions_json(summary, rows, effects), lambda console: show_descriptions(console, summary, rows, effects)
+    )

@@ -1,9 +1,10 @@
-"""What `vitdecomp describe` does: every component of a model in a few texts."""
+"""Every component of a model in a few texts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitdecomp._utils.progress import Progress, Stage
+from vitdecomp.component import matching
 from vitdecomp.contributions import Contributions
 from vitdecomp.errors import InputError
 from vitdecomp.models.image_loader import Loading
@@ -35,12 +37,13 @@ POOLS: Mapping[str, Callable[[], tuple[str, ...]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Worded:
+class DescribeResult:
     """Contributions in the space of texts.
 
     Attributes:
         c: the contributions. shares: of the variance of all components together, one for each.
         labels: the pool. texts: its vectors, `(pool, d)`. clip: the spec of the model that made them.
+        skipped: names of images that cannot be read.
     """
 
     c: Contributions
@@ -48,10 +51,11 @@ class Worded:
     labels: tuple[str, ...]
     texts: Float[Tensor, "pool d"]
     clip: str
+    skipped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Wording:
+class DescribeConfig:
     """What to describe, with which words.
 
     Attributes:
@@ -66,7 +70,9 @@ class Wording:
     components: tuple[str, ...] = ()
 
 
-def in_words(options: ModelOptions, wording: Wording, cache: Path, *, loading: Loading, stage: Stage) -> Worded:
+def in_words(
+    options: ModelOptions, config: DescribeConfig, cache: Path, *, loading: Loading, stage: Stage
+) -> DescribeResult:
     """A model's contributions and a pool of texts, in one space.
 
     Raises:
@@ -74,36 +80,41 @@ def in_words(options: ModelOptions, wording: Wording, cache: Path, *, loading: L
         SpecError: no such model or pool, or a model without texts and no maps.
         OutputError: the cache cannot be written.
     """
-    chosen = pool(wording.texts) if wording.texts else None  # before the model runs, since it may not exist
-    found = in_clip(options, wording.reading, cache, loading=loading, stage=stage)
+    chosen = pool(config.texts) if config.texts else None  # before the model runs, since it may not exist
+    check = partial(matching, patterns=config.components) if config.components else None
+    found = in_clip(options, config.reading, cache, loading=loading, stage=stage, check=check)
     source, space = found.source, found.space
     labels = chosen or pool("scene" if space.spec.startswith(EMBEDDED) else "general")
-    parts = [_some(source, rows, wording.components) for rows in _batches(len(source), 64)]
+    parts = [_some(source, rows, config.components) for rows in _batches(len(source), 64)]
     c = Contributions.joined(parts)
     with stage(f"{len(labels):,} texts in {space.spec}"):
         texts = space.encode_text(labels).cpu()
     spread = c.values.double().var(0).sum(1)
-    return Worded(c, (spread / spread.sum().clamp(min=1e-300)).float(), labels, texts, space.spec)
+    return DescribeResult(
+        c, (spread / spread.sum().clamp(min=1e-300)).float(), labels, texts, space.spec, found.skipped
+    )
 
 
-def described(worded: Worded, m: int, rank: int | None, progress: Progress | None = None) -> list[dict[str, Any]]:
+def described(
+    result: DescribeResult, m: int, rank: int | None, progress: Progress | None = None
+) -> list[dict[str, Any]]:
     """Name the components that vary, the largest share of the variance first; constants never vary.
 
     Returns:
         For each its name, its share, and texts with the share of its variance that each explains.
     """
-    span = TextSpan(m=m, rank=rank).fit(worded.c, worded.texts, worded.labels, progress=progress)
+    span = TextSpan(m=m, rank=rank).fit(result.c, result.texts, result.labels, progress=progress)
     rows = [
         {
             "component": component.name,
             "share": float(share),
             "explained": float(found.explained.sum()),
             "texts": [
-                {"text": worded.labels[i], "explained": e}
+                {"text": result.labels[i], "explained": e}
                 for i, e in zip(found.indices, found.explained.tolist(), strict=True)
             ],
         }
-        for component, share, found in zip(span.components_, worded.shares, span.spans_, strict=True)
+        for component, share, found in zip(span.components_, result.shares, span.spans_, strict=True)
         if found.indices and not component.is_constant
     ]
     return sorted(rows, key=lambda row: -row["share"])

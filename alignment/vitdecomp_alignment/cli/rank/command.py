@@ -2,88 +2,58 @@
 
 from __future__ import annotations
 
-import json
-from functools import partial
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Annotated
 
-import typer
+from typer import Option
 
-from vitdecomp._utils.console import progress_bar, stdout
-from vitdecomp.cli.flags import (
-    BatchSize,
-    Cache,
-    Checkpoint,
-    Device,
-    Dtype,
-    ImageSize,
-    Json,
-    Limit,
-    Model,
-    NumWorkers,
-    Quiet,
-    RandomWeights,
-    Seed,
-    SkipUnreadable,
-)
-from vitdecomp.cli.terminal import verb
-from vitdecomp_alignment.cli.flags import By, Clip, Images, Maps
+from vitdecomp.cli.command import Alias, command
+from vitdecomp.cli.options import CachedOptions, Figure, Model, ResultOptions, SingleModelOptions
+from vitdecomp_alignment.cli.options import ContributionOptions, Features, count
 
 
-@verb
-def rank(  # noqa: PLR0913 - one parameter per flag
+@dataclass(frozen=True, slots=True)
+class RankOptions:
+    """How components are ranked."""
+
+    features: Features = ()
+    top: Annotated[str, Option(help="Components of each feature: a number, or auto."), Alias("--k")] = "8"
+    choose: Annotated[str, Option(help="margin over other features, or agreement of their sum.")] = "margin"
+    center_texts: Annotated[
+        str, Option(help="Subtract from texts the mean of: none, feature or pool."), Alias("--center", "--centre")
+    ] = "none"
+    measure: Annotated[str, Option(help="mean of correlations, or pooled.")] = "mean"
+    figure: Figure = None
+    quality: Annotated[bool, Option("--quality", help="Compare scores with rankings of images.")] = False
+
+
+@command
+def rank(
     model: Model,
     *,
-    features: Annotated[
-        list[str] | None,
-        typer.Option(help="Name, NAME=WORD,WORD, FILE.json, or photographs or scenes for a set; repeatable."),
-    ] = None,
-    maps: Maps = None,
-    clip: Clip = None,
-    images: Images = None,
-    k: Annotated[str, typer.Option("--k", help="Components for each feature: a number, or auto.")] = "8",
-    choose: Annotated[str, typer.Option(help="margin over other features, or agreement of their sum.")] = "margin",
-    centre: Annotated[str, typer.Option(help="Take from texts the mean of: none, feature or pool.")] = "none",
-    measure: Annotated[str, typer.Option(help="mean of correlations, or pooled.")] = "mean",
-    figure: Annotated[Path | None, typer.Option(help="Write a heat map of all scores to FILE.png.")] = None,
-    quality: Annotated[bool, typer.Option("--quality", help="Compare scores with rankings of images.")] = False,
-    by: By = "head",
-    random_weights: RandomWeights = False,
-    checkpoint: Checkpoint = None,
-    device: Device = "auto",
-    dtype: Dtype = None,
-    seed: Seed = 0,
-    image_size: ImageSize = None,
-    batch_size: BatchSize = 32,
-    num_workers: NumWorkers = 0,
-    limit: Limit = 1000,
-    skip_unreadable: SkipUnreadable = False,
-    cache: Cache = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    ranking: RankOptions,
+    source: ContributionOptions,
+    loading: SingleModelOptions,
+    reading: CachedOptions = CachedOptions(limit=1000),
+    result: ResultOptions,
 ) -> None:
-    """Order the components of a model by how much they carry of features, such as colour or location."""
-    from vitdecomp._utils.files import cache_directory
-    from vitdecomp.models.image_loader import Loading
-    from vitdecomp.models.prepare import ModelOptions
+    """Order the components of a model by how much they carry of features, such as color or location."""
     from vitdecomp.score import FeatureScorer, check_figure_file, heat_map, write_figure
-    from vitdecomp_alignment.cli.count import count
     from vitdecomp_alignment.cli.rank import rankings
     from vitdecomp_alignment.cli.rank.show import show_ranking
-    from vitdecomp_alignment.clip.contributions import Reading
 
-    if figure is not None:
-        check_figure_file(figure)
-    options = ModelOptions(model, random_weights, checkpoint, device, dtype, seed, image_size)
-    scorer = FeatureScorer(centre=centre, measure=measure, random_state=seed)
-    reading = Reading(images, maps, clip, by, limit)
-    asking = rankings.Asking(reading, scorer, tuple(features or ()), count(k), choose, quality)
-    loading = Loading(batch_size, num_workers, skip_unreadable)
-    stage = partial(progress_bar, quiet=quiet)
-    ranked = rankings.rank(options, asking, cache or cache_directory(), loading=loading, stage=stage)
-    if figure is not None:
-        write_figure(heat_map(ranked.scorer, ranked.chosen), figure)
-    if as_json:
-        typer.echo(json.dumps(ranked.to_json(), indent=1))
-    else:
-        show_ranking(stdout(), ranked)
+    if ranking.figure is not None:
+        check_figure_file(ranking.figure)
+    scorer = FeatureScorer(centre=ranking.center_texts, measure=ranking.measure, random_state=loading.seed)
+    config = rankings.RankConfig(
+        source.reading(reading.limit),
+        scorer,
+        ranking.features,
+        count(ranking.top),
+        ranking.choose,
+        ranking.quality,
+    )
+    ranked = rankings.rank(loading.of(model), config, reading.folder, loading=reading.loading, stage=result.stage)
+    if ranking.figure is not None:
+        write_figure(heat_map(ranked.scorer, ranked.chosen), ranking.figure)
+    result.show(ranked.to_json(), lambda console: show_ranking(console, ranked))

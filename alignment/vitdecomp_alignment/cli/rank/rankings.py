@@ -1,8 +1,8 @@
-"""What `vitdecomp rank` does: components in the order of their scores for features that are told by texts."""
+"""Components in the order of their scores for features, which texts define."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from math import isnan
@@ -14,21 +14,21 @@ import torch
 from torch import Tensor
 
 from vitdecomp._utils.progress import Stage
-from vitdecomp.component import CONSTANT_KIND, Component
-from vitdecomp.errors import InputError, SpecError
+from vitdecomp.component import Component
+from vitdecomp.errors import InputError
 from vitdecomp.extract import REPRESENTATION, ExtractConfig, cached
 from vitdecomp.models.image_loader import Loading
 from vitdecomp.models.prepare import ModelOptions, prepare
 from vitdecomp.scenes.folder import kept
 from vitdecomp.score import FeatureScorer, Quality, quality
 from vitdecomp.score.choice import check_way
-from vitdecomp_alignment.cli.count import Count
+from vitdecomp_alignment.cli.options import Count, check_top
 from vitdecomp_alignment.clip.contributions import WORLD, InClip, Reading, in_clip
 from vitdecomp_alignment.texts.feature_words import Asked, asked
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
+class RankConfig:
     """What to rank, and how.
 
     Attributes:
@@ -47,11 +47,11 @@ class Asking:
 
 
 @dataclass(frozen=True, slots=True)
-class Ranked:
+class RankResult:
     """Scores of a model's components.
 
     Attributes:
-        model, clip: their specs. images: how many.
+        model, clip: their specs. images: how many. skipped: names of those that cannot be read.
         asked: the features. scorer: fitted to them. chosen: the components of each feature that was asked for.
         quality: how scores agree with rankings of images, if that was asked for.
     """
@@ -63,6 +63,7 @@ class Ranked:
     scorer: FeatureScorer
     chosen: Mapping[str, tuple[Component, ...]]
     quality: Quality | None
+    skipped: tuple[str, ...] = ()
 
     def rows(self, feature: str) -> list[dict[str, Any]]:
         """What is known of the components of a feature."""
@@ -84,6 +85,7 @@ class Ranked:
             "model": self.model,
             "clip": self.clip,
             "images": self.images,
+            "skipped": list(self.skipped),
             "settings": self.scorer.get_params(),
             "features": {
                 name: {"words": list(self.asked.words[name]), "components": self.rows(name)} for name in self.chosen
@@ -93,7 +95,7 @@ class Ranked:
         }
 
 
-def rank(options: ModelOptions, asking: Asking, cache: Path, *, loading: Loading, stage: Stage) -> Ranked:
+def rank(options: ModelOptions, config: RankConfig, cache: Path, *, loading: Loading, stage: Stage) -> RankResult:
     """Score a model's components for features.
 
     Raises:
@@ -101,35 +103,30 @@ def rank(options: ModelOptions, asking: Asking, cache: Path, *, loading: Loading
         SpecError: no such model, feature or setting, or a model without texts and no maps.
         OutputError: the cache cannot be written.
     """
-    asking.scorer.check()
-    check_way(asking.by)
-    features = asked(asking.features, "photographs" if asking.reading.images else "scenes")
-    found = in_clip(options, asking.reading, cache, loading=loading, stage=stage, check=partial(_check_k, asking.k))
+    config.scorer.check()
+    check_way(config.by)
+    features = asked(config.features, config.reading.usual_features)
+    found = in_clip(options, config.reading, cache, loading=loading, stage=stage, check=partial(check_top, config.k))
     with stage(f"texts in {found.space.spec}"):
         texts = {name: found.space.encode_text(words).cpu() for name, words in features.words.items()}
     with stage("scoring") as progress:
-        scorer = asking.scorer.fit(found.source, texts, progress=progress)
-    chosen = {name: scorer.top(name, asking.k, by=asking.by) for name in features.shown}
-    told = None
-    if asking.quality:
-        reference = None if found.aligner is None else _vectors(found, options, asking.reading, cache, loading, stage)
-        told = quality(scorer, found.source, texts, reference)
-    return Ranked(options.model, found.space.spec, len(found.store), features, scorer, chosen, told)
-
-
-def _check_k(k: Count, components: Sequence[Component]) -> None:
-    """Refuse more components than there are, where they are known before any image is read."""
-    able = sum(component.kind != CONSTANT_KIND for component in components)
-    if k != "auto" and k > able:
-        raise SpecError(
-            f"k = {k} components of a feature, but there are {able} that can vary: give 1 to {able}, or 'auto'"
-        )
+        scorer = config.scorer.fit(found.source, texts, progress=progress)
+    chosen = {name: scorer.top(name, config.k, by=config.by) for name in features.shown}
+    agreement = None
+    if config.quality:
+        reference = None if found.aligner is None else _vectors(found, options, config.reading, cache, loading, stage)
+        agreement = quality(scorer, found.source, texts, reference)
+    return RankResult(
+        options.model, found.space.spec, len(found.store), features, scorer, chosen, agreement, found.skipped
+    )
 
 
 def _vectors(
     found: InClip, options: ModelOptions, reading: Reading, cache: Path, loading: Loading, stage: Stage
 ) -> Tensor:
     """CLIP's own vectors of the same images."""
+    if reading.store is not None:
+        return found.store.vectors(found.space.spec)[0]
     with stage(f"vectors of {found.space.spec}") as progress:
         seen = ExtractConfig(reading.images or kept(cache, WORLD, "test") / "test", REPRESENTATION, limit=reading.limit)
         seer = prepare(ModelOptions(found.space.spec, device=options.device))
@@ -141,11 +138,12 @@ def _vectors(
     return torch.cat([batch.total() for batch in vectors.batches(256)])
 
 
-def _quality(told: Quality) -> dict[str, Any]:
+def _quality(agreement: Quality) -> dict[str, Any]:
+    by_feature, by_component = agreement.between_components, agreement.between_features
     return {
-        **{name: _plain(value) for name, value in told.mean().items()},
-        "features": {name: _plain(v) for name, v in zip(told.features, told.between_components, strict=True)},
-        "components": {c.name: _plain(v) for c, v in zip(told.components, told.between_features, strict=True)},
+        **{name: _plain(value) for name, value in agreement.mean().items()},
+        "features": {name: _plain(value) for name, value in zip(agreement.features, by_feature, strict=True)},
+        "components": {c.name: _plain(value) for c, value in zip(agreement.components, by_component, strict=True)},
     }
 
 

@@ -11,12 +11,12 @@ from rich.table import Table
 
 from vitdecomp._utils.console import make_table, print_table
 from vitdecomp.score import Quality
-from vitdecomp_alignment.cli.rank.rankings import Ranked
+from vitdecomp_alignment.cli.rank.rankings import RankResult
 
 HEADINGS = ("component", "score", "interval", "margin", "by chance", "p")
 
 
-def show_ranking(console: Console, ranked: Ranked) -> None:
+def show_ranking(console: Console, ranked: RankResult) -> None:
     """Print the components of every feature, and the quality of the scores if it was measured."""
     console.print(
         f"{ranked.model} in words of {ranked.clip}: {ranked.images:,} images, "
@@ -33,7 +33,7 @@ def show_ranking(console: Console, ranked: Ranked) -> None:
         print_table(console, _quality(ranked.quality))
 
 
-def _components(ranked: Ranked, feature: str) -> Table:
+def _components(ranked: RankResult, feature: str) -> Table:
     title = f"{feature}: {', '.join(ranked.asked.words[feature])}"
     table = make_table(*HEADINGS, words={"component"}, title=title)
     for row in ranked.rows(feature):
@@ -47,17 +47,17 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     return row["component"], *figures, _written(row["p_value"])
 
 
-def _quality(told: Quality) -> Table:
+def _quality(quality: Quality) -> Table:
     title, first = "Spearman of scores with how well components rank images", "over components, for"
     table = make_table(first, "correlation", words={first}, title=title)
-    for feature, value in zip(told.features, told.between_components.tolist(), strict=True):
+    for feature, value in zip(quality.features, quality.between_components.tolist(), strict=True):
         table.add_row(feature, _written(value, "+.3f"))
-    means = told.mean()
+    means = quality.mean()
     table.add_row("all features, mean", _written(means["between_components"], "+.3f"))
     table.add_row("over features, mean of all components", _written(means["between_features"], "+.3f"))
     return table
 
 
 def _written(value: float | None, form: str = ".3f") -> str:
-    """Nothing, where nothing was measured."""
+    """Write a number, or nothing where nothing was measured."""
     return "" if value is None or isnan(value) else format(value, form)

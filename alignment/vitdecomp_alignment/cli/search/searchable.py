@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vitdecomp._utils.progress import Stage
+from vitdecomp.component import Component
 from vitdecomp.datasets import Pictures
 from vitdecomp.errors import InputError, SpecError
 from vitdecomp.extract import ExtractConfig, cached
@@ -34,12 +35,14 @@ class Needs:
 
     Attributes:
         k: how many images are to be found. texts: whether texts are read.
-        references: whether images are looked for, which the model takes apart if it is named.
+        references: whether images are looked for, which the model decomposes if it is named.
+        check: called with the components as soon as they are known, before images are decomposed.
     """
 
     k: int
     texts: bool
     references: bool
+    check: Callable[[Sequence[Component]], object] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ class Searchable:
         store: the contributions in the model's own space. aligner: maps to another one.
         subject: the model, which takes references apart; `None` if there was no need of it.
         space: where texts are; `None` if none are asked for.
-        pictures: the data set, unless a store stands in its place.
+        pictures: the data set, unless a store stands in its place. skipped: names of images that cannot be read.
     """
 
     store: Store
@@ -58,6 +61,7 @@ class Searchable:
     subject: PreparedModel | None
     space: ClipSpace | None
     pictures: Pictures | None
+    skipped: tuple[str, ...] = ()
 
     def images(self, hits: Sequence[Hit], folders: Sequence[Path]) -> HitImages:
         """Where a sheet takes the images of hits from: the data set, or folders that the user names for a store."""
@@ -93,19 +97,24 @@ def searchable(
         raise InputError(f"k = {needs.k}, but there are {n} images")
     pictures = None if isinstance(place, Store) else place
     if needs.texts and options is not None:
-        found = in_clip(options, reading, cache, loading=loading, stage=stage, subject_too=needs.references)
-        return Searchable(found.store, found.aligner, found.subject, found.space, pictures)
+        found = in_clip(
+            options, reading, cache, loading=loading, stage=stage, subject_too=needs.references, check=needs.check
+        )
+        return Searchable(found.store, found.aligner, found.subject, found.space, pictures, found.skipped)
     aligner = None if reading.maps is None else _maps(reading.maps)
+    if needs.check is not None and isinstance(place, Store):
+        needs.check(place.components)
     if options is None:
         assert isinstance(place, Store)
         return Searchable(place, aligner, None, None, None)
     with stage(f"contributions of {options.model}") as progress:
         subject = prepare(options)
         check_origins(subject, aligner, place)
-        if not isinstance(place, Store):
-            job = ExtractConfig(place, reading.by, limit=reading.limit)
-            place = cached(subject, job, cache, loading=loading, progress=progress)
-    return Searchable(place, aligner, subject, None, pictures)
+        if isinstance(place, Store):
+            return Searchable(place, aligner, subject, None, None)
+        job = ExtractConfig(place, reading.by, limit=reading.limit)
+        store = cached(subject, job, cache, loading=loading, progress=progress, check=needs.check)
+    return Searchable(store, aligner, subject, None, pictures, job.skipped(store))
 
 
 def _maps(path: Path) -> LinearAligner:

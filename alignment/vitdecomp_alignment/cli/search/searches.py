@@ -1,9 +1,10 @@
-"""What `vitdecomp search` does: the images of a folder that are like a text or like other images."""
+"""Search the images of a folder or a store for those that are like a text or like other images."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from vitdecomp._utils.progress import Stage
 from vitdecomp._utils.registry import did_you_mean
+from vitdecomp.component import Component, matching
 from vitdecomp.contributions import Contributions
 from vitdecomp.errors import InputError, SpecError
 from vitdecomp.extract import parse_by
@@ -24,7 +26,7 @@ from vitdecomp.retrieval.scope import SUBSPACES
 from vitdecomp.retrieval.sheet import Sheet
 from vitdecomp.sources.aligned import Aligned
 from vitdecomp.sources.source import Columns, Source
-from vitdecomp_alignment.cli.count import Count
+from vitdecomp_alignment.cli.options import Count, check_top
 from vitdecomp_alignment.cli.search.own_hits import OwnHits
 from vitdecomp_alignment.cli.search.searchable import Needs, Searchable, searchable, warn_of_differences
 from vitdecomp_alignment.clip.contributions import Reading
@@ -40,7 +42,7 @@ NAMED = 3  # references that are named
 
 
 @dataclass(frozen=True, slots=True)
-class Searching:
+class SearchConfig:
     """What to look for, and where.
 
     Attributes:
@@ -76,7 +78,7 @@ class Searching:
 
 
 @dataclass(frozen=True, slots=True)
-class Searched:
+class SearchResult:
     """What was found.
 
     Attributes:
@@ -84,7 +86,7 @@ class Searched:
         query, scope: what was looked for. components: by their names. hits: the best first.
         whole: the hits in the whole embedding, if they were asked for too.
         left_out: references among them, which do not count.
-        pictures: where the images of hits are.
+        pictures: where the images of hits are. skipped: names of images that cannot be read.
     """
 
     model: str | None
@@ -97,6 +99,7 @@ class Searched:
     whole: tuple[Hit, ...] = ()
     left_out: tuple[Hit, ...] = ()
     pictures: HitImages = field(default_factory=InFolders)
+    skipped: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
@@ -142,6 +145,7 @@ class Searched:
             "model": self.model,
             "clip": self.clip,
             "images": self.images,
+            "skipped": list(self.skipped),
             "texts": list(self.query.texts),
             "references": [str(image) for image in self.query.images],
             "negative": against,
@@ -155,13 +159,13 @@ class Searched:
 
 
 def search(
-    options: ModelOptions | None, searching: Searching, cache: Path, *, loading: Loading, stage: Stage
-) -> Searched:
+    options: ModelOptions | None, config: SearchConfig, cache: Path, *, loading: Loading, stage: Stage
+) -> SearchResult:
     """Search images.
 
     Args:
         options: the model; without it only images of a store are compared.
-        searching: what to look for.
+        config: what to look for.
         cache: folder for what can be computed again.
         loading: how images are read.
         stage: shows what is being done.
@@ -171,54 +175,63 @@ def search(
         SpecError: no such model, feature, component or setting, or a model without texts and no maps.
         OutputError: the cache cannot be written.
     """
-    reading = searching.reading
-    words = asked(searching.features, "photographs" if reading.images or reading.store else "scenes").words
-    check(searching, words)
-    needs = Needs(searching.k, searching.needs_texts, searching.needs_references)
+    reading = config.reading
+    words = asked(config.features, reading.usual_features).words
+    check(config, words)
+    needs = Needs(config.k, config.needs_texts, config.needs_references, partial(check_components, config))
     found = searchable(options, reading, cache, needs, loading=loading, stage=stage)
-    own = OwnHits.of(searching.query, found.store)
-    query = searching.query if found.subject is not None else own.as_rows(searching.query, found.store)
+    own = OwnHits.of(config.query, found.store)
+    query = config.query if found.subject is not None else own.as_rows(config.query, found.store)
     if found.subject is not None and own.files:
         warn_of_differences(found.store, found.subject)
-    retriever = _retriever(found, words, searching, cache, stage)
-    scopes = [searching.scope, *([Scope()] if searching.sheet and searching.scope != Scope() else [])]
+    retriever = _retriever(found, words, config, cache, stage)
+    scopes = [config.scope, *([Scope()] if config.sheet and config.scope != Scope() else [])]
     with stage("searching") as progress:
-        k = min(searching.k + len(own), len(found.store))
+        k = min(config.k + len(own), len(found.store))
         every = [retriever.search_many([query], scope, k=k, progress=progress)[0] for scope in scopes]
-    parts = [(list(hits), []) if searching.keep_references else own.apart(hits) for hits in every]
-    kept = [tuple(hits[: searching.k]) for hits, _ in parts]
-    return Searched(
+    parts = [(list(hits), []) if config.keep_references else own.apart(hits) for hits in every]
+    kept = [tuple(hits[: config.k]) for hits, _ in parts]
+    return SearchResult(
         None if options is None else options.model,
         None if found.space is None else found.space.spec,
         len(found.store),
-        searching.query,
-        searching.scope,
-        tuple(c.name for c in retriever.sight(searching.scope).components),
+        config.query,
+        config.scope,
+        tuple(c.name for c in retriever.sight(config.scope).components),
         kept[0],
         kept[1] if len(kept) > 1 else (),
         tuple({hit.row: hit for _, left_out in parts for hit in left_out}.values()),
-        found.images([hit for hits in kept for hit in hits], searching.folders) if searching.sheet else InFolders(),
+        found.images([hit for hits in kept for hit in hits], config.folders) if config.sheet else InFolders(),
+        found.skipped,
     )
 
 
-def check(searching: Searching, words: Mapping[str, Sequence[str]]) -> None:
+def check(config: SearchConfig, words: Mapping[str, Sequence[str]]) -> None:
     """Raise an error for what could not be searched for, before a model is loaded for nothing.
 
     Raises:
         SpecError: no such feature or subspace.
         InputError: a reference that cannot be read, or no folder where one is named.
     """
-    tables = [("feature", name, list(words)) for name in searching.scope.features]
-    tables.append(("subspace", searching.subspace, list(SUBSPACES)))
+    tables = [("feature", name, list(words)) for name in config.scope.features]
+    tables.append(("subspace", config.subspace, list(SUBSPACES)))
     for noun, name, known in tables:
         if name not in known:
             raise SpecError(f"no {noun} {name!r}{did_you_mean(name, known)}")
-    for folder in searching.folders:
+    for folder in config.folders:
         if not folder.is_dir():
             raise InputError(f"there is no folder {folder} to take pictures from")
-    for image in searching.query.images:
+    for image in config.query.images:
         if isinstance(image, (str, Path)):
             open_image(Path(image))
+
+
+def check_components(config: SearchConfig, components: Sequence[Component]) -> None:
+    """Raise `SpecError` for components that a model does not have, before images are decomposed for nothing."""
+    if config.scope.components:
+        matching(components, config.scope.components)
+    elif config.scope.features:
+        check_top(config.top, components)
 
 
 def by_columns(source: Source) -> Columns:
@@ -245,11 +258,11 @@ def taken_apart(prepared: PreparedModel, by: str) -> Callable[[Sequence[Image.Im
 
 
 def _retriever(
-    found: Searchable, words: Mapping[str, Sequence[str]], searching: Searching, cache: Path, stage: Stage
+    found: Searchable, words: Mapping[str, Sequence[str]], config: SearchConfig, cache: Path, stage: Stage
 ) -> Retriever:
     """What searches, with texts and a model if there are any."""
     space, subject = found.space, found.subject
-    texts, scorer = ({}, None) if space is None else _known(found, space, words, searching, stage)
+    texts, scorer = ({}, None) if space is None else _known(found, space, words, config, stage)
     return Retriever(
         by_columns(found.store),
         aligner=found.aligner,
@@ -257,21 +270,21 @@ def _retriever(
         texts=texts,
         encode_text=None if space is None else lambda some: space.encode_text(some).cpu(),
         decompose=None if subject is None else taken_apart(subject, found.store.metadata.by),
-        top=searching.top,
-        center=searching.center,
-        subspace=searching.subspace,
+        top=config.top,
+        center=config.center,
+        subspace=config.subspace,
         cache=cache / "lengths",
     )
 
 
 def _known(
-    found: Searchable, space: ClipSpace, words: Mapping[str, Sequence[str]], searching: Searching, stage: Stage
+    found: Searchable, space: ClipSpace, words: Mapping[str, Sequence[str]], config: SearchConfig, stage: Stage
 ) -> tuple[dict[str, Tensor], FeatureScorer | None]:
     """Vectors of the features' words, and the components of features, if any are asked for."""
     with stage(f"texts in {space.spec}"):
         texts = {name: space.encode_text(list(some)).cpu() for name, some in words.items()}
-    scope = searching.scope
-    by_directions = searching.top is None and searching.subspace == "texts"
+    scope = config.scope
+    by_directions = config.top is None and config.subspace == "texts"
     if not (scope.without or (scope.feature and not scope.components and not by_directions)):
         return texts, None
     source = found.store if found.aligner is None else Aligned(found.store, found.aligner)

@@ -1,4 +1,4 @@
-"""What was found set out for a terminal."""
+"""Hits set out for a terminal."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from rich.console import Console
 from rich.text import Text
 
 from vitdecomp._utils.console import make_table, print_table
-from vitdecomp_alignment.cli.search.searches import Searched
+from vitdecomp_alignment.cli.search.searches import SearchResult
 
 
-def show_search(console: Console, found: Searched) -> None:
+def show_search(console: Console, found: SearchResult) -> None:
     """Print images with their scores, the nearest first."""
     table = make_table("score", "row", "image", words={"image"})
     for hit in found.hits:

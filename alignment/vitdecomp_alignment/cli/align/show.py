@@ -1,9 +1,8 @@
-"""Alignments and descriptions set out for a terminal."""
+"""An alignment set out for a terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
@@ -11,8 +10,7 @@ from rich.table import Table
 
 from vitdecomp._utils.console import make_list, make_table, print_table
 from vitdecomp_alignment.align.alignments import HELD_OUT, Judged
-from vitdecomp_alignment.evaluation.judge import Spread, summarised
-from vitdecomp_alignment.textspan.span_sizes import SpanSize
+from vitdecomp_alignment.evaluation.judge import summarised
 
 # Figure of a judgement -> heading, and how it is written.
 COLUMNS: Mapping[str, tuple[str, str]] = {
@@ -24,18 +22,11 @@ COLUMNS: Mapping[str, tuple[str, str]] = {
     "shuffled": ("shuffled", "{:.4f}"),
     "seconds": ("seconds", "{:.1f}"),
 }
-LEGEND = (
-    "share: of the variance of all components over these images",
-    "explained: of the component's own variance, by its texts; behind each text, what it adds",
-    "constants do not vary and are left out",
-)
 DISTANCES = {
     "distance": "distance (1 - cosine) on {n:,} images held out",
     "constant": "  of one vector for all images",
     "shuffled": "  to the vectors of other images",
 }
-SEEN = 1e-9  # a spread below this is rounding
-Rows = Sequence[Mapping[str, Any]]
 
 
 def show_alignment(
@@ -50,8 +41,8 @@ def show_alignment(
     print_table(console, make_list(_figures(summary)), indent=2)
     console.print(summary["verdict"])
     console.print("seconds")
-    for name, spent in (*seconds.items(), ("all", sum(seconds.values()))):
-        console.print(f"  {name:32} {spent:8.1f}")
+    spent = {**seconds, "all": sum(seconds.values())}
+    print_table(console, make_list((name, f"{value:.1f}") for name, value in spent.items()), indent=2)
     console.print(f"wrote {summary['out']}")
     for table in tables:
         console.print()
@@ -78,13 +69,8 @@ def _judged(judged: Judged) -> Table:
     title = f"{judged.model} to {judged.clip}: {judged.images:,} images, {seeds} seed{'s' * (seeds > 1)}"
     table = make_table("aligner", *(COLUMNS[key][0] for key in known), words={"aligner"}, title=title)
     for method, row in figures.items():
-        table.add_row(method, *(_written(row[key], COLUMNS[key][1]) for key in known))
+        table.add_row(method, *(row[key].written(COLUMNS[key][1]) for key in known))
     return table
-
-
-def _written(spread: Spread, form: str) -> str:
-    mean = form.format(spread.mean)
-    return f"{mean} ±{form.format(spread.deviation).rstrip('%')}" if spread.deviation > SEEN else mean
 
 
 def _chance(judged: Judged) -> str:
@@ -94,31 +80,3 @@ def _chance(judged: Judged) -> str:
     if "exact" in row:
         told.append(f"match {row['exact_chance'].mean:.1%}, near match {row['approximate_chance'].mean:.1%}")
     return f"by chance: {'; '.join(told)}"
-
-
-def show_descriptions(console: Console, found: Mapping[str, Any], rows: Rows, effects: Sequence[SpanSize]) -> None:
-    """Print the texts of every component, and what more texts and larger pools would explain."""
-    title = f"{found['model']} in words of {found['clip']}: {found['images']:,} images, {found['pool']:,} texts"
-    table = make_table("component", "share", "explained", "texts", words={"component", "texts"}, title=title)
-    for row in rows:
-        words = ", ".join(f"{text['text']} ({text['explained']:.0%})" for text in row["texts"])
-        table.add_row(row["component"], f"{row['share']:.1%}", f"{row['explained']:.0%}", words)
-    print_table(console, table)
-    console.print("", *LEGEND, sep="\n")
-    if effects:
-        print_table(console, _effects(effects))
-
-
-def _effects(effects: Sequence[SpanSize]) -> Table:
-    sizes = list(dict.fromkeys(row.m for row in effects))
-    title = "Share of the variance explained, by texts in the pool and in the basis"
-    table = make_table("pool", *(f"m = {m}" for m in sizes), words=(), title=title)
-    for pool in dict.fromkeys(row.pool for row in effects):
-        cells = {row.m: Spread(row.weighted, row.weighted_spread) for row in effects if row.pool == pool}
-        table.add_row(f"{pool:,}", *(_written(cells[m], "{:.1%}") for m in sizes))
-    return table
-
-
-def descriptions_json(found: Mapping[str, Any], rows: Rows, effects: Sequence[SpanSize]) -> dict[str, Any]:
-    """The same as plain values."""
-    return {**found, "components": list(rows), "sizes": [asdict(row) for row in effects]}

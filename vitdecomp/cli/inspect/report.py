@@ -1,12 +1,11 @@
-"""Reports set out for a terminal."""
+"""A report set out for a terminal."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.padding import Padding
@@ -18,7 +17,6 @@ from vitdecomp.report import OpenedGate, Report
 from vitdecomp.trace.coverage import UNREACHED
 
 GOOD, BAD, DIM = "bold green", "bold red", "dim"
-SHOWN_STEPS = 12  # columns of a curve at most
 
 
 def show_report(console: Console, report: Report, source: str) -> None:
@@ -144,35 +142,3 @@ def _short(op: str) -> str:
     """An operation without its namespace and its overload."""
     name = op.removeprefix("<built-in function ").removesuffix(">").removeprefix("aten.")
     return name.partition(".")[0]
-
-
-def show_extraction(console: Console, summary: Mapping[str, Any]) -> None:
-    """Print what `extract` wrote."""
-    skipped = summary["skipped"]
-    rows = [
-        ("written to", str(summary["out"])),
-        ("images", f"{summary['images']}, {summary['added']} of them new"),
-        *([("skipped", ", ".join(skipped))] if skipped else []),
-        ("components", f"{summary['components']}, {summary['dimension']} dimensions, {summary['dtype']}"),
-        ("written as", f"{summary['precision']}, {summary['bytes_per_image']:,} bytes an image"),
-        ("largest error", f"{summary['error']:.1e} of the representation, as computed"),
-        ("largest loss", f"{summary['loss']:.1e} of a contribution, by writing it"),
-    ]
-    print_table(console, make_list(rows))
-
-
-def show_curves(console: Console, models: Sequence[Mapping[str, Any]]) -> None:
-    """Print ablation curves: a table for each model, a row for each order."""
-    for found in models:
-        images, unit = found["images"], found["unit"]
-        title = (
-            f"{found['model']}: accuracy of a {found['head']} head on {images['test']:,} images of "
-            f"{len(found['classes'])} classes, {unit}s replaced by {found['value']}"
-        )
-        steps = len(found["curves"][0].accuracy)
-        shown = sorted({round(i * (steps - 1) / (min(steps, SHOWN_STEPS) - 1)) for i in range(min(steps, SHOWN_STEPS))})
-        columns = [f"-{step}" if step else "whole" for step in shown]
-        table = make_table("order", *columns, words={"order"}, title=title)
-        for curve in found["curves"]:
-            table.add_row(curve.order, *(f"{curve.accuracy[step]:.1%}" for step in shown))
-        print_table(console, table)

@@ -1,0 +1,93 @@
+"""`vitdecomp align`: fit maps into CLIP's space."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from typer import Option
+
+from vitdecomp.cli.command import command
+from vitdecomp.cli.options import (
+    By,
+    CachedOptions,
+    ExecutorOptions,
+    Model,
+    PathOptions,
+    ResultOptions,
+    SingleModelOptions,
+)
+from vitdecomp_alignment.cli.options import StoreOf
+
+if TYPE_CHECKING:
+    from vitdecomp_alignment.align.job import Job
+
+
+@dataclass(frozen=True, slots=True)
+class AlignOptions:
+    """Which maps are fitted to what."""
+
+    clip: Annotated[str, Option(help="The CLIP or SigLIP whose space the contributions are mapped to.")]
+    out: Annotated[Path, Option(help="File for the maps, such as maps.safetensors.")]
+    images: Annotated[
+        Path | None, Option(help="Folder of images to learn from; with --store, only if it lacks CLIP's vectors.")
+    ] = None
+    store: StoreOf = None
+    by: By = "head"
+    method: Annotated[str, Option(help="compalign, closed-form, linear, or a plug-in's.")] = "compalign"
+    settings: Annotated[
+        tuple[str, ...], Option("--set", help="An argument of the method, such as epochs=1; repeatable.")
+    ] = ()
+    report: Annotated[bool, Option("--report", help="Evaluate all methods, with controls.")] = False
+    seeds: Annotated[int, Option(min=1, help="Repetitions.")] = 3
+
+
+@command
+def align(
+    model: Model,
+    *,
+    maps: AlignOptions,
+    paths: PathOptions,
+    loading: SingleModelOptions,
+    reading: CachedOptions,
+    executor: ExecutorOptions,
+    result: ResultOptions,
+) -> None:
+    """Fit linear maps that take a model's contributions into CLIP's space, so that texts can name them."""
+    from vitdecomp_alignment.align.engines import engine as engine_of
+    from vitdecomp_alignment.cli.align.show import show_alignment
+
+    job = _job(model, maps, paths, loading, reading, resume=executor.resume)
+    done = engine_of(executor.engine)(job, result.stage, executor.address)
+    if done is None:  # another process of the run prints the result
+        return
+    report = {"seconds": done.seconds, "report": [table.to_json() for table in done.tables]}
+    result.show(
+        {**done.summary, **report},
+        lambda console: show_alignment(console, done.summary, done.seconds, done.tables),
+    )
+
+
+def _job(
+    model: str,
+    maps: AlignOptions,
+    paths: PathOptions,
+    loading: SingleModelOptions,
+    reading: CachedOptions,
+    *,
+    resume: bool,
+) -> Job:
+    from vitdecomp.extract import ExtractConfig
+    from vitdecomp.models.prepare import ModelOptions
+    from vitdecomp_alignment.align.job import Job
+    from vitdecomp_alignment.align.pairs import Pairing
+
+    through = paths.through or None
+    images = None
+    if maps.images is not None:
+        images = ExtractConfig(maps.images, maps.by, paths.output, through, limit=reading.limit)
+    clip = ModelOptions(maps.clip, device=loading.device)
+    pairing = Pairing(loading.of(model), clip, reading.folder, images, maps.store)
+    seeds = maps.seeds if maps.report else 0
+    return Job(pairing, reading.loading, maps.out, maps.method, maps.settings, loading.seed, resume, seeds)

@@ -1,0 +1,71 @@
+"""Flags that commands of this package share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from typer import Option
+
+from vitdecomp.cli.options import By
+from vitdecomp.errors import SpecError
+
+if TYPE_CHECKING:
+    from vitdecomp.component import Component
+    from vitdecomp_alignment.clip.contributions import Reading
+
+Count = int | Literal["auto"]
+Maps = Annotated[Path | None, Option(help="What `align` wrote; not needed for a CLIP.")]
+Clip = Annotated[str | None, Option(help="The CLIP whose texts are used; default: the one that the maps lead to.")]
+StoreOf = Annotated[str | None, Option(help="What `extract` wrote, in place of images; or its URI.")]
+Components = Annotated[tuple[str, ...], Option(help="Name or pattern; repeatable.")]
+Features = Annotated[
+    tuple[str, ...],
+    Option(help="Name, NAME=WORD,WORD, FILE.json, or photographs or scenes for a set; repeatable."),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ContributionOptions:
+    """Which contributions are read, and which texts they are compared with."""
+
+    maps: Maps = None
+    clip: Clip = None
+    images: Annotated[Path | None, Option(help="Folder of images; default: the embedded world.")] = None
+    store: StoreOf = None
+    by: By = "head"
+
+    def reading(self, limit: int | None) -> Reading:
+        """Give them to the library."""
+        from vitdecomp_alignment.clip.contributions import Reading
+
+        return Reading(self.images, self.maps, self.clip, self.by, limit, self.store)
+
+
+def count(text: str) -> Count:
+    """Read a number of components, or `auto`.
+
+    Raises:
+        SpecError: neither.
+    """
+    if text == "auto":
+        return "auto"
+    if not text.isdecimal() or int(text) < 1:
+        raise SpecError(f"--top must be a positive number or auto, not {text!r}")
+    return int(text)
+
+
+def check_top(top: Count | None, components: Sequence[Component]) -> None:
+    """Refuse more components of a feature than there are.
+
+    Raises:
+        SpecError: there are fewer.
+    """
+    varying = sum(not component.is_constant for component in components)
+    if isinstance(top, int) and top > varying:
+        raise SpecError(
+            f"k = {top} components of a feature, but there are {varying} that can vary: "
+            f"give --top 1 to {varying}, or 'auto'"
+        )

@@ -1,0 +1,5 @@
+"""`vitdecomp ablate`."""
+
+from vitdecomp.cli.ablate.command import ablate
+
+__all__ = ["ablate"]

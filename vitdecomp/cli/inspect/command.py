@@ -1,0 +1,41 @@
+"""`vitdecomp inspect`: decompose a model on a few images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Option
+
+from vitdecomp._utils.console import status
+from vitdecomp.cli.command import command
+from vitdecomp.cli.options import ImageOptions, Model, PathOptions, ResultOptions, SingleModelOptions
+
+
+@command
+def inspect(
+    model: Model,
+    *,
+    images: Annotated[Path | None, Option(help="An image or a folder; default: two photographs.")] = None,
+    graph: Annotated[Path | None, Option(help="Write the linear paths to FILE.graphml or FILE.dot.")] = None,
+    paths: PathOptions,
+    loading: SingleModelOptions,
+    reading: ImageOptions = ImageOptions(limit=4),
+    result: ResultOptions,
+) -> None:
+    """Trace a model and show what its representation is made of."""
+    from vitdecomp.cli.inspect.report import show_report
+    from vitdecomp.decompose import Decomposer
+    from vitdecomp.models.prepare import fitted, prepare
+    from vitdecomp.trace.graph_file import check_graph_file, write_graph
+
+    if graph is not None:
+        check_graph_file(graph)
+    with status(f"tracing {model}", result.quiet):
+        prepared = prepare(loading.of(model))
+        batch, source = prepared.example(images, reading.limit or 4, strict=reading.strict)
+        decomposer = Decomposer(prepared.loaded, output=paths.output, through=paths.through or "auto")
+        report = fitted(decomposer.fit, batch, prepared).report_
+        if graph is not None:
+            write_graph(report.graph, graph)
+    result.show({**report.to_json(), "images": source}, lambda console: show_report(console, report, source))
