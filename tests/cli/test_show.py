@@ -4,9 +4,9 @@ import pytest
 import torch
 from rich.console import Console
 from torchvision.models import VisionTransformer
-from vitdecomp.cli.show import show_report
 
 import vitdecomp as vd
+from vitdecomp.cli.inspect.report import show_report
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from helpers import pictures, randomised
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
-from vitdecomp.cli.show import exactness
 
 import vitdecomp as vd
 from vitdecomp._utils.tolerance import coarsest
+from vitdecomp.cli.inspect.report import exactness
 from vitdecomp.engine.inputs import in_format
 
 IMAGES = pictures(2, 16)

@@ -6,7 +6,7 @@ import sys
 import time
 
 import pytest
-from test_extract_together import N, assert_same, place, words
+from extract_runs import N, assert_same, place, words
 from two_nodes import started, two_nodes
 
 import vitdecomp as vd
@@ -46,7 +46,7 @@ def test_a_node_is_killed(place, cluster, in_process):
 
 def test_what_cannot_work_is_one_line(place, in_process, monkeypatch):
     refused = {
-        ("--address", "localhost:1"): "add --engine ray",
+        ("--address", "localhost:1"): "--address requires --engine ray",
         ("--engine", "rya"): "did you mean ray",
     }
     for flags, words_ in refused.items():
@@ -56,5 +56,5 @@ def test_what_cannot_work_is_one_line(place, in_process, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)  # as if it were not installed
     done = in_process(place, *words("s.lance", "--engine", "ray"))
     assert done.returncode == 2
-    assert done.stderr == "error: --engine ray needs Ray: pip install 'vitdecomp[ray]'\n"
+    assert done.stderr == "error: --engine ray requires Ray: pip install 'vitdecomp[ray]'\n"
     assert not (place / "s.lance").exists()

@@ -72,7 +72,7 @@ def extract(
             resume=executor.resume,
             loading=reading.loading,
             progress=progress,
-            engine=executor.engine,
+            executor=executor.engine,
             address=executor.address,
         )
     if mine.first:

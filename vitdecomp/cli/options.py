@@ -49,7 +49,7 @@ class WeightOptions:
     ] = ()
 
     def __post_init__(self) -> None:
-        """Import the user's modules. Requests carry their names to other processes of the same run."""
+        """Import the user's modules. Model options carry their names to other processes of the same run."""
         import_named(self.imports)
 
 
@@ -61,7 +61,7 @@ class LoadOptions(WeightOptions):
     dtype: Annotated[str | None, Option(help="float32, float64, bfloat16 or float16; default: the model's own.")] = None
 
     def _of(self, model: str, checkpoint: Path | None) -> ModelOptions:
-        """ModelOptions a model with weights from a file."""
+        """Give the options of a model with weights from a file."""
         from vitdecomp.models.prepare import ModelOptions
 
         return ModelOptions(model, self.random_weights, checkpoint, self.device, self.dtype, self.seed, self.image_size)
@@ -74,7 +74,7 @@ class SingleModelOptions(LoadOptions):
     checkpoint: Checkpoint = None
 
     def of(self, model: str) -> ModelOptions:
-        """ModelOptions the model."""
+        """Give the options of the model."""
         return self._of(model, self.checkpoint)
 
 
@@ -87,7 +87,7 @@ class SeveralModelsOptions(LoadOptions):
     ] = ()
 
     def of_each(self, models: Sequence[str]) -> list[ModelOptions]:
-        """ModelOptions the models.
+        """Give the options of the models.
 
         Raises:
             SpecError: there are fewer files with weights than models, or more, but some.

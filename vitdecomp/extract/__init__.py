@@ -1,4 +1,4 @@
-"""Contributions of a data set of pictures, computed and written to a store: `vitdecomp extract`."""
+"""Extraction of the contributions of a data set of images to a store: `vitdecomp extract`."""
 
 from vitdecomp.extract.config import REPRESENTATION, ExtractConfig, ExtractResult, parse_by
 from vitdecomp.extract.entry import cached, extract

@@ -10,8 +10,6 @@ from vitdecomp._utils.registry import did_you_mean
 from vitdecomp.datasets import Pictures, open_pictures
 from vitdecomp.engine.granularity import BY, By
 from vitdecomp.errors import SpecError
-from vitdecomp.models.image_loader import Loading
-from vitdecomp.models.prepare import ModelOptions
 from vitdecomp.store.store import Store
 
 REPRESENTATION = "representation"
@@ -43,20 +41,6 @@ class ExtractConfig:
         """List the ids of images that a store of them lacks, since they could not be read."""
         known = set(store.ids)
         return tuple(one.id for one in open_pictures(self.images).pictures[: self.limit] if one.id not in known)
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """An extraction as another process is told of it.
-
-    Attributes:
-        options: the model. job: what to extract. loading: how images are read. uri: of the store.
-    """
-
-    options: ModelOptions
-    job: ExtractConfig
-    loading: Loading
-    uri: str
 
 
 @dataclass(frozen=True, slots=True)

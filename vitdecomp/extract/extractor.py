@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from vitdecomp.contributions import Contributions
-from vitdecomp.datasets import Pictures, open_pictures
+from vitdecomp.datasets import Pictures
 from vitdecomp.errors import InputError, OutputError
-from vitdecomp.extract.config import ExtractConfig, Order
+from vitdecomp.extract.config import ExtractConfig
 from vitdecomp.extract.splitting import metadata_of, splitting
 from vitdecomp.models.image_loader import Loaded, Loading, digests, load, load_all, name
-from vitdecomp.models.prepare import PreparedModel, prepare
+from vitdecomp.models.prepare import PreparedModel
 from vitdecomp.store.rows import Chunk
 from vitdecomp.store.writer import StoreWriter
 
@@ -35,21 +35,12 @@ class Extractor:
         InputError: no image can be read.
     """
 
-    def __init__(self, prepared: PreparedModel, job: ExtractConfig, pictures: Pictures, loading: Loading) -> None:
-        self.prepared, self.job, self.pictures, self.loading = prepared, job, pictures, loading
-        self.wanted = range(len(pictures.pictures[: job.limit]))
-        self.split, first = splitting(prepared, job, self._first_readable())
+    def __init__(self, prepared: PreparedModel, config: ExtractConfig, pictures: Pictures, loading: Loading) -> None:
+        self.prepared, self.config, self.pictures, self.loading = prepared, config, pictures, loading
+        self.wanted = range(len(pictures.pictures[: config.limit]))
+        self.split, first = splitting(prepared, config, self._first_readable())
         self._digests: dict[int, str] = {}
-        self.metadata = metadata_of(prepared, job, first)
-
-    @classmethod
-    def of(cls, order: Order) -> Extractor:
-        """The same in another process."""
-        return cls(prepare(order.options), order.job, open_pictures(order.job.images), order.loading)
-
-    def order(self, uri: str) -> Order:
-        """What another process needs to know."""
-        return Order(self.prepared.options, self.job, self.loading, uri)
+        self.metadata = metadata_of(prepared, config, first)
 
     def key(self) -> str:
         """A checksum of all that decides the result."""
@@ -71,8 +62,8 @@ class Extractor:
             old: of those that were there when the run began.
         """
         plan = [i for i in self.wanted if self.id(i) not in old]
-        for start in range(0, len(plan), self.job.chunk_size):
-            missing = [i for i in plan[start : start + self.job.chunk_size] if self.id(i) not in known]
+        for start in range(0, len(plan), self.config.chunk_size):
+            missing = [i for i in plan[start : start + self.config.chunk_size] if self.id(i) not in known]
             if missing:
                 yield missing
 

@@ -1,4 +1,4 @@
-"""From a data set of pictures to a store of what a model makes of them."""
+"""One extraction: from a data set of images to a store of contributions."""
 
 from __future__ import annotations
 
@@ -6,105 +6,110 @@ from collections.abc import Iterator
 from itertools import islice
 
 from vitdecomp._utils.progress import Progress
+from vitdecomp.distributed.executor import Executor
+from vitdecomp.distributed.local import LocalExecutor
 from vitdecomp.distributed.process_group import Ranks
 from vitdecomp.errors import InputError, OutputError
 from vitdecomp.extract.config import ExtractResult
-from vitdecomp.extract.engine import Engine
 from vitdecomp.extract.extractor import Extractor
+from vitdecomp.extract.worker import ExtractTask
 from vitdecomp.store.staging import Staging
 from vitdecomp.store.store import Store
 from vitdecomp.store.writer import StoreWriter
 
-SETTLING = 4096  # images after which others begin even if encodings have grown all the time
+SETTLING = 4096  # images after which workers begin even if encodings are still growing
 
 
 class Run:
     """One extraction, by one process or several.
 
-    The first process writes chunk after chunk until one brings nothing new to the encodings. Then all processes write
-    beside the store, with these encodings, and the first one takes over what they wrote.
+    The first process writes chunk after chunk until one adds nothing to the encodings. Then all workers write beside
+    the store, with these encodings, and the first process merges what they wrote.
 
     Args:
         extractor: of the images.
-        engine: who does the work.
-        mine: which process this is.
+        executor: runs the workers; by default this process does all the work.
+        ranks: of this process.
         progress: called with the images done and their number.
     """
 
     def __init__(
-        self, extractor: Extractor, engine: Engine, mine: Ranks | None = None, progress: Progress | None = None
+        self,
+        extractor: Extractor,
+        executor: Executor | None = None,
+        ranks: Ranks | None = None,
+        progress: Progress | None = None,
     ) -> None:
-        self.extractor, self.engine, self.mine = extractor, engine, mine or Ranks()
-        self.progress = progress if self.mine.first else None
-        self._left = 0
+        self.extractor, self.executor, self.ranks = extractor, executor or LocalExecutor(), ranks or Ranks()
+        self.progress = progress if self.ranks.first else None
 
     def into(self, uri: str) -> ExtractResult:
-        """Write what is missing in a store, which the first process must have locked.
+        """Write the images that a store lacks; the first process must have locked it.
 
         Raises:
             OutputError: it cannot be written, or holds something else.
-            InputError: no image can be read, or one cannot be and none may be left out.
+            InputError: no image can be read, or one cannot and `skip_unreadable` is off.
             RankError: another process has ended.
         """
-        writer = StoreWriter(uri) if self.mine.first else None
+        writer = StoreWriter(uri) if self.ranks.first else None
         before = 0 if writer is None else len(writer)
-        done, skipped = self.mine.all_gather((True, []) if writer is None else self._begin(writer))[0]
+        done, skipped = self.ranks.all_gather((True, []) if writer is None else self._begin(writer))[0]
         if not done:
-            skipped += self._together(uri, skipped)
+            skipped += self._map(uri, skipped)
             if writer is not None:
                 Staging(uri, writer.images).merge_into(writer)
                 self._check_whole(writer, skipped)
         if writer is not None:
             writer.finish()
-        added = self.mine.all_gather(0 if writer is None else len(writer) - before)[0]
+        added = self.ranks.all_gather(0 if writer is None else len(writer) - before)[0]
         return ExtractResult(Store(uri), added, tuple(map(self.extractor.id, sorted(set(skipped)))))
 
     def _begin(self, writer: StoreWriter) -> tuple[bool, list[int]]:
-        """What the first process does alone: whether that is all, and which images it could not read."""
+        """Write alone, as the first process; return whether that was all, and the unreadable images."""
         if writer.metadata is not None:
             self.extractor.metadata.check(writer.metadata, writer.uri)
         staging, skipped, before = Staging(writer.uri, writer.images), list[int](), len(writer)
         self.extractor.check_known(writer, {**writer.known(), **staging.known()})
-        if staging.tables:  # those who wrote beside the store were interrupted
-            staging.start(self.engine.tables)
+        slots = self.executor.slots(self.ranks)
+        if staging.tables:  # workers were interrupted
+            staging.start(slots)
             return False, skipped
         for chunk in self._chunks(writer, skipped):
-            if not self.engine.alone and (writer.settled or len(writer) - before >= SETTLING):
-                staging.start(self.engine.tables)
+            if slots > 1 and (writer.settled or len(writer) - before >= SETTLING):
+                staging.start(slots)
                 return False, skipped
             written, unreadable = self.extractor.chunk(chunk)
             skipped += unreadable
             if written is not None:
                 writer.write(self.extractor.metadata, written)
-            self._tell(chunk[-1] + 1)
+            self._report(chunk[-1] + 1)
         if writer.metadata is None:
             raise InputError(f"none of {len(self.extractor.wanted)} images can be read")
         return True, skipped
 
-    def _together(self, uri: str, tried: list[int]) -> list[int]:
-        """What all processes do: write beside the store what is missing; the images that none could read."""
+    def _map(self, uri: str, tried: list[int]) -> list[int]:
+        """Write what is missing beside the store, with all workers; return the unreadable images."""
         chunks = list(self._chunks(StoreWriter(uri), tried))
-        self._left = sum(map(len, chunks))
-        self.mine.barrier()  # nobody writes before all have seen what is missing
-        skipped = self.engine.run(chunks, self.extractor, uri, self._tick)
-        return [index for found in self.mine.all_gather(skipped) for index in found]
+        left, skipped = sum(map(len, chunks)), list[int]()
+        self.ranks.barrier()  # no worker writes before all have seen what is missing
+        for chunk, unreadable in self.executor.map(ExtractTask.of(self.extractor, uri), chunks, self.ranks):
+            skipped += unreadable
+            left = max(left - self.ranks.world_size * len(chunk), 0)  # the others are about as far
+            self._report(len(self.extractor.wanted) - left)
+        return [index for shard in self.ranks.all_gather(skipped) for index in shard]
 
     def _chunks(self, writer: StoreWriter, tried: list[int]) -> Iterator[list[int]]:
-        """Images that are neither there nor unreadable."""
+        """Cut the images that are neither in the store nor unreadable into chunks."""
         there, staging = writer.known(), Staging(writer.uri, writer.images)
         old = set(islice(there, writer.before))
         return self.extractor.chunks({*there, *staging.known(), *map(self.extractor.id, tried)}, old)
 
     def _check_whole(self, writer: StoreWriter, skipped: list[int]) -> None:
-        """Refuse to say that all is there if it is not, whatever processes that were believed dead have done."""
+        """Raise an error if images are missing: a worker that was believed dead may have written after all."""
         missing = sum(map(len, self._chunks(writer, skipped)))
         if missing:
             raise OutputError(f"{missing} images are missing in {writer.uri}: run the same command again")
 
-    def _tick(self, more: int) -> None:
-        self._left = max(self._left - more, 0)
-        self._tell(len(self.extractor.wanted) - self._left)
-
-    def _tell(self, done: int) -> None:
+    def _report(self, done: int) -> None:
         if self.progress is not None:
             self.progress(done, len(self.extractor.wanted))

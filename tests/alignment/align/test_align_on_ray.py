@@ -2,26 +2,20 @@
 
 import importlib.util
 import json
-import queue
 import sys
 import time
-from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from made_up import write_pairs
+from remote import attempt
 from two_nodes import started, two_nodes
-from vitdecomp_alignment.align import on_ray
 from vitdecomp_alignment.align.alignments import training_file
-from vitdecomp_alignment.align.job import Alignment, Job
-from vitdecomp_alignment.align.messages import Heard, Shown
-from vitdecomp_alignment.align.on_ray import Order, Processes, in_process_of_ray
 from vitdecomp_alignment.align.pairs import Pairing
+from vitdecomp_alignment.align.program import AlignConfig, AlignResult
 from vitdecomp_alignment.aligners import maps_file
 
-from vitdecomp import RankError, SpecError, Store
-from vitdecomp._utils.progress import unseen
+from vitdecomp import SpecError, Store
 from vitdecomp.models.image_loader import Loading
 from vitdecomp.models.prepare import ModelOptions
 
@@ -75,51 +69,29 @@ def test_a_node_is_killed(place, cluster, in_process):
 
 
 @pytest.fixture
-def job(place):
+def config(place):
     pairing = Pairing(
         ModelOptions("random:made"), ModelOptions("made:clip"), place / "cache", None, str(place / "s.lance")
     )
-    return Job(pairing, Loading(), place / "maps.safetensors", "closed-form")
+    return AlignConfig(pairing, Loading(), place / "maps.safetensors", "closed-form")
 
 
-def heard(job):
-    """What the caller hears of a process that Ray Train would have started."""
-    mail, hears = queue.Queue(), Heard(Shown(unseen))
-    with suppress(Exception):  # so that Ray Train ends the others
-        in_process_of_ray({"order": Order(job, Path.cwd(), mail)})
-    while not mail.empty():
-        hears(*mail.get())
-    return hears
+def test_a_process_sends_what_it_fitted(config):
+    assert isinstance(attempt(config).output, AlignResult)
+    assert config.out.exists()
 
 
-def test_a_process_tells_what_it_made(job):
-    assert isinstance(heard(job).alignment, Alignment)
-    assert job.out.exists()
-
-
-def test_a_process_tells_what_went_wrong(job, monkeypatch):
-    other = replace(job, pairing=replace(job.pairing, subject=ModelOptions("random:other")))
-    error = heard(other).error
+def test_a_process_sends_what_went_wrong(config):
+    other = replace(config, pairing=replace(config.pairing, subject=ModelOptions("random:other")))
+    error = attempt(other).error
     assert type(error) is SpecError
     assert str(error).endswith("holds contributions of random:made, not of random:other")
-    monkeypatch.setattr(on_ray, "work", lambda job, stage: 1 / 0)
-    broken = heard(job)  # what nobody foresaw is shown whole
-    assert type(broken.error) is RuntimeError
-    assert "Traceback" in str(broken.error)
-
-
-def test_a_process_for_each_gpu_or_else_for_each_machine():
-    with_gpus = [{"CPU": 16.0, "GPU": 2.0}, {"CPU": 9.0, "GPU": 4.0}, {"CPU": 64.0}, {"memory": 1.0}]
-    assert Processes.on(with_gpus, "auto") == Processes(6, {"CPU": 2.0, "GPU": 1.0}, apart=False)
-    assert Processes.on(with_gpus, "cpu") == Processes(3, {"CPU": 9.0}, apart=True)
-    with pytest.raises(RankError, match="no machine of the Ray cluster has a CPU"):
-        Processes.on([{"memory": 1.0}], "auto")
 
 
 def test_what_cannot_work_is_one_line(place, in_process, monkeypatch):
     refused = {
-        ("--address", "localhost:1"): "error: --address is that of a cluster: add --engine ray\n",
-        ("--engine", "rya"): "error: no engine 'rya'; did you mean ray?\n",
+        ("--address", "localhost:1"): "error: --address requires --engine ray\n",
+        ("--engine", "rya"): "error: no executor 'rya'; did you mean ray?\n",
         ("--engine", "ray", "--address", "localhost:1"): "error: there is no Ray cluster at localhost:1: ",
         ("--engine", "ray", "--method", "closed"): "error: no aligner 'closed'",
     }
@@ -132,9 +104,9 @@ def test_what_cannot_work_is_one_line(place, in_process, monkeypatch):
         under_torchrun.setenv("RANK", "0")
         under_torchrun.setenv("WORLD_SIZE", "2")
         done = in_process(place, *words("none.safetensors", "--engine", "ray"))
-        assert done.stderr == "error: --engine ray starts processes of its own: leave torchrun out\n"
+        assert done.stderr == "error: --engine ray cannot run under torchrun: Ray starts its own processes\n"
     monkeypatch.setitem(sys.modules, "ray", None)  # as if it were not installed
     done = in_process(place, *words("none.safetensors", "--engine", "ray"))
     assert done.returncode == 2
-    assert done.stderr == "error: --engine ray needs Ray: pip install 'vitdecomp[ray]'\n"
+    assert done.stderr == "error: --engine ray requires Ray: pip install 'vitdecomp[ray]'\n"
     assert not (place / "none.safetensors").exists()

@@ -60,8 +60,8 @@ def deit(pictures, space):
 
 
 @pytest.fixture(scope="module", params=["clip", "deit"])
-def scored(options, world):
-    c, half = world[options.param], SEEN // 2
+def scored(request, world):
+    c, half = world[request.param], SEEN // 2
     scorer = vd.FeatureScorer(bootstrap=0, shuffles=50).fit(c.take(range(half)), world["words"])
     labels = {name: world["labels"][name][half:] for name in world["words"]}
     return scorer, c.take(range(half, SEEN)), labels
@@ -167,7 +167,7 @@ def test_files_that_hold_no_features(tmp_path, text):
 def test_a_number_or_auto():
     assert (count("12"), count("auto")) == (12, "auto")
     for wrong in ("0", "-3", "2.5", "all"):
-        with pytest.raises(SpecError, match="--k must be a positive number or auto"):
+        with pytest.raises(SpecError, match="--top must be a positive number or auto"):
             count(wrong)
 
 
@@ -243,8 +243,8 @@ def test_settings_are_looked_at_before_anything_is_computed(tmp_path, asking, me
     ("words", "told"),
     [
         (("scenes:clip", "--features", "locaton"), "no feature 'locaton'; did you mean location"),
-        (("scenes:clip", "--k", "many"), "--k must be a positive number or auto, not 'many'"),
-        (("scenes:clip", "--k", "99"), "k = 99 components of 'color', but there are 54 that vary"),
+        (("scenes:clip", "--k", "many"), "--top must be a positive number or auto, not 'many'"),
+        (("scenes:clip", "--k", "99"), "k = 99 components of a feature, but there are 54 that can vary"),
         (("scenes:clip", "--choose", "margins"), "by cannot be 'margins'; did you mean margin"),
         (("scenes:clip", "--figure", "nowhere/scores.png"), "there is no directory nowhere"),
     ],

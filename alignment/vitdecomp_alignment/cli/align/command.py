@@ -21,7 +21,7 @@ from vitdecomp.cli.options import (
 from vitdecomp_alignment.cli.options import StoreOf
 
 if TYPE_CHECKING:
-    from vitdecomp_alignment.align.job import Job
+    from vitdecomp_alignment.align.program import AlignConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +55,11 @@ def align(
     result: ResultOptions,
 ) -> None:
     """Fit linear maps that take a model's contributions into CLIP's space, so that texts can name them."""
-    from vitdecomp_alignment.align.engines import engine as engine_of
+    from vitdecomp_alignment.align.program import align as fit_maps
     from vitdecomp_alignment.cli.align.show import show_alignment
 
-    job = _job(model, maps, paths, loading, reading, resume=executor.resume)
-    done = engine_of(executor.engine)(job, result.stage, executor.address)
+    config = _config(model, maps, paths, loading, reading, resume=executor.resume)
+    done = fit_maps(config, result.stage, executor=executor.engine, address=executor.address)
     if done is None:  # another process of the run prints the result
         return
     report = {"seconds": done.seconds, "report": [table.to_json() for table in done.tables]}
@@ -69,7 +69,7 @@ def align(
     )
 
 
-def _job(
+def _config(
     model: str,
     maps: AlignOptions,
     paths: PathOptions,
@@ -77,11 +77,11 @@ def _job(
     reading: CachedOptions,
     *,
     resume: bool,
-) -> Job:
+) -> AlignConfig:
     from vitdecomp.extract import ExtractConfig
     from vitdecomp.models.prepare import ModelOptions
-    from vitdecomp_alignment.align.job import Job
     from vitdecomp_alignment.align.pairs import Pairing
+    from vitdecomp_alignment.align.program import AlignConfig
 
     through = paths.through or None
     images = None
@@ -90,4 +90,4 @@ def _job(
     clip = ModelOptions(maps.clip, device=loading.device)
     pairing = Pairing(loading.of(model), clip, reading.folder, images, maps.store)
     seeds = maps.seeds if maps.report else 0
-    return Job(pairing, reading.loading, maps.out, maps.method, maps.settings, loading.seed, resume, seeds)
+    return AlignConfig(pairing, reading.loading, maps.out, maps.method, maps.settings, loading.seed, resume, seeds)

@@ -1,0 +1,86 @@
+"""Executors by name, and what every executor does with a task and a program."""
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import tomllib
+
+import vitdecomp as vd
+from vitdecomp._utils.progress import unseen
+from vitdecomp.distributed import remote_error
+from vitdecomp.distributed.executor import GROUP, Task, executor
+from vitdecomp.distributed.local import LocalExecutor
+from vitdecomp.distributed.process_group import Ranks
+
+
+@dataclass(frozen=True)
+class Doubles(Task):
+    """Numbers to their doubles; zero cannot be doubled."""
+
+    device: str = "cpu"
+
+    def to(self, device):
+        return Doubles(device)
+
+    def worker(self, slot):
+        return self.doubled
+
+    @staticmethod
+    def doubled(items):
+        if 0 in items:
+            raise vd.InputError("zero cannot be doubled")
+        return [2 * item for item in items]
+
+
+def test_one_group_of_entry_points_serves_extract_and_align():
+    declared = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["entry-points"]
+    assert set(declared[GROUP]) == {"local", "ray"}
+    assert not [group for group in declared if group.endswith("engines")]
+    assert isinstance(executor("local"), LocalExecutor)
+
+
+def test_an_unknown_executor_and_a_needless_address_are_refused():
+    with pytest.raises(vd.SpecError, match=r"no executor 'rya'; did you mean ray\?"):
+        executor("rya")
+    with pytest.raises(vd.SpecError, match=r"^--address requires --engine ray$"):
+        executor("local", "localhost:1")
+
+
+def test_each_process_takes_its_shard():
+    items = [[i] for i in range(1, 6)]
+    shards = [list(LocalExecutor().map(Doubles(), items, Ranks(rank, 2))) for rank in range(2)]
+    assert shards == [[([1], [2]), ([3], [6]), ([5], [10])], [([2], [4]), ([4], [8])]]
+    assert LocalExecutor().slots(Ranks(1, 2)) == 2
+    assert LocalExecutor().slots(Ranks()) == 1
+
+
+def test_a_program_is_called():
+    assert LocalExecutor().run(lambda stage: stage is unseen, unseen)
+
+
+@pytest.mark.parametrize(
+    "error", [vd.SpecError("a"), vd.DamageError("b"), vd.InexactError("c"), vd.NoRuleError("aten.roll", "m", "roll_2")]
+)
+def test_errors_of_other_processes_keep_class_and_text(error):
+    decoded = remote_error.decode(*remote_error.encode(error))
+    assert isinstance(decoded, vd.VitdecompError)
+    assert str(decoded) == str(error)
+    assert type(decoded) is type(error) or isinstance(error, vd.NoRuleError)  # whose text is made of its parts
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not there for this Python")
+@pytest.mark.xdist_group("ray")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray reads each of its own deprecated settings
+def test_ray_does_what_local_does():
+    ray, items = executor("ray"), [[1], [2, 3], [4]]
+    with ray.started() as ranks:
+        assert ranks == Ranks()
+        assert ray.slots(ranks) >= 8
+        found = list(ray.map(Doubles(), items, ranks))
+        assert sorted(found) == list(LocalExecutor().map(Doubles(), items, Ranks()))
+        assert list(ray.map(Doubles(), [], ranks)) == []
+        with pytest.raises(vd.InputError, match=r"^zero cannot be doubled$"):
+            list(ray.map(Doubles(), [[0]], ranks))
