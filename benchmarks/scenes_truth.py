@@ -106,7 +106,7 @@ def contributions(dec: Decomposer, images: Tensor) -> Contributions:
     """Contributions of all images, a batch at a time."""
     parts = [dec.transform(images[start : start + BATCH]) for start in range(0, len(images), BATCH)]
     values, error = torch.cat([p.values for p in parts]), torch.cat([p.error for p in parts])
-    return Contributions(values, parts[0].components, error, parts[0].shares)
+    return Contributions(values, parts[0].components, error, parts[0].bias_receivers)
 
 
 def images_of(c: Contributions, part: slice) -> Contributions:

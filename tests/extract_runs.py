@@ -5,6 +5,7 @@ import torch
 from PIL import Image
 
 from vitdecomp.store.encoding import PRECISIONS
+from vitdecomp.store.schema import STAGING
 
 N, SIZE = 64, 2
 MODEL = """

@@ -48,7 +48,7 @@ def test_words_are_written_on_request(run, tmp_path):
     done = run("--out", tmp_path / "words", "--n", 3, "--word-probability", 1, "--quiet")
     assert done.returncode == 0
     assert done.stderr == ""
-    assert done.stdout.startswith("3 pictures in 10 classes: ")
+    assert done.stdout.startswith("3 images in 10 classes: ")
     with (tmp_path / "words" / "labels.csv").open(newline="", encoding="utf-8") as file:
         assert all(row["word"] for row in csv.DictReader(file))
 

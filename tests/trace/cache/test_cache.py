@@ -52,7 +52,7 @@ def plain(value: Any) -> Any:  # noqa: PLR0911 - one for each kind
         case fx.Node():
             return f"%{value.name}"
         case LinearPaths():
-            return [plain(getattr(value, name)) for name in ("graph", "parts", "trunk", "axis")]
+            return [plain(getattr(value, name)) for name in ("graph", "parts", "bottleneck", "axis")]
         case LinearGraph():
             return [plain(v) for v in (value.values, value.shapes)]
         case tuple() | list():
