@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from vitdecomp._utils.modes import SERIAL, in_neutral_mode
 from vitdecomp._utils.registry import did_you_mean
-from vitdecomp._utils.tolerance import TOLERANCE, relative_error
+from vitdecomp._utils.tolerance import TOLERANCE
 from vitdecomp.component import Component, Token
 from vitdecomp.contributions import Contributions
 from vitdecomp.decomposer_file import Portable, Through
 from vitdecomp.engine.component_set import ComponentSet, split
-from vitdecomp.engine.exactness import locate_error
+from vitdecomp.engine.decomposition import decompose
 from vitdecomp.engine.granularity import BY, By, normalised
 from vitdecomp.engine.inputs import as_directions, check_images, in_format, input_format
 from vitdecomp.engine.products import products
@@ -284,43 +284,12 @@ class Decomposer(Portable):
 
     def _decompose(self, images: Tensor, by: By) -> Contributions:
         paths, component_set = self._view(by)
-        chunks = paths.recorder.portions(images)
-        total = sum(map(len, chunks))  # the last one may be filled up
-        component_set.check_room(total, images)
-        values: Tensor | None = None
-        done, errors = 0, []
-        for chunk in chunks:
-            representation, recorded = paths.recorder(chunk)
-            if not bool(representation.isfinite().all()):
-                raise InputError(f"the model returns NaN or infinity for these images, in {representation.dtype}")
-            if values is None:
-                values = representation.new_zeros((total, len(component_set.components), representation.shape[1]))
-            part = values[done : done + len(chunk)]
-            done += len(chunk)
-            with torch.no_grad():
-                component_set.pushed(recorded, len(chunk), representation, into=part)
-            del recorded  # room for the next
-            error = relative_error(part.sum(1), representation)
-            if not bool((error <= self._tolerance).all()):
-                raise InexactError(self._explain(paths, chunk, error))
-            errors.append(error)
-        assert values is not None  # there is an image
-        n = len(images)
-        return Contributions(
-            values[:n], component_set.components, torch.cat(errors)[:n], component_set.bias_receivers, self.origin_
-        )
+        values, errors = decompose(paths, component_set, images, self._tolerance)
+        return Contributions(values, component_set.components, errors, component_set.bias_receivers, self.origin_)
 
     @property
     def _tolerance(self) -> float:
         return TOLERANCE[self._paths.coarsest] if self.tolerance is None else self.tolerance
-
-    def _explain(self, paths: LinearPaths, images: Tensor, error: Tensor) -> str:
-        worst, allowed = float(error.max()), self._tolerance
-        where = locate_error(paths, images, allowed)
-        return (
-            f"contributions miss the representation by {worst:.1e} (allowed {allowed:.0e}): {where}. "
-            "Use float64, or pass a larger tolerance= if that is good enough"
-        )
 
     def _checked(self, images: Tensor) -> Tensor:
         """Images as the model takes them, once it is sure that the model is still that of `fit`."""

@@ -20,6 +20,7 @@ from vitdecomp.trace.paths import LinearPaths
 from vitdecomp.trace.rule import Gate, module_path
 from vitdecomp.trace.rules.norm import group_inverse_std, inverse_rms, inverse_std, running_inverse_std
 from vitdecomp.trace.rules.pool import SELECTIONS
+from vitdecomp.trace.search import cut_searches
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Report:
     Attributes:
         model: the model's spec. output: which vector is decomposed. dimension: its length.
         pretrained: whether the weights are trained ones, `None` where nobody knows. weights: the same in words.
-        notes: what a user has to know of how the model was loaded.
+        notes: what a user has to know of how the model was loaded, and of searches in its graph that hit their limit.
         components: all components, by head.
         error: largest relative error |sum - representation| / |representation| on the images of `fit`.
         tolerance: the error allowed for this dtype.
@@ -217,7 +218,7 @@ def make_report(model: LoadedModel, output: str, paths: LinearPaths, sample: Con
         seconds=seconds,
         front_end=paths.captured.front_end,
         graph=path_graph(paths),
-        notes=model.notes,
+        notes=(*model.notes, *cut_searches(paths.captured.module.graph)),
     )
 
 

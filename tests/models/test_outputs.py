@@ -95,6 +95,18 @@ def test_a_function_makes_the_vector():
     assert "test_outputs" in dec.origin_.output
 
 
+@pytest.mark.parametrize("wrong", [lambda x: x, lambda: 0, lambda m, x, more: x])
+def test_a_function_of_other_arguments_is_refused_in_one_line(wrong):
+    with pytest.raises(vd.SpecError, match=r"output= is a function \(module, images\) -> \(n, d\)") as caught:
+        vd.Decomposer(Many().eval(), output=wrong).fit(X)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("fine", [lambda m, x: m(x)["tokens"][:, 1], lambda *both: both[0](both[1])["tokens"][:, 1]])
+def test_a_function_may_write_its_arguments_as_it_likes(fine):
+    assert vd.Decomposer(Many().eval(), output=fine).fit(X).report_.exact
+
+
 def test_a_known_model_keeps_its_outputs_to_itself(tiny_vit):
     with pytest.raises(vd.SpecError, match="no output 'logit'; did you mean logits"):
         vd.Decomposer(tiny_vit, output="logit").fit(X)

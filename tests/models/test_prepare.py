@@ -84,7 +84,7 @@ def test_what_means_nothing_is_refused(change, message):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_a_device_that_is_not_there_is_refused():
-    with pytest.raises(vd.SpecError, match="device cuda is not there; use --device auto"):
+    with pytest.raises(vd.SpecError, match="device 'cuda' is not available; use --device auto"):
         prepare(ModelOptions("means:a", device="cuda"))
 
 

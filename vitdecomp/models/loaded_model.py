@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from vitdecomp._utils.registry import did_you_mean
 from vitdecomp._utils.summary import summary
 from vitdecomp.errors import SpecError
-from vitdecomp.models.outputs import Compute, Output, call, part_of_result
+from vitdecomp.models.outputs import Compute, Output, call, check_function, part_of_result
 from vitdecomp.models.wrappers import refuse_torchscript
 
 EncodeText: TypeAlias = Callable[[Sequence[str]], Tensor]
@@ -109,13 +109,14 @@ class LoadedModel:
                 library, the key, attribute or index of a part of what the module returns, with dots to go deeper.
 
         Raises:
-            SpecError: the model offers no such output, or is TorchScript.
+            SpecError: the model offers no such output, or is TorchScript; a function takes other arguments.
         """
         refuse_torchscript(self.module)
         return Representation(self.module, self._compute(output))
 
     def _compute(self, output: Output) -> Compute:
         if callable(output):
+            check_function(output)
             return output
         if output in self.outputs:
             return self.outputs[str(output)]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from inspect import signature
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from vitdecomp.errors import InputError
+from vitdecomp.errors import InputError, SpecError
 
 Compute: TypeAlias = Callable[[Any, Tensor], Tensor]
 Output: TypeAlias = "str | int | Compute"
@@ -33,6 +34,19 @@ def name_of(output: Output) -> str:
         return str(output)
     kind = output if hasattr(output, "__qualname__") else type(output)
     return f"{kind.__module__}.{kind.__qualname__}@{fingerprint(output)[:8]}"
+
+
+def check_function(output: Compute) -> None:
+    """Raise `SpecError` for a function that does not take a module and images."""
+    try:
+        signature(output).bind(None, None)
+    except TypeError as error:
+        raise SpecError(
+            f"output= is a function (module, images) -> (n, d), and {getattr(output, '__name__', output)} takes other "
+            f"arguments ({error}): write it as in lambda module, images: module(images)[:, 0]"
+        ) from error
+    except ValueError:  # a function of C tells nothing of its arguments
+        return
 
 
 def told(value: Any) -> str:

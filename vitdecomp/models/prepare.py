@@ -144,7 +144,7 @@ def fitted(fit: Callable[[Tensor], D], batch: Tensor, prepared: PreparedModel) -
 
 
 def _device(name: str) -> torch.device:
-    """A device that is there."""
+    """Find a device that is available."""
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if available[kind]))
@@ -152,7 +152,7 @@ def _device(name: str) -> torch.device:
     if kind not in available or (index and not index.isdecimal()):
         raise SpecError(f"no device {name!r}{did_you_mean(name, ['auto', *available])}")
     if not available[kind] or (kind == "cuda" and int(index or 0) >= torch.cuda.device_count()):
-        raise SpecError(f"device {name} is not there; use --device auto")
+        raise SpecError(f"device {name!r} is not available; use --device auto")
     return torch.device(name)
 
 

@@ -22,7 +22,7 @@ from vitdecomp_alignment.aligners.settings import make_aligner
 
 @dataclass(frozen=True, slots=True)
 class AlignResult:
-    """What was fitted.
+    """Hold what was fitted.
 
     Attributes:
         summary: as plain values. seconds: of each part of the work. tables: of the report.
@@ -35,7 +35,7 @@ class AlignResult:
 
 @dataclass(frozen=True, slots=True)
 class AlignConfig(Program[AlignResult]):
-    """What to align. Calling it aligns, in this process and in those that were started with it, which all call it.
+    """Say what to align. All processes of a run call it, and share the work.
 
     Attributes:
         pairing: the images and the models. loading: how images are read.

@@ -66,6 +66,5 @@ def check_top(top: Count | None, components: Sequence[Component]) -> None:
     varying = sum(not component.is_constant for component in components)
     if isinstance(top, int) and top > varying:
         raise SpecError(
-            f"k = {top} components of a feature, but there are {varying} that can vary: "
-            f"give --top 1 to {varying}, or 'auto'"
+            f"--top {top}: there are {varying} components that vary; give --top 1 to {varying}, or --top auto"
         )

@@ -66,7 +66,7 @@ def test_mistakes_are_one_line(place, in_process):
     cases = {
         ("scenes:clip", "--spurious", ",", "--core", "star", *data): "--spurious needs words",
         ("scenes:clip", *WORDS, *data, "--k", "ten"): "positive number or auto",
-        ("scenes:clip", *WORDS, *data, "--k", "900"): "k = 900, but there are",
+        ("scenes:clip", *WORDS, *data, "--k", "900"): "--top 900: there are",
         (
             "scenes:clip",
             *WORDS,

@@ -244,7 +244,7 @@ def test_settings_are_looked_at_before_anything_is_computed(tmp_path, asking, me
     [
         (("scenes:clip", "--features", "locaton"), "no feature 'locaton'; did you mean location"),
         (("scenes:clip", "--k", "many"), "--top must be a positive number or auto, not 'many'"),
-        (("scenes:clip", "--k", "99"), "k = 99 components of a feature, but there are 54 that can vary"),
+        (("scenes:clip", "--k", "99"), "--top 99: there are 54 components that vary"),
         (("scenes:clip", "--choose", "margins"), "by cannot be 'margins'; did you mean margin"),
         (("scenes:clip", "--figure", "nowhere/scores.png"), "there is no directory nowhere"),
     ],

@@ -9,8 +9,9 @@ from torch import Tensor, fx, nn
 
 from vitdecomp.trace.cache.codec import Reader, Writer, runs
 from vitdecomp.trace.cache.named import UnnamedError
+from vitdecomp.trace.search import CUT
 
-META = ("module", "parameter", "varies", "static", "trial_shape", "trial_dtype")
+META = ("module", "parameter", "varies", "static", "trial_shape", "trial_dtype", CUT)
 CONSTANT_BYTES = 2**20  # of all constants together: more would be weights in disguise
 
 

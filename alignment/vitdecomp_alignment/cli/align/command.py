@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class AlignOptions:
-    """Which maps are fitted to what."""
+    """Choose which maps are fitted, and to which space."""
 
     clip: Annotated[str, Option(help="The CLIP or SigLIP whose space the contributions are mapped to.")]
     out: Annotated[Path, Option(help="File for the maps, such as maps.safetensors.")]

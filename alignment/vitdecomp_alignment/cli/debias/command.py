@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CueOptions:
-    """Which cue is removed, and how it is measured."""
+    """Choose the cue to remove, and how to measure its removal."""
 
     spurious: Annotated[str, Option(help="Words of the cue, separated by commas.")]
     core: Annotated[str, Option(help="Words of what should decide the class instead.")]

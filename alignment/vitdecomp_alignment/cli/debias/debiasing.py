@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ from vitdecomp.sources.source import Source
 from vitdecomp_alignment.aligners.linear import LinearAligner
 from vitdecomp_alignment.aligners.settings import make_aligner
 from vitdecomp_alignment.cli.debias.deploying import check_out, deployed
+from vitdecomp_alignment.cli.options import check_top
 from vitdecomp_alignment.clip.maps import MapsToClip
 from vitdecomp_alignment.clip.space import ClipSpace
 
@@ -38,7 +39,7 @@ SPURIOUS, CORE = "spurious", "core"
 
 @dataclass(frozen=True, slots=True)
 class DebiasConfig:
-    """What cue is to be removed from what.
+    """Say which cue is removed, and how.
 
     Attributes:
         spurious, core: words of the cue, and of what the class should be told by.
@@ -72,7 +73,7 @@ class DebiasConfig:
 
 @dataclass(frozen=True, slots=True)
 class DebiasResult:
-    """What came out.
+    """Hold what was measured.
 
     Attributes:
         model, clip: their specs. train, test: the images. scores: spurious minus core score of every component.
@@ -149,39 +150,30 @@ def remove(
     """
     maps = None if config.maps is None else MapsToClip.read(config.maps, clip=config.clip, model=options.model)
     halves[1].require_groups()
-    check = partial(_check_k, config.plan.k)
     with stage(f"contributions of {options.model}") as progress:
         subject = prepare(options)
+        check = partial(check_top, config.plan.k)
         train, test = (
             cached_grouped(subject, half, cache, by=config.by, loading=loading, progress=progress, check=check)
             for half in halves
         )
     test.images.require_groups()
-    with stage("maps and texts"):
+    with stage("maps"):
         if maps is None:
             aligner, space = _fitted(subject, train, config, options, cache, loading)
         else:
             aligner, space = maps.aligner, maps.space(device=options.device, cache=cache / "texts")
-        source: Source = train.source if aligner is None else Aligned(train.source, aligner)
-        texts = {name: space.encode_text(words).cpu() for name, words in _words(config).items()}
-    with stage("scoring") as progress:
-        scorer = FeatureScorer(bootstrap=0, shuffles=0).fit(source, texts, progress=progress)
-    scores = dict(zip(scorer.components_, (scorer.scores_[0] - scorer.scores_[1]).tolist(), strict=True))
-    known = {*train.source.components}
-    ranking = [c for c in scorer.contrast(SPURIOUS, CORE) if c in known]
-    plan = config.plan
-    if config.subspace:
-        cue = texts[SPURIOUS] - texts[SPURIOUS].mean(0)  # what the words share says that there is an image
-        plan = replace(plan, directions=cue, aligner=aligner)
+    cue = _cue(train.source, aligner, space, config, stage)
+    plan = replace(config.plan, directions=cue.directions, aligner=aligner) if config.subspace else config.plan
     head = _own_head(subject, train.images) if config.own_head else None
     with stage("heads, controls and seeds") as progress:
         runs = debias(
             Labelled(train.source, train.images.labels, train.images.groups),
             Labelled(test.source, test.images.labels, test.images.groups),
-            ranking,
+            cue.ranking,
             plan,
-            cue=seen(source, texts[SPURIOUS]) if plan.k == "auto" else None,
-            others={"core words": ranking[::-1]},
+            cue=cue.seen() if plan.k == "auto" else None,
+            others={"core words": cue.ranking[::-1]},
             head=head,
             progress=progress,
         )
@@ -189,7 +181,46 @@ def remove(
         with stage(f"writing {config.out.name}"):
             deployed(subject, config.by, train.source, train.images.labels, runs[0], plan, head).save(config.out)
     skipped = (*train.skipped, *test.skipped)
-    return DebiasResult(options.model, space.spec, train.images, test.images, scores, tuple(runs), skipped)
+    return DebiasResult(options.model, space.spec, train.images, test.images, cue.scores, tuple(runs), skipped)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cue:
+    """A cue in words, and what components carry of it.
+
+    Attributes:
+        source: contributions in the space of the texts. words: the embeddings of the cue's words, `(t, d)`.
+        ranking: components by spurious minus core score, the highest first. scores: this difference.
+    """
+
+    source: Source
+    words: Float[Tensor, "t d"]
+    ranking: list[Component]
+    scores: dict[Component, float]
+
+    @property
+    def directions(self) -> Float[Tensor, "t d"]:
+        """The words without what they share, which says that there is an image."""
+        return self.words - self.words.mean(0)
+
+    def seen(self) -> Float64[np.ndarray, "n t"]:
+        """Compute the inner products of every representation with the words."""
+        return seen(self.source, self.words)
+
+
+def _cue(source: Source, aligner: LinearAligner | None, space: ClipSpace, config: DebiasConfig, stage: Stage) -> _Cue:
+    """Rank components by what they carry of the spurious words beyond the core words."""
+    mapped: Source = source if aligner is None else Aligned(source, aligner)
+    with stage(f"texts in {space.spec}"):
+        texts = {
+            name: space.encode_text(words).cpu() for name, words in ((SPURIOUS, config.spurious), (CORE, config.core))
+        }
+    with stage("scoring") as progress:
+        scorer = FeatureScorer(bootstrap=0, shuffles=0).fit(mapped, texts, progress=progress)
+    scores = dict(zip(scorer.components_, (scorer.scores_[0] - scorer.scores_[1]).tolist(), strict=True))
+    known = {*source.components}
+    ranking = [component for component in scorer.contrast(SPURIOUS, CORE) if component in known]
+    return _Cue(mapped, texts[SPURIOUS], ranking, scores)
 
 
 def seen(source: Source, texts: Float[Tensor, "t d"]) -> Float64[np.ndarray, "n t"]:
@@ -197,17 +228,6 @@ def seen(source: Source, texts: Float[Tensor, "t d"]) -> Float64[np.ndarray, "n 
     parts = [source.take(range(i, min(i + 256, len(source)))).total() for i in range(0, len(source), 256)]
     found: Float64[np.ndarray, "n t"] = (torch.cat(parts) @ texts.to(parts[0]).T).double().numpy()
     return found
-
-
-def _words(config: DebiasConfig) -> dict[str, tuple[str, ...]]:
-    return {SPURIOUS: config.spurious, CORE: config.core}
-
-
-def _check_k(k: int | Literal["auto"], components: Sequence[Component]) -> None:
-    """Refuse more components than there are, before images are decomposed."""
-    varying = sum(not component.is_constant for component in components)
-    if k != "auto" and k > varying:
-        raise InputError(f"k = {k}, but there are {varying} components: give --top 1 to {varying}, or auto")
 
 
 def _fitted(

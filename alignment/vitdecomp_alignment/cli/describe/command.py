@@ -14,7 +14,7 @@ from vitdecomp_alignment.cli.options import Components, ContributionOptions
 
 @dataclass(frozen=True, slots=True)
 class TextOptions:
-    """Which components are named by which texts."""
+    """Choose the components to name, and the texts."""
 
     texts: Annotated[str | None, Option(help="general, scene, features, or a file with one text a line.")] = None
     components: Components = ()

@@ -45,5 +45,5 @@ def _effects(effects: Sequence[SpanSize]) -> Table:
 
 
 def descriptions_json(found: Mapping[str, Any], rows: Rows, effects: Sequence[SpanSize]) -> dict[str, Any]:
-    """The same as plain values."""
+    """Give the figures as plain values."""
     return {**found, "components": list(rows), "sizes": [asdict(row) for row in effects]}
