@@ -6,10 +6,10 @@ import gc
 import logging
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import commands
 import pytest
 import torch
 from helpers import randomised
@@ -54,7 +54,9 @@ def pytest_unconfigure() -> None:
 def _cache_of_this_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Nothing is read from the user's cache or written to it; tests may find what others have left, as users do."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("VITDECOMP_CACHE", str(tmp_path_factory.mktemp("cache")))
+        folder = tmp_path_factory.getbasetemp()  # of this run, or below it of this worker
+        folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+        patch.setenv("VITDECOMP_CACHE", str(folder / "cache"))
         yield
 
 
@@ -64,22 +66,7 @@ def tiny_vit() -> nn.Module:
     return randomised(VisionTransformer(img_size=32, patch_size=8, embed_dim=48, depth=3, num_heads=4, num_classes=0))
 
 
-@pytest.fixture
-def in_process(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """The command in this process and in a folder, which saves the time to import everything.
-
-    Every verb is also run as its users run it, with and without success.
-    """
-    from vitdecomp.cli.main import main  # not before shape annotations are checked
-
-    def run(place: Path, *words: object) -> subprocess.CompletedProcess[str]:
-        monkeypatch.chdir(place)
-        monkeypatch.setenv("COLUMNS", "120")
-        monkeypatch.setattr(sys, "argv", ["vitdecomp", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return subprocess.CompletedProcess(words, int(ended.value.code or 0), *capsys.readouterr())
-
-    return run
+@pytest.fixture(scope="session")
+def in_process() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """The command in this process and in a folder."""
+    return commands.in_process

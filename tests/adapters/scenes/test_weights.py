@@ -55,7 +55,7 @@ def test_what_is_aimed_at_is_reached(name):
 @pytest.mark.parametrize("name", SHIPPED)
 def test_other_scenes_give_the_same_figures(name):
     module, figures = load_model(f"scenes:{name}").module, facts_of(name)["figures"]
-    fitted, held_out = SceneDataset(1500, UNSEEN, "val"), SceneDataset(800, UNSEEN, "test")
+    fitted, held_out = SceneDataset(400, UNSEEN, "val"), SceneDataset(300, UNSEEN, "test")
     y = embeddings(module, held_out)
     found = (
         {f"zero_shot.{f}": zero_shot(module, y, f, held_out.labels[f]) for f in TEMPLATES}

@@ -2,12 +2,11 @@
 
 import json
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
+from commands import COMMAND, in_process, launched, succeeded
 from vitdecomp_alignment import ClosedForm, CompAlign
 
 import vitdecomp as vd
@@ -28,24 +27,18 @@ def place(tmp_path_factory):
 @pytest.fixture(scope="module")
 def aligned(place):
     """What `align` said when it fitted the maps that other commands use."""
-    return run(place, "align", "scenes:deit", *ALIGN, "--out", "maps.safetensors", "--json")
+    return succeeded(launched(place, "align", "scenes:deit", *ALIGN, "--out", "maps.safetensors", "--json"))
 
 
 ALIGN = ("--clip", "scenes:clip", "--images", "scenes", "--cache", "cache")
 
 
-COMMAND = str(Path(sys.executable).with_name("vitdecomp"))
-
-
-def run(place, *words, code=0):
-    done = subprocess.run([COMMAND, *words], cwd=place, capture_output=True, text=True, check=False, timeout=300)
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    return done
+def run(place, *words):
+    return succeeded(in_process(place, *words))
 
 
 def refused(place, *words):
-    return told_in_one_line(run(place, *words, code=2))
+    return told_in_one_line(in_process(place, *words))
 
 
 def told_in_one_line(done):
@@ -125,7 +118,7 @@ def test_another_method_and_the_report(place, aligned):
 
 def test_describe_names_the_heads_of_an_aligned_model(place, aligned):
     words = ("--maps", "maps.safetensors", "--images", "scenes", "--texts", "scene", "--components", "blocks.5.attn.*")
-    done = run(place, "describe", "scenes:deit", *words, "--m", "3", "--cache", "cache", "--json")
+    done = launched(place, "describe", "scenes:deit", *words, "--m", "3", "--cache", "cache", "--json")
     told = json.loads(done.stdout)
     assert told["clip"] == "scenes:clip"
     assert sorted(row["component"] for row in told["components"]) == [f"blocks.5.attn.head.{i}" for i in range(8)]
@@ -170,10 +163,10 @@ def test_describe_a_clip_with_its_own_texts(place, tmp_path):
     ],
     ids=lambda value: value[-1][:30] if isinstance(value, tuple) else value[:30],
 )
-def test_what_is_refused(place, aligned, in_process, words, told):
+def test_what_is_refused(place, aligned, words, told):
     before = {path.name for path in place.iterdir()}
     cache = () if "--cache" in words else ("--cache", "cache")
-    assert told in told_in_one_line(in_process(place, *words, *cache))
+    assert told in refused(place, *words, *cache)
     assert {path.name for path in place.iterdir()} == before
 
 

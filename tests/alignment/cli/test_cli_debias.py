@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 import torch
+from commands import in_process, launched
 
 import vitdecomp as vd
 from vitdecomp.deploy.debiased import Debiased
@@ -25,16 +26,15 @@ def place(tmp_path_factory) -> Path:
     return folder
 
 
-def run(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "vitdecomp", "debias", *arguments, "--cache", str(place / "cache"), "--quiet"]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+def run(place: Path, *arguments: str, by: Callable[..., CompletedProcess[str]] = in_process) -> CompletedProcess[str]:
+    return by(place, "debias", *arguments, "--cache", "cache", "--quiet")
 
 
-@pytest.mark.parametrize("model", ["scenes:clip", "scenes:deit"])
-def test_the_experiment(place, model):
+@pytest.mark.parametrize(("model", "by"), [("scenes:clip", launched), ("scenes:deit", in_process)])
+def test_the_experiment(place, model, by):
     settings = ("--data", str(place / "scenes"), "--clip", "scenes:clip", "--k", "5", "--seeds", "2", "--subspace")
     out = place / f"{model.partition(':')[2]}.safetensors"
-    ran = run(place, model, *WORDS, *settings, "--json", "--out", str(out))
+    ran = run(place, model, *WORDS, *settings, "--json", "--out", str(out), by=by)
     assert ran.returncode == 0, ran.stderr
     found = json.loads(ran.stdout)
     assert found["images"] == {"train": 60, "test": 24}
@@ -61,7 +61,7 @@ def test_the_experiment(place, model):
     assert not torch.allclose(module(images), whole, atol=1e-3)
 
 
-def test_mistakes_are_one_line(place, in_process):
+def test_mistakes_are_one_line(place):
     data = ("--data", str(place / "scenes"))
     cases = {
         ("scenes:clip", "--spurious", ",", "--core", "star", *data): "--spurious needs words",
@@ -78,10 +78,10 @@ def test_mistakes_are_one_line(place, in_process):
     }
     assert_refused(run(place, "scenes:deit", *WORDS, *data), "give --clip, or --maps")
     for arguments, message in cases.items():
-        assert_refused(in_process(place, "debias", *arguments, "--cache", "cache", "--quiet"), message)
+        assert_refused(run(place, *arguments), message)
 
 
-def assert_refused(ran: subprocess.CompletedProcess[str], message: str) -> None:
+def assert_refused(ran: CompletedProcess[str], message: str) -> None:
     assert ran.returncode == 2, ran.stderr
     assert message in ran.stderr
     assert "Traceback" not in ran.stderr

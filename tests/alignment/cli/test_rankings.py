@@ -1,14 +1,12 @@
 """`vitdecomp rank`, and what scores are worth where the truth is known."""
 
 import json
-import subprocess
-import sys
 from contextlib import nullcontext
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from commands import in_process, launched, succeeded
 from PIL import Image
 from scipy.stats import spearmanr
 from vitdecomp_alignment import ClipSpace, ClosedForm
@@ -184,17 +182,13 @@ def place(tmp_path_factory):
     return place
 
 
-def run(place, *words, code=0):
-    command = [str(Path(sys.executable).with_name("vitdecomp")), *words, "--cache", "cache"]
-    done = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False, timeout=300)
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    return done
+def run(place, *words, by=in_process, code=0):
+    return succeeded(by(place, *words, "--cache", "cache"), code)
 
 
 def test_rank_an_aligned_model(place):
     words = ("--maps", "maps.safetensors", "--images", "scenes", "--features", "scenes", "--k", "auto", "--quality")
-    done = run(place, "rank", "scenes:deit", *words, "--figure", "scores.png", "--json")
+    done = run(place, "rank", "scenes:deit", *words, "--figure", "scores.png", "--json", by=launched)
     told = json.loads(done.stdout)
     assert (told["model"], told["clip"], told["images"]) == ("scenes:deit", "scenes:clip", 40)
     assert list(told["features"]) == list(scene_features())
@@ -250,7 +244,7 @@ def test_settings_are_looked_at_before_anything_is_computed(tmp_path, asking, me
     ],
     ids=lambda value: value[-1][:30] if isinstance(value, tuple) else value[:30],
 )
-def test_what_is_refused(place, in_process, words, told):
+def test_what_is_refused(place, words, told):
     before = {path.name for path in place.iterdir()}
     assert told in refusal(in_process(place, "rank", *words, "--images", "scenes", "--cache", "cache"))
     assert {path.name for path in place.iterdir()} == before
@@ -261,7 +255,10 @@ def test_too_many_components_are_refused_before_a_model_is_loaded(tmp_path):
     able = sum(component.kind != "const" for component in c.components)
     ClosedForm().fit(c, c.total()).save(tmp_path / "m.safetensors")
     Image.new("RGB", (8, 8)).save(tmp_path / "one.png")
-    for k, message in ((able + 1, f"--top {able + 1}: there are {able} components that vary"), (able, "no adapter|library")):
+    for k, message in (
+        (able + 1, f"--top {able + 1}: there are {able} components that vary"),
+        (able, "no adapter|library"),
+    ):
         reading = Reading(tmp_path, tmp_path / "m.safetensors", "none:clip")
         with pytest.raises(SpecError, match=message):
             rank(

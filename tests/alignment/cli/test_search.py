@@ -2,12 +2,11 @@
 
 import json
 import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from commands import in_process, launched, succeeded
 from PIL import Image
 from vitdecomp_alignment import ClosedForm
 from vitdecomp_alignment.cli.search.searchable import warn_of_differences
@@ -35,13 +34,8 @@ def place(tmp_path_factory):
     return place
 
 
-def run(place, *words, code=0):
-    command = [str(Path(sys.executable).with_name("vitdecomp")), "search", *words, "--cache", "cache"]
-    wide = {**os.environ, "COLUMNS": "300"}  # no path is broken into lines
-    done = subprocess.run(command, cwd=place, env=wide, capture_output=True, text=True, check=False, timeout=300)
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    return done
+def run(place, *words, by=in_process, code=0):
+    return succeeded(by(place, "search", *words, "--cache", "cache", columns=300), code)  # no path is broken into lines
 
 
 IN_SCENES = ("scenes:clip", "--images", "scenes", "--features", "scenes")
@@ -49,7 +43,7 @@ IN_SCENES = ("scenes:clip", "--images", "scenes", "--features", "scenes")
 
 def test_a_text_finds_what_it_says_and_writes_a_page(place):
     words = (*IN_SCENES, "--text", "something in a forest", "--feature", "location", "--k", "5")
-    told = json.loads(run(place, *words, "--out", "sheet.html", "--json").stdout)
+    told = json.loads(run(place, *words, "--out", "sheet.html", "--json", by=launched).stdout)
     assert (told["model"], told["images"], told["feature"], len(told["components"])) == (
         "scenes:clip",
         80,
@@ -123,7 +117,7 @@ def deit(place):
 LIKE_7 = ("search", "--store", "deit", "--image", "scenes/007.png", "--cache", "cache")
 
 
-def test_images_of_a_store_need_neither_a_model_nor_a_clip(place, deit, in_process):
+def test_images_of_a_store_need_neither_a_model_nor_a_clip(place, deit):
     done = in_process(place, *LIKE_7, "--k", "4", "--json")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
@@ -150,7 +144,7 @@ def maps(place, deit):
 IN_DEIT = ("search", "scenes:deit", "--store", "deit", "--maps", "m.safetensors", "--text", "sea", "--device", "cpu")
 
 
-def test_a_text_in_a_store_needs_no_model_that_its_maps_know(place, maps, in_process, monkeypatch):
+def test_a_text_in_a_store_needs_no_model_that_its_maps_know(place, maps, monkeypatch):
     def refuse(options):
         raise AssertionError(f"{options.model} is loaded")
 
@@ -165,7 +159,7 @@ def test_a_text_in_a_store_needs_no_model_that_its_maps_know(place, maps, in_pro
         assert one["score"] == pytest.approx(other["score"], abs=1e-5)
 
 
-def test_maps_of_other_weights_are_refused(place, maps, in_process):
+def test_maps_of_other_weights_are_refused(place, maps):
     right, words = maps.origin_, (*IN_DEIT, "--cache", "cache", "--k", "5")
     for claim in (Origin("scenes:deit", "abc"), Origin("scenes:dino", right.weights), right):
         maps.origin_ = claim
@@ -181,7 +175,7 @@ def test_maps_of_other_weights_are_refused(place, maps, in_process):
     assert "the maps lead to scenes:clip (embedding), not scenes:clip (embedding) with other weights" in done.stderr
 
 
-def test_another_image_needs_the_model_and_gets_the_same_as_by_its_row(place, deit, in_process):
+def test_another_image_needs_the_model_and_gets_the_same_as_by_its_row(place, deit):
     Image.open(place / "scenes" / "007.png").save(place / "again.bmp")  # the same pixels in another file
     other = tuple("again.bmp" if word == "scenes/007.png" else word for word in LIKE_7)
     alone = in_process(place, *other)
@@ -213,7 +207,7 @@ def test_images_that_were_decoded_otherwise_are_not_added(deit):
         metadata.check(replace(metadata, decoding=""), "deit")
 
 
-def test_a_sheet_of_a_store_shows_what_lies_in_the_folders_that_are_named(place, deit, in_process):
+def test_a_sheet_of_a_store_shows_what_lies_in_the_folders_that_are_named(place, deit):
     words = (*LIKE_7, "--k", "3", "--components", "blocks.5.*", "--out", "sheet.html")
     done = in_process(place, *words)
     assert "note: the sheet has no images: --pictures DIR" in done.stderr
@@ -249,7 +243,7 @@ def test_what_cannot_be_searched_for_is_refused_first(place, deit, in_process, c
     assert message in done.stderr.strip().splitlines()[-1]
 
 
-def test_a_store_must_be_the_models(place, store, deit, in_process):
+def test_a_store_must_be_the_models(place, store, deit):
     cases = {
         ("scenes:clip", "--store", "s.lance", "--images", "scenes"): "give --images or --store, not both",
         ("scenes:clip", "--store", "nowhere.lance"): "there are no contributions in nowhere.lance",

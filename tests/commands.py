@@ -1,0 +1,41 @@
+"""The command, as its users run it or, to save the time to import everything, in this process."""
+
+import io
+import os
+import subprocess
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+
+import pytest
+
+COMMAND = str(Path(sys.executable).with_name("vitdecomp"))
+
+
+def in_process(place, *words, columns=120):
+    """The command in this process and in a folder. Every verb is also run as its users run it."""
+    from vitdecomp.cli.main import main  # not before shape annotations are checked
+
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.chdir(place)
+        patch.setenv("COLUMNS", str(columns))
+        patch.setattr(sys, "argv", ["vitdecomp", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+    return subprocess.CompletedProcess(words, int(ended.value.code or 0), out.getvalue(), err.getvalue())
+
+
+def launched(place, *words, columns=120):
+    """The command in a process of its own."""
+    wide = {**os.environ, "COLUMNS": str(columns)}
+    return subprocess.run(
+        [COMMAND, *map(str, words)], cwd=place, env=wide, capture_output=True, text=True, check=False, timeout=300
+    )
+
+
+def succeeded(done, code=0):
+    """What a command has printed, which has ended as it should."""
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return done
