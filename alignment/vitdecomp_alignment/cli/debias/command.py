@@ -21,6 +21,7 @@ from vitdecomp.cli.options import (
 from vitdecomp_alignment.cli.options import Clip, Maps, count
 
 if TYPE_CHECKING:
+    from vitdecomp.datasets.grouped import Grouped
     from vitdecomp_alignment.cli.debias.debiasing import DebiasConfig
 
 
@@ -93,6 +94,9 @@ def debias(
     from vitdecomp_alignment.cli.debias.show import show_removal
 
     config = cue.config(removal)
-    halves = labelled.read(reading.folder, WORLD, "waterbirds").halves(reading.limit)
+
+    def halves() -> tuple[Grouped, Grouped]:
+        return labelled.read(reading.folder, WORLD, "waterbirds").halves(reading.limit)
+
     found = remove(loading.of(model), halves, config, reading.folder, loading=reading.loading, stage=result.stage)
     result.show(found.to_json(), lambda console: show_removal(console, found))

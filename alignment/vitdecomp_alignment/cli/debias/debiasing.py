@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -126,7 +126,7 @@ def summarised(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 def remove(
     options: ModelOptions,
-    halves: tuple[Grouped, Grouped],
+    halves: Callable[[], tuple[Grouped, Grouped]],
     config: DebiasConfig,
     cache: Path,
     *,
@@ -137,7 +137,7 @@ def remove(
 
     Args:
         options: the model.
-        halves: images to learn from, and images to measure groups on.
+        halves: gives images to learn from, and images to measure groups on; called once the maps are there.
         config: which cue is removed, and how.
         cache: folder for what can be computed again.
         loading: how images are read.
@@ -149,13 +149,14 @@ def remove(
         OutputError: the cache cannot be written.
     """
     maps = None if config.maps is None else MapsToClip.read(config.maps, clip=config.clip, model=options.model)
-    halves[1].require_groups()
+    images = halves()
+    images[1].require_groups()
     with stage(f"contributions of {options.model}") as progress:
         subject = prepare(options)
         check = partial(check_top, config.plan.k)
         train, test = (
             cached_grouped(subject, half, cache, by=config.by, loading=loading, progress=progress, check=check)
-            for half in halves
+            for half in images
         )
     test.images.require_groups()
     with stage("maps"):
