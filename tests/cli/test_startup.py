@@ -6,17 +6,14 @@ import subprocess
 import sys
 
 import torch
-from made_up import write_made
 from PIL import Image
 from vitdecomp_alignment import ClipSpace, ClosedForm
 
 import vitdecomp as vd
-from vitdecomp._utils.files import sha256
 from vitdecomp.cli.main import app
 from vitdecomp.extract import ExtractConfig, extract
 from vitdecomp.models.prepare import ModelOptions
 from vitdecomp.scenes import SceneDataset
-from vitdecomp.testing import AlignerContract
 
 ADAPTERS = {"open_clip", "timm", "torchvision", "transformers"}
 TABLES = {"datasets", "faiss", "lance", "matplotlib", "pandas", "pyarrow", "scipy", "sklearn"}
@@ -62,17 +59,9 @@ def test_a_verb_imports_what_it_uses():
     assert {"timm", "torch"} <= inspected <= HEAVY - TABLES - {"open_clip", "transformers"}
 
 
-def test_a_search_for_an_image_of_a_store_needs_no_model(tmp_path):
-    image = tmp_path / "image.png"
-    Image.new("RGB", (8, 8)).save(image)
-    digests = [sha256(image), "b", "c", "d"]
-    store = write_made(tmp_path / "s.lance", AlignerContract().contributions(4), digests)
-    (found,) = imported(["search", "--store", str(store), "--image", str(image), "--k", "2", "--quiet"])
-    assert found <= STORE
-
-
 def drawn(place, model):
     """A store of a few small pictures."""
+    place.mkdir()
     for i, pixels in enumerate(SceneDataset(4).arrays(range(4))):
         Image.fromarray(pixels).save(place / f"{i}.png")
     store = str(place / "s.lance")
@@ -80,17 +69,18 @@ def drawn(place, model):
     return store
 
 
-def test_a_search_for_a_text_with_maps_needs_no_scikit_learn(tmp_path):
-    store, maps = drawn(tmp_path, "scenes:deit"), tmp_path / "m.safetensors"
-    ClosedForm().fit(vd.Store(store), torch.randn(4, ClipSpace("scenes:clip").dimension)).save(maps)
-    words = ["search", "scenes:deit", "--store", store, "--maps", str(maps), "--clip", "scenes:clip", "--quiet"]
-    (found,) = imported([*words, "--text", "a red thing", "--k", "2", "--device", "cpu"])
-    assert found <= STORE
-
-
-def test_a_search_for_a_text_in_a_store_needs_the_text_tower_alone(tmp_path):
-    store = drawn(tmp_path, "scenes:clip")
-    words = ["search", "scenes:clip", "--store", store, "--text", "a red thing", "--k", "2", "--quiet"]
-    plain, whole = imported([*words, "--device", "cpu"], [*words, "--dtype", "float64"])
-    assert plain <= STORE
+def test_a_search_imports_what_it_uses(tmp_path):
+    """For an image of a store no model, for a text with maps no scikit-learn, for a text the text tower alone."""
+    deit, clip = (drawn(tmp_path / name, f"scenes:{name}") for name in ("deit", "clip"))
+    maps = tmp_path / "m.safetensors"
+    ClosedForm().fit(vd.Store(deit), torch.randn(4, ClipSpace("scenes:clip").dimension)).save(maps)
+    few, text = ("--k", "2", "--quiet"), ("--text", "a red thing", "--device", "cpu")
+    runs = [
+        ["search", "--store", deit, "--image", str(tmp_path / "deit" / "0.png"), *few],
+        ["search", "scenes:deit", "--store", deit, "--maps", str(maps), "--clip", "scenes:clip", *text, *few],
+        ["search", "scenes:clip", "--store", clip, *text, *few],
+        ["search", "scenes:clip", "--store", clip, *text, *few, "--dtype", "float64"],
+    ]
+    *light, whole = imported(*runs)
+    assert all(found <= STORE for found in light)
     assert {"open_clip", "timm"} <= whole

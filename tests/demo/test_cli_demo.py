@@ -7,6 +7,7 @@ import sys
 
 import networkx as nx
 import pytest
+from commands import in_process
 from PIL import Image
 
 OFFLINE = "import socket; socket.socket.connect = None; from vitdecomp.cli.main import main; main()"
@@ -48,8 +49,8 @@ def test_a_model_and_pictures_of_ones_own(photos, tmp_path):
 
 
 @pytest.mark.slow
-def test_without_a_folder_the_findings_are_printed(photos):
-    done = launch("--model", "timm:test_vit", "--random-weights", "--images", photos, "--quiet")
+def test_without_a_folder_the_findings_are_printed(photos, tmp_path):
+    done = in_process(tmp_path, "demo", "--model", "timm:test_vit", "--random-weights", "--images", photos, "--quiet")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert "weights are random" in done.stdout
@@ -65,7 +66,7 @@ def test_without_a_folder_the_findings_are_printed(photos):
         ("--model scenes:diet --random-weights --images {photos}", "did you mean deit"),
     ],
 )
-def test_errors_are_one_line_and_leave_nothing_behind(photos, tmp_path, in_process, flags, words):
+def test_errors_are_one_line_and_leave_nothing_behind(photos, tmp_path, flags, words):
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "a.png").write_text("no picture")
@@ -80,6 +81,6 @@ def test_errors_are_one_line_and_leave_nothing_behind(photos, tmp_path, in_proce
 
 def test_a_place_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
-    done = launch("--out", tmp_path / "file" / "demo")
+    done = in_process(tmp_path, "demo", "--out", tmp_path / "file" / "demo")
     assert done.returncode == 2
     assert "not a directory" in done.stderr

@@ -19,7 +19,7 @@ from vitdecomp import Store
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("shared-alignment")]
 CLIP, N = "made:clip", 500
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-LONG = ("--set", "epochs=40", "--set", "patience=100000", "--set", "learning_rate=0.0001", "--set", "init=random")
+LONG = ("--set", "epochs=20", "--set", "patience=100000", "--set", "learning_rate=0.0001", "--set", "init=random")
 METHODS = {
     "closed form": ("closed-form",),
     "few images": ("closed-form", "max_rank=300"),
@@ -112,7 +112,7 @@ def uninterrupted(place):
 
 def test_one_process_speaks_for_all(place, uninterrupted, in_process):
     told, _ = uninterrupted
-    assert told["metrics"]["steps"] == 40 * 13  # of 405 images: a tenth judges the maps, a tenth of the rest stops
+    assert told["metrics"]["steps"] == 20 * 13  # of 405 images: a tenth judges the maps, a tenth of the rest stops
     assert {"contributions of random:made", "vectors of made:clip", "reading", "training", "writing"} <= {
         *told["seconds"]
     }
@@ -121,22 +121,16 @@ def test_one_process_speaks_for_all(place, uninterrupted, in_process):
     assert json.loads(alone.stdout)["metrics"] == pytest.approx(told["metrics"], rel=1e-2)
 
 
-@pytest.mark.parametrize("restarts", [0, 1])
-def test_a_process_is_killed(place, uninterrupted, restarts):
-    """Torchrun ends the other, and starts both again if it may; otherwise the same command goes on."""
-    out, name = place / f"killed-{restarts}.safetensors", f"killed-{restarts}.safetensors"
+def test_a_process_is_killed(place, uninterrupted):
+    """Torchrun ends the other and starts the same command again, which goes on at the checkpoint."""
+    out, name = place / "killed.safetensors", "killed.safetensors"
     training = place / f"{name}.training"
-    process, end = started(place, "killable.py", *words(name, *LONG), restarts=restarts), time.monotonic() + 200
+    process, end = started(place, "killable.py", *words(name, *LONG), restarts=1), time.monotonic() + 200
     while not training.exists():
         assert process.poll() is None
         assert time.monotonic() < end
         time.sleep(0.001)
     os.kill(int((place / "pid-1").read_text()), signal.SIGKILL)
-    _, err = process.communicate(timeout=300)
-    assert (process.returncode == 0) == (restarts == 1), err
-    if restarts == 0:
-        assert training.exists()
-        assert not out.exists()
-        done(started(place, "-m", "vitdecomp", *words(name, *LONG)))
+    done(process)
     assert out.read_bytes() == uninterrupted[1]
     assert not training.exists()
