@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
@@ -12,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vitdecomp._utils.checksum import digest
 from vitdecomp._utils.summary import kinds, summary
 from vitdecomp.component import Component
 from vitdecomp.errors import InputError, SpecError
@@ -148,10 +148,7 @@ class Contributions:
 
     def fingerprint(self) -> str:
         """A checksum of the values and the components."""
-        digest = hashlib.sha256(repr((self.components, self.values.shape, self.values.dtype)).encode())
-        for image in self.values.detach().cpu():
-            digest.update(image.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
+        return digest([repr((self.components, self.values.shape, self.values.dtype)), *self.values])
 
     def total(self) -> Float[Tensor, "n d"]:
         """Sum over components: the representation, when no component was left out."""

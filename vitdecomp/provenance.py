@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
+from vitdecomp._utils.checksum import digest
 from vitdecomp._utils.schema import Name
 from vitdecomp.errors import InputError
 
@@ -46,13 +46,11 @@ def weights_checksum(module: nn.Module) -> str:
 
     A float64 copy of a float32 model has the same: it is the same model.
     """
-    digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        if not isinstance(tensor, Tensor):
-            continue
-        exact = tensor.detach().cpu()
-        if exact.is_floating_point():
-            exact = exact.float()
-        digest.update(f"{name} {tuple(tensor.shape)};".encode())
-        digest.update(exact.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+
+    def parts() -> Iterator[str | Tensor]:
+        for name, tensor in sorted(module.state_dict().items()):
+            if isinstance(tensor, Tensor):
+                yield f"{name} {tuple(tensor.shape)};"
+                yield tensor.cpu().float() if tensor.is_floating_point() else tensor
+
+    return digest(parts())

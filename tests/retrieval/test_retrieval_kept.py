@@ -151,6 +151,7 @@ def test_where_nothing_can_be_kept_a_search_works_all_the_same(place, cache, mon
     place.with_name("file").write_text("")
     monkeypatch.setenv("VITDECOMP_CACHE", str(place.with_name("file")))
     assert searched(place) == (expected, 3)
+    monkeypatch.delenv("VITDECOMP_CACHE")
     with pytest.raises(vd.OutputError, match="cannot"):
         searched(place, cache=place.with_name("file") / "lengths")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
+from vitdecomp._utils.checksum import digest
 from vitdecomp.errors import OutputError
 
 PARTIAL = ".partial"  # suffix of a file that is being written
@@ -19,29 +19,37 @@ LONGEST = 255  # bytes of a file's name, on all common file systems
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A path to write to, which takes the place of `path` only when everything is written.
+    """Yield a path to write to, which takes the place of `path` only when everything is written.
 
     Raises:
         OutputError: it cannot be written.
     """
     partial = beside(path, PARTIAL)
     try:
-        yield partial
-        with partial.open("rb") as written:
-            os.fsync(written.fileno())
-        partial.replace(path)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {_reason(error)}") from error
+        with writing(path):
+            yield partial
+            with partial.open("rb") as written:
+                os.fsync(written.fileno())
+            partial.replace(path)
     finally:
         if partial.exists():
             partial.unlink()
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Raise `OutputError` that names `path` for any `OSError` inside."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {_reason(error)}") from error
 
 
 def beside(path: Path, suffix: str) -> Path:
     """A file that belongs to another one, in the same place; a name that would be too long becomes its checksum."""
     name = path.name + suffix
     if len(os.fsencode(name)) > LONGEST:
-        name = hashlib.sha256(os.fsencode(path.name)).hexdigest() + suffix
+        name = digest([os.fsencode(path.name)]) + suffix
     return path.with_name(name)
 
 
@@ -49,6 +57,11 @@ def cache_directory() -> Path:
     """Where what can be computed again is kept: `VITDECOMP_CACHE`, or the system's place for caches."""
     chosen = os.environ.get("VITDECOMP_CACHE")
     return Path(chosen) if chosen else user_cache_path("vitdecomp")
+
+
+def is_standard_cache(folder: Path) -> bool:
+    """Tell whether a folder lies below `cache_directory()`, so that the user need not have named it."""
+    return folder.absolute().is_relative_to(cache_directory().absolute())
 
 
 def check_directory(path: Path) -> None:
@@ -87,11 +100,8 @@ def make_directory(path: Path) -> None:
 
 def sha256(path: Path) -> str:
     """Checksum of a file, in hexadecimal."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
+        return digest(iter(lambda: file.read(2**20), b""))
 
 
 def _reason(error: OSError) -> str:

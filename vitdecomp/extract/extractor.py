@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -13,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vitdecomp._utils.checksum import digest
 from vitdecomp.contributions import Contributions
 from vitdecomp.datasets import Pictures
 from vitdecomp.errors import InputError, OutputError
@@ -48,7 +48,7 @@ class Extractor:
         names = [(picture.id, picture.label, sorted(picture.groups.items())) for picture in known]
         self._digests = dict(zip(self.wanted, digests(self.pictures, self.wanted), strict=True))
         told = [version("vitdecomp"), self.metadata.to_json(), names, list(self._digests.values())]
-        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
+        return digest([json.dumps(told)])[:32]
 
     def id(self, index: int) -> str:
         """The name of an image."""

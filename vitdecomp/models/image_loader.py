@@ -6,7 +6,6 @@ must not fork.
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,6 +14,7 @@ from typing import TypeVar
 
 from torch import Tensor
 
+from vitdecomp._utils.checksum import digest
 from vitdecomp.datasets.image import Pictures
 from vitdecomp.errors import InputError
 from vitdecomp.images.decoding import decode
@@ -63,7 +63,7 @@ def load(pictures: Pictures, index: int, preprocess: Preprocess) -> Loaded:
         image = decode(data, name(pictures, index))
     except InputError as error:
         return Loaded(index, "", str(error))
-    return Loaded(index, hashlib.sha256(data).hexdigest(), as_tensor(preprocess, image))
+    return Loaded(index, digest([data]), as_tensor(preprocess, image))
 
 
 def load_all(pictures: Pictures, indices: Iterable[int], preprocess: Preprocess, loading: Loading) -> Iterator[Loaded]:
@@ -84,7 +84,7 @@ def name(pictures: Pictures, index: int) -> str:
 
 def _digest(pictures: Pictures, index: int) -> str:
     try:
-        return hashlib.sha256(_read(pictures, index)).hexdigest()
+        return digest([_read(pictures, index)])
     except InputError:
         return ""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from inspect import signature
@@ -11,6 +10,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from vitdecomp._utils.checksum import digest
 from vitdecomp.errors import InputError, SpecError
 
 Compute: TypeAlias = Callable[[Any, Tensor], Tensor]
@@ -72,10 +72,7 @@ def advice(value: Any, n: int) -> str:
 
 def fingerprint(value: Any) -> str:
     """A checksum that is the same for the same function: of its code, defaults, and what it refers to."""
-    digest = hashlib.sha256()
-    for piece in _pieces(value, frozenset()):
-        digest.update(piece)
-    return digest.hexdigest()
+    return digest(_pieces(value, frozenset()))
 
 
 def _part(key: str, model: nn.Module, images: Tensor) -> Any:

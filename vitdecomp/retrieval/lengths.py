@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,15 +9,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vitdecomp._utils.files import make_directory
+from vitdecomp._utils.checksum import digest
 from vitdecomp._utils.progress import Progress
 from vitdecomp._utils.schema import Versioned
+from vitdecomp._utils.tensor_cache import TensorCache
 from vitdecomp._utils.tensor_file import TensorFormat
 from vitdecomp._utils.tolerance import check_varies
 from vitdecomp.errors import InputError
 from vitdecomp.retrieval.view import View, project, total
 from vitdecomp.sources.source import Columns, scan
-from vitdecomp.store.lock import locked
 
 SUFFIX = ".lengths.safetensors"
 SCHEMA = 3  # of these files
@@ -99,26 +98,28 @@ class Keeper:
 
         Raises:
             InputError: NaN or infinity among the coefficients.
-            OutputError: they cannot be kept in the folder.
         """
         key = view.fingerprint()
         if key not in self._known:
-            path = self._path(key)
-            found = None if path is None else _read(path, view, len(self.source))
-            if found is None:
-                found = Lengths.measure(self.source, view, center=self.center, block=self.block, progress=progress)
-                if path is not None:
-                    _write(path, found)
-            self._known[key] = found
+            self._known[key] = self._stored(key, view, progress)
         return self._known[key]
 
-    def _path(self, key: str) -> Path | None:
+    def _stored(self, key: str, view: View, progress: Progress | None) -> Lengths:
+        """Read the lengths from the folder, or measure them and write them to it."""
         if self.folder is None:
-            return None
+            return self._measured(view, progress)
         if self._source is None:  # of a store it takes a look at every row
             self._source = self.source.fingerprint()
-        told = f"{SCHEMA} {self._source} {key} {self.center}"
-        return self.folder / (hashlib.sha256(told.encode()).hexdigest()[:32] + SUFFIX)
+        cache = TensorCache.in_folder(self.folder, FORMAT, SUFFIX)
+        name = digest([f"{SCHEMA} {self._source} {key} {self.center}"])[:32]
+        found = _read(cache, name, view, len(self.source))
+        if found is None:
+            found = self._measured(view, progress)
+            _write(cache, name, found)
+        return found
+
+    def _measured(self, view: View, progress: Progress | None) -> Lengths:
+        return Lengths.measure(self.source, view, center=self.center, block=self.block, progress=progress)
 
 
 def _means(source: Columns, view: View, block: int) -> tuple[Tensor, ...]:
@@ -142,24 +143,19 @@ def _check(values: Tensor, source: Columns, view: View) -> None:
     raise InputError(f"NaN or infinity in {', '.join(spoiled[:3]) or 'the sum of the components'}")
 
 
-def _read(path: Path, view: View, n: int) -> Lengths | None:
-    """What was kept; `None` if there is nothing, or nothing of use: it is only measured again."""
-    file = FORMAT.find(path)
+def _read(cache: TensorCache[Versioned], key: str, view: View, n: int) -> Lengths | None:
+    """Read lengths; `None` if there are none of use."""
+    file = cache.get(key)
     if file is None:
         return None
-    wanted = {
-        **{f"mean.{i}": (len(m),) for i, m in enumerate(view.maps)},
-        "offset": view.constant.shape,
-        "values": (n,),
-    }
-    if {name: tuple(tensor.shape) for name, tensor in file.tensors.items()} != {k: tuple(v) for k, v in wanted.items()}:
+    wanted: dict[str, tuple[int, ...]] = {f"mean.{i}": (len(m),) for i, m in enumerate(view.maps)}
+    wanted |= {"offset": tuple(view.constant.shape), "values": (n,)}
+    if {name: tuple(tensor.shape) for name, tensor in file.tensors.items()} != wanted:
         return None
     means = tuple(file.tensors[f"mean.{i}"] for i in range(len(view.maps)))
     return Lengths(means, file.tensors["offset"], file.tensors["values"])
 
 
-def _write(path: Path, lengths: Lengths) -> None:
-    make_directory(path.parent)
+def _write(cache: TensorCache[Versioned], key: str, lengths: Lengths) -> None:
     means = {f"mean.{i}": mean for i, mean in enumerate(lengths.means)}
-    with locked(str(path.parent), wait=True):
-        FORMAT.write(path, Versioned(SCHEMA), {**means, "offset": lengths.offset, "values": lengths.values})
+    cache.put(key, Versioned(SCHEMA), {**means, "offset": lengths.offset, "values": lengths.values})

@@ -11,12 +11,12 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from vitdecomp._utils.files import cache_directory, check_directory
+from vitdecomp._utils.files import cache_directory
 from vitdecomp._utils.progress import Progress
 from vitdecomp._utils.registry import did_you_mean
 from vitdecomp._utils.summary import kinds, summary
 from vitdecomp.contributions import Contributions
-from vitdecomp.errors import InputError, OutputError, SpecError
+from vitdecomp.errors import InputError, SpecError
 from vitdecomp.retrieval.hit import Hit, Named
 from vitdecomp.retrieval.lengths import Keeper
 from vitdecomp.retrieval.nearest import Nearest
@@ -227,9 +227,4 @@ def _folder(source: Columns) -> Path | None:
     """Where lengths are kept if nobody says: not beside a store, which may be elsewhere or not be written to."""
     if isinstance(source, Contributions):
         return None
-    folder = cache_directory() / "lengths"
-    try:
-        check_directory(folder)
-    except OutputError:
-        return None
-    return folder
+    return cache_directory() / "lengths"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vitdecomp._utils.checksum import digest
 from vitdecomp.component import Component
 from vitdecomp.retrieval.space import Space
 from vitdecomp.sources.source import Block, Columns
@@ -81,10 +81,7 @@ class View:
 
     def fingerprint(self) -> str:
         """A checksum of the components, and of where their maps lead."""
-        digest = hashlib.sha256(repr((self.components, self.width, self.dtype)).encode())
-        for tensor in (*self.maps, self.constant):
-            digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
+        return digest([repr((self.components, self.width, self.dtype)), *self.maps, self.constant])
 
 
 def project(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from vitdecomp._utils.checksum import digest
 from vitdecomp.component import Component
 from vitdecomp.contributions import Contributions
 from vitdecomp.sources.aligner import Aligner
@@ -38,8 +38,7 @@ class Aligned:
 
     def fingerprint(self) -> str:
         """A checksum of the source and of what the aligner makes of its first image."""
-        told = f"{self.source.fingerprint()} {self.take([0]).fingerprint()}"
-        return hashlib.sha256(told.encode()).hexdigest()
+        return digest([f"{self.source.fingerprint()} {self.take([0]).fingerprint()}"])
 
     def take(self, rows: Sequence[int]) -> Contributions:
         """The aligned contributions of some images, in the order asked for."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vitdecomp._utils.checksum import digest
 from vitdecomp.component import Component
 from vitdecomp.contributions import Contributions
 from vitdecomp.sources.source import Block, Scanned, Source
@@ -55,7 +55,7 @@ class Selection:
 
     def fingerprint(self) -> str:
         """A checksum of the source and the rows."""
-        return hashlib.sha256(f"{self.source.fingerprint()} {self.rows}".encode()).hexdigest()
+        return digest([f"{self.source.fingerprint()} {self.rows}"])
 
     def __len__(self) -> int:
         """Number of images."""

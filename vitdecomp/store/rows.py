@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vitdecomp._utils.checksum import raw_bytes
 from vitdecomp.datasets.image import Picture
 from vitdecomp.store.encoding import PRECISIONS, Encoding, check_finite
 from vitdecomp.store.metadata import Metadata
@@ -82,7 +83,4 @@ def _own(values: Float[Tensor, "n d"]) -> Float[np.ndarray, "n d"]:
 
 def _checksums(values: Tensor) -> list[str]:
     """Of each image's contributions, as they were computed."""
-    rows = values.detach().cpu().contiguous()
-    return [
-        hashlib.blake2b(row.reshape(-1).view(torch.uint8).numpy().tobytes(), digest_size=16).hexdigest() for row in rows
-    ]
+    return [hashlib.blake2b(raw_bytes(image), digest_size=16).hexdigest() for image in values]

@@ -15,8 +15,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from hashlib import sha256
 
+from vitdecomp._utils.checksum import digest
 from vitdecomp._utils.schema import from_json
 from vitdecomp.errors import DamageError, InputError
 from vitdecomp.store.data_files import REMEDY
@@ -185,4 +185,4 @@ def _seal(images: Table, config: Mapping[str, str]) -> str:
 
 
 def _sum(text: str) -> str:
-    return sha256(text.encode()).hexdigest()
+    return digest([text])

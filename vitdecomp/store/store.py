@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vitdecomp._utils.checksum import digest
 from vitdecomp._utils.registry import did_you_mean
 from vitdecomp._utils.summary import kinds, summary
 from vitdecomp.component import Component
@@ -160,10 +161,10 @@ class Store:
         names = ["digest", "checksum"]
         hashes = [hashlib.sha256() for _ in names]
         for batch in self._images.batches(names, AT_ONCE, self._images.version):
-            for digest, column in zip(hashes, batch.columns, strict=True):
-                digest.update(joined(column))
-        told += [digest.hexdigest() for digest in hashes]
-        return hashlib.sha256(" ".join(told).encode()).hexdigest()
+            for one, column in zip(hashes, batch.columns, strict=True):
+                one.update(joined(column))
+        told += [one.hexdigest() for one in hashes]
+        return digest([" ".join(told)])
 
     def error(self, rows: range | None = None) -> Float[Tensor, " n"]:
         """Relative error of the sum of each image's contributions when they were computed; see `loss` too."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -12,6 +11,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from vitdecomp._utils.checksum import digest
 from vitdecomp._utils.progress import Clock, Progress
 from vitdecomp._utils.registry import did_you_mean
 from vitdecomp.distributed.process_group import Ranks
@@ -180,12 +180,9 @@ class CompAlign(LinearAligner):
 
     def _identity(self, fingerprint: str, target: Tensor) -> str:
         """What tells this training from any other."""
-        digest = hashlib.sha256(f"{fingerprint} {self.settings()}".encode())
         given = [self.init.dense()] if isinstance(self.init, LinearMaps) else []
-        for tensor in (target, *given):
-            digest.update(f"{tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
+        parts = (part for tensor in (target, *given) for part in (f"{tuple(tensor.shape)}", tensor))
+        return digest([f"{fingerprint} {self.settings()}", *parts])
 
     def _check(self) -> None:
         """Raise `SpecError` for settings that mean nothing."""

@@ -133,7 +133,7 @@ class ClipSpace:
             InputError: not a sequence of strings, or an empty one.
             SpecError: a template without a gap.
             LoadError: the model's tokenizer cannot be had.
-            OutputError: the cache cannot be written.
+            OutputError: the cache cannot be written, and is not in the standard place.
         """
         texts = checked_texts(texts)
         templates = None if templates is None else checked_templates(templates)

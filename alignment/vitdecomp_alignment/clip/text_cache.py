@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,14 +9,16 @@ from pathlib import Path
 from jaxtyping import Float
 from torch import Tensor
 
-from vitdecomp._utils.files import make_directory
+from vitdecomp._utils.checksum import digest
 from vitdecomp._utils.schema import Versioned
+from vitdecomp._utils.tensor_cache import TensorCache
 from vitdecomp._utils.tensor_file import TensorFormat
 from vitdecomp.models.adapter import LoadedModel
 from vitdecomp.models.preprocessing import describe
 from vitdecomp.provenance import weights_checksum
 
 SCHEMA = 2  # part of every key: another recipe for the vectors needs another number
+SUFFIX, MAX_BYTES = ".safetensors", 2**30  # of the files, and of the folder
 FORMAT = TensorFormat("vitdecomp.texts", "vectors of texts", Versioned, (SCHEMA,), "they are computed again")
 
 
@@ -37,28 +38,21 @@ class TextCache:
     def get(
         self, texts: Sequence[str], templates: Sequence[str] | None, compute: Callable[[], Float[Tensor, "n d"]]
     ) -> Float[Tensor, "n d"]:
-        """The vectors of some texts: read, or computed and written if there are none or their file is damaged.
+        """Read the vectors of some texts, or compute and write them if there are none or their file is damaged.
 
         Raises:
-            OutputError: they cannot be written.
+            OutputError: they cannot be written to a folder that the user named.
         """
-        path = self.folder / f"{self.key(texts, templates)}.safetensors"
-        kept = _read(path, len(texts))
-        if kept is not None:
-            return kept
+        cache, key = TensorCache.in_folder(self.folder, FORMAT, SUFFIX, MAX_BYTES), self.key(texts, templates)
+        file = cache.get(key)
+        known = None if file is None else file.tensors.get("vectors")
+        if known is not None and known.ndim == 2 and len(known) == len(texts):
+            return known
         vectors = compute()
-        make_directory(self.folder)
-        FORMAT.write(path, Versioned(SCHEMA), {"vectors": vectors})
+        cache.put(key, Versioned(SCHEMA), {"vectors": vectors})
         return vectors
 
     def key(self, texts: Sequence[str], templates: Sequence[str] | None) -> str:
         """A checksum of the model, its weights, the texts and the templates."""
         whole = json.dumps([*self.model, list(texts), templates and list(templates)])
-        return hashlib.sha256(whole.encode()).hexdigest()
-
-
-def _read(path: Path, n: int) -> Tensor | None:
-    """The vectors in a file, if there is one that is as it was written; others are only computed again."""
-    file = FORMAT.find(path)
-    vectors = None if file is None else file.tensors.get("vectors")
-    return vectors if vectors is not None and vectors.ndim == 2 and len(vectors) == n else None
+        return digest([whole])

@@ -206,10 +206,13 @@ def test_equal_weights_with_another_activation_have_files_of_their_own(tmp_path)
     assert torch.equal(other.encode_text(COLOURS), ClipSpace(other.loaded).encode_text(COLOURS))
 
 
-def test_a_cache_that_cannot_be_written_is_said(tmp_path):
+def test_only_a_cache_that_the_user_named_must_be_written(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     with pytest.raises(vd.OutputError, match="cannot create"):
         fresh(cache=tmp_path / "file").encode_text(["red"])
+    monkeypatch.setenv("VITDECOMP_CACHE", str(tmp_path / "file"))
+    assert torch.equal(fresh(cache=tmp_path / "file" / "texts").encode_text(["red"]), fresh().encode_text(["red"]))
+    assert (tmp_path / "file").read_text() == ""
 
 
 def test_a_model_without_text_encoder_is_refused():

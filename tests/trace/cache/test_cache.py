@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch import Tensor, fx, nn
 from zoo import ZOO
 
 import vitdecomp as vd
+from vitdecomp._utils.tensor_cache import TensorCache
 from vitdecomp.trace import capture as capturing
 from vitdecomp.trace.cache import cache as saved
 from vitdecomp.trace.cache import search
@@ -219,7 +221,7 @@ def test_no_weights_are_written(tiny_vit: nn.Module, tmp_path: Path) -> None:
 
 
 def test_a_folder_stays_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(saved, "MAX_BYTES", 1)
+    monkeypatch.setattr(saved, "TensorCache", partial(TensorCache, max_bytes=1))
     for name in ("einops_cls", "parallel"):
         vd.Decomposer(randomised(MODELS[name][0]()), cache=tmp_path).fit(pictures(1, 16))
     assert not list(tmp_path.iterdir())
@@ -261,7 +263,7 @@ def test_many_tokens_make_no_long_header(tmp_path: Path, traces: list[nn.Module]
     assert plain(first._paths) == plain(second._paths)
 
 
-@pytest.mark.parametrize("failing", ["write", "read", "make_directory", "fingerprint"])
+@pytest.mark.parametrize("failing", ["write", "read", "mkdir", "fingerprint"])
 @pytest.mark.parametrize("error", [OSError(28, "No space left"), SafetensorError("header too large"), MemoryError()])
 def test_nothing_that_goes_wrong_stops_a_fit(
     failing: str, error: Exception, tiny_vit: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -271,7 +273,7 @@ def test_nothing_that_goes_wrong_stops_a_fit(
 
     images = pictures(1, 32)
     vd.Decomposer(tiny_vit, cache=tmp_path).fit(images)
-    owner = {"write": saved.TensorFormat, "read": saved.TensorFormat, "fingerprint": search}.get(failing, saved)
+    owner = {"mkdir": Path, "fingerprint": search}.get(failing, saved.TensorFormat)
     monkeypatch.setattr(owner, failing, fails)
     decomposer = vd.Decomposer(tiny_vit, cache=tmp_path).fit(images)
     assert decomposer.report_.exact

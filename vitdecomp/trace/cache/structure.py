@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import sys
 from collections.abc import Collection, Iterator
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vitdecomp._utils.checksum import digest
 from vitdecomp.models.adapter import Representation
 from vitdecomp.models.outputs import fingerprint as fingerprint_of
 from vitdecomp.trace import front_ends
@@ -30,12 +30,8 @@ PLAIN = (type(None), bool, int, float, complex, str, torch.Size, torch.dtype, to
 def fingerprint(module: nn.Module, images: Tensor, through: Collection[str] | None) -> str:
     """A checksum of what decides how a module's linear paths run, the code of rules of the user's own included."""
     rules = [(str(op), entry) for table in (RULES, OPENINGS, NONLINEAR, STEPS) for op, entry in _entries(table)]
-    digest = hashlib.sha256()
-    for line in _told(module, images, through):
-        digest.update(f"{line}\n".encode())
-    for op, rule in rules:
-        digest.update(f"{op} {_plain(rule)} {_own_code(rule)}\n".encode())
-    return digest.hexdigest()
+    lines = (*_told(module, images, through), *(f"{op} {_plain(rule)} {_own_code(rule)}" for op, rule in rules))
+    return digest(f"{line}\n" for line in lines)
 
 
 def _entries(table: Any) -> list[tuple[Any, Any]]:
@@ -106,9 +102,7 @@ def _values(tensor: Tensor) -> str:
     """Indices and masks count as they are; of weights it counts whether there is anything but zeros."""
     if tensor.is_floating_point() or tensor.is_complex() or tensor.is_meta or tensor.is_quantized:
         return "" if tensor.is_meta else str(_is_zero(tensor.detach().reshape(-1)))
-    return hashlib.sha256(
-        tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-    ).hexdigest()
+    return digest([tensor])
 
 
 def _is_zero(flat: Tensor) -> bool:
@@ -122,13 +116,10 @@ def _source(name: str) -> str:
     file = getattr(sys.modules.get(name), "__file__", None)
     if name.partition(".")[0] == "torch" or file is None or not Path(file).is_file():
         return ""
-    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    return digest([Path(file).read_bytes()])
 
 
 @cache
 def own_code() -> str:
     """A checksum of the code that finds the paths: its version alone would not tell of a change."""
-    digest = hashlib.sha256()
-    for file in sorted(CODE.rglob("*.py")):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
+    return digest(file.read_bytes() for file in sorted(CODE.rglob("*.py")))

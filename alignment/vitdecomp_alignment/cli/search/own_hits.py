@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from vitdecomp._utils.checksum import digest
 from vitdecomp.errors import InputError
 from vitdecomp.images.reading import read_file
 from vitdecomp.retrieval import Hit, Query
@@ -32,10 +32,10 @@ class OwnHits:
             InputError: one cannot be read.
         """
         files = [Path(image).absolute() for image in query.images if isinstance(image, (str, Path))]
-        wanted: dict[str, list[int]] = {digest: [] for digest in map(_digest, files)}
-        for row, digest in enumerate(store.digests() if files else ()):
-            if digest in wanted:
-                wanted[digest].append(row)
+        wanted: dict[str, list[int]] = {known: [] for known in map(_digest, files)}
+        for row, known in enumerate(store.digests() if files else ()):
+            if known in wanted:
+                wanted[known].append(row)
         return cls(tuple(files), tuple(tuple(wanted[_digest(file)]) for file in files))
 
     def __len__(self) -> int:
@@ -67,6 +67,6 @@ class OwnHits:
 
 def _digest(file: Path) -> str:
     try:
-        return hashlib.sha256(read_file(file)).hexdigest()
+        return digest([read_file(file)])
     except OSError as error:
         raise InputError(f"cannot read image {file}: {error.strerror or error}") from error
