@@ -1,11 +1,16 @@
 """Names: no duplicates, and suggestions for what was meant."""
 
+import math
+from importlib.metadata import EntryPoint
+
 import pytest
 import timm
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vitdecomp._utils.registry import Registry, did_you_mean
+import vitdecomp as vd
+from vitdecomp._utils import registry
+from vitdecomp._utils.registry import Registry, did_you_mean, plugin
 from vitdecomp.errors import SpecError
 
 
@@ -48,3 +53,27 @@ def test_nothing_near_lists_a_short_table_and_is_silent_about_a_long_one() -> No
 @given(st.lists(st.text(min_size=1, max_size=12), min_size=1, max_size=20))
 def test_a_known_name_is_always_the_first_suggestion(names: list[str]) -> None:
     assert did_you_mean(names[0], names).startswith(f"; did you mean {names[0]}")
+
+
+def entries(*named):
+    return lambda group: [EntryPoint(name, value, of) for name, value, of in named if of == group]
+
+
+@pytest.mark.parametrize("old", ["vitdecomp.engines", "vitdecomp.align_engines"])
+def test_an_old_group_of_entry_points_is_read_with_a_warning(old, monkeypatch):
+    monkeypatch.setattr(registry, "entry_points", entries(("mine", "math:pi", old), ("ours", "math:e", old)))
+    with pytest.warns(
+        DeprecationWarning, match=f"'mine' is in the old group '{old}': move it to 'vitdecomp.executors'"
+    ):
+        assert plugin("vitdecomp.executors", "executor", "mine") == math.pi
+    with pytest.raises(vd.SpecError, match=r"no executor 'mina'; did you mean mine\?"):
+        plugin("vitdecomp.executors", "executor", "mina")
+    with pytest.raises(vd.SpecError, match="no method 'mine'"):
+        plugin("vitdecomp.methods", "method", "mine")
+
+
+def test_the_new_group_of_entry_points_takes_precedence(monkeypatch):
+    both = ("mine", "math:pi", "vitdecomp.engines"), ("mine", "math:e", "vitdecomp.executors")
+    for named in (both, both[::-1]):
+        monkeypatch.setattr(registry, "entry_points", entries(*named))
+        assert plugin("vitdecomp.executors", "executor", "mine") == math.e  # a warning would be an error

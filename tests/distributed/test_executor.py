@@ -3,6 +3,7 @@
 import importlib.util
 import subprocess
 import sys
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import doubles
@@ -11,6 +12,7 @@ import tomllib
 from doubles import Doubles
 
 import vitdecomp as vd
+from vitdecomp._utils import registry
 from vitdecomp._utils.progress import unseen
 from vitdecomp.distributed import remote_error
 from vitdecomp.distributed.executor import GROUP, executor
@@ -28,8 +30,26 @@ def test_one_group_of_entry_points_serves_extract_and_align():
 def test_an_unknown_executor_and_a_needless_address_are_refused():
     with pytest.raises(vd.SpecError, match=r"no executor 'rya'; did you mean ray\?"):
         executor("rya")
-    with pytest.raises(vd.SpecError, match=r"^--address requires --engine ray$"):
+    with pytest.raises(vd.SpecError, match=r"^--address requires --executor ray$"):
         executor("local", "localhost:1")
+
+
+def test_what_is_no_executor_is_refused(monkeypatch):
+    found = [EntryPoint("mine", "builtins:str", GROUP)]
+    monkeypatch.setattr(registry, "entry_points", lambda group: found if group == GROUP else [])
+    with pytest.raises(vd.SpecError, match=r"executor 'mine' is no .*Executor`: update its package"):
+        executor("mine", "x")
+
+
+def test_the_old_spelling_of_the_flag_works_and_is_not_shown(in_process, tmp_path):
+    for command in ("extract", "align"):
+        help_text = in_process(tmp_path, command, "--help").stdout
+        assert "--executor" in help_text
+        assert "--engine" not in help_text
+    words = ["extract", "scenes:deit", "--images", ".", "--out", "s.lance"]
+    for flag in ("--executor", "--engine"):
+        done = in_process(tmp_path, *words, flag, "rya")
+        assert (done.returncode, done.stderr) == (2, "error: no executor 'rya'; did you mean ray?\n")
 
 
 def test_each_process_takes_its_shard():

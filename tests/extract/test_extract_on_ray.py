@@ -28,7 +28,7 @@ def cluster(place):
 def test_a_node_is_killed(place, cluster, in_process):
     address, kill = cluster
     (place / "photos" / "09.png").write_bytes(b"torn")
-    process = started(place, *words("s.lance", "--json", "--engine", "ray", "--address", address))
+    process = started(place, *words("s.lance", "--json", "--executor", "ray", "--address", address))
     parts, end = place / "s.lance" / STAGING, time.monotonic() + 200
     while len(list(parts.glob("*/_versions/*.manifest"))) < 6:
         assert process.poll() is None, process.communicate()[1]
@@ -46,15 +46,15 @@ def test_a_node_is_killed(place, cluster, in_process):
 
 def test_what_cannot_work_is_one_line(place, in_process, monkeypatch):
     refused = {
-        ("--address", "localhost:1"): "--address requires --engine ray",
-        ("--engine", "rya"): "did you mean ray",
+        ("--address", "localhost:1"): "--address requires --executor ray",
+        ("--executor", "rya"): "did you mean ray",
     }
     for flags, words_ in refused.items():
         done = in_process(place, *words("s.lance", *flags))
         assert done.returncode == 2
         assert words_ in done.stderr
     monkeypatch.setitem(sys.modules, "ray", None)  # as if it were not installed
-    done = in_process(place, *words("s.lance", "--engine", "ray"))
+    done = in_process(place, *words("s.lance", "--executor", "ray"))
     assert done.returncode == 2
-    assert done.stderr == "error: --engine ray requires Ray: pip install 'vitdecomp[ray]'\n"
+    assert done.stderr == "error: --executor ray requires Ray: pip install 'vitdecomp[ray]'\n"
     assert not (place / "s.lance").exists()

@@ -94,6 +94,11 @@ def test_a_store_is_a_source_of_what_the_decomposer_gives(store, given):
     assert torch.equal(store.error(), found.error)
 
 
+def test_the_old_name_of_the_metadata_is_deprecated(store):
+    with pytest.warns(DeprecationWarning, match=r"Store\.header is deprecated: use Store\.metadata"):
+        assert store.header is store.metadata
+
+
 @pytest.mark.parametrize("rows", [[0], [6, 0, 3, 3], [2, 3], [], range(1, 6)])
 def test_rows_come_in_the_order_asked_for(store, rows):
     everything = store.take(range(7))

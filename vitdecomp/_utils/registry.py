@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from difflib import SequenceMatcher
 from importlib.metadata import entry_points
@@ -12,6 +13,7 @@ from vitdecomp.errors import SpecError
 
 K = TypeVar("K")
 V = TypeVar("V")
+OLD_GROUPS = {"vitdecomp.executors": ("vitdecomp.engines", "vitdecomp.align_engines")}  # still read, with a warning
 LIKELY = 0.6  # from this likeness on, a name may be what was meant
 
 
@@ -77,7 +79,9 @@ class Registry(Generic[K, V]):
 
 
 def plugin(group: str, noun: str, name: str) -> Any:
-    """What an installed package offers under a name, by its entry points.
+    """Load what an installed package offers under a name, by its entry points.
+
+    A group's old names are read too, with a `DeprecationWarning`; the new name takes precedence.
 
     Args:
         group: of entry points.
@@ -87,10 +91,15 @@ def plugin(group: str, noun: str, name: str) -> Any:
     Raises:
         SpecError: there is none; the message names the nearest ones.
     """
-    known = {entry.name: entry for entry in entry_points(group=group)}
+    groups = (*OLD_GROUPS.get(group, ()), group)  # of equal names the last one counts
+    known = {entry.name: entry for one in groups for entry in entry_points(group=one)}
     if name not in known:
         raise SpecError(f"no {noun} {name!r}{did_you_mean(name, sorted(known))}")
-    return known[name].load()
+    entry = known[name]
+    if entry.group != group:
+        message = f"entry point {name!r} is in the old group {entry.group!r}: move it to {group!r}"
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+    return entry.load()
 
 
 def did_you_mean(word: str, known: Iterable[str], n: int = 3) -> str:

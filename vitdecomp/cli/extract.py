@@ -72,7 +72,7 @@ def extract(
             resume=executor.resume,
             loading=reading.loading,
             progress=progress,
-            executor=executor.engine,
+            executor=executor.executor,
             address=executor.address,
         )
     if mine.first:

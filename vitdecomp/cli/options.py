@@ -194,7 +194,9 @@ class ExecutorOptions:
     """Which processes do the work."""
 
     resume: Annotated[bool, Option("--resume/--no-resume", help="Continue an interrupted run.")] = True
-    engine: Annotated[str, Option(help="local, with all processes if torchrun started it, or ray.")] = "local"
+    executor: Annotated[
+        str, Option(help="local, with all processes if torchrun started it, or ray."), Alias("--engine")
+    ] = "local"
     address: Annotated[str | None, Option(help="Of a Ray cluster; default: one on this machine.")] = None
 
 

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 from vitdecomp._utils.progress import Stage
 from vitdecomp._utils.registry import plugin
 from vitdecomp.distributed.process_group import Ranks
+from vitdecomp.errors import SpecError
 
 GROUP = "vitdecomp.executors"
 Item = TypeVar("Item")
@@ -110,5 +111,6 @@ def executor(name: str, address: str | None = None) -> Executor:
         LoadError: a package that it needs is not installed.
     """
     made: Any = plugin(GROUP, "executor", name)(address)
-    assert isinstance(made, Executor)
+    if not isinstance(made, Executor):
+        raise SpecError(f"executor {name!r} is no `vitdecomp.distributed.executor.Executor`: update its package")
     return made

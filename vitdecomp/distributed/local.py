@@ -16,7 +16,7 @@ class LocalExecutor(Executor):
 
     def __init__(self, address: str | None = None) -> None:
         if address is not None:
-            raise SpecError("--address requires --engine ray")
+            raise SpecError("--address requires --executor ray")
 
     def started(self) -> AbstractContextManager[Ranks]:
         """Join the process group."""

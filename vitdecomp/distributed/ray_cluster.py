@@ -94,7 +94,7 @@ def require(module: str) -> Any:
     try:
         return import_module(module)
     except ImportError as error:
-        raise LoadError("--engine ray requires Ray: pip install 'vitdecomp[ray]'") from error
+        raise LoadError("--executor ray requires Ray: pip install 'vitdecomp[ray]'") from error
 
 
 def enter_directory(path: Path) -> None:

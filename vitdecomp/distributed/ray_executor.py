@@ -27,7 +27,7 @@ class RayExecutor(Executor):
 
     def __init__(self, address: str | None = None) -> None:
         if world_size() > 1:
-            raise SpecError("--engine ray cannot run under torchrun: Ray starts its own processes")
+            raise SpecError("--executor ray cannot run under torchrun: Ray starts its own processes")
         self.cluster = RayCluster(address)
 
     @contextmanager

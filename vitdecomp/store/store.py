@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +25,7 @@ from vitdecomp.store.data_files import local_path
 from vitdecomp.store.embeddings import Embeddings
 from vitdecomp.store.encodings import Encodings
 from vitdecomp.store.lance import Table
+from vitdecomp.store.metadata import Metadata
 from vitdecomp.store.schema import BASES, IMAGES, check_filled, joined, numbers, shared
 from vitdecomp.store.seal import open_complete
 from vitdecomp.store.stored import Stored
@@ -76,6 +78,12 @@ class Store:
         self._places = {component: i for i, component in enumerate(self.components)}
         self._dtype: torch.dtype = getattr(torch, self.metadata.dtype)
         self._stored = Stored(self._images, self._encodings, self.dimension, KEPT)
+
+    @property
+    def header(self) -> Metadata:
+        """Return `metadata` under its old name."""
+        warnings.warn("Store.header is deprecated: use Store.metadata", DeprecationWarning, stacklevel=2)
+        return self.metadata
 
     @property
     def components(self) -> tuple[Component, ...]:

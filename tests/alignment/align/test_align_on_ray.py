@@ -47,7 +47,7 @@ def words(out, *more, model="random:made"):
 def test_a_node_is_killed(place, cluster, in_process):
     address, kill = cluster
     out, end = place / "killed.safetensors", time.monotonic() + 200
-    process = started(place, *words(out.name, *LONG, "--json", "--engine", "ray", "--address", address))
+    process = started(place, *words(out.name, *LONG, "--json", "--executor", "ray", "--address", address))
     while not training_file(out).exists():
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < end
@@ -90,10 +90,10 @@ def test_a_process_sends_what_went_wrong(config):
 
 def test_what_cannot_work_is_one_line(place, in_process, monkeypatch):
     refused = {
-        ("--address", "localhost:1"): "error: --address requires --engine ray\n",
-        ("--engine", "rya"): "error: no executor 'rya'; did you mean ray?\n",
-        ("--engine", "ray", "--address", "localhost:1"): "error: there is no Ray cluster at localhost:1: ",
-        ("--engine", "ray", "--method", "closed"): "error: no aligner 'closed'",
+        ("--address", "localhost:1"): "error: --address requires --executor ray\n",
+        ("--executor", "rya"): "error: no executor 'rya'; did you mean ray?\n",
+        ("--executor", "ray", "--address", "localhost:1"): "error: there is no Ray cluster at localhost:1: ",
+        ("--executor", "ray", "--method", "closed"): "error: no aligner 'closed'",
     }
     for flags, said in refused.items():
         done = in_process(place, *words("none.safetensors", *flags))
@@ -103,10 +103,10 @@ def test_what_cannot_work_is_one_line(place, in_process, monkeypatch):
     with monkeypatch.context() as under_torchrun:
         under_torchrun.setenv("RANK", "0")
         under_torchrun.setenv("WORLD_SIZE", "2")
-        done = in_process(place, *words("none.safetensors", "--engine", "ray"))
-        assert done.stderr == "error: --engine ray cannot run under torchrun: Ray starts its own processes\n"
+        done = in_process(place, *words("none.safetensors", "--executor", "ray"))
+        assert done.stderr == "error: --executor ray cannot run under torchrun: Ray starts its own processes\n"
     monkeypatch.setitem(sys.modules, "ray", None)  # as if it were not installed
-    done = in_process(place, *words("none.safetensors", "--engine", "ray"))
+    done = in_process(place, *words("none.safetensors", "--executor", "ray"))
     assert done.returncode == 2
-    assert done.stderr == "error: --engine ray requires Ray: pip install 'vitdecomp[ray]'\n"
+    assert done.stderr == "error: --executor ray requires Ray: pip install 'vitdecomp[ray]'\n"
     assert not (place / "none.safetensors").exists()

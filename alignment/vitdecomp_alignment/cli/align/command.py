@@ -59,7 +59,7 @@ def align(
     from vitdecomp_alignment.cli.align.show import show_alignment
 
     config = _config(model, maps, paths, loading, reading, resume=executor.resume)
-    done = fit_maps(config, result.stage, executor=executor.engine, address=executor.address)
+    done = fit_maps(config, result.stage, executor=executor.executor, address=executor.address)
     if done is None:  # another process of the run prints the result
         return
     report = {"seconds": done.seconds, "report": [table.to_json() for table in done.tables]}
