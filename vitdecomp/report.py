@@ -21,6 +21,7 @@ from vitdecomp.trace.rule import Gate, module_path
 from vitdecomp.trace.rules.norm import group_inverse_std, inverse_rms, inverse_std, running_inverse_std
 from vitdecomp.trace.rules.pool import SELECTIONS
 from vitdecomp.trace.search import cut_searches
+from vitdecomp.trace.source_axes import SourceAxes, source_axes
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,7 @@ class Report:
         front_end: what captured the graph.
         graph: linear paths as a networkx DAG from components to the representation.
         precision: the coarsest number format on the paths, by which the tolerance goes.
+        axes: which axis of each source is images, heads, tokens, channels, and by which evidence.
     """
 
     model: str
@@ -73,6 +75,7 @@ class Report:
     graph: nx.DiGraph[str]
     notes: tuple[str, ...] = ()
     precision: str = "float32"
+    axes: tuple[SourceAxes, ...] = ()
 
     @property
     def weights(self) -> str:
@@ -164,6 +167,7 @@ class Report:
             },
             "gates": [asdict(g) for g in self.gates],
             "ops": self.ops,
+            "axes": [axes.to_json() for axes in self.axes],
             "seconds_to_trace": round(self.seconds, 3),
             "front_end": self.front_end,
         }
@@ -218,6 +222,7 @@ def make_report(model: LoadedModel, output: str, paths: LinearPaths, sample: Con
         seconds=seconds,
         front_end=paths.captured.front_end,
         graph=path_graph(paths),
+        axes=source_axes(paths),
         notes=(*model.notes, *cut_searches(paths.captured.module.graph)),
     )
 

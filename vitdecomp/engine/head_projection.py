@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vitdecomp.trace.axes.layout import HEAD
+from vitdecomp.trace.axes.layout import LABELS, Axis
 from vitdecomp.trace.linear_graph import Apply, LinearGraph
 from vitdecomp.trace.paths import Part
 from vitdecomp.trace.rule import Gate
@@ -47,7 +47,7 @@ def find_head_projections(graph: LinearGraph, parts: Iterable[Part], images: int
     users = graph.users()
     found = []
     for part in parts:
-        heads = part.layout.count(HEAD)
+        heads = part.layout.count(Axis.HEAD)
         place = _projection(graph, users, part, images) if heads > 1 else None
         if place is not None:
             found.append(HeadProjection(part.leaf, place, heads))
@@ -56,7 +56,7 @@ def find_head_projections(graph: LinearGraph, parts: Iterable[Part], images: int
 
 def _projection(graph: LinearGraph, users: dict[int, list[int]], part: Part, images: int) -> int | None:
     """The product to which a leaf's channels lead unmixed, if they come there head by head."""
-    sizes = [images, *(part.layout.count(label) for label in "htw")]
+    sizes = [images, *(part.layout.count(label) for label in LABELS[1:])]
     numbers = torch.arange(sizes[1]).reshape(1, -1, 1, 1).expand(sizes)
     where, at = part.layout.native(numbers, images), part.leaf
     while len(users.get(at, ())) == 1:

@@ -8,7 +8,7 @@ from itertools import product
 
 from vitdecomp.component import CONSTANT_KIND, WHOLE, Component
 from vitdecomp.engine.granularity import NEURON_KINDS, Granularity
-from vitdecomp.trace.axes.layout import CHANNEL, HEAD
+from vitdecomp.trace.axes.layout import Axis
 from vitdecomp.trace.paths import Part
 
 HEADS, TOKENS, CHANNELS = 1, 2, 3  # axes of a leaf in canonical form, (n, head, token, channel)
@@ -79,11 +79,11 @@ def _partition(part: Part, granularity: Granularity) -> Partition:
     kind, layout = part.who.kind, part.layout
     if kind == CONSTANT_KIND:
         return Partition(part, 1, None, (0,), (0,))
-    heads = layout.count(HEAD) if granularity.heads and kind == "attn" else 1
+    heads = layout.count(Axis.HEAD) if granularity.heads and kind == "attn" else 1
     if granularity.tokens and (not granularity.kinds or kind in granularity.kinds):
         return Partition(part, heads, TOKENS, part.tokens.cells, part.tokens.places)
     if granularity.neurons and kind in NEURON_KINDS:
-        neurons = tuple(range(layout.count(HEAD) * layout.count(CHANNEL)))
+        neurons = tuple(range(layout.count(Axis.HEAD) * layout.count(Axis.CHANNEL)))
         return Partition(part, 1, CHANNELS, neurons, neurons)
     return Partition(part, heads, None, (0,), (0,))
 

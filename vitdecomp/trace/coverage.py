@@ -10,6 +10,7 @@ from torch import fx
 
 from vitdecomp.trace.activations import activation_ends
 from vitdecomp.trace.axes.attention_ops import attention_operations, behind, is_product_of_data
+from vitdecomp.trace.axes.layout import Axis
 from vitdecomp.trace.capture import Captured
 from vitdecomp.trace.data_flow import DATA, GATE, PRODUCT, PROJECTION, DataFlow, acts_alone
 from vitdecomp.trace.data_flow import NONLINEAR as READ_AS_WHOLE
@@ -115,7 +116,7 @@ class _View:
         """What became of an attention."""
         if node in self.behind:
             part = self.behind[node]
-            return Site(part.who.name, "attn", SOURCE, part.layout.count("h"))
+            return Site(part.who.name, "attn", SOURCE, part.layout.count(Axis.HEAD))
         if node in self.mixtures:  # a gate of the blocks that it weights, no block by itself
             return Site(module_path(node), "attn", INSIDE)
         if node in self.linearized:

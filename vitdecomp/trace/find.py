@@ -11,7 +11,7 @@ from vitdecomp.component import CONSTANT_KIND
 from vitdecomp.errors import CoverageError
 from vitdecomp.trace.axes.attention_ops import attention_operations, value_axes
 from vitdecomp.trace.axes.coordinates import follow
-from vitdecomp.trace.axes.layout import find_layout
+from vitdecomp.trace.axes.layout import Axis, find_layout
 from vitdecomp.trace.axes.tokens import NO_TOKENS, lay_out_tokens
 from vitdecomp.trace.capture import Captured
 from vitdecomp.trace.linear_graph import CONSTANT, LinearGraph
@@ -115,14 +115,14 @@ def _assemble(captured: Captured, bottleneck: Bottleneck, reached: _Reached) -> 
     constants: list[Part] = []
     for i, leaf in graph.leaves.items():
         end = None if leaf.kind == CONSTANT else follow(graph, i, recorded)
-        layout = find_layout(leaf, recorded[leaf.value], end, reached.supports[i], images)
+        layout, evidence = find_layout(leaf, recorded[leaf.value], end, reached.supports[i], images)
         if end is None:
             name = constant_name(leaf)
             who = Identity(name, CONSTANT_KIND, None, module_path(leaf.node))
             constants.append(Part(i, who, layout))
         else:
             who = identify(graph, i, end.steps, end.end, bottleneck.stem)
-            sources[i] = Part(i, who, layout)
+            sources[i] = Part(i, who, layout, evidence=evidence)
     if not sources:
         raise CoverageError("the representation is a sum of constants alone")
     return LinearPaths(captured, graph, (*_named(sources), *constants), bottleneck)
@@ -136,7 +136,7 @@ def _named(sources: Mapping[int, Part]) -> list[Part]:
         name = names[i]
         parts.append(replace(part, who=replace(part.who, name=name), first_head=heads.get(name, 0)))
         if part.who.kind == "attn":
-            heads[name] = heads.get(name, 0) + part.layout.count("h")
+            heads[name] = heads.get(name, 0) + part.layout.count(Axis.HEAD)
     return parts
 
 
@@ -147,7 +147,7 @@ def _token_sites(paths: LinearPaths) -> frozenset[fx.Node]:
     for part in paths.parts:
         leaf = paths.graph.leaves[part.leaf]
         if leaf.node in sites and leaf.kind != CONSTANT:
-            channels = part.layout.axes("w")
+            channels = part.layout.axes(Axis.CHANNEL)
             if not channels or channels & value_axes(leaf.node):
                 found.add(leaf.node)
     return frozenset(found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import networkx as nx
 import torch
 
+from vitdecomp.trace.axes.layout import Axis
 from vitdecomp.trace.linear_graph import CONSTANT, Apply, Leaf, Sum, inputs
 from vitdecomp.trace.paths import LinearPaths
 from vitdecomp.trace.rule import module_path
@@ -24,7 +25,7 @@ def path_graph(paths: LinearPaths) -> nx.DiGraph[str]:
     names = {p.leaf: p.who.name for p in paths.parts}
     for part in paths.parts:
         who = part.who
-        heads = part.layout.count("h") if who.kind == "attn" else 0
+        heads = part.layout.count(Axis.HEAD) if who.kind == "attn" else 0
         earlier = graph.nodes[who.name]["heads"] if who.name in graph else 0
         graph.add_node(who.name, kind=who.kind, module=who.module or "", block=who.block or "", heads=heads + earlier)
     origin: dict[int, tuple[str, tuple[str, ...]]] = {}

@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 
 from vitdecomp._utils.tolerance import coarsest
-from vitdecomp.trace.axes.layout import Layout
+from vitdecomp.trace.axes.layout import NO_EVIDENCE, Evidence, Layout
 from vitdecomp.trace.axes.tokens import NO_TOKENS, TokenAxis, Tokens
 from vitdecomp.trace.capture import Captured
 from vitdecomp.trace.linear_graph import LinearGraph
@@ -31,6 +31,7 @@ class Part:
         tokens: where its tokens lie on the model's token axis, if attention is split by token.
         first_head: number of its first head; not 0 where several attentions share a module.
         whole: the leaf as it was, where its tokens are added up before the linear map and are wanted one by one.
+        evidence: by what the layout was found.
     """
 
     leaf: int
@@ -39,6 +40,7 @@ class Part:
     tokens: Tokens = NO_TOKENS
     first_head: int = 0
     whole: SummedLeaf | None = None
+    evidence: Evidence = NO_EVIDENCE
 
 
 @dataclass(frozen=True)

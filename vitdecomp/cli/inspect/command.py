@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
 from vitdecomp._utils.console import status
 from vitdecomp.cli.command import command
 from vitdecomp.cli.options import ImageOptions, Model, PathOptions, ResultOptions, SingleModelOptions
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 @command
@@ -18,13 +21,16 @@ def inspect(
     *,
     images: Annotated[Path | None, Option(help="An image or a folder; default: two photographs.")] = None,
     graph: Annotated[Path | None, Option(help="Write the linear paths to FILE.graphml or FILE.dot.")] = None,
+    axes: Annotated[
+        bool, Option("--axes", help="Show which axis of each source is what, and by which evidence.")
+    ] = False,
     paths: PathOptions,
     loading: SingleModelOptions,
     reading: ImageOptions = ImageOptions(limit=4),
     result: ResultOptions,
 ) -> None:
     """Trace a model and show what its representation is made of."""
-    from vitdecomp.cli.inspect.report import show_report
+    from vitdecomp.cli.inspect.report import show_axes, show_report
     from vitdecomp.decompose import Decomposer
     from vitdecomp.models.prepare import fitted, prepare
     from vitdecomp.trace.graph_file import check_graph_file, write_graph
@@ -38,4 +44,10 @@ def inspect(
         report = fitted(decomposer.fit, batch, prepared).report_
         if graph is not None:
             write_graph(report.graph, graph)
-    result.show({**report.to_json(), "images": source}, lambda console: show_report(console, report, source))
+
+    def show(console: Console) -> None:
+        show_report(console, report, source)
+        if axes:
+            show_axes(console, report)
+
+    result.show({**report.to_json(), "images": source}, show)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,25 @@ def show_report(console: Console, report: Report, source: str) -> None:
             print_table(console, table, indent=2)
     console.print("", Text("Operations on the paths", "bold"), sep="\n")
     console.print(Padding(_operations(report), (0, 0, 1, 2), expand=False))
+
+
+def show_axes(console: Console, report: Report) -> None:
+    """Print which axis of each source is what, and by which evidence; blocks that are alike share a row."""
+    found: dict[tuple[str, ...], int] = {}
+    for each in report.axes:
+        evidence = (f"{label}: {why}" for label, why in each.evidence.items())
+        row = (_numbered(each.source), each.operation, str(each), _numbered("\n".join(evidence)))
+        found[row] = found.get(row, 0) + 1
+    table = make_table("source", "number", "operation", "axes", "evidence", words={"source", "axes", "evidence"})
+    for (source, *rest), n in found.items():
+        table.add_row(source, str(n), *rest)
+    console.print(Text("Axes of the sources", "bold"))
+    print_table(console, table, indent=2)
+
+
+def _numbered(text: str) -> str:
+    """A text with the numbers of blocks left out, such as `blocks.*.attn`."""
+    return re.sub(r"\.\d+(?=[.\s,]|$)", ".*", text)
 
 
 def exactness(report: Report) -> Text:

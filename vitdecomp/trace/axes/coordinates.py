@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, fx
 
 from vitdecomp.trace.linear_graph import Apply, Leaf, LinearGraph, inputs, run_step
-from vitdecomp.trace.rule import Gate, Step, linear_terms, shape, varies
+from vitdecomp.trace.rule import Gate, Step, linear_terms, module_path, shape, varies
 from vitdecomp.trace.search import Search
 from vitdecomp.trace.steps import contracted_axis, kind_of
 
@@ -23,11 +23,13 @@ class Coordinates:
         steps: the values between the leaf and there.
         end: the value at which channels are mixed, or the output.
         channels: for every axis of the leaf, its coordinate along the channel axis there, `(axis, channel)`.
+        where: the module there, in words.
     """
 
     steps: tuple[int, ...]
     end: int
     channels: Tensor
+    where: str
 
 
 def follow(graph: LinearGraph, leaf: int, recorded: Mapping[Gate, Any]) -> Coordinates:
@@ -44,12 +46,16 @@ def follow(graph: LinearGraph, leaf: int, recorded: Mapping[Gate, Any]) -> Coord
         if isinstance(following, Apply):
             axis = contracted_axis(following.step)
             if axis is not None and not _mixes_by_image(following):
-                return Coordinates((*fields, i), i, along_axis(here[0], axis))
+                return Coordinates((*fields, i), i, along_axis(here[0], axis), _place(following.node))
             fields[i] = _advance(following, here[0], gates if axis is None else _Uniform(recorded))
         else:
             fields[i] = sum(here[1:], here[0])
     last = len(graph.values) - 1
-    return Coordinates(tuple(fields), last, along_axis(fields[last], -1))
+    return Coordinates(tuple(fields), last, along_axis(fields[last], -1), "the representation")
+
+
+def _place(node: fx.Node) -> str:
+    return module_path(node) or node.name
 
 
 def _mixes_by_image(value: Apply) -> bool:
@@ -134,18 +140,18 @@ def _moves(node: fx.Node) -> bool:
 
 
 def _step_fields(user: fx.Node, here: fx.Node, fields: Tensor) -> Tensor | None:
-    if shape(user) == shape(here) and shape(user):
-        return fields
+    """Follow one operation; one that is no known move keeps elements where they are if it keeps the shape."""
+    alike = fields if shape(user) == shape(here) and shape(user) else None
     try:
         terms = [t for t in linear_terms(user) or () if t.operand is here]
         if len(terms) != 1:
-            return None
+            return alike
         for step in terms[0].steps:
             if contracted_axis(step) is not None:
                 return None
             fields = moved(fields, step, user)
     except LookupError:
-        return None
+        return alike
     return fields
 
 

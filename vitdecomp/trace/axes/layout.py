@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 from itertools import pairwise
 
 import torch
@@ -17,9 +18,33 @@ from torch import Tensor, fx
 from vitdecomp.trace.axes.attention_ops import behind, free_axes
 from vitdecomp.trace.axes.coordinates import Coordinates, along_axis, coordinates_at
 from vitdecomp.trace.linear_graph import Leaf
-from vitdecomp.trace.rule import shape
+from vitdecomp.trace.rule import module_path, shape
 
-IMAGE, HEAD, TOKEN, CHANNEL = "nhtw"
+
+class Axis(str, Enum):
+    """What a factor of an axis counts; the values stand in files."""
+
+    IMAGE = "n"
+    HEAD = "h"
+    TOKEN = "t"
+    CHANNEL = "w"
+
+
+LABELS = (Axis.IMAGE, Axis.HEAD, Axis.TOKEN, Axis.CHANNEL)
+"""In the order of a value in canonical form."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """By what each label of a leaf's axes was found, in a sentence each; empty where there is no such axis."""
+
+    image: str = ""
+    head: str = ""
+    token: str = ""
+    channel: str = ""
+
+
+NO_EVIDENCE = Evidence()
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,25 +56,25 @@ class Layout:
             the image factor is -1.
     """
 
-    factors: tuple[tuple[tuple[str, int], ...], ...]
+    factors: tuple[tuple[tuple[Axis, int], ...], ...]
 
-    def count(self, label: str) -> int:
-        """How many heads, tokens or channels there are."""
+    def count(self, label: Axis) -> int:
+        """Count the heads, tokens or channels."""
         return torch.Size([size for axis in self.factors for name, size in axis if name == label]).numel()
 
-    def axes(self, label: str) -> set[int]:
-        """The axes that hold a label."""
+    def axes(self, label: Axis) -> set[int]:
+        """Return the axes that hold a label."""
         return {a for a, axis in enumerate(self.factors) if any(name == label for name, _ in axis)}
 
     def canonical(self, x: Tensor, images: int) -> Tensor:
-        """A leaf's value (leading batch axes allowed) as `(..., n, head, token, channel)`."""
+        """Bring a leaf's value (leading batch axes allowed) into the order `(..., n, head, token, channel)`."""
         lead = x.shape[: x.ndim - len(self.factors)]
         flat = x.reshape(*lead, *self._sizes(images))
         order = [*range(len(lead)), *(len(lead) + i for i in self._order())]
-        return flat.permute(order).reshape(*lead, images, *(self.count(s) for s in (HEAD, TOKEN, CHANNEL)))
+        return flat.permute(order).reshape(*lead, images, *(self.count(label) for label in LABELS[1:]))
 
     def native(self, x: Tensor, images: int) -> Tensor:
-        """The inverse of `canonical`."""
+        """Undo `canonical`."""
         lead = x.shape[:-4]
         order, sizes = self._order(), self._sizes(images)
         split = x.reshape(*lead, *(sizes[i] for i in order))
@@ -57,7 +82,7 @@ class Layout:
         native = [torch.Size([images if s == -1 else s for _, s in axis]).numel() for axis in self.factors]
         return split.permute(back).reshape(*lead, *native)
 
-    def _flat(self) -> list[tuple[str, int]]:
+    def _flat(self) -> list[tuple[Axis, int]]:
         return [factor for axis in self.factors for factor in axis]
 
     def _sizes(self, images: int) -> list[int]:
@@ -65,55 +90,62 @@ class Layout:
 
     def _order(self) -> list[int]:
         flat = self._flat()
-        return [i for label in (IMAGE, HEAD, TOKEN, CHANNEL) for i, (name, _) in enumerate(flat) if name == label]
+        return [i for label in LABELS for i, (name, _) in enumerate(flat) if name == label]
 
 
 class _Axes:
     """The factors of a shape while they are being found."""
 
     def __init__(self, shape: Sequence[int]) -> None:
-        self.factors: list[list[tuple[str, int]]] = [[(TOKEN, size)] for size in shape]
+        self.factors: list[list[tuple[Axis, int]]] = [[(Axis.TOKEN, size)] for size in shape]
 
-    def split(self, axis: int, inner: int, size: int, label: str) -> None:
+    def split(self, axis: int, inner: int, size: int, label: Axis) -> None:
         """Take the factor of some size whose elements lie `inner` apart out of what is still unnamed."""
         below, found = 1, []
         for name, length in reversed(self.factors[axis]):
             part = inner // below
-            if name == TOKEN and inner % below == 0 and length % (part * size) == 0 and below <= inner < below * length:
-                found += [(TOKEN, part), (label, size), (TOKEN, length // (part * size))]
+            inside = inner % below == 0 and length % (part * size) == 0 and below <= inner < below * length
+            if name == Axis.TOKEN and inside:
+                found += [(Axis.TOKEN, part), (label, size), (Axis.TOKEN, length // (part * size))]
             else:
                 found.append((name, length))
             below *= length
-        self.factors[axis] = [f for f in reversed(found) if f[0] != TOKEN or f[1] != 1]
+        self.factors[axis] = [f for f in reversed(found) if f[0] != Axis.TOKEN or f[1] != 1]
 
-    def rest(self, axis: int, label: str) -> None:
+    def rest(self, axis: int, label: Axis) -> None:
         """Name all that is unnamed on an axis."""
-        self.factors[axis] = [(label if name == TOKEN else name, size) for name, size in self.factors[axis]]
+        self.factors[axis] = [(label if name == Axis.TOKEN else name, size) for name, size in self.factors[axis]]
 
     def freeze(self) -> Layout:
-        return Layout(tuple(tuple((n, -1 if n == IMAGE else s) for n, s in axis) for axis in self.factors))
+        return Layout(tuple(tuple((n, -1 if n == Axis.IMAGE else s) for n, s in axis) for axis in self.factors))
 
 
-def find_layout(leaf: Leaf, value: Tensor, way: Coordinates | None, support: Tensor, images: int) -> Layout:
-    """The layout of one leaf.
+def find_layout(
+    leaf: Leaf, value: Tensor, path: Coordinates | None, support: Tensor, images: int
+) -> tuple[Layout, Evidence]:
+    """Find the layout of one leaf, and say by what.
 
     Args:
         leaf: the leaf.
         value: its value on the trial batch.
-        way: the way to the first product with a parameter; `None` for constants, which have tokens only.
+        path: the path to the first product with a parameter; `None` for constants, which have tokens only.
         support: which elements reach the second image's representation.
         images: the number of images.
     """
     axes = _Axes(value.shape)
     axis, inner = _image_factor(value.shape, support, images)
-    axes.split(axis, inner, images, IMAGE)
-    if way is not None:
-        _name_channels(leaf, value, way, axes)
-    return axes.freeze()
+    axes.split(axis, inner, images, Axis.IMAGE)
+    by_image = f"axis {axis}: its elements of one image reach the representation of that image alone"
+    if path is None:
+        return axes.freeze(), Evidence(by_image)
+    heads, channels = _name_channels(leaf, value, path, axes)
+    layout = axes.freeze()
+    tokens = "all that lies along neither the images nor the channels" if layout.axes(Axis.TOKEN) else ""
+    return layout, Evidence(by_image, heads, tokens, channels)
 
 
 def _image_factor(size: Sequence[int], support: Tensor, images: int) -> tuple[int, int]:
-    """The axis that holds the images, and how far apart they lie on it."""
+    """Find the axis that holds the images, and how far apart they lie on it."""
     for axis, length in enumerate(size):
         if length % images:
             continue
@@ -125,23 +157,33 @@ def _image_factor(size: Sequence[int], support: Tensor, images: int) -> tuple[in
     return 0, size[0] // images
 
 
-def _name_channels(leaf: Leaf, value: Tensor, way: Coordinates, axes: _Axes) -> None:
-    """Name heads and channels among what lies along the channel axis."""
-    moving = [a for a in range(value.ndim) if len(_distinct(way.channels[a])) > 1]
-    site = behind(leaf.node) if leaf.kind == "source" else None
-    if site is None:
+def _name_channels(leaf: Leaf, value: Tensor, path: Coordinates, axes: _Axes) -> tuple[str, str]:
+    """Name heads and channels among what lies along the channel axis, and return the evidence for both."""
+    moving = [a for a in range(value.ndim) if len(_distinct(path.channels[a])) > 1]
+    channels = f"{_listed(moving)} along the channels of {path.where}" if moving else ""
+    attention = behind(leaf.node) if leaf.kind == "source" else None
+    if attention is None:
         for axis in moving:
-            _name(axes, axis, way.channels[axis], CHANNEL)
-    elif site is leaf.node:
+            _name(axes, axis, path.channels[axis], Axis.CHANNEL)
+        return "", channels
+    module = module_path(attention) or attention.name
+    if attention is leaf.node:
         # Values in front of the pattern share the axes of its output: heads in front, channels free.
-        free = free_axes(site) if value.ndim == len(shape(site)) else {value.ndim - 1}
+        free = free_axes(attention) if value.ndim == len(shape(attention)) else {value.ndim - 1}
         for axis in moving:
-            _name(axes, axis, way.channels[axis], CHANNEL if axis in free else HEAD)
-    else:
-        _name_behind(site, leaf.node, moving, axes)
+            _name(axes, axis, path.channels[axis], Axis.CHANNEL if axis in free else Axis.HEAD)
+        heads = [axis for axis in moving if axis not in free]
+        why = f"{_listed(heads)} along the channels of {path.where}, and in both the pattern and the values of {module}"
+        return (why if heads else ""), f"{_listed([a for a in moving if a in free])} along the channels of {path.where}"
+    found = _name_behind(attention, leaf.node, moving, axes)
+    return (f"{_listed(found)} in which the heads of {module} come before here" if found else ""), channels
 
 
-def _name(axes: _Axes, axis: int, along: Tensor, label: str) -> None:
+def _listed(axes: Sequence[int]) -> str:
+    return ("axis " if len(axes) == 1 else "axes ") + " and ".join(map(str, axes)) + ":"
+
+
+def _name(axes: _Axes, axis: int, along: Tensor, label: Axis) -> None:
     places = _distinct(along)
     gaps = {int(b - a) for a, b in pairwise(places)}
     inner = gaps.pop() if len(gaps) == 1 else 1
@@ -149,21 +191,27 @@ def _name(axes: _Axes, axis: int, along: Tensor, label: str) -> None:
 
 
 def _distinct(coordinates: Tensor) -> list[float]:
-    """The different values, in ascending order."""
+    """Return the different values, in ascending order."""
     return sorted(set(coordinates.tolist()))
 
 
-def _name_behind(site: fx.Node, node: fx.Node, moving: Sequence[int], axes: _Axes) -> None:
-    """Heads of an attention whose output was merged, activated or gated before this node."""
-    fields = coordinates_at(site, node)
+def _name_behind(attention: fx.Node, node: fx.Node, moving: Sequence[int], axes: _Axes) -> list[int]:
+    """Name the heads of an attention whose output was merged, activated or gated before this node.
+
+    Returns:
+        The axes that hold heads.
+    """
+    fields, found = coordinates_at(attention, node), list[int]()
     for axis in moving:
         if fields is None or fields.ndim - 1 != len(axes.factors):
-            axes.rest(axis, CHANNEL)
+            axes.rest(axis, Axis.CHANNEL)
             continue
         along = along_axis(fields, axis)
-        free = free_axes(site)
+        free = free_axes(attention)
         heads = [along[a] for a in range(len(along)) if a not in free and len(_distinct(along[a])) > 1]
         for head in heads:
             changes = int((head.diff() != 0).nonzero()[0]) + 1
-            axes.split(axis, changes, len(_distinct(head)), HEAD)
-        axes.rest(axis, CHANNEL)
+            axes.split(axis, changes, len(_distinct(head)), Axis.HEAD)
+        found += [axis] if heads else []
+        axes.rest(axis, Axis.CHANNEL)
+    return found

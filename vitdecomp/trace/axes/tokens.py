@@ -15,7 +15,7 @@ import torch
 
 from vitdecomp.component import Token
 from vitdecomp.trace.axes.grids import Grid, find_grids
-from vitdecomp.trace.axes.layout import CHANNEL, HEAD, TOKEN, Layout
+from vitdecomp.trace.axes.layout import Axis, Layout
 from vitdecomp.trace.axes.places import ConstantToken, Located, locate
 from vitdecomp.trace.capture import Captured
 from vitdecomp.trace.linear_graph import Leaf, LinearGraph
@@ -105,7 +105,7 @@ def lay_out_tokens(
     leaves = {i: _whole(graph.leaves[i], layout, recorded) for i, layout in layouts.items()}
     found, constants = locate(captured, {i: (leaf.value, leaf.layout) for i, leaf in leaves.items()})
     # What is made of the image and has no axis for tokens is pooled already.
-    known = {i: at for i, at in found.items() if leaves[i].layout.axes(TOKEN) or not at.seen.any()}
+    known = {i: at for i, at in found.items() if leaves[i].layout.axes(Axis.TOKEN) or not at.seen.any()}
     grids = find_grids({i: at.at[at.seen] for i, at in known.items()}, captured.trial.shape[1:])
     placed = {i: at for i, at in known.items() if i in grids or (not at.seen.any() and bool((at.number > 0).any()))}
     read = {int(placed[i].number[k]) for i in placed for k in leaves[i].kept if graph.leaves[i].value.fn is not alone}
@@ -114,7 +114,7 @@ def lay_out_tokens(
         _kinds(order, constants, read),
         tuple(sorted({grid.size for grid in grids.values()}, key=lambda size: -size[0] * size[1])),
         any(bool((~at.seen & (at.number == 0)).any()) for at in placed.values()),
-        tuple(sorted({leaf.layout.count(TOKEN) for i, leaf in leaves.items() if i not in placed})),
+        tuple(sorted({leaf.layout.count(Axis.TOKEN) for i, leaf in leaves.items() if i not in placed})),
     )
     shared: dict[Tokens, Tokens] = {}  # by parts with the same tokens: files hold them once
     tokens = {}
@@ -122,7 +122,7 @@ def lay_out_tokens(
         cells, indices = (
             _on_axis(axis, placed[i], grids.get(i), order)
             if i in placed
-            else [[*axis.of_others(leaf.layout.count(TOKEN))]] * 2
+            else [[*axis.of_others(leaf.layout.count(Axis.TOKEN))]] * 2
         )
         place = {cell: number for number, cell in enumerate(cells)}
         own = Tokens(tuple(cells), tuple(place[indices[k]] for k in leaf.kept))
@@ -136,14 +136,14 @@ def _whole(leaf: Leaf, layout: Layout, recorded: Mapping[Gate, Any]) -> _Leaf:
     The numbers of all tokens are laid out as the leaf was before the selection, and cut as it was. A selection along an
     axis that holds more than tokens leaves no numbers to be told.
     """
-    count = layout.count(TOKEN)
-    if leaf.value.fn is not cut_to or any(label != TOKEN for label, _ in layout.factors[leaf.value.args[1]]):
+    count = layout.count(Axis.TOKEN)
+    if leaf.value.fn is not cut_to or any(label != Axis.TOKEN for label, _ in layout.factors[leaf.value.args[1]]):
         return _Leaf(leaf.value, layout, tuple(range(count)))
     whole, *window = leaf.value.args
     axis = window[0]
-    tokens = ((TOKEN, recorded[whole].shape[axis]),)
+    tokens = ((Axis.TOKEN, recorded[whole].shape[axis]),)
     before = replace(layout, factors=(*layout.factors[:axis], tokens, *layout.factors[axis + 1 :]))
-    sizes = [before.count(label) for label in (HEAD, TOKEN, CHANNEL)]
+    sizes = [before.count(label) for label in (Axis.HEAD, Axis.TOKEN, Axis.CHANNEL)]
     numbers = before.native(torch.arange(sizes[1])[:, None].expand(1, *sizes), 1)
     return _Leaf(whole, before, tuple(layout.canonical(cut_to(numbers, *window), 1)[0, 0, :, 0].tolist()))
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, fx
 from torch.fx.immutable_collections import immutable_dict, immutable_list
 
-from vitdecomp.trace.axes.layout import Layout
+from vitdecomp.trace.axes.layout import Axis, Evidence, Layout
 from vitdecomp.trace.axes.tokens import TokenAxis, Tokens
 from vitdecomp.trace.cache.named import UnnamedError, name_of, named
 from vitdecomp.trace.capture import Captured
@@ -35,7 +35,7 @@ CLASSES: dict[str, type] = {
     c.__name__: c
     for c in (
         Gate, Step, Leaf, Apply, Sum, LinearGraph, Part, Identity, Layout, Tokens, TokenAxis, SummedLeaf, Piece,
-        WeightedSum, Bottleneck, LinearPaths,
+        WeightedSum, Bottleneck, LinearPaths, Evidence,
     )
 }  # fmt: skip
 TABLED, CAPTURED, NUMBERS = "@", "captured", "numbers"  # the last also names the tensor of long runs
@@ -64,6 +64,8 @@ class Writer:
             UnnamedError: there is none.
         """
         kind = type(value)
+        if kind is Axis:
+            return value.value
         if kind in PLAIN or (kind is float and math.isfinite(value)):
             return value
         if kind.__name__ in CLASSES and CLASSES[kind.__name__] is kind:

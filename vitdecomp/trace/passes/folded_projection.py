@@ -13,7 +13,7 @@ from typing import Any
 
 import torch.nn.functional as F
 
-from vitdecomp.trace.axes.layout import CHANNEL, HEAD, TOKEN, Layout
+from vitdecomp.trace.axes.layout import Axis, Layout
 from vitdecomp.trace.leaf_values import without
 from vitdecomp.trace.linear_graph import CONSTANT, Apply, Leaf, LinearGraph, Sum
 from vitdecomp.trace.rule import Gate, same
@@ -51,7 +51,7 @@ def fold_projections(graph: LinearGraph, layouts: Mapping[int, Layout], products
     leaves: dict[int, int] = {i: i for i in graph.leaves}
     changed: dict[int, Layout] = {}
     for i, leaf in graph.leaves.items():
-        if leaf.kind == CONSTANT or leaf.value.fn not in (same, convolve, cut_to) or layouts[i].count(HEAD) > 1:
+        if leaf.kind == CONSTANT or leaf.value.fn not in (same, convolve, cut_to) or layouts[i].count(Axis.HEAD) > 1:
             continue
         cut = leaf.value.args[1:] if leaf.value.fn is cut_to else ()
         end, layout = _behind_product(graph, users, i, layouts[i], products)
@@ -93,12 +93,12 @@ def _behind_product(
 
 def _projected(layout: Layout, axis: int, size: Sequence[int]) -> Layout | None:
     """A layout with other channels, and other tokens where there are more or fewer."""
-    if len(size) != len(layout.factors) or any(label != CHANNEL for label, _ in layout.factors[axis]):
+    if len(size) != len(layout.factors) or any(label != Axis.CHANNEL for label, _ in layout.factors[axis]):
         return None
     factors = []
     for a, known in enumerate(layout.factors):
-        tokens = bool(known) and all(label == TOKEN for label, _ in known)
-        factors.append(((CHANNEL, size[a]),) if a == axis else ((TOKEN, size[a]),) if tokens else known)
+        tokens = bool(known) and all(label == Axis.TOKEN for label, _ in known)
+        factors.append(((Axis.CHANNEL, size[a]),) if a == axis else ((Axis.TOKEN, size[a]),) if tokens else known)
     return Layout(tuple(factors))
 
 

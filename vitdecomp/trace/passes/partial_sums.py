@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from vitdecomp.trace.axes.layout import CHANNEL, HEAD, IMAGE, TOKEN, Layout
+from vitdecomp.trace.axes.layout import Axis, Layout
 from vitdecomp.trace.leaf_values import without
 from vitdecomp.trace.rule import Gate
 from vitdecomp.trace.steps.sums.weighted_sum import WeightedSum, spans
@@ -19,7 +19,7 @@ from vitdecomp.trace.steps.sums.weighted_sum import WeightedSum, spans
 class Piece(NamedTuple):
     """The finest factor of a leaf's axis: what it is, its size (-1 for the image), and whether it is added up."""
 
-    label: str
+    label: Axis
     size: int
     factor: int
     summed: bool
@@ -61,8 +61,8 @@ class SummedLeaf:
         """
         x, weights = self.of(recorded), recorded[self.total.weights]
         sums, labels = [*self.total.sums], range(len(self.pieces))
-        sizes = [images if piece.label == IMAGE else piece.size for piece in self.pieces]
-        tokens = [i for i in labels if self.pieces[i].label == TOKEN]
+        sizes = [images if piece.label == Axis.IMAGE else piece.size for piece in self.pieces]
+        tokens = [i for i in labels if self.pieces[i].label == Axis.TOKEN]
         rest = [i for i in labels if i not in tokens]
         chosen = torch.tensor([*some], device=x.device)
         own = x.reshape(sizes).permute(*tokens, *rest).flatten(0, len(tokens) - 1)[chosen]
@@ -93,10 +93,10 @@ class SummedLeaf:
         """
         x, weights = self.of(recorded), recorded[self.total.weights]
         sums = [*self.total.sums]
-        sizes = [images if piece.label == IMAGE else piece.size for piece in self.pieces]
+        sizes = [images if piece.label == Axis.IMAGE else piece.size for piece in self.pieces]
         labels, front = [*range(len(sizes))], [*range(len(sizes), len(sizes) + len(sums))]
         kept = [i for i in labels if not self.pieces[i].summed]
-        order = [i for label in (IMAGE, HEAD, TOKEN) for i in labels if self.pieces[i].label == label]
+        order = [i for label in (Axis.IMAGE, Axis.HEAD, Axis.TOKEN) for i in labels if self.pieces[i].label == label]
         a = adjoint.reshape([*sums, *(sizes[i] for i in kept)])
         products = torch.einsum(x.reshape(sizes), labels, a, [*front, *kept], [*front, *order])
         fine = self._fine(weights, sizes)
@@ -104,7 +104,7 @@ class SummedLeaf:
         fine = fine.permute([*range(len(sums)), *(len(sums) + i for i in (*order, *mixed))])
         found = products * fine.flatten(products.ndim - 1).to(products.dtype)
         found = found.sum([*range(len(sums))]) if sums else found
-        table: Tensor = found.reshape(images, self.layout.count(HEAD), self.layout.count(TOKEN))
+        table: Tensor = found.reshape(images, self.layout.count(Axis.HEAD), self.layout.count(Axis.TOKEN))
         return table
 
 
@@ -131,14 +131,14 @@ def pieces(layout: Layout, total: WeightedSum, weighted: set[int]) -> tuple[Piec
         for high, low in pairwise(ends):
             label = next(factors[i][0] for i in range(len(factors)) if labels[i] >= high > labels[i + 1])
             factor = next(numbers[i] for i in range(len(group)) if own[i] >= high > own[i + 1])
-            size = -1 if label == IMAGE else high // low
+            size = -1 if label == Axis.IMAGE else high // low
             found.append(Piece(label, size, factor, factor in total.summed))
-    moved = any((piece.label == IMAGE) != (piece.factor == total.image) for piece in found)
-    mixed = any(p.label != TOKEN if p.summed else p.label == CHANNEL and p.factor in weighted for p in found)
+    moved = any((piece.label == Axis.IMAGE) != (piece.factor == total.image) for piece in found)
+    mixed = any(p.label != Axis.TOKEN if p.summed else p.label == Axis.CHANNEL and p.factor in weighted for p in found)
     return None if moved or mixed else tuple(found)
 
 
 def left(total: WeightedSum, found: Sequence[Piece]) -> Layout:
     """The layout of a leaf behind a sum: several sums are tokens."""
     kept = [tuple((p.label, p.size) for p in found if p.factor == factor and not p.summed) for factor in total.kept]
-    return Layout((*(((TOKEN, size),) for size in total.sums), *kept))
+    return Layout((*(((Axis.TOKEN, size),) for size in total.sums), *kept))
