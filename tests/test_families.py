@@ -2,56 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
-
 import pytest
 import torch
-from helpers import cached, pictures, randomised
-from third_party import MODELS
-from torch import Tensor, nn
-from zoo import ZOO, Animal
+from families import NAMES, Case, case, grouped
+from zoo import ZOO
 
-import vitdecomp as vd
 from vitdecomp.engine.component_set import split
 from vitdecomp.models.adapter import as_loaded
 from vitdecomp.trace.find import find_paths
 
-NAMES = [*ZOO, *(f"third_party/{name}" for name in MODELS)]
 
-
-def _grouped(names: Iterable[str]) -> list[Any]:
-    """Names with a mark that keeps the tests of one model on one worker, where it is traced once."""
-    return [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in names]
-
-
-@dataclass
-class Case:
-    """A model, its decomposition, and what is known about it."""
-
-    animal: Animal
-    module: nn.Module
-    images: Tensor
-    decomposer: vd.Decomposer
-    contributions: vd.Contributions
-
-
-@cached
-def case(name: str) -> Case:
-    torch.manual_seed(0)
-    if name in ZOO:
-        animal = ZOO[name]
-    else:
-        make, heads = MODELS[name.removeprefix("third_party/")]
-        animal = Animal(make, 16, heads)
-    module = randomised(animal.make())
-    images = pictures(4, animal.size)
-    decomposer = vd.Decomposer(module).fit(images[:1])
-    return Case(animal, module, images, decomposer, decomposer.transform(images))
-
-
-@pytest.fixture(params=_grouped(NAMES))
+@pytest.fixture(params=grouped(NAMES))
 def known(request: pytest.FixtureRequest) -> Case:
     found: Case = case(request.param)
     return found
@@ -132,7 +93,7 @@ class TestFamilies:
         assert (norms > 0).all()
 
 
-@pytest.mark.parametrize("name", _grouped(ZOO))
+@pytest.mark.parametrize("name", grouped(ZOO))
 def test_gates_opened_and_embedding(name: str) -> None:
     known = case(name)
     assert len(known.decomposer.report_.opened) == known.animal.opened

@@ -11,14 +11,15 @@ from typing import Any
 
 import pytest
 import torch
+from families import NAMES, case, grouped
 from helpers import pictures, randomised
 from safetensors import SafetensorError, safe_open
 from third_party import MODELS
 from torch import Tensor, fx, nn
-from zoo import ZOO
 
 import vitdecomp as vd
 from vitdecomp._utils.tensor_cache import TensorCache
+from vitdecomp.models.adapter import as_loaded
 from vitdecomp.trace import capture as capturing
 from vitdecomp.trace.cache import cache as saved
 from vitdecomp.trace.cache import search
@@ -28,6 +29,7 @@ from vitdecomp.trace.paths import LinearPaths
 from vitdecomp.trace.rule import RULES
 
 aten = torch.ops.aten
+TRACED_AGAIN = {"vit_cls", "siglip", "swin", "pvt_v2", "third_party/einsum"}
 
 
 @pytest.fixture
@@ -67,40 +69,31 @@ def plain(value: Any) -> Any:  # noqa: PLR0911 - one for each kind
     return value if slots is None else (type(value).__name__, [plain(getattr(value, name)) for name in slots])
 
 
-def check(make: Callable[[], nn.Module], size: int, folder: Path, traces: list[nn.Module]) -> None:
-    """The same structure with other weights: as exact as, and equal to, what is found without a cache."""
-    images = pictures(2, size)
-    first = vd.Decomposer(randomised(make()), cache=folder).fit(images[:1])
-    module = randomised(make(), seed=1)
-    second = vd.Decomposer(module, cache=folder).fit(images[:1])
-    assert len(traces) == 1
-    assert len(files(folder)) == 1
-    for a, b in zip(first._paths.captured.module.graph.nodes, second._paths.captured.module.graph.nodes, strict=True):
+@pytest.mark.parametrize("name", grouped(NAMES))
+def test_other_weights_of_the_same_structure(name: str, traces: list[nn.Module]) -> None:
+    """What was found for one set of weights is read for another one: as exact, and the same paths."""
+    first = case(name)
+    traces.clear()
+    module = randomised(first.animal.make(), seed=1)
+    second = vd.Decomposer(module, cache=first.folder).fit(first.images[:1])
+    assert not traces
+    assert len(files(first.folder)) == 1
+    graphs = (each._paths.captured.module.graph for each in (first.decomposer, second))
+    for a, b in zip(*(graph.nodes for graph in graphs), strict=True):
         assert [a.op, a.name, a.target, plain(a.args), plain(a.kwargs)] == [
             b.op, b.name, b.target, plain(b.args), plain(b.kwargs),
         ]  # fmt: skip
         assert {k: a.meta[k] for k in META if k in a.meta} == {k: b.meta[k] for k in META if k in b.meta}
-    assert plain(first._paths) == plain(second._paths)
-    anew = vd.Decomposer(module, cache=None).fit(images[:1])
-    found, expected = second.transform(images), anew.transform(images)
-    assert found.components == expected.components
-    assert found.values.equal(expected.values)
-
-
-@pytest.mark.parametrize("name", ["vit_cls", "siglip", "swin", "pvt_v2"])
-def test_other_weights_of_the_same_structure(name: str, tmp_path: Path, traces: list[nn.Module]) -> None:
-    check(ZOO[name].make, ZOO[name].size, tmp_path, traces)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in ZOO if name not in ("vit_cls", "siglip", "swin", "pvt_v2")])
-def test_other_weights_in_all_families(name: str, tmp_path: Path, traces: list[nn.Module]) -> None:
-    check(ZOO[name].make, ZOO[name].size, tmp_path, traces)
-
-
-@pytest.mark.parametrize("name", list(MODELS))
-def test_other_weights_of_models_that_people_write(name: str, tmp_path: Path, traces: list[nn.Module]) -> None:
-    check(MODELS[name][0], 16, tmp_path, traces)
+    assert plain(first.decomposer._paths) == plain(second._paths)
+    found = second.transform(first.images)
+    assert found.components == first.contributions.components
+    with torch.no_grad():
+        truth = as_loaded(module).representation()(first.images)
+    assert ((found.total() - truth).norm(dim=1) / truth.norm(dim=1)).max() <= 1e-12
+    if name in TRACED_AGAIN:
+        anew = vd.Decomposer(module, cache=None).fit(first.images[:1])
+        assert plain(anew._paths) == plain(second._paths)
+        assert found.values.equal(anew.transform(first.images).values)
 
 
 def test_tokens_are_kept_too(tiny_vit: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
