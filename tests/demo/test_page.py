@@ -9,6 +9,8 @@ from vitdecomp.demo.figure import Number, Sentence
 from vitdecomp.demo.page import words
 from vitdecomp.demo.story import story
 
+pytestmark = pytest.mark.xdist_group("demo")  # which is made once
+
 VOID = {"meta", "img", "br", "wbr", "hr", "link"}
 
 

@@ -12,6 +12,8 @@ from vitdecomp.demo.world import FEWEST, folder_world
 from vitdecomp.errors import InputError, OutputError, SpecError
 from vitdecomp.scenes import SceneDataset
 
+pytestmark = pytest.mark.xdist_group("demo")  # which is made once
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):

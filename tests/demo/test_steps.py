@@ -17,6 +17,8 @@ from vitdecomp.models.prepare import ModelOptions, prepare
 from vitdecomp.scenes import FACTORS as FACTORS_OF_SCENES
 from vitdecomp.scenes import SceneDataset
 
+pytestmark = pytest.mark.xdist_group("demo")  # which is made once
+
 
 @pytest.fixture(scope="module")
 def direct():
