@@ -42,7 +42,7 @@ class Activation:
 
 
 def activation_ends(graph: fx.Graph) -> dict[fx.Node, Activation]:
-    """The last nodes of those activations that end in an operation which is linear by itself."""
+    """Find the last nodes of those activations that end in an operation which is linear by itself."""
     flow, place = DataFlow(), {node: i for i, node in enumerate(graph.nodes)}
     found = {}
     for node in graph.nodes:
@@ -55,7 +55,7 @@ def activation_ends(graph: fx.Graph) -> dict[fx.Node, Activation]:
 
 
 def opened_terms(node: fx.Node, ends: dict[fx.Node, Activation]) -> list[Term] | None:
-    """The terms of a node that is walked through, `None` where that cannot be done."""
+    """Return the terms of a node that is walked through, or `None` where that cannot be done."""
     if node not in ends:
         return opened_operation(node)
     root, *others = ends[node].roots
@@ -115,7 +115,7 @@ def _begins(flow: DataFlow, node: fx.Node) -> bool:
 
 
 def _joins(flow: DataFlow, end: fx.Node, found: Activation) -> bool:
-    """A sum of functions of the same values, one of which is not linear (or one and a number)."""
+    """Check for a sum of functions of the same values, one of them not linear (or one and a number)."""
     if not any(flow.terms(n) is None and is_continuous(n) for n in found.inside):
         return False
     parts = [_roots_of(x, found) for x in flow.operands(end)]
@@ -136,7 +136,7 @@ def _roots_of(node: fx.Node, found: Activation) -> set[fx.Node]:
 
 
 def _clamps(flow: DataFlow, end: fx.Node, found: Activation) -> bool:
-    """A clamp right between two projections; elsewhere it guards against overflow, and changes nothing."""
+    """Check for a clamp right between two projections; elsewhere it guards against overflow, and changes nothing."""
     return all(flow.is_projection(r) for r in found.roots) and _leads_straight(flow, end)
 
 
@@ -151,7 +151,7 @@ def _leads_straight(flow: DataFlow, node: fx.Node) -> bool:
 
 
 def _picks(flow: DataFlow, end: fx.Node, found: Activation) -> bool:
-    """The largest of several channels of a token; the largest over tokens is a pooling."""
+    """Check for the largest of several channels of a token; the largest over tokens is a pooling."""
     source = _call(end).args[0]
     axes = _call(end).args[1] if len(_call(end).args) > 1 else ()
     own: list[int] = [axes] if isinstance(axes, int) else [*axes]

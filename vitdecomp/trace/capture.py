@@ -44,7 +44,7 @@ class Captured:
     batch: int | None
 
     def chunks(self, images: Tensor) -> list[Tensor]:
-        """The whole batch, or pieces of the only size that the graph holds for, filled up with the last image."""
+        """Split a batch into pieces of the only size that the graph holds for, filled up with the last image."""
         size = self.batch
         if size is None:
             return [images]
@@ -79,7 +79,7 @@ def capture(module: nn.Module, images: Tensor) -> Captured:
 def again(
     module: nn.Module, images: Tensor, graph: fx.GraphModule, front_end: str, batch: int | None
 ) -> Captured | None:
-    """A graph that was captured earlier, of a module like this one; `None` if it computes something else.
+    """Take a graph that was captured earlier, of a module like this one; return `None` if it computes something else.
 
     Raises:
         InputError: the module refuses the images, or its output is not one vector per image.
@@ -104,7 +104,7 @@ def still(module: nn.Module, captured: Captured) -> bool:
 
 
 def _agreed(module: nn.Module, captured: Captured) -> Captured | None:
-    """The captured graph, if it computes what the module does."""
+    """Return the captured graph if it computes what the module does."""
     expected = _run_eager(module, captured.trial[:TRACED_IMAGES])
     graph = captured.module
     error = relative_error(_first(graph.forward(captured.trial[:TRACED_IMAGES])), expected).max().item()
@@ -173,7 +173,7 @@ def _title(module: nn.Module) -> str:
 
 @contextmanager
 def _undisturbed(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode, no gradients, plain attention kernels; all put back afterwards, random state included."""
+    """Hold evaluation mode, no gradients and plain attention kernels; restore all of it, and the random state."""
     training = [m for m in module.modules() if m.training]
     fast = torch.backends.mha.get_fastpath_enabled()
     devices = sorted({p.device.index or 0 for p in module.parameters() if p.device.type == "cuda"})
@@ -228,7 +228,7 @@ def _first(result: Any) -> Any:
 
 
 def ends(graph: fx.Graph) -> tuple[fx.Node, fx.Node]:
-    """The nodes of the images and of the representation."""
+    """Return the nodes of the images and of the representation."""
     image = next(n for n in graph.nodes if n.op == "placeholder")
     return image, _first(next(n for n in graph.nodes if n.op == "output").args[0])
 
@@ -268,7 +268,7 @@ def _module(node: fx.Node) -> str:
 
 
 def _parameters(node: fx.Node) -> list[str]:
-    """The parameter that a constant is, or is a transpose of."""
+    """Return the parameter that a constant is, or is a transpose of."""
     if node.meta.get("varies"):
         return []
     if "parameter" in node.meta:

@@ -101,19 +101,19 @@ class _View:
         return node in self.ends or self.flow.terms(node) is None
 
     def _projection(self, node: fx.Node) -> fx.Node | None:
-        """The first product with a parameter that reads an activation, with linear operations in between."""
+        """Find the first product with a parameter that reads an activation, with linear operations in between."""
         found = Search([node], self._goes_into)
         readings = (reading for here in found for reading in self.flow.readings(here))
         return next((reading.user for reading in readings if reading.how == PROJECTION), None)
 
     def _goes_into(self, node: fx.Node) -> Iterator[fx.Node]:
-        """What reads a node by linear operations, or element by element."""
+        """Yield what reads a node by linear operations, or element by element."""
         for reading in self.flow.readings(node):
             if reading.how == DATA or (reading.how == READ_AS_WHOLE and acts_alone(reading.user)):
                 yield reading.user
 
     def attention(self, node: fx.Node) -> Site:
-        """What became of an attention."""
+        """Judge an attention."""
         if node in self.behind:
             part = self.behind[node]
             return Site(part.who.name, "attn", SOURCE, part.layout.count(Axis.HEAD))
@@ -124,7 +124,7 @@ class _View:
         return self._judged(node, module_path(node), "attn")
 
     def block(self, node: fx.Node, name: str) -> Site:
-        """What became of an activation, whose block has a name."""
+        """Judge an activation, whose block has a name."""
         if own := self._own(node):
             if parts := [self.parts[n] for n in own if n in self.parts]:
                 attention = all(p.who.kind == "attn" for p in parts)  # what its output is activated or gated with
@@ -134,7 +134,7 @@ class _View:
         return self._judged(node, name, "block")
 
     def _own(self, node: fx.Node) -> Set[fx.Node]:
-        """An activation's nodes from one of them on: what each of their elements goes into, up to the projection."""
+        """Collect an activation's nodes from one of them on: what its elements go into, up to the projection."""
         return {*Search([node], lambda n: filter(acts_alone, self._goes_into(n)))}
 
     def _judged(self, node: fx.Node, name: str, kind: str) -> Site:
@@ -168,7 +168,7 @@ class _View:
 
 
 def _patterns(graph: fx.Graph, flow: DataFlow) -> Set[fx.Node]:
-    """The nodes between the scores of an attention and the product that they are a pattern for."""
+    """Collect the nodes between the scores of an attention and the product that they are a pattern for."""
     products = {n for n in graph.nodes if is_product_of_data(n)}
     attentions = set(attention_operations(graph))
     on = Search(products - attentions, lambda n: (r.user for r in flow.readings(n) if r.how not in (GATE, PRODUCT)))
@@ -177,7 +177,7 @@ def _patterns(graph: fx.Graph, flow: DataFlow) -> Set[fx.Node]:
 
 
 def stem(captured: Captured, parts: Set[fx.Node]) -> frozenset[fx.Node]:
-    """What makes the tokens of a model whose image has no linear path to the output, as with a class token.
+    """Find what makes the tokens of a model whose image has no linear path to the output, as with a class token.
 
     All that the image does goes through one node there, in front of the first attention. Only where that attention
     is a part is it right to stop: else something between the two could not be crossed.

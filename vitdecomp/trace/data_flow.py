@@ -44,7 +44,7 @@ class DataFlow:
         self._terms: dict[fx.Node, list[Term] | None] = {}
 
     def terms(self, node: fx.Node) -> list[Term] | None:
-        """The terms of a node, `None` where its operation is not linear, or is not known."""
+        """Return the terms of a node, or `None` where its operation is not linear, or is not known."""
         if node not in self._terms:
             try:
                 self._terms[node] = linear_terms(node)
@@ -53,7 +53,7 @@ class DataFlow:
         return self._terms[node]
 
     def operands(self, node: fx.Node) -> list[fx.Node]:
-        """The operands of the image that a node is linear in."""
+        """Return the operands that depend on the image and that a node is linear in."""
         return [t.operand for t in self.terms(node) or () if isinstance(t.operand, fx.Node) and varies(t.operand)]
 
     def is_projection(self, node: fx.Node) -> bool:

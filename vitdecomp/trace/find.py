@@ -53,7 +53,7 @@ def find_paths(
 
 
 def split_by_token(paths: LinearPaths, passes: Collection[str] = PASSES) -> LinearPaths:
-    """The same paths with attention split by the token that is attended to."""
+    """Split attention by the token that is attended to, on the same paths."""
     sites = _token_sites(paths)
     reached = _reach(paths.captured, paths.bottleneck.linearized, sites, slices=SLICES in passes)
     found = _assemble(paths.captured, paths.bottleneck, reached)
@@ -141,7 +141,7 @@ def _named(sources: Mapping[int, Part]) -> list[Part]:
 
 
 def _token_sites(paths: LinearPaths) -> frozenset[fx.Node]:
-    """The attentions whose contracted axis holds the tokens (not, as in cross-covariance attention, channels)."""
+    """Find the attentions whose contracted axis holds tokens (not channels, as in cross-covariance attention)."""
     sites = set(attention_operations(paths.captured.module.graph))
     found = set()
     for part in paths.parts:

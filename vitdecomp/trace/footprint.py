@@ -13,7 +13,7 @@ from torch import Tensor, fx
 
 
 def peak_bytes(module: fx.GraphModule, *inputs: Tensor) -> int:
-    """The most bytes that the values of a graph hold at once, without those of its inputs and weights.
+    """Measure the most bytes that the values of a graph hold at once, without those of its inputs and weights.
 
     Views of one tensor count once, as long as any of them is needed. What an operation takes for itself while it runs
     is not in it.
@@ -36,14 +36,14 @@ def free_bytes(device: torch.device) -> int | None:
 
 
 def _free_in_machine() -> int | None:
-    """What Linux says is available without swapping."""
+    """Read what Linux says is available without swapping."""
     with suppress(OSError, LookupError, ValueError):
         return 1024 * _table(Path("/proc/meminfo"))["MemAvailable:"]
     return None
 
 
 def _free_in_container(group: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """What is left of a limit for all processes of a container; files that are only cached do not count."""
+    """Read what is left of a container's limit for all its processes; cached files do not count."""
     with suppress(OSError, LookupError, ValueError):
         limit, used = (int((group / f"memory.{name}").read_text()) for name in ("max", "current"))
         return max(0, limit - used + _table(group / "memory.stat")["inactive_file"])

@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def without(total: Tensor, *constants: Tensor) -> Tensor:
-    """What remains of a sum."""
+    """Subtract constants from a sum."""
     for constant in constants:
         total = total - constant
     return total

@@ -124,7 +124,7 @@ class LinearGraph:
         return found
 
     def last_uses(self) -> dict[int, int]:
-        """The last value that uses each value, so that memory can be given back."""
+        """Find the last value that uses each value, so that memory can be given back."""
         return {j: i for i, value in enumerate(self.values) for j in inputs(value)}
 
     def pruned(self, dead: Iterable[int] = ()) -> LinearGraph:
@@ -158,7 +158,7 @@ class LinearGraph:
 
 
 def inputs(value: Value) -> tuple[int, ...]:
-    """The values that a value is made from."""
+    """Return the values that a value is made from."""
     match value:
         case Apply():
             return (value.input,)
@@ -186,7 +186,7 @@ def run_step(step: Step, x: Tensor, recorded: Mapping[Gate, Any]) -> Tensor:
 
 
 def resolve(argument: Any, recorded: Mapping[Gate, Any]) -> Any:
-    """An argument with nodes and gates replaced by their recorded values."""
+    """Replace the nodes and gates in an argument by their recorded values."""
     match argument:
         case fx.Node():
             return recorded[Gate(same, (argument,))]

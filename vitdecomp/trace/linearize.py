@@ -64,7 +64,7 @@ def find_bottleneck(captured: Captured, reach: Reach, linearized: frozenset[fx.N
 
 
 def _cut(captured: Captured, sources: Supports) -> frozenset[fx.Node] | None:
-    """The sources through which every way from image to output leads; `None` if there is another way.
+    """Find the sources through which every path from image to output leads; return `None` if there is another path.
 
     An attention with many queries, of which one counts, may be such a source only if it is the only one: that is
     an attention pool. In a class-token model every block has one, and they are components.

@@ -18,7 +18,7 @@ from vitdecomp.trace.search import Limit, Search, ahead
 
 
 def mixtures(graph: fx.Graph) -> frozenset[fx.Node]:
-    """The products that weight blocks which are reached no other way."""
+    """Find the products that weight blocks which are reached no other way."""
     flow = DataFlow()
     output = next(n for n in graph.nodes if n.op == "output")
     weightings = [n for n in attention_operations(graph) if is_weighting(n)]
@@ -37,7 +37,7 @@ def is_weighting(product: fx.Node) -> bool:
 
 
 def _blocks(flow: DataFlow, product: fx.Node) -> set[fx.Node]:
-    """The non-linear nodes behind projections that the values of a product are linear in."""
+    """Collect the non-linear nodes behind projections that the values of a product are linear in."""
     operands = factors(product)
 
     def near(state: tuple[fx.Node, bool]) -> list[tuple[fx.Node, bool]]:

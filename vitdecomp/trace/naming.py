@@ -59,12 +59,12 @@ def _first_module(graph: LinearGraph, steps: Sequence[int]) -> str | None:
 
 
 def owner(path: str, projection: str) -> str:
-    """The module of a source and the projection behind it: what their paths share, or else the nearest there is."""
+    """Return the module of a source and the projection behind it: the common part of their paths, or the nearest."""
     return common_path(path, projection) or path or projection.rpartition(".")[0]
 
 
 def common_path(a: str, b: str) -> str:
-    """The longest module path that both lie in."""
+    """Return the longest module path that both lie in."""
     shared: list[str] = []
     for x, y in zip(a.split("."), b.split("."), strict=False):
         if x != y:
@@ -98,7 +98,7 @@ def _made_by_spatial_convolution(node: fx.Node) -> bool:
 
 
 def _block(graph: LinearGraph, start: int, module: str) -> str | None:
-    """The residual block: the module whose sum the branch joins, or the numbered part of it that holds the branch."""
+    """Find the residual block: the module whose sum the branch joins, or its numbered part with the branch."""
     node = _residual_sum(graph, start)
     if node is None:
         return None
@@ -113,7 +113,7 @@ def _block(graph: LinearGraph, start: int, module: str) -> str | None:
 
 
 def _residual_sum(graph: LinearGraph, start: int) -> fx.Node | None:
-    """The first sum of two branches that depend on the image."""
+    """Find the first sum of two branches that depend on the image."""
     at = start
     for i in range(start, len(graph.values)):
         value = graph.values[i]

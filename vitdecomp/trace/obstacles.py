@@ -72,7 +72,7 @@ class Obstacles:
         self.sources = {leaf.node for leaf in paths.graph.leaves.values() if leaf.kind != CONSTANT}
 
     def of(self, start: fx.Node) -> list[Obstacle]:
-        """What ends the ways from a node, the nearest first."""
+        """Find what ends the paths from a node, the nearest first."""
         found, behind = dict[Obstacle, None](), {*ahead(start)}
 
         def near(here: _Here) -> Iterator[_Here]:
@@ -95,7 +95,7 @@ class Obstacles:
         return not any(node.op == "output" for node in found)
 
     def _at(self, reading: Reading, *, own: bool) -> Obstacle | None:
-        """The obstacle at one reading, `None` where the way goes on. The node's `own` activation is none."""
+        """Return the obstacle at one reading, or `None` where the path goes on; the node's `own` activation is none."""
         user = reading.user
         if reading.how == OUTPUT or _times_zero(user):
             return Obstacle(CUT, user)
@@ -117,11 +117,11 @@ class Obstacles:
         return Obstacle(PATTERN if asks else VALUES, user)
 
     def _attention_behind(self, scores: fx.Node) -> fx.Node:
-        """The attention that some scores are made for."""
+        """Find the attention that some scores are made for."""
         return next((node for node in ahead(scores) if node in self.attentions), scores)
 
     def told(self, start: fx.Node, found: Sequence[Obstacle]) -> str:
-        """The obstacles in words."""
+        """Describe the obstacles in words."""
         if not found:
             return "does not reach the representation: nothing reads it"
         if all(o.how == CUT for o in found):
@@ -157,7 +157,7 @@ class Obstacles:
                 return f"{op_name(node)} in {place} (not linear, not opened)"
 
     def _cutter(self, start: fx.Node) -> str:
-        """The operation behind which nothing is left of what a node computes."""
+        """Name the operation behind which nothing is left of what a node computes."""
         captured = self.paths.captured
         graph = walk(captured, self.linearized)
         leaf = next((i for i, v in graph.leaves.items() if v.node is start), None)
@@ -200,11 +200,11 @@ def _is_asked(reading: Reading) -> bool:
 
 
 def op_name(node: fx.Node) -> str:
-    """An operation's name without its namespace and its overload."""
+    """Return an operation's name without its namespace and its overload."""
     target = Op(node).target
     return str(getattr(target, "overloadpacket", target)).rpartition(".")[2]
 
 
 def where(node: fx.Node) -> str:
-    """The module that calls a node, in words."""
+    """Name the module that calls a node."""
     return module_path(node) or "the model's own forward"

@@ -19,7 +19,7 @@ SDPA = aten.scaled_dot_product_attention
 
 
 def _packets(names: str) -> frozenset[Any]:
-    """The packets of some names; one that this version of torch does not have is left out."""
+    """Look up the packets of some names; leave out those that this version of torch does not have."""
     return frozenset(getattr(aten, name) for name in names.split() if hasattr(aten, name))
 
 
@@ -77,7 +77,7 @@ UNTAGGED = COPIES | _packets("hardswish prelu _prelu_kernel relu6 hardsigmoid")
 
 
 def packet(node: fx.Node) -> Any:
-    """The operation of a node, of whatever overload; `None` where it is no ATen operation."""
+    """Return the operation of a node, of whatever overload; `None` where it is no ATen operation."""
     return getattr(node.target, "overloadpacket", None)
 
 
@@ -94,7 +94,7 @@ def is_parametric(node: fx.Node) -> bool:
 
 
 def factors(node: fx.Node) -> list[fx.Node]:
-    """The factors of a product (of an attention: queries, keys and values), without what is added to it."""
+    """Return the factors of a product (of an attention: queries, keys and values), without what is added to it."""
     if packet(node) is aten.einsum:
         return list(node.args[1])  # type: ignore[arg-type]
     first = 1 if packet(node) in ADDED_PRODUCTS else 0

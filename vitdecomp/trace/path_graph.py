@@ -14,7 +14,7 @@ END = "representation"
 
 
 def path_graph(paths: LinearPaths) -> nx.DiGraph[str]:
-    """The DAG of linear paths.
+    """Build the DAG of linear paths.
 
     Nodes are the components' modules (by name, with `kind`, `heads`), the places where paths join (`sum` nodes,
     with the `module` that adds them) and `representation`. An edge says by which operations (`ops`) a value gets

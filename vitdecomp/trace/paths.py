@@ -80,6 +80,6 @@ class LinearPaths:
 
 
 def on_trial(captured: Captured, graph: LinearGraph) -> Derived:
-    """The gates of a linear graph on the trial batch, and the representation."""
+    """Record the gates of a linear graph on the trial batch, and the representation."""
     output, gates = Recorder(captured, graph.gates())(captured.trial)
     return Derived({**gates, Gate(same, (captured.output,)): output})

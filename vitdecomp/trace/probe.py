@@ -24,7 +24,7 @@ class Derived(dict[Gate, Any]):
 
 
 def measured(graph: LinearGraph, recorded: Mapping[Gate, Any]) -> LinearGraph:
-    """The graph with the shape of every value on the trial batch."""
+    """Add the shape of every value on the trial batch."""
     found: dict[int, tuple[int, ...]] = {}
     leaves = {i: recorded[leaf.value] for i, leaf in graph.leaves.items()}
     with torch.no_grad():

@@ -40,13 +40,13 @@ class Recorder:
         self.module = fx.GraphModule(captured.module, graph)
 
     def __call__(self, images: Tensor) -> tuple[Tensor, dict[Gate, Any]]:
-        """The representation, and the recorded values."""
+        """Return the representation, and the recorded values."""
         with torch.no_grad():
             representation, values = self.module.forward(images)  # without hooks that are set for all modules
         return representation, dict(zip(self.gates, values, strict=True))
 
     def portions(self, images: Tensor) -> Sequence[Tensor]:
-        """A batch in parts of about the same size, so that what is recorded of one finds room.
+        """Split a batch into parts of about the same size, so that what is recorded of one finds room.
 
         A graph that holds for one batch size alone gets parts of that size, the last filled up with the last image.
         """

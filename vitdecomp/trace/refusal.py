@@ -47,13 +47,13 @@ def why_not(reasons: Mapping[str, Exception], module: nn.Module) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its type."""
+    """Return the first line of an error's message, or its type."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__)[:LENGTH]
 
 
 def _place(error: BaseException, module: nn.Module) -> str:
-    """The innermost line of the user's code that led to an error, and the module that it belongs to."""
+    """Find the innermost line of the user's code that led to an error, and the module that it belongs to."""
     seen: BaseException | None = error
     while seen is not None:
         frames = [(f, n) for f, n in traceback.walk_tb(seen.__traceback__) if _is_users(f.f_code.co_filename)]
@@ -72,7 +72,7 @@ def _is_users(file: str) -> bool:
 
 
 def _owner(frame: FrameType, module: nn.Module) -> str:
-    """The path of the module whose method a frame runs."""
+    """Return the path of the module whose method a frame runs."""
     own = frame.f_locals.get(next(iter(frame.f_code.co_varnames), ""))
     paths = (path for path, part in module.named_modules() if part is own)
     return next(paths, "").removeprefix("model").lstrip(".") or "the model itself"

@@ -38,12 +38,12 @@ class Gate:
 
 
 def same(value: Any) -> Any:
-    """The gate that records a node as it is."""
+    """Record a node as it is."""
     return value
 
 
 def shape_of(x: Tensor) -> tuple[int, ...]:
-    """The gate that records a shape, so that a step fits every batch size."""
+    """Record a shape, so that a step fits every batch size."""
     return tuple(x.shape)
 
 
@@ -68,28 +68,28 @@ class Term:
     label: str = ""
 
     def then(self, fn: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Term:
-        """The term after one more step."""
+        """Append one more step."""
         named = tuple((name, _freeze(value)) for name, value in kwargs.items())
         return replace(self, steps=(*self.steps, Step(fn, _freeze(args), named)))
 
 
 def data(operand: Operand) -> Term:
-    """The operand that the path goes on into."""
+    """Begin a term with the operand that the path goes on into."""
     return Term(operand)
 
 
 def frozen(label: str, fn: Callable[..., Any], *args: Any) -> Term:
-    """An additive value computed from the model's own values and frozen, such as a norm's mean."""
+    """Build an additive value computed from the model's own values and frozen, such as a norm's mean."""
     return Term(Gate(fn, _freeze(args)), label=label)
 
 
 def gate(fn: Callable[..., Any], *args: Any) -> Gate:
-    """A multiplicative value computed from the model's own values and frozen, such as a norm's 1/std."""
+    """Build a multiplicative value computed from the model's own values and frozen, such as a norm's 1/std."""
     return Gate(fn, _freeze(args))
 
 
 def _freeze(value: Any) -> Any:
-    """Lists become tuples, so that gates can be compared and shared."""
+    """Turn lists into tuples, so that gates can be compared and shared."""
     return tuple(_freeze(v) for v in value) if isinstance(value, (list, tuple)) else value
 
 
@@ -134,18 +134,18 @@ class Op:
         return positional, keywords
 
     def reshaped(self, operand: Operand) -> Term:
-        """The operand with its elements in the same order and the shape of the output."""
+        """Reshape the operand to the shape of the output."""
         return data(operand).then(torch.reshape, self.size)
 
     def fit(self, term: Term) -> Term:
-        """The term, broadcast to the shape of the output if its operand is smaller."""
+        """Broadcast the term to the shape of the output if its operand is smaller."""
         operand = term.operand
         if isinstance(operand, fx.Node) and shape(operand) == self.shape:
             return term
         return term.then(broadcast, self.size)
 
     def constant(self, operand: Operand | None, axis: int = -1) -> list[Term]:
-        """The term of an optional bias that lies along one axis of the output; none if there is none."""
+        """Build the term of an optional bias that lies along one axis of the output; none if there is none."""
         if operand is None:
             return []
         after = len(self.shape) - 1 - (axis % len(self.shape))
@@ -158,7 +158,7 @@ def broadcast(x: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def along(x: Tensor, after: int) -> Tensor:
-    """A vector with `after` axes of size one behind it."""
+    """Add `after` axes of size one behind a vector."""
     return x.reshape(x.shape + (1,) * after)
 
 
@@ -224,13 +224,13 @@ def nonlinear(noun: str, *ops: Any) -> None:
 
 
 def lookup(table: Registry[Any, Any], target: Any) -> Any:
-    """The entry for an overload, or else for all overloads of its operation."""
+    """Look up the entry for an overload, or else for all overloads of its operation."""
     entry = table.get(target)
     return entry if entry is not None else table.get(getattr(target, "overloadpacket", None))
 
 
 def linear_terms(node: fx.Node) -> list[Term] | None:
-    """The terms that make up a node's value, or `None` where its operation is not linear.
+    """Return the terms that make up a node's value, or `None` where its operation is not linear.
 
     Raises:
         NoRuleError: nothing is known about the operation.
@@ -267,7 +267,7 @@ def _image_in(argument: Any) -> bool:
 
 
 def opened_terms(node: fx.Node) -> list[Term] | None:
-    """The terms of a node that is walked through with a gate, or `None` where that cannot be done."""
+    """Return the terms of a node that is walked through with a gate, or `None` where that cannot be done."""
     op = Op(node)
     opening = lookup(OPENINGS, op.target)
     return None if opening is None else _run(opening, op)

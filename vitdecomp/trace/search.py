@@ -81,7 +81,7 @@ class Search(Generic[T]):
 
 
 def ahead(start: fx.Node, stops: Set[fx.Node] = frozenset()) -> Search[fx.Node]:
-    """A node and all that depend on it without passing some others."""
+    """Search a node and all that depend on it without passing some others."""
     return Search([start], lambda node: (user for user in node.users if user not in stops))
 
 

@@ -43,13 +43,13 @@ class Snapshot:
 
     @classmethod
     def of(cls, module: nn.Module, captured: Captured) -> Snapshot:
-        """A module as it is now, and the tensors that its graph uses."""
+        """Record a module as it is now, and the tensors that its graph uses."""
         parts = {path: _Part.of(part) for path, part in module.named_modules()}
         classes = {kind: _methods(kind) for part in parts.values() for kind in type(part.module).__mro__}
         return cls(module, parts, classes, _everywhere(), _Weights.of(module, captured))
 
     def changes(self) -> list[str]:
-        """What is different now, in words; nothing, if all is as it was."""
+        """Describe what has changed; nothing, if all is as it was."""
         replaced = [*self._replaced()]
         kept = not replaced and all(part.stays() for part in self.parts.values())
         if kept and all(map(_same, self.everywhere, _everywhere())):
@@ -190,7 +190,7 @@ def _attribute(owner: nn.Module, name: str) -> Any:
 
 
 def _mark(tensor: Tensor) -> tuple[Any, ...]:
-    """What changes when a tensor is written to, moved or converted."""
+    """Describe a tensor by what changes when it is written to, moved or converted."""
     version = None if tensor.is_inference() else tensor._version
     place = tensor.data_ptr() if tensor.layout == torch.strided and not tensor.is_meta else None
     return version, place, tensor.dtype, tensor.device, tensor.shape
@@ -203,7 +203,7 @@ def _what(mark: tuple[Any, ...], tensor: Tensor) -> str:
 
 
 def _some(tensor: Tensor) -> Tensor | None:
-    """A view of a few elements, spread over a tensor."""
+    """Return a view of a few elements, spread over a tensor."""
     if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized or type(tensor.data) is not Tensor:
         return None
     orders = (tensor.detach(), tensor.detach().movedim(1, -1)) if tensor.ndim > 1 else (tensor.detach(),)
@@ -212,7 +212,7 @@ def _some(tensor: Tensor) -> Tensor | None:
 
 
 def _sampled(views: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Copies of some views, those of one format and device as one tensor."""
+    """Copy some views, those of one format and device into one tensor."""
     groups: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
     for view in views:
         groups.setdefault((view.dtype, view.device), []).append(view)

@@ -34,7 +34,7 @@ class SourceAxes:
     evidence: dict[str, str]
 
     def __str__(self) -> str:
-        """The axes in one line, such as `image, head 12, token 197, channel 64`; factors of one axis in brackets."""
+        """Write the axes in one line, such as `image, head 12, token 197, channel 64`."""
         return ", ".join(_in_words(axis) for axis in self.axes)
 
     def to_json(self) -> dict[str, Any]:

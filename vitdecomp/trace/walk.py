@@ -45,7 +45,7 @@ def walk(
 
 
 def _reach(captured: Captured, opened: frozenset[fx.Node]) -> dict[fx.Node, list[Term] | None]:
-    """The terms of every node on a path, `None` for those at which a path ends."""
+    """Return the terms of every node on a path, `None` for those at which a path ends."""
     ends = activation_ends(captured.module.graph)
     reached = {captured.output}
     terms: dict[fx.Node, list[Term] | None] = {}
@@ -77,7 +77,7 @@ class _Builder:
         self.at[node] = ends[0] if len(ends) == 1 else self._put(Sum(ends, node))
 
     def add_values(self, node: fx.Node) -> None:
-        """A leaf at the values of an attention (one for every head), behind it the frozen pattern."""
+        """Add a leaf at the values of an attention (one for every head), behind it the frozen pattern."""
         term, step = value_term(node)
         value = Gate(same, (term.operand,))
         for before in term.steps:
@@ -100,7 +100,7 @@ class _Builder:
 
 
 def _constant(node: fx.Node, term: Term, steps: int) -> Leaf:
-    """A term without data, computed while the model runs, in the full shape of the sum that it joins.
+    """Build the leaf of a term without data, in the full shape of the sum that it joins.
 
     Only its first `steps` are taken then: where it is put beside other things is for the linear graph to know.
     """
@@ -115,7 +115,7 @@ def _constant(node: fx.Node, term: Term, steps: int) -> Leaf:
 
 
 def alone(x: Tensor) -> Tensor:
-    """A copy of what is a small part of its memory, so that the rest (queries and keys) can be freed."""
+    """Copy what is a small part of its memory, so that the rest (queries and keys) can be freed."""
     return x.clone() if 2 * x.nbytes <= x.untyped_storage().nbytes() else x
 
 

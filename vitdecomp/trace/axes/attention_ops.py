@@ -45,7 +45,7 @@ def is_elementwise_product(node: fx.Node) -> bool:
 
 
 def attention_operations(graph: fx.Graph) -> list[fx.Node]:
-    """The nodes that apply an attention pattern to values, in the order of the graph.
+    """Find the nodes that apply an attention pattern to values, in the order of the graph.
 
     Scores (q k^T) are products too, but lead to a softmax, or straight on into the product with the values;
     normalisers (q times the sum of k) only ever divide.
@@ -143,7 +143,7 @@ def single_query(op: Op) -> bool:
 
 
 def free_axes(node: fx.Node) -> set[int]:
-    """The axes of an attention's output that come from one operand alone (the others are heads and images)."""
+    """Return the axes of an attention's output that come from one operand alone; the others are heads and images."""
     rank = len(shape(node))
     if packet(node) is not aten.einsum:
         return {rank - 2, rank - 1}
@@ -154,7 +154,7 @@ def free_axes(node: fx.Node) -> set[int]:
 
 
 def value_axes(node: fx.Node) -> set[int]:
-    """The axes of an attention's output that come from its values alone."""
+    """Return the axes of an attention's output that come from its values alone."""
     rank, free = len(shape(node)), free_axes(node)
     if packet(node) is SDPA:
         return {rank - 1}
@@ -167,7 +167,7 @@ def value_axes(node: fx.Node) -> set[int]:
 
 
 def behind(node: fx.Node) -> fx.Node | None:
-    """The attention behind a node with nothing but activations, gates and moves in between, if there is one."""
+    """Find the attention behind a node, with nothing but activations, gates and moves in between."""
 
     def near(here: fx.Node) -> list[fx.Node]:
         if is_pointwise(here) or here is node:
@@ -180,7 +180,7 @@ def behind(node: fx.Node) -> fx.Node | None:
 
 
 def _moved(node: fx.Node) -> list[fx.Node]:
-    """The operand of a node that only moves elements."""
+    """Return the operand of a node that only moves elements."""
     op = Op(node)
     if getattr(op.target, "overloadpacket", None) in MIXES or lookup(OPENINGS, op.target) is not None:
         return []

@@ -69,7 +69,7 @@ def _varying_operand(value: Apply) -> bool:
 
 
 def coordinates(shape: Sequence[int]) -> Tensor:
-    """The coordinate of every element on every axis, and a field of ones, `(axis + 1, *shape)`."""
+    """Return the coordinate of every element on every axis, and a field of ones, `(axis + 1, *shape)`."""
     grids = torch.meshgrid(*(torch.arange(s, dtype=torch.float64) for s in shape), indexing="ij")
     return torch.stack([*grids, torch.ones(tuple(shape), dtype=torch.float64)])
 
@@ -130,7 +130,7 @@ def coordinates_at(origin: fx.Node, node: fx.Node) -> Tensor | None:
 
 
 def _readers(node: fx.Node) -> list[fx.Node]:
-    """The nodes that read a node; in place of one with several outputs, those outputs."""
+    """Return the nodes that read a node; for one with several outputs, the nodes of these outputs."""
     single = [u for u in node.users if "trial_shape" in u.meta]
     return single + [part for u in node.users if u not in single for part in u.users]
 

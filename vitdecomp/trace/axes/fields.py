@@ -85,7 +85,7 @@ class Field:
 
 
 def together(fields: Sequence[Field]) -> Field | None:
-    """The field of a sum: of each element that of the operand whose places lie farthest apart and that knows it.
+    """Combine the fields of a sum: each element takes the field whose places lie farthest apart, if it is known there.
 
     Such an operand moved its elements; where another one mixed them, all lie nearer to the centre.
     """
@@ -97,7 +97,7 @@ def together(fields: Sequence[Field]) -> Field | None:
 
 
 def advance(step: Step, field: Field, values: Mapping[Gate, Any]) -> Field:
-    """The field behind a step.
+    """Carry a field through a step.
 
     Args:
         step: linear in the value.

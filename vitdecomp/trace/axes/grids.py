@@ -72,7 +72,7 @@ class Grid:
         return self.rows.fills(height, rows) and self.columns.fills(width, columns)
 
     def within(self, other: Grid) -> Grid | None:
-        """The same tokens on a larger grid; `None` if they do not lie on its lines."""
+        """Place the tokens on a larger grid; return `None` if they do not lie on its lines."""
         found = []
         for own, all_lines in ((self.rows, other.rows), (self.columns, other.columns)):
             distance, nearest = (own.values[:, None] - all_lines.values).abs().min(1)
@@ -83,7 +83,7 @@ class Grid:
 
 
 def find_grids(places: Mapping[int, Tensor], sizes: Sequence[int]) -> dict[int, Grid]:
-    """The grid of each leaf's tokens.
+    """Find the grid of each leaf's tokens.
 
     A leaf whose tokens fill the image has a grid of its own; one with some of them lies on the grid of another one.
     Tokens that lie on no grid, as those that mix all of the image do, are left out.
@@ -116,7 +116,7 @@ def _is_grid(grid: Grid) -> bool:
 
 
 def _spatial(places: Mapping[int, Tensor], count: int) -> tuple[int, int] | None:
-    """The two axes of an image along which tokens differ; where they differ along fewer, the last two."""
+    """Return the two axes of an image along which tokens differ; where they differ along fewer, the last two."""
     moving = {
         a for a in range(count) for at in places.values() if len(at) and float(at[:, a].max() - at[:, a].min()) > NEAR
     }

@@ -122,13 +122,13 @@ class Places(fx.Interpreter):
 
     @staticmethod
     def through(field: Field, steps: tuple[Step, ...], values: Mapping[Gate, Any]) -> Field:
-        """A field behind several steps."""
+        """Carry a field through several steps."""
         for step in steps:
             field = advance(step, field, values)
         return field
 
     def _constant(self, term: Term, values: _Values) -> Field | None:
-        """The field of parameters that are put beside other things."""
+        """Return the field of parameters that are concatenated with other tokens."""
         node, place = term.operand, next((s for s in term.steps if s.fn in PLACING), None)
         owner = _made_of(node) if isinstance(node, fx.Node) and place is not None else None
         if owner is None or place is None or not isinstance(node, fx.Node):
@@ -147,7 +147,7 @@ class Places(fx.Interpreter):
     # --- all others ---
 
     def _mixed(self, node: fx.Node, value: Tensor) -> Field | None:
-        """A query has its place for all keys; what acts on each element alone leaves them."""
+        """Return the field of a non-linear operation: a query keeps its place, and so does a pointwise operation."""
         call = Op(node).call
         if packet(call) in ATTENTIONS:
             query = self.fields.get(call.args[0])  # type: ignore[arg-type]
@@ -158,7 +158,7 @@ class Places(fx.Interpreter):
         return together([field for field in fields if field.seen.shape == value.shape])
 
     def _product(self, node: fx.Node, value: Tensor) -> Field | None:
-        """The places of rows by the left operand, of columns by the right one; those that lie farther apart."""
+        """Return the field of a product: rows from the left operand, columns from the right, the wider spread first."""
         if packet(node) is aten.einsum:
             operands: Any = node.args[1]
             maps = [self._einsum(node, place) for place in range(len(operands))]
@@ -168,7 +168,7 @@ class Places(fx.Interpreter):
         return together([field.mixed(fn) for field, fn in known])
 
     def _einsum(self, node: fx.Node, place: int) -> Map:
-        """An einsum of one operand, with ones for all others."""
+        """Build the einsum of one operand, with ones for all others."""
         equation, operands = node.args[:2]
         ones = [torch.ones(self.shapes[x], dtype=torch.float64) for x in operands]  # type: ignore[union-attr, index]
 
@@ -180,7 +180,7 @@ class Places(fx.Interpreter):
 
 
 def _spread_out(axis: int, value: Tensor) -> Map:
-    """The mean over an axis of a factor, at each place that a product has along it."""
+    """Build the map to the mean over an axis of a factor, repeated wherever the product has an element along it."""
     mean = mean_over(axis, value.shape[axis])
     return lambda x: mean(x).expand(value.shape)
 
@@ -194,7 +194,7 @@ def _terms(node: fx.Node) -> list[Term] | None:
 
 
 def _made_of(node: fx.Node) -> fx.Node | None:
-    """The constant that a node is, or is a copy of; `None` where it is more, or made of no parameter."""
+    """Find the constant that a node is or copies; return `None` where it is more, or made of no parameter."""
     if varies(node):
         terms = _terms(node) or []
         operands = [term.operand for term in terms if isinstance(term.operand, fx.Node)]
@@ -256,13 +256,13 @@ def locate(
 
 
 def _origin(value: Gate) -> fx.Node:
-    """The node of which a leaf's value is made."""
+    """Return the node of which a leaf's value is made."""
     first = value.args[0]
     return _origin(first) if isinstance(first, Gate) else first
 
 
 def _steps(value: Gate) -> tuple[Step, ...]:
-    """The steps from that node to the leaf."""
+    """Return the steps from that node to the leaf."""
     if value.fn is same:
         return ()
     before = _steps(value.args[0])
@@ -270,7 +270,7 @@ def _steps(value: Gate) -> tuple[Step, ...]:
 
 
 def _located(field: Field, layout: Layout, images: int) -> Located:
-    """The places of a leaf's tokens in its first image, as means over heads and channels."""
+    """Compute the places of a leaf's tokens in its first image, as means over heads and channels."""
 
     def by_token(x: Tensor) -> Tensor:
         return layout.canonical(x, images)[0].sum((0, 2))

@@ -72,13 +72,13 @@ class TokenAxis:
         return len(self.constants) + sum(rows * columns for rows, columns in self.grids)
 
     def of_grid(self, size: tuple[int, int]) -> range:
-        """The indices of a grid."""
+        """Return the indices of a grid."""
         before = self.grids[: self.grids.index(size)]
         start = len(self.constants) + sum(rows * columns for rows, columns in before)
         return range(start, start + size[0] * size[1])
 
     def of_others(self, count: int) -> range:
-        """The indices of so many vectors without a place."""
+        """Return the indices of so many vectors without a place."""
         start = self.behind_patches + self.padding + sum(self.others[: self.others.index(count)])
         return range(start, start + count)
 
@@ -94,7 +94,7 @@ class _Leaf(NamedTuple):
 def lay_out_tokens(
     captured: Captured, graph: LinearGraph, layouts: Mapping[int, Layout], recorded: Mapping[Gate, Any]
 ) -> tuple[TokenAxis, dict[int, Tokens]]:
-    """The token axis of a model, and where on it the tokens of each leaf lie.
+    """Lay out the token axis of a model, and find where on it the tokens of each leaf lie.
 
     Args:
         captured: the model's graph.
@@ -131,7 +131,7 @@ def lay_out_tokens(
 
 
 def _whole(leaf: Leaf, layout: Layout, recorded: Mapping[Gate, Any]) -> _Leaf:
-    """A leaf as it was before a selection, and which of its tokens are left.
+    """Restore a leaf as it was before a selection, and list the tokens that are left.
 
     The numbers of all tokens are laid out as the leaf was before the selection, and cut as it was. A selection along an
     axis that holds more than tokens leaves no numbers to be told.
@@ -149,7 +149,7 @@ def _whole(leaf: Leaf, layout: Layout, recorded: Mapping[Gate, Any]) -> _Leaf:
 
 
 def _in_order(located: Iterable[Located]) -> list[int]:
-    """The constant tokens that occur, in the order in which the part with most of them has them."""
+    """List the constant tokens that occur, in the order of the part that has most of them."""
     own = [[*dict.fromkeys(number for number in at.number.tolist() if number)] for at in located]
     return [*dict.fromkeys(number for several in sorted(own, key=len, reverse=True) for number in several)]
 
@@ -157,7 +157,7 @@ def _in_order(located: Iterable[Located]) -> list[int]:
 def _kinds(
     order: Sequence[int], constants: Sequence[ConstantToken], read: Collection[int]
 ) -> tuple[Literal["class", "register"], ...]:
-    """A class token is called so by its parameter; else it is the first that the representation reads directly."""
+    """Tell class from register tokens by their parameter's name, else by what the representation reads directly."""
     named = [n for n in order if any(_is_class(name) for name in constants[n - 1].parameters)]
     found = named or [n for n in order if n in read][:1]
     return tuple("class" if n in found else "register" for n in order)
@@ -171,7 +171,7 @@ def _is_class(parameter: str) -> bool:
 def _on_axis(
     axis: TokenAxis, located: Located, grid: Grid | None, order: Sequence[int]
 ) -> tuple[Sequence[int], Sequence[int]]:
-    """The indices that a leaf has, and that of each of its tokens."""
+    """Return the indices that a leaf has, and that of each of its tokens."""
     cells = [*range(len(axis.constants))]
     size = axis.grids[0] if grid is None and len(axis.grids) == 1 else None if grid is None else grid.size
     patches = range(0) if size is None else axis.of_grid(size)

@@ -36,11 +36,11 @@ class PathsCache:
 
     @classmethod
     def standard(cls) -> PathsCache:
-        """The one in the cache's usual place."""
+        """Return the cache in its usual place."""
         return cls(cache_directory() / "paths")
 
     def find(self, key: str, module: nn.Module, images: Tensor) -> LinearPaths | None:
-        """The paths of a module of a known structure; `None` where there is nothing that can be used."""
+        """Find the paths of a module of a known structure; return `None` where there is nothing that can be used."""
         with suppress(Exception):  # whatever a file that is damaged, or of another model, may lead to
             file = self._files.get(key)
             return None if file is None else found_again(file.header.paths, file.tensors, module, images)

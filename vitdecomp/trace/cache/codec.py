@@ -81,7 +81,7 @@ class Writer:
         return ["fn", name_of(value)]
 
     def runs(self) -> dict[str, Tensor]:
-        """The long runs of whole numbers as a tensor, if there are any."""
+        """Return the long runs of whole numbers as a tensor, if there are any."""
         return {NUMBERS: torch.tensor(self.numbers, dtype=torch.int64)} if self.numbers else {}
 
     def _enter(self, value: Any) -> None:
@@ -115,7 +115,7 @@ class Reader:
     table: list[Any] = field(default_factory=list)
 
     def __call__(self, data: Any) -> Any:
-        """The value of JSON.
+        """Read the value of JSON.
 
         Raises:
             UnnamedError, LookupError, TypeError, ValueError: it means nothing.
@@ -186,13 +186,13 @@ READERS: dict[str, Callable[[Reader, list[Any]], Any]] = {
 
 
 def runs(tensors: Mapping[str, Tensor]) -> list[int]:
-    """What `Writer.runs` wrote."""
+    """Read what `Writer.runs` wrote."""
     found: list[int] = tensors[NUMBERS].tolist() if NUMBERS in tensors else []
     return found
 
 
 def _run(reader: Reader, tag: str, start: int, length: int) -> Any:
-    """A long run of whole numbers."""
+    """Read a long run of whole numbers."""
     found = [*reader.numbers[_place(start) : start + _place(length)]]
     if len(found) != length:
         raise UnnamedError(f"numbers {start} to {start + length} of {len(reader.numbers)}")
@@ -200,14 +200,14 @@ def _run(reader: Reader, tag: str, start: int, length: int) -> Any:
 
 
 def _place(number: int) -> int:
-    """A place in a table; one counted from behind would be none."""
+    """Check a place in a table: a negative one would count from the end."""
     if number < 0:
         raise UnnamedError(f"no place {number!r}")
     return number
 
 
 def _names(kind: type) -> tuple[str, ...]:
-    """The fields of a data class or a named tuple."""
+    """Return the fields of a data class or a named tuple."""
     if is_dataclass(kind):
         return tuple(f.name for f in fields(kind))
     named_fields: tuple[str, ...] = kind._fields  # type: ignore[attr-defined]
@@ -215,7 +215,7 @@ def _names(kind: type) -> tuple[str, ...]:
 
 
 def _parts(value: Any) -> Iterator[Any]:
-    """The data classes that a data class mentions directly."""
+    """Yield the data classes that a data class mentions directly."""
     waiting = [getattr(value, name) for name in _names(type(value))]
     while waiting:
         here = waiting.pop()

@@ -18,7 +18,7 @@ CONSTANT_BYTES = 2**20  # of all constants together: more would be weights in di
 def written(
     graph: fx.GraphModule, own: Mapping[int, str], shared: Set[int] = frozenset()
 ) -> tuple[dict[str, Any], dict[str, Tensor], Writer]:
-    """A graph in plain values, its constants, and what writes more about its nodes.
+    """Write a graph as plain values; return them, its constants, and the writer for more about its nodes.
 
     Args:
         graph: the graph.
@@ -60,7 +60,7 @@ def _constant(value: Any, shared: Set[int]) -> Tensor:
 def read(
     data: Mapping[str, Any], constants: Mapping[str, Tensor], own: Mapping[str, Tensor]
 ) -> tuple[fx.GraphModule, list[fx.Node]]:
-    """What `written` wrote, with the tensors of a module of the same structure by their names there.
+    """Read what `written` wrote, with the tensors of a module of the same structure by their names there.
 
     Raises:
         UnnamedError, LookupError, TypeError, ValueError: it means nothing, or not for this module.

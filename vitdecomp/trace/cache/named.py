@@ -31,7 +31,7 @@ class UnnamedError(ValueError):
 
 
 def name_of(fn: Any) -> str:
-    """The name under which `named` finds a function.
+    """Return the name under which `named` finds a function.
 
     Raises:
         UnnamedError: there is none, as for a lambda, a closure, or a function of the user's.
@@ -48,7 +48,7 @@ def name_of(fn: Any) -> str:
 
 
 def named(name: str) -> Callable[..., Any]:
-    """The function of a name.
+    """Return the function of a name.
 
     Raises:
         UnnamedError: there is none.
@@ -76,7 +76,7 @@ def _found(name: str) -> Any:
 
 @cache
 def _functions() -> dict[str, Callable[..., Any]]:
-    """The functions of the modules that only compute, by name. Of torch these are the ones written in C++."""
+    """Collect the functions of modules that only compute, by name; of torch, those written in C++."""
     found = {f"{space}.{name}": value for space, module in SPACES.items() for name, value in vars(module).items()}
     kinds = {"functional": (BuiltinFunctionType, FunctionType), "tensor": ()}
     return {

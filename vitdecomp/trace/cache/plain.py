@@ -56,7 +56,7 @@ def plain(paths: LinearPaths, module: nn.Module) -> tuple[Plain, dict[str, Tenso
 def named_plain(
     paths: LinearPaths, names: Mapping[int, str], shared: Set[int] = frozenset()
 ) -> tuple[Plain, dict[str, Tensor]]:
-    """The same, with names of the tensors that are not written; arguments and errors as for `written`."""
+    """Do the same with names for the tensors that are not written; arguments and errors as for `written`."""
     captured = paths.captured
     graph, constants, write = written(captured.module, names, shared)
     root = write(paths)
@@ -64,7 +64,7 @@ def named_plain(
 
 
 def found_again(kept: Plain, tables: Mapping[str, Tensor], module: nn.Module, images: Tensor) -> LinearPaths | None:
-    """The paths in a module like the one they were found in; `None` if it computes something else.
+    """Read the paths into a module like the one they were found in; return `None` if it computes something else.
 
     Raises:
         UnnamedError, LookupError, TypeError, ValueError: they mean nothing.
@@ -75,7 +75,7 @@ def found_again(kept: Plain, tables: Mapping[str, Tensor], module: nn.Module, im
 
 
 def revived(kept: Plain, tables: Mapping[str, Tensor], nodes: list[fx.Node], captured: Captured) -> LinearPaths:
-    """The paths in a graph that was read.
+    """Read the paths into a graph that was read.
 
     Raises:
         UnnamedError, LookupError, TypeError, ValueError: they mean nothing.

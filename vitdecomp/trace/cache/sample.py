@@ -31,7 +31,7 @@ class Sample:
 
     @classmethod
     def of(cls, images: Tensor) -> Sample:
-        """That of some images."""
+        """Take the sample of some images."""
         wide = images.detach().double().cpu()
         shape = tuple(images.shape[1:])
         return cls(shape, dtype_name(images.dtype), float(wide.mean()), float(wide.std(unbiased=False)))

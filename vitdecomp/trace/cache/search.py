@@ -51,7 +51,7 @@ class Search:
         cache: PathsCache | None,
         passes: Passes = PASSES,
     ) -> Search:
-        """A search under the name of the module's structure; without a cache where that cannot be told."""
+        """Search under the name of the module's structure; without a cache where the structure cannot be named."""
         key, wanted = None, tuple(name for name in PASSES if name in passes)
         with suppress(Exception):  # a module that cannot be told by what it says of itself is traced anew
             key = None if cache is None else fingerprint(module, images, through)
@@ -60,7 +60,7 @@ class Search:
         return cls(module, cache, "-".join([key, *(name for name in PASSES if name not in wanted)]), wanted)
 
     def known(self, images: Tensor) -> LinearPaths | None:
-        """The paths of an earlier trace, if there are any."""
+        """Return the paths of an earlier trace, if there are any."""
         return None if self.cache is None else self.cache.find(self.key, self.module, images)
 
     def find(self, images: Tensor, through: Collection[str] | None) -> LinearPaths:
@@ -76,7 +76,7 @@ class Search:
         return paths
 
     def view(self, name: str, paths: LinearPaths) -> LinearPaths:
-        """The paths to run: `parts`, or with `tokens` or `neurons` told apart."""
+        """Return the paths to run: `parts`, or with `tokens` or `neurons` told apart."""
         if self.cache is None:
             return VIEWS[name](paths, self.passes)
         found = self.cache.find_in(f"{self.key}-{name}", self.module, paths.captured)

@@ -28,7 +28,7 @@ PLAIN = (type(None), bool, int, float, complex, str, torch.Size, torch.dtype, to
 
 
 def fingerprint(module: nn.Module, images: Tensor, through: Collection[str] | None) -> str:
-    """A checksum of what decides how a module's linear paths run, the code of rules of the user's own included."""
+    """Compute a checksum of what decides how a module's linear paths run, code of the user's own rules included."""
     rules = [(str(op), entry) for table in (RULES, OPENINGS, NONLINEAR, STEPS) for op, entry in _entries(table)]
     lines = (*_told(module, images, through), *(f"{op} {_plain(rule)} {_own_code(rule)}" for op, rule in rules))
     return digest(f"{line}\n" for line in lines)
@@ -56,7 +56,7 @@ def _told(module: nn.Module, images: Tensor, through: Collection[str] | None) ->
 
 
 def _own_code(rule: Any) -> str:
-    """A checksum of code that is not part of this package: its version would not tell of a change."""
+    """Compute a checksum of code outside this package, whose version would not tell of a change."""
     kind = rule if isinstance(rule, FunctionType) else type(rule)
     if isinstance(rule, str) or str(kind.__module__).startswith(OWN):
         return ""
@@ -66,14 +66,14 @@ def _own_code(rule: Any) -> str:
 
 
 def _code(code: CodeType, defaults: Any, closure: Any) -> str:
-    """What a function does: its instructions, the constants and names in them, and what it has caught."""
+    """Describe what a function does: its instructions, constants and names, and its closure."""
     constants = [_code(c, None, None) if isinstance(c, CodeType) else _plain(c) for c in code.co_consts]
     caught = [_plain(cell.cell_contents) for cell in closure or ()]
     return f"{code.co_code.hex()} {constants} {code.co_names} {_plain(defaults)} {caught}"
 
 
 def _settings(part: nn.Module) -> str:
-    """The plain attributes of a module, such as its number of heads, and how many hooks it has."""
+    """Describe the plain attributes of a module, such as its number of heads, and how many hooks it has."""
     hooks = len(part._forward_hooks), len(part._forward_pre_hooks)
     plain = {name: _plain(value) for name, value in sorted(vars(part).items()) if name[0] != "_" and name != "training"}
     return f"{hooks} {plain}"
@@ -99,7 +99,7 @@ def _weights(module: nn.Module) -> Iterator[str]:
 
 
 def _values(tensor: Tensor) -> str:
-    """Indices and masks count as they are; of weights it counts whether there is anything but zeros."""
+    """Describe a tensor: indices and masks by their values, weights by whether there is anything but zeros."""
     if tensor.is_floating_point() or tensor.is_complex() or tensor.is_meta or tensor.is_quantized:
         return "" if tensor.is_meta else str(_is_zero(tensor.detach().reshape(-1)))
     return digest([tensor])
@@ -112,7 +112,7 @@ def _is_zero(flat: Tensor) -> bool:
 
 @cache
 def _source(name: str) -> str:
-    """A checksum of the file that a module comes from; of torch the version says it."""
+    """Compute a checksum of the file that a module comes from; torch is identified by its version."""
     file = getattr(sys.modules.get(name), "__file__", None)
     if name.partition(".")[0] == "torch" or file is None or not Path(file).is_file():
         return ""
@@ -121,5 +121,5 @@ def _source(name: str) -> str:
 
 @cache
 def own_code() -> str:
-    """A checksum of the code that finds the paths: its version alone would not tell of a change."""
+    """Compute a checksum of the code that finds the paths: its version alone would not tell of a change."""
     return digest(file.read_bytes() for file in sorted(CODE.rglob("*.py")))

@@ -39,7 +39,7 @@ class Folded:
 
 
 def fold_projections(graph: LinearGraph, layouts: Mapping[int, Layout], products: Collection[Any]) -> Folded:
-    """The same linear map with paths that begin behind their first product.
+    """Begin paths behind their first product; the linear map stays the same.
 
     Args:
         graph: the linear map, with shapes.
@@ -74,7 +74,7 @@ def _behind_product(
     layout: Layout,
     products: Collection[Any],
 ) -> tuple[int, Layout | None]:
-    """The first product behind a leaf, if nothing but scalings lies before it, and the layout there."""
+    """Find the first product behind a leaf, if nothing but scalings lies before it, and the layout there."""
     leaf = graph.values[at]
     if isinstance(leaf, Leaf) and leaf.value.fn is convolve:  # the image's path begins behind its product already
         return at, layout
@@ -92,7 +92,7 @@ def _behind_product(
 
 
 def _projected(layout: Layout, axis: int, size: Sequence[int]) -> Layout | None:
-    """A layout with other channels, and other tokens where there are more or fewer."""
+    """Return a layout with other channels, and other tokens where there are more or fewer."""
     if len(size) != len(layout.factors) or any(label != Axis.CHANNEL for label, _ in layout.factors[axis]):
         return None
     factors = []
@@ -103,7 +103,7 @@ def _projected(layout: Layout, axis: int, size: Sequence[int]) -> Layout | None:
 
 
 def _with_constants(graph: LinearGraph, users: Mapping[int, list[int]], at: int) -> tuple[Gate, ...] | None:
-    """The constants that join a value in its node, none if it is the node alone; `None` if anything else does."""
+    """Return the constants that join a value in its node, or `None` if anything else does."""
     value, following = graph.values[at], users.get(at, ())
     total = graph.values[following[0]] if len(following) == 1 else None
     folded = isinstance(value, Leaf)  # the node of the image's product is that of the sum with its bias

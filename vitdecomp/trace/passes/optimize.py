@@ -28,7 +28,7 @@ def check_passes(passes: Collection[str]) -> None:
 
 
 def optimize(paths: LinearPaths, *, channels: bool = False, passes: Collection[str] = PASSES) -> LinearPaths:
-    """The same linear paths with less to compute.
+    """Rewrite linear paths so that there is less to compute.
 
     Args:
         paths: as they were found.

@@ -47,14 +47,14 @@ class SummedLeaf:
         return (*(self.value.args if self.value.fn is without else [self.value]), self.total.weights)
 
     def of(self, recorded: Mapping[Gate, Any]) -> Tensor:
-        """The leaf's value."""
+        """Return the leaf's value."""
         if self.value.fn is without:
             return without(*(recorded[term] for term in self.value.args))
         found: Tensor = recorded[self.value]
         return found
 
     def apart(self, recorded: Mapping[Gate, Any], images: int, some: Sequence[int]) -> Tensor:
-        """What is left of the leaf if it has one token alone, for some tokens, `(token, *shape that is left)`.
+        """Compute what is left of the leaf if it has one token alone, for some tokens, `(token, *shape that is left)`.
 
         A token is multiplied with its weight in each sum. Factors that hold tokens and are not added up keep the
         token in its place, with zeros at all others.
@@ -81,7 +81,7 @@ class SummedLeaf:
         return found.reshape(len(some), *self.total.after)
 
     def _fine(self, weights: Tensor, sizes: Sequence[int]) -> Tensor:
-        """The weights with an axis for every piece, of size one where they do not differ, `(*sums, *pieces)`."""
+        """Give the weights an axis for every piece, of size one where they do not differ, `(*sums, *pieces)`."""
         sums = len(self.total.sums)
         own = [weights.shape[sums + piece.factor] > 1 for piece in self.pieces]
         return weights.reshape(*weights.shape[:sums], *(s if many else 1 for many, s in zip(own, sizes, strict=True)))
@@ -109,7 +109,7 @@ class SummedLeaf:
 
 
 def one_hot(places: Sequence[int] | Tensor, total: int, like: Tensor) -> Tensor:
-    """A row for each place, one there and zero elsewhere, `(place, total)`, in the number format of a tensor."""
+    """Build a row for each place, one there and zero elsewhere, `(place, total)`, in the number format of a tensor."""
     chosen = torch.as_tensor(places, device=like.device)
     rows = like.new_zeros(len(chosen), total)
     rows[torch.arange(len(chosen), device=like.device), chosen] = 1
@@ -117,7 +117,7 @@ def one_hot(places: Sequence[int] | Tensor, total: int, like: Tensor) -> Tensor:
 
 
 def pieces(layout: Layout, total: WeightedSum, weighted: set[int]) -> tuple[Piece, ...] | None:
-    """The finest factors of a leaf by its layout and a sum over it.
+    """Factor a leaf by its layout and a sum over it, as finely as both need.
 
     `None` where these do not fit together, where not only tokens are added up, or where channels have own weights.
     """
@@ -139,6 +139,6 @@ def pieces(layout: Layout, total: WeightedSum, weighted: set[int]) -> tuple[Piec
 
 
 def left(total: WeightedSum, found: Sequence[Piece]) -> Layout:
-    """The layout of a leaf behind a sum: several sums are tokens."""
+    """Return the layout of a leaf behind a sum: several sums are tokens."""
     kept = [tuple((p.label, p.size) for p in found if p.factor == factor and not p.summed) for factor in total.kept]
     return Layout((*(((Axis.TOKEN, size),) for size in total.sums), *kept))

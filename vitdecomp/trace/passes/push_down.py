@@ -41,11 +41,11 @@ class PushDown(ABC, Generic[R]):
 
     @abstractmethod
     def together(self, wanted: Sequence[R | None]) -> R | None:
-        """A request that serves several requests."""
+        """Combine several requests into one that serves them all."""
 
     @abstractmethod
     def push(self, step: Step, wanted: R | None, before: Shape, after: Shape) -> tuple[R | None, Step | None] | None:
-        """What is wanted of a step's input, and the step that is left; `None` if the request stays behind the step.
+        """Return what is wanted of a step's input, and the step that is left; `None` if the request stays behind.
 
         Raises:
             Nothing: what is wanted is zero.
@@ -53,18 +53,18 @@ class PushDown(ABC, Generic[R]):
 
     @abstractmethod
     def part(self, served: R | None, wanted: Sequence[R | None], own: R | None) -> Step | None:
-        """What is left to do for one request of several, `own`, behind the one that was served."""
+        """Return what is left to do for one request of several, `own`, behind the one that was served."""
 
     @abstractmethod
     def shape(self, whole: Shape, wanted: R) -> Shape:
-        """The shape of what is wanted of a value of some shape."""
+        """Return the shape of what is wanted of a value of some shape."""
 
     @abstractmethod
     def leaf(self, i: int, leaf: Leaf, wanted: R | None) -> int:
         """Write a leaf as it is wanted, and return its place."""
 
     def run(self, first: R | None) -> LinearGraph:
-        """The same linear map, of whose output the first request is made."""
+        """Rewrite the graph; the first request is made of its output."""
         self._ask(first)
         for i, value in enumerate(self.graph.values):
             alive = not inputs(value) or any(j in self.at for j in inputs(value))
@@ -120,7 +120,7 @@ class PushDown(ABC, Generic[R]):
                 return end if request is None else self.apply(end, self.part(None, (), request), i, request, value.node)
 
     def _end(self, j: int, own: R | None, node: fx.Node) -> int:
-        """The rebuilt input, and behind it what one of its readers wants of it."""
+        """Return the rebuilt input, and behind it what one of its readers wants of it."""
         if self.served[j] == own:
             return self.at[j]
         return self.apply(self.at[j], self.part(self.served[j], self.wanted[j], own), j, own, node)

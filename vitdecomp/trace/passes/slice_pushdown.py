@@ -20,7 +20,7 @@ from vitdecomp.trace.steps.slices import NOTHING, Slice, SlicedStep, cut_to, res
 
 
 def push_slices_down(graph: LinearGraph) -> LinearGraph:
-    """The same linear map with its slices as early as possible, and without leaves that they cut off.
+    """Move slices as early as possible, and drop the leaves that they cut off; the linear map stays the same.
 
     Args:
         graph: the linear map, with shapes.

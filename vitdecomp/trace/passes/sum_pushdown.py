@@ -45,7 +45,7 @@ def push_sums_down(
     *,
     output: fx.Node | None = None,
 ) -> Summed:
-    """The same linear map with its sums over tokens as early as possible, and nothing that does not reach its output.
+    """Move sums over tokens as early as possible, and drop what does not reach the output; the map stays the same.
 
     Args:
         graph: the linear map, with shapes; that of its output is `(n, d)`.

@@ -116,7 +116,7 @@ def ratio(y: Tensor, x: Tensor) -> Tensor:
 
 @register_rule(aten.clamp, aten.clip)
 def clamp(op: Op, x: fx.Node, low: Any = None, high: Any = None) -> list[Term] | None:
-    """A two-sided clamp keeps most values as they are; a one-sided one, or one from 0 on, is a ReLU."""
+    """Treat a two-sided clamp as linear, since it keeps most values; a one-sided one, or one from 0 on, is a ReLU."""
     if low is None or high is None or low == 0 or varies(low) or varies(high):
         return None
     return through_clamp(op, x, low, high)
@@ -124,7 +124,7 @@ def clamp(op: Op, x: fx.Node, low: Any = None, high: Any = None) -> list[Term] |
 
 @register_opening(aten.clamp, aten.clip)
 def through_clamp(op: Op, x: fx.Node, low: Any = None, high: Any = None) -> list[Term]:
-    """A frozen mask, and the saturated remainder."""
+    """Split a clamp into a frozen mask and the saturated remainder."""
     return [
         data(x).then(operator.mul, gate(inside, x, low, high)),
         frozen("saturated", saturated, x, low, high),
@@ -133,7 +133,7 @@ def through_clamp(op: Op, x: fx.Node, low: Any = None, high: Any = None) -> list
 
 @register_opening(aten.clamp_min, aten.clamp_max)
 def through_one_sided_clamp(op: Op, x: fx.Node, bound: Any) -> list[Term]:
-    """The same with one bound."""
+    """Split a clamp with one bound."""
     return through_clamp(op, x, *((bound, None) if op.target.overloadpacket is aten.clamp_min else (None, bound)))
 
 
@@ -143,5 +143,5 @@ def inside(x: Tensor, low: Any, high: Any) -> Tensor:
 
 
 def saturated(x: Tensor, low: Any, high: Any) -> Tensor:
-    """What the clamp returns where it cuts off, 0 elsewhere."""
+    """Return what the clamp returns where it cuts off, 0 elsewhere."""
     return torch.clamp(x, low, high) * (1 - inside(x, low, high))

@@ -26,13 +26,13 @@ aten = torch.ops.aten
 
 @register_rule(aten.add)
 def add(op: Op, a: Any, b: Any, alpha: Any = 1) -> list[Term]:
-    """a + alpha b."""
+    """Add: a + alpha b."""
     return [op.fit(data(a)), op.fit(_scaled(b, alpha))]
 
 
 @register_rule(aten.sub, aten.subtract)
 def sub(op: Op, a: Any, b: Any, alpha: Any = 1) -> list[Term]:
-    """a - alpha b."""
+    """Subtract: a - alpha b."""
     return [op.fit(data(a)), op.fit(_scaled(b, -alpha))]
 
 
@@ -54,7 +54,7 @@ def neg(op: Op, x: fx.Node) -> list[Term]:
 
 @register_rule(aten.mul, aten.multiply)
 def mul(op: Op, a: Any, b: Any) -> list[Term] | None:
-    """A product with a constant, or with a smaller operand (the gate). Equal sizes are a source."""
+    """Multiply by a constant, or by a smaller operand (the gate); a product of equal sizes is a source."""
     factors = data_and_gate(a, b)
     return None if factors is None else [op.fit(data(factors[0])).then(operator.mul, factors[1])]
 
@@ -68,7 +68,7 @@ def open_product(op: Op, a: fx.Node, b: fx.Node) -> list[Term]:
 
 @register_rule(aten.div, aten.divide, aten.true_divide)
 def div(op: Op, a: Any, b: Any, rounding_mode: str | None = None) -> list[Term] | None:
-    """a / b, linear in the numerator, unless the denominator is as large and both depend on the image."""
+    """Divide a by b, linear in the numerator, unless the denominator is as large and both depend on the image."""
     if rounding_mode is not None or not varies(a) or data_and_gate(a, b) != (a, b):
         return None
     return [op.fit(data(a)).then(operator.truediv, b)]
@@ -120,7 +120,7 @@ def reduce(op: Op, x: fx.Node, dim: Any = None, keepdim: bool = False, dtype: to
 
 @register_rule(aten.cumsum)
 def cumsum(op: Op, x: fx.Node, dim: int, dtype: torch.dtype | None = None) -> list[Term]:
-    """Running sum along an axis."""
+    """Sum along an axis, up to each element."""
     return [data(x).then(torch.cumsum, dim=dim, dtype=dtype)]
 
 
@@ -136,7 +136,7 @@ def diff(op: Op, x: fx.Node, n: int = 1, dim: int = -1, prepend: Any = None, app
     aten.resolve_conj, aten.resolve_neg,
 )  # fmt: skip
 def keep(op: Op, x: fx.Node, *_: Any, **__: Any) -> list[Term]:
-    """Copies and casts."""
+    """Copy or cast."""
     dtype = op.node.meta.get("trial_dtype")
     return [data(x)] if dtype == x.meta.get("trial_dtype") else [data(x).then(cast, dtype)]
 
@@ -154,7 +154,7 @@ def dropout(op: Op, x: fx.Node, p: float, train: bool | None) -> list[Term] | No
 
 @register_rule(aten.copy)
 def copy(op: Op, target: Any, source: fx.Node, *_: Any) -> list[Term]:
-    """The source, in the shape of the target."""
+    """Copy the source into the shape of the target."""
     return [op.fit(term) for term in keep(op, source)]
 
 

@@ -47,7 +47,7 @@ nonlinear("attention", SDPA, *FUSED, aten._native_multi_head_attention, aten._tr
 
 @register_opening(SDPA, *FUSED)
 def through_sdpa(op: Op, q: Any, k: Any, v: Any, *settings: Any, **named: Any) -> list[Term] | None:
-    """The pattern times V."""
+    """Multiply the pattern by V."""
     if not varies(v) or op.index:
         return None
     names = [a.name for a in op.target._schema.arguments if not a.kwarg_only][3:]
@@ -92,12 +92,12 @@ def attention_pattern(
 
 
 def rows_of(pattern: Tensor, start: int, length: int) -> Tensor:
-    """A range of a pattern's queries, copied so that the rest can be freed."""
+    """Copy a range of a pattern's queries, so that the rest can be freed."""
     return pattern.narrow(-2, start, length).clone()
 
 
 def no_larger(gate: Gate) -> Gate:
-    """A gate that gives the same and computes no queries that are thrown away.
+    """Return a gate with the same value that computes no queries which are thrown away.
 
     Only a run of the model needs it: while paths are found, a range of queries is cut from the recorded pattern.
     """
@@ -107,7 +107,7 @@ def no_larger(gate: Gate) -> Gate:
 
 
 def value_term(node: fx.Node) -> tuple[Term, Step]:
-    """The values of an attention, with an axis for every head, and the step that applies the pattern."""
+    """Return the values of an attention, with an axis for every head, and the step that applies the pattern."""
     (term,) = opened_terms(node) or []
     *before, step = term.steps
     values = replace(term, steps=tuple(before))
@@ -122,7 +122,7 @@ def expand_heads(v: Tensor, out: Sequence[int]) -> Tensor:
 
 
 def _einsum_values(values: Term, step: Step) -> tuple[Term, Step]:
-    """The same for an einsum: letters that the pattern shares with the output, not the values, are added."""
+    """Do the same for an einsum: add letters that the pattern shares with the output and not with the values."""
     equation, place, others = step.args
     inputs, arrow, output = equation.replace(" ", "").partition("->")
     own, pattern = (inputs.split(",")[i] for i in (place, 1 - place))
@@ -144,7 +144,7 @@ def append_axes(v: Tensor, pattern: Tensor, axes: Sequence[int]) -> Tensor:
 
 @register_opening(aten.matmul, aten.bmm)
 def through_matmul(op: Op, a: fx.Node, b: fx.Node) -> list[Term]:
-    """The operand that holds a softmax is the gate, else the left one."""
+    """Take the operand that holds a softmax as the gate, else the left one."""
     if pattern_operand([a, b]) == 0:
         return [data(b).then(matmul_left, a)]
     return [data(a).then(torch.matmul, b)]
@@ -152,7 +152,7 @@ def through_matmul(op: Op, a: fx.Node, b: fx.Node) -> list[Term]:
 
 @register_opening(aten.einsum)
 def through_einsum(op: Op, equation: str, operands: Sequence[fx.Node], **_: Any) -> list[Term] | None:
-    """The same for an einsum of two operands."""
+    """Do the same for an einsum of two operands."""
     if len(operands) != 2:
         return None
     value = 1 - pattern_operand(operands)
@@ -181,7 +181,7 @@ def comes_from_softmax(node: fx.Node) -> bool:
 
 
 def comes_from_mixed_softmax(node: fx.Node) -> bool:
-    """The same with products with parameters in between."""
+    """Check the same with products with parameters in between."""
     return _is_made_of(node, _is_softmax, mixed=True)
 
 

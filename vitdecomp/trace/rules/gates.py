@@ -12,7 +12,7 @@ from vitdecomp.trace.rule import Op, shape, varies
 
 
 def data_and_gate(a: Any, b: Any) -> tuple[Any, Any] | None:
-    """The factor that is the data, then the gate; `None` if both depend on the image and are as large."""
+    """Return the factor that is the data, then the gate; `None` if both depend on the image and are as large."""
     if not (varies(a) and varies(b)):
         return (a, b) if varies(a) else (b, a)
     if distinct(a) == distinct(b):
@@ -21,14 +21,14 @@ def data_and_gate(a: Any, b: Any) -> tuple[Any, Any] | None:
 
 
 def distinct(node: fx.Node) -> int:
-    """Number of elements before any expansion: `gate.expand_as(x)` is as small as `gate`."""
+    """Count elements before any expansion: `gate.expand_as(x)` is as small as `gate`."""
     size = torch.Size(shape(node)).numel()
     operand = _elements_of(node)
     return size if operand is None else min(size, distinct(operand))
 
 
 def _elements_of(node: fx.Node) -> fx.Node | None:
-    """The operand whose elements a node repeats, moves or maps one by one."""
+    """Return the operand whose elements a node repeats, moves or maps one by one."""
     if packet(node) in REARRANGES | REPEATS:
         return node.all_input_nodes[0]
     moving = [x for x in node.all_input_nodes if varies(x)]

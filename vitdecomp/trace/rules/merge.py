@@ -86,13 +86,13 @@ def either(op: Op, mask: fx.Node, a: Any, b: Any) -> list[Term]:
 
 @register_rule(aten.masked_fill)
 def masked_fill(op: Op, x: fx.Node, mask: fx.Node, value: Any) -> list[Term] | None:
-    """A value in place of what the mask covers."""
+    """Put a value in place of what the mask covers."""
     return None if is_elementwise(op, mask) else fill_masked(op, x, mask, value)
 
 
 @register_opening(aten.masked_fill)
 def fill_masked(op: Op, x: fx.Node, mask: fx.Node, value: Any) -> list[Term]:
-    """A value in place of what a frozen mask covers."""
+    """Put a value in place of what a frozen mask covers."""
     return either(op, mask, value, x)
 
 
@@ -108,10 +108,10 @@ def drop(x: Tensor, mask: Tensor) -> Tensor:
 
 @register_rule(aten.nan_to_num)
 def nan_to_num(op: Op, x: fx.Node, *numbers: Any) -> list[Term]:
-    """What is finite, and the numbers in place of the rest."""
+    """Keep what is finite, and add the numbers in place of the rest."""
     return [data(x).then(keep, gate(torch.isfinite, x)), frozen("replaced", replaced, x, *numbers)]
 
 
 def replaced(x: Tensor, *numbers: Any) -> Tensor:
-    """What nan_to_num puts in place of what is not finite, 0 elsewhere."""
+    """Return what nan_to_num puts in place of what is not finite, 0 elsewhere."""
     return drop(torch.nan_to_num(x, *numbers), torch.isfinite(x))

@@ -15,7 +15,7 @@ aten = torch.ops.aten
 
 
 def _scaled(op: Op, terms: Sequence[Term], std: Any, weight: Any, bias: Any, axis: int) -> list[Term]:
-    """(the terms) / std * weight + bias; weight and bias end `axis` (counted from behind, from -1 on)."""
+    """Compute (the terms) / std * weight + bias; weight and bias end at `axis` (counted from behind, from -1 on)."""
     scaled = [term.then(operator.mul, std) for term in terms]
     if weight is not None:
         scaled = [term.then(operator.mul, gate(along, weight, -1 - axis)) for term in scaled]
@@ -75,7 +75,7 @@ def group_norm(
 def native_group_norm(
     op: Op, x: fx.Node, weight: Any, bias: Any, n: Any, c: Any, hw: Any, groups: int, eps: float
 ) -> list[Term] | None:
-    """The same, as the decomposed operation writes it."""
+    """Normalize groups, as the decomposed operation writes it."""
     return group_norm(op, x, groups, weight, bias, eps)
 
 
@@ -96,7 +96,7 @@ def _grouped(x: Tensor, groups: int | None) -> tuple[Tensor, tuple[int, ...]]:
 
 
 def _spread(per_group: Tensor, x: Tensor, groups: int | None, out: tuple[int, ...]) -> Tensor:
-    """A value of each group, for each of its channels."""
+    """Repeat a value of each group for each of its channels."""
     return per_group.repeat_interleave(x.shape[1] // (groups or x.shape[1]), 1).reshape(out).to(x.dtype)
 
 
@@ -128,7 +128,7 @@ def batch_norm(
     op: Op, x: fx.Node, weight: Any, bias: Any, mean: Any, var: Any, training: bool, momentum: float,
     eps: float, *_: Any,
 ) -> list[Term] | None:  # fmt: skip
-    """The same before it is decomposed. Statistics of a batch would tie the images together: a source."""
+    """Normalize by running statistics; statistics of a batch would tie the images together: a source."""
     if training or mean is None:
         return batch_statistics(op, x, weight, bias, training, momentum, eps)
     return running_norm(op, x, weight, bias, mean, var, momentum, eps)
@@ -138,7 +138,7 @@ def batch_norm(
 def batch_statistics(
     op: Op, x: fx.Node, weight: Any, bias: Any, training: bool, momentum: float, eps: float
 ) -> list[Term] | None:
-    """A batch of one (every image's channels beside each other) is an instance norm in disguise."""
+    """Normalize a batch of one, every image's channels beside each other: an instance norm in disguise."""
     return group_norm(op, x, None, weight, bias, eps) if shape(x)[0] == 1 else None
 
 

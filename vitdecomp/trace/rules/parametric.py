@@ -26,14 +26,14 @@ def linear(op: Op, x: fx.Node, weight: fx.Node, bias: fx.Node | None = None) -> 
 
 @register_rule(aten.matmul, aten.mm, aten.bmm, aten.mv)
 def matmul(op: Op, a: fx.Node, b: fx.Node) -> list[Term] | None:
-    """A product of matrices, linear in the one that depends on the image."""
+    """Multiply matrices, linear in the one that depends on the image."""
     if varies(a) and varies(b):
         return None
     return [data(a).then(torch.matmul, b) if varies(a) else data(b).then(matmul_left, a)]
 
 
 def matmul_left(x: Tensor, a: Tensor) -> Tensor:
-    """a @ x."""
+    """Compute a @ x."""
     return torch.matmul(a, x)
 
 
@@ -59,7 +59,7 @@ def bilinear_form(op: Op, a: fx.Node, b: fx.Node, *settings: Any, **named: Any) 
 
 
 def multiply_at(x: Tensor, fn: Any, place: int, other: Tensor, settings: Sequence[Any], **named: Any) -> Tensor:
-    """A product with x as one of its operands."""
+    """Multiply with x as one of the operands."""
     factors = (x, other) if place == 0 else (other, x)
     return fn(*factors, *settings, **named)  # type: ignore[no-any-return]
 
@@ -78,7 +78,7 @@ def einsum(op: Op, equation: str, operands: Sequence[fx.Node], path: Any = None)
 
 
 def _merged(x: fx.Node, other: fx.Node, inputs: Sequence[str], output: str, place: int) -> Term:
-    """A sum over several axes (heads and their channels, say) as a sum over one: the channels of a projection."""
+    """Write a sum over several axes (heads and their channels, say) as one over the channels of a projection."""
     summed = summed_letters(inputs, output, place)
     (own, x_order), (rest, order) = (_summed_last(inputs[i], summed) for i in (place, 1 - place))
     term = data(x).then(torch.permute, x_order).then(torch.flatten, len(own))
@@ -87,13 +87,13 @@ def _merged(x: fx.Node, other: fx.Node, inputs: Sequence[str], output: str, plac
 
 
 def _summed_last(own: str, summed: str) -> tuple[str, tuple[int, ...]]:
-    """The other letters, and the order of axes that puts the summed ones behind them."""
+    """Return the other letters, and the order of axes that puts the summed ones behind them."""
     free = "".join(x for x in own if x not in summed)
     return free, tuple(own.index(x) for x in free + summed)
 
 
 def flatten_last(x: Tensor, order: Sequence[int], start: int) -> Tensor:
-    """The axes in another order, from one on as one axis."""
+    """Reorder the axes, and flatten them from one on."""
     return x.permute(tuple(order)).flatten(start)
 
 
@@ -103,7 +103,7 @@ def einsum_at(x: Tensor, equation: str, place: int, others: Sequence[Tensor]) ->
 
 
 def letters(equation: str) -> tuple[list[str], str]:
-    """The letters of an einsum's operands and of its output, which may be left out: then all that occur once."""
+    """Return the letters of an einsum's operands and of its output; without an output, those that occur once."""
     left, arrow, output = equation.replace(" ", "").partition("->")
     if not arrow:
         once = sorted(x for x in set(left) if x.isalpha() and left.count(x) == 1)
@@ -112,14 +112,14 @@ def letters(equation: str) -> tuple[list[str], str]:
 
 
 def summed_letters(inputs: Sequence[str], output: str, place: int) -> str:
-    """The letters over which an operand is summed with another one, not alone."""
+    """Return the letters over which an operand is summed with another one, not alone."""
     elsewhere = "".join(x for i, x in enumerate(inputs) if i != place)
     return "".join(x for x in inputs[place] if x.isalpha() and x not in output and x in elsewhere)
 
 
 @register_rule(aten.tensordot)
 def tensordot(op: Op, a: fx.Node, b: fx.Node, axes_a: Sequence[int], axes_b: Sequence[int]) -> list[Term] | None:
-    """A sum over some axes of both operands, written as an einsum."""
+    """Sum over some axes of both operands, written as an einsum."""
     own = list(ascii_letters[: len(shape(a))])
     other = list(ascii_letters[len(own) : len(own) + len(shape(b))])
     for i, j in zip(axes_a, axes_b, strict=True):
@@ -133,7 +133,7 @@ def tensordot(op: Op, a: fx.Node, b: fx.Node, axes_a: Sequence[int], axes_b: Seq
     aten.convolution,
 )  # fmt: skip
 def conv(op: Op, x: fx.Node, weight: fx.Node, bias: fx.Node | None, *settings: Any) -> list[Term] | None:
-    """A convolution, and its bias along the channels."""
+    """Convolve, and add the bias along the channels."""
     if varies(weight):
         return None
     return [
@@ -143,7 +143,7 @@ def conv(op: Op, x: fx.Node, weight: fx.Node, bias: fx.Node | None, *settings: A
 
 
 def convolve(x: Tensor, weight: Tensor, fn: Any, settings: Sequence[Any]) -> Tensor:
-    """The convolution without its bias."""
+    """Convolve without the bias."""
     return fn(x, weight, None, *settings)  # type: ignore[no-any-return]
 
 

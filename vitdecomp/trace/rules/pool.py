@@ -34,7 +34,7 @@ def sample(x: Tensor, fn: Any, settings: Sequence[Any]) -> Tensor:
 
 @register_rule(aten._upsample_nearest_exact1d, aten._upsample_nearest_exact2d, aten._upsample_nearest_exact3d)
 def nearest_exact(op: Op, x: fx.Node, *settings: Any) -> list[Term]:
-    """The nearest neighbour, by its position (torch.vmap does not know the operation itself)."""
+    """Take the nearest neighbor by its position (torch.vmap does not know the operation itself)."""
     places = gate(nearest_places, x, op.target, settings)
     return [data(x).then(torch.flatten, 2).then(torch.index_select, 2, places).then(torch.reshape, op.size)]
 
@@ -48,7 +48,7 @@ def nearest_places(x: Tensor, fn: Any, settings: Sequence[Any]) -> Tensor:
 
 @register_rule(aten.grid_sampler, aten.grid_sampler_2d, aten.grid_sampler_3d)
 def grid_sampler(op: Op, x: fx.Node, grid: fx.Node, *settings: Any) -> list[Term]:
-    """Sampling at frozen places."""
+    """Sample at frozen places."""
     return [data(x).then(op.target, grid, *settings)]
 
 
@@ -61,14 +61,14 @@ ADAPTIVE_MAX_POOLS = {aten.adaptive_max_pool1d: 1, aten.adaptive_max_pool2d: 2, 
 
 @register_rule(*MAX_POOLS)
 def max_pool(op: Op, x: fx.Node, *settings: Any) -> list[Term] | None:
-    """The largest of each window."""
+    """Take the largest of each window."""
     spatial = MAX_POOLS[op.target.overloadpacket]
     return _picked(op, x, gate(winners, x, spatial, *settings), spatial)
 
 
 @register_rule(*ADAPTIVE_MAX_POOLS)
 def adaptive_max_pool(op: Op, x: fx.Node, size: Sequence[Any]) -> list[Term] | None:
-    """The largest of each window."""
+    """Take the largest of each window."""
     spatial = ADAPTIVE_MAX_POOLS[op.target.overloadpacket]
     return _picked(op, x, gate(adaptive_winners, x, spatial, tuple(size)), spatial)
 
@@ -91,14 +91,14 @@ def adaptive_winners(x: Tensor, spatial: int, size: Any) -> Tensor:
 
 
 def pick(x: Tensor, indices: Tensor, spatial: int) -> Tensor:
-    """The elements at frozen flat positions of the last `spatial` axes."""
+    """Take the elements at frozen flat positions of the last `spatial` axes."""
     flat = x.flatten(x.ndim - spatial)
     return flat.gather(-1, indices.flatten(indices.ndim - spatial)).reshape(indices.shape)
 
 
 @register_rule(aten.amax, aten.amin)
 def extreme(op: Op, x: fx.Node, dim: Sequence[int] = (), keepdim: bool = False) -> list[Term]:
-    """The largest (or smallest) along some axes, or along all."""
+    """Take the largest (or smallest) along some axes, or along all."""
     rank = len(shape(x))
     axes = sorted(d % rank for d in dim) or list(range(rank))
     order = [d for d in range(rank) if d not in axes] + axes
@@ -114,7 +114,7 @@ def best(x: Tensor, order: Sequence[int], kept: int, largest: bool) -> Tensor:
 
 
 def pick_along(x: Tensor, indices: Tensor, dim: int) -> Tensor:
-    """The elements at frozen positions along an axis."""
+    """Take the elements at frozen positions along an axis."""
     return x.gather(dim, indices)
 
 
@@ -127,26 +127,26 @@ def one_along(op: Op, x: fx.Node, *settings: Any) -> list[Term] | None:
 
 
 def kept_axis(x: Tensor, dim: int) -> tuple[int, ...]:
-    """The shape with one axis of length one."""
+    """Return the shape with one axis of length one."""
     size = list(x.shape)
     size[dim] = 1
     return tuple(size)
 
 
 def second_as(pair: Sequence[Tensor], size: Sequence[int]) -> Tensor:
-    """The indices that come with the values, in a given shape."""
+    """Return the indices that come with the values, in a given shape."""
     return pair[1].reshape(tuple(size))
 
 
 @register_rule(aten.topk, aten.sort)
 def several_along(op: Op, x: fx.Node, *settings: Any, **named: Any) -> list[Term] | None:
-    """The k largest, or all in order: a frozen selection too."""
+    """Take the k largest, or all in order: a frozen selection too."""
     dim = settings[1] if op.target.overloadpacket is aten.topk else named.get("dim", settings[0] if settings else -1)
     return None if op.index else [data(x).then(pick_along, gate(second, op.call), dim)]
 
 
 def second(pair: Sequence[Tensor]) -> Tensor:
-    """The indices that come with the values."""
+    """Return the indices that come with the values."""
     return pair[1]
 
 

@@ -27,7 +27,7 @@ def view(op: Op, x: fx.Node, *_: Any) -> list[Term]:
 
 @register_rule(aten.view.dtype, aten.view_copy.dtype)
 def reinterpret(op: Op, *_: Any) -> None:
-    """The same bits read as other numbers: not linear."""
+    """Refuse to read the same bits as other numbers: that is not linear."""
 
 
 @register_rule(aten.permute, aten.permute_copy)
@@ -64,7 +64,7 @@ def reverse_axes(op: Op, x: fx.Node) -> list[Term]:
 
 @register_rule(aten.movedim, aten.moveaxis)
 def movedim(op: Op, x: fx.Node, source: Any, target: Any) -> list[Term]:
-    """Some axes move to other places."""
+    """Move some axes to other places."""
     marked = torch.empty(tuple(range(len(op.shape))), device="meta")  # every axis as long as its number
     return permute(op, x, tuple(marked.movedim(source, target).shape))
 
@@ -89,7 +89,7 @@ def repeat_interleave(op: Op, x: fx.Node, repeats: Any, dim: int | None = None, 
 
 @register_rule(aten.roll)
 def roll(op: Op, x: fx.Node, shifts: Sequence[Any], dims: Sequence[int] = ()) -> list[Term]:
-    """A cyclic shift."""
+    """Shift cyclically."""
     return [data(x).then(torch.roll, tuple(shifts), tuple(dims))]
 
 
@@ -98,7 +98,7 @@ def roll(op: Op, x: fx.Node, shifts: Sequence[Any], dims: Sequence[int] = ()) ->
     aten.diagonal_copy, aten.diag_embed, aten.trace,
 )  # fmt: skip
 def rearrange(op: Op, x: fx.Node, *args: Any) -> list[Term]:
-    """Moves that need no more than their own arguments."""
+    """Move elements by a call that needs no more than its own arguments."""
     return [data(x).then(op.target, *args)]
 
 

@@ -22,7 +22,7 @@ PART = {
 
 @register_rule(*PART)
 def scatter_part(op: Op, x: fx.Node, source: fx.Node, *place: Any) -> list[Term]:
-    """A slice or a diagonal overwritten."""
+    """Overwrite a slice or a diagonal."""
     return [data(x).then(erase, op.target, place), data(source).then(insert, op.target, op.size, place)]
 
 
@@ -68,7 +68,7 @@ def scatter(op: Op, x: fx.Node, dim: int, index: fx.Node, source: fx.Node) -> li
 
 @register_rule(aten.scatter.value)
 def scatter_value(op: Op, x: fx.Node, dim: int, index: fx.Node, value: Any) -> list[Term]:
-    """A number written along an axis."""
+    """Write a number along an axis."""
     covered = gate(scatter_ones, x, dim, index)
     return [data(x).then(torch.scatter, dim, index, 0), op.fit(data(value)).then(operator.mul, covered)]
 
@@ -126,12 +126,12 @@ def slices_in(x: Tensor, dim: int, index: Tensor, size: Sequence[int]) -> Tensor
 def slice_scatter(
     op: Op, x: fx.Node, source: fx.Node, dim: int = 0, start: Any = None, end: Any = None, step: int = 1
 ) -> list[Term]:
-    """A range overwritten: the same with its indices counted out (torch.vmap miscounts open ends)."""
+    """Overwrite a range, with its indices counted out (torch.vmap miscounts open ends)."""
     return index_copy(op, x, dim, gate(counted, op.node, dim, start, end, step), source)
 
 
 def counted(x: Tensor, dim: int, start: Any, end: Any, step: int) -> Tensor:
-    """The indices of a range along an axis."""
+    """Return the indices of a range along an axis."""
     first, last, step = slice(start, end, step).indices(x.shape[dim])
     return torch.arange(first, last, step, device=x.device)
 

@@ -43,7 +43,7 @@ def _slice_at(op: Op, x: fx.Node, dim: int, index: int) -> list[Term]:
 
 @register_rule(aten.slice, aten.slice_copy)
 def slice_(op: Op, x: fx.Node, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> list[Term]:
-    """A range along an axis."""
+    """Take a range along an axis."""
     dim = dim % len(op.shape)
     end = None if end == LAST else end
     if step == 1 and ((start or 0, end) == (0, None) or (op.shape == shape(x) and is_static(x, dim))):
@@ -57,7 +57,7 @@ def slice_(op: Op, x: fx.Node, dim: int = 0, start: Any = None, end: Any = None,
 
 @register_rule(aten.narrow, aten.narrow_copy)
 def narrow(op: Op, x: fx.Node, dim: int, start: Any, length: Any) -> list[Term]:
-    """A range along an axis."""
+    """Take a range along an axis."""
     dim = dim % len(op.shape)
     if isinstance(start, int) and start < 0 and is_static(x, dim):
         start += shape(x)[dim]
@@ -124,7 +124,7 @@ def masked_select(op: Op, x: fx.Node, mask: fx.Node) -> list[Term]:
 
 @register_rule(aten.pad)
 def pad(op: Op, x: fx.Node, widths: Sequence[Any], mode: str = "constant", value: Any = None) -> list[Term]:
-    """Padding; a fill that is not zero is a constant of its own."""
+    """Pad; a fill that is not zero is a constant of its own."""
     terms = [data(x).then(F.pad, tuple(widths), mode=mode)]
     if mode == "constant" and value:
         terms.append(frozen("padding", fill, Gate(shape_of, (x,)), tuple(widths), value, x))
@@ -133,12 +133,12 @@ def pad(op: Op, x: fx.Node, widths: Sequence[Any], mode: str = "constant", value
 
 @register_rule(aten.constant_pad_nd)
 def constant_pad(op: Op, x: fx.Node, widths: Sequence[Any], value: Any = 0) -> list[Term]:
-    """The same, as the decomposed operation writes it."""
+    """Pad, as the decomposed operation writes it."""
     return pad(op, x, widths, "constant", value)
 
 
 def fill(size: Sequence[int], widths: Sequence[int], value: Any, like: Tensor) -> Tensor:
-    """The frame of a padding: the value outside, zero where the data goes."""
+    """Return the frame of a padding: the value outside, zero where the data goes."""
     return F.pad(like.new_zeros(tuple(size)), list(widths), value=value)
 
 
@@ -147,5 +147,5 @@ def fill(size: Sequence[int], widths: Sequence[int], value: Any, like: Tensor) -
     aten.replication_pad2d, aten.replication_pad3d, aten._pad_circular,
 )  # fmt: skip
 def mirror_pad(op: Op, x: fx.Node, widths: Sequence[Any]) -> list[Term]:
-    """Padding with the image's own border."""
+    """Pad with the image's own border."""
     return [data(x).then(op.target, tuple(widths))]

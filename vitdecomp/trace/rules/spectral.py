@@ -20,7 +20,7 @@ aten = torch.ops.aten
     aten._fft_c2r, aten._fft_c2c,
 )  # fmt: skip
 def transform(op: Op, x: fx.Node, *settings: Any) -> list[Term]:
-    """A Fourier transform."""
+    """Take a Fourier transform."""
     return [data(x).then(op.target, *settings)]
 
 
@@ -38,7 +38,7 @@ def whole(op: Op, pairs: fx.Node) -> list[Term]:
 
 @register_rule(aten.real, aten.imag)
 def part(op: Op, z: fx.Node) -> list[Term]:
-    """The real or imaginary part."""
+    """Take the real or imaginary part."""
     return [data(z).then(torch.view_as_real).then(torch.select, -1, int(op.target.overloadpacket is aten.imag))]
 
 
@@ -55,12 +55,12 @@ def as_part(x: Tensor, i: int) -> Tensor:
 
 @register_rule(aten.conj, aten._conj, aten.conj_physical, aten._conj_physical)
 def conj(op: Op, z: fx.Node) -> list[Term]:
-    """The complex conjugate."""
+    """Take the complex conjugate."""
     return [data(z).then(conjugate)]
 
 
 def conjugate(z: Tensor) -> Tensor:
-    """The complex conjugate, written out (not as a mark that other operations refuse)."""
+    """Write out the complex conjugate (not as a mark that other operations refuse)."""
     if not z.is_complex():
         return z
     signs = torch.tensor([1, -1], dtype=z.real.dtype, device=z.device)

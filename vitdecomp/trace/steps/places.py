@@ -17,7 +17,7 @@ class NoPlace(LookupError):
 
 
 def mean_over(axis: int, size: int) -> Map:
-    """The mean over an axis, at each of so many places there."""
+    """Build the map to the mean over an axis, repeated so many times."""
 
     def run(x: Tensor) -> Tensor:
         sizes = [*x.shape]
@@ -34,7 +34,7 @@ def even(matrix: Any) -> Tensor:
 
 
 def middle(sizes: Sequence[int]) -> Tensor:
-    """A kernel of ones in the middle of a window, `(1, 1, *sizes)`; along an even size the middle are two places."""
+    """Return a kernel of ones in the middle of a window, `(1, 1, *sizes)`; an even size has two middle places."""
     found = torch.ones(1, 1, dtype=torch.float64)
     for size in sizes:
         line = torch.zeros(size, dtype=torch.float64)
@@ -44,7 +44,7 @@ def middle(sizes: Sequence[int]) -> Tensor:
 
 
 def middle_of_windows(kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool, spatial: int) -> Map:
-    """The middle of each window, of every channel.
+    """Build the map to the middle of each window, of every channel.
 
     Raises:
         NoPlace: windows reach beyond the edge.

@@ -31,7 +31,7 @@ class Linear(LinearStep):
     """x W^T."""
 
     def contracted_axis(self, args: Sequence[Any]) -> int | None:
-        """The last one."""
+        """Return the last axis."""
         return -1
 
     def stacked(self, step: Step, x: Tensor, recorded: Recorded) -> Tensor:
@@ -39,21 +39,21 @@ class Linear(LinearStep):
         return run_step(step, x, recorded)
 
     def sliced(self, step: Step, wanted: Slice, before: Shape, after: Shape) -> SlicedStep | None:
-        """A slice of any axis but the channels."""
+        """Slice any axis but the channels."""
         free = wanted.dim < len(after) - 1 and len(before) == len(after) > 2
         return SlicedStep(wanted, step) if free else None
 
     def summed(
         self, step: Step, wanted: WeightedSum, before: Shape, after: Shape, recorded: Recorded
     ) -> SummedStep | None:
-        """A sum over any axis but the channels; over these, head by head."""
+        """Sum over any axis but the channels; over these, head by head."""
         if len(wanted.groups[-1]) > 1:
             return before_product_by_head(step, wanted, before, after, recorded)
         found = _other_channels(wanted, len(after) - 1, before, recorded)
         return None if found is None else SummedStep(found, step)
 
     def places(self, step: Step, values: Recorded) -> Map | None:
-        """The mean over the channels."""
+        """Take the mean over the channels."""
         return mean_over(-1, len(resolve(step.args[0], values)))
 
 
@@ -62,7 +62,7 @@ class MatMul(LinearStep):
     """x A."""
 
     def contracted_axis(self, args: Sequence[Any]) -> int | None:
-        """The last one."""
+        """Return the last axis."""
         return -1
 
     def stacked(self, step: Step, x: Tensor, recorded: Recorded) -> Tensor:
@@ -79,7 +79,7 @@ class MatMul(LinearStep):
         return LINEAR.summed(step, wanted, before, after, recorded) if one else None
 
     def places(self, step: Step, values: Recorded) -> Map | None:
-        """The product with ones where the matrix is not zero."""
+        """Multiply with ones where the matrix is not zero."""
         other = even(resolve(step.args[0], values))
         return lambda x: torch.matmul(x, other)
 
@@ -89,11 +89,11 @@ class PatternTimes(LinearStep):
     """A x, as an attention's pattern is multiplied with its values."""
 
     def contracted_axis(self, args: Sequence[Any]) -> int | None:
-        """The last but one."""
+        """Return the last axis but one."""
         return -2
 
     def sliced(self, step: Step, wanted: Slice, before: Shape, after: Shape) -> SlicedStep | None:
-        """Some queries read all values."""
+        """Let some queries read all values."""
         if wanted.dim != len(after) - 2:
             return None
         rows = Gate(rows_of, (step.args[0], wanted.start, wanted.length))
@@ -102,11 +102,11 @@ class PatternTimes(LinearStep):
     def summed(
         self, step: Step, wanted: WeightedSum, before: Shape, after: Shape, recorded: Recorded
     ) -> SummedStep | None:
-        """A sum over queries becomes a sum over keys."""
+        """Turn a sum over queries into a sum over keys."""
         return before_pattern(step, wanted, before, after, recorded)
 
     def places(self, step: Step, values: Recorded) -> Map | None:
-        """The product with ones where the matrix is not zero."""
+        """Multiply with ones where the matrix is not zero."""
         other = even(resolve(step.args[0], values))
         return lambda x: torch.matmul(other, x)
 
@@ -116,7 +116,7 @@ class Einsum(LinearStep):
     """An einsum of one operand that varies."""
 
     def contracted_axis(self, args: Sequence[Any]) -> int | None:
-        """That of the last letter that is summed with another operand."""
+        """Return the axis of the last letter that is summed with another operand."""
         equation, place = args[:2]
         inputs, output = letters(equation)
         own: str = inputs[place]
@@ -127,7 +127,7 @@ class Einsum(LinearStep):
         return before.index(summed[-1]) if summed[-1] in before else behind.index(summed[-1]) - len(behind)
 
     def places(self, step: Step, values: Recorded) -> Map | None:
-        """The same einsum with ones where the other operands are not zero."""
+        """Take the same einsum with ones where the other operands are not zero."""
         equation, place, others = step.args
         known = [even(resolve(other, values)) for other in others]
         return lambda x: einsum_at(x, equation, place, known)
@@ -141,13 +141,13 @@ class Convolution(LinearStep):
     """A convolution without its bias."""
 
     def contracted_axis(self, args: Sequence[Any]) -> int | None:
-        """The channels of an image."""
+        """Return the channels of an image."""
         return 1
 
     def summed(
         self, step: Step, wanted: WeightedSum, before: Shape, after: Shape, recorded: Recorded
     ) -> SummedStep | None:
-        """A 1 x 1 convolution takes every pixel alike."""
+        """Sum in front of a 1 x 1 convolution, which takes every pixel alike."""
         weight, fn, (stride, padding, _, groups) = step.args[0], step.args[1], step.args[2]
         single = {*size_of(weight, recorded)[2:], *stride, groups} == {1}
         if fn is not aten.conv2d.default or not single or any(padding):
@@ -157,7 +157,7 @@ class Convolution(LinearStep):
         return None if found is None else SummedStep(found, Step(mix, (weight, axis)))
 
     def places(self, step: Step, values: Recorded) -> Map | None:
-        """The middle of the window, of all channels alike."""
+        """Take the middle of the window, of all channels alike."""
         weight, fn, settings = resolve(step.args[0], values), step.args[1], [*resolve(step.args[2], values)]
         packet = fn.overloadpacket
         place = 5 if packet is aten.convolution else 3  # of the number of groups
@@ -180,7 +180,7 @@ class Mix(LinearStep):
     """A 1 x 1 convolution behind a sum."""
 
     def stacked(self, step: Step, x: Tensor, recorded: Recorded) -> Tensor:
-        """The same along the next axis."""
+        """Run the step along the next axis."""
         weight, axis = step.args
         return mix(x, resolve(weight, recorded), axis + 1)
 
@@ -189,7 +189,7 @@ LINEAR = Linear()
 
 
 def _other_channels(wanted: WeightedSum, axis: int, before: Shape, recorded: Recorded) -> WeightedSum | None:
-    """The sum before a product along one axis, which must not be summed or weighted itself."""
+    """Move the sum before a product along one axis, which must not be summed or weighted itself."""
     factor = wanted.single(axis)
     if factor not in wanted.kept or factor == wanted.image or before[axis] == 1:
         return None

@@ -28,7 +28,7 @@ class Reduce(LinearStep):
     """A sum or mean over some axes."""
 
     def sliced(self, step: Step, wanted: Slice, before: Shape, after: Shape) -> SlicedStep | None:
-        """A slice of an axis that is kept."""
+        """Slice an axis that is kept."""
         named = dict(step.kwargs)
         axes = [d % len(before) for d in named["dim"]]
         free = list(range(len(before))) if named.get("keepdim") else [d for d in range(len(before)) if d not in axes]
@@ -38,7 +38,7 @@ class Reduce(LinearStep):
     def summed(
         self, step: Step, wanted: WeightedSum, before: Shape, after: Shape, recorded: Recorded
     ) -> SummedStep | None:
-        """It is a weighted sum itself."""
+        """Join the weights of the step, which is a weighted sum itself."""
         named = dict(step.kwargs)
         if step.args or named.get("dim") is None:
             return None
@@ -96,7 +96,7 @@ class Sample(LinearStep):
         return before_new_sum(wanted, [*range(len(after))], new, 1 / math.prod(blocks), recorded)
 
     def places(self, step: Step, values: Recorded) -> Map | None:
-        """The middle of each window; other means of neighbors depend on sizes alone."""
+        """Take the middle of each window; other means of neighbors depend on sizes alone."""
         fn, settings = step.args[0], resolve(step.args[1], values)
         spatial = self.windows.get(fn.overloadpacket)
         if spatial is None:
@@ -110,7 +110,7 @@ class Pick(LinearStep):
     """The largest of each window."""
 
     def places(self, step: Step, values: Recorded) -> Map | None:
-        """The middle of each window."""
+        """Take the middle of each window."""
         gate, spatial = step.args
         if gate.fn is adaptive_winners:
             return mean_over_blocks(spatial, gate.args[2])
@@ -125,7 +125,7 @@ class PickAlong(LinearStep):
     """One element along an axis."""
 
     def places(self, step: Step, values: Recorded) -> Map | None:
-        """The mean along the axis."""
+        """Take the mean along the axis."""
         indices, axis = step.args
         if not isinstance(indices, Gate) or indices.fn is second:
             raise NoPlace("an order that the image decides")
@@ -143,7 +143,7 @@ def before_new_sum(
     weight: float | Gate,
     recorded: Recorded,
 ) -> SummedStep | None:
-    """The sum before a step that adds up itself: for each axis the one that it becomes, and the factors that go."""
+    """Move the sum before a step that adds up: for each axis the one that it becomes, and the factors that go."""
     own: list[Sequence[int]] = [() if place is None else wanted.numbered[place] for place in places]
     parents = [parent for a, extra in enumerate(new) for parent in (*own[a], *(None for _ in extra))]
     if wanted.image not in parents:

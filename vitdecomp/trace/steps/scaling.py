@@ -29,13 +29,13 @@ class Pointwise(LinearStep):
         return run_step(step, x, recorded)
 
     def sliced(self, step: Step, wanted: Slice, before: Shape, after: Shape) -> SlicedStep | None:
-        """The same slice of the input."""
+        """Take the same slice of the input."""
         return SlicedStep(wanted, step)
 
     def summed(
         self, step: Step, wanted: WeightedSum, before: Shape, after: Shape, recorded: Recorded
     ) -> SummedStep | None:
-        """The same sum over the input."""
+        """Take the same sum over the input."""
         return SummedStep(wanted, step)
 
 
@@ -44,7 +44,7 @@ class Mask(Pointwise):
     """Some elements alone, by a gate that is broadcast against them."""
 
     def sliced(self, step: Step, wanted: Slice, before: Shape, after: Shape) -> SlicedStep | None:
-        """The same slice of the input and of the gate."""
+        """Take the same slice of the input and of the gate."""
         if before != after:
             return None
         args = tuple(Gate(cut_gate, (a, len(after), *wanted)) for a in step.args)
@@ -53,7 +53,7 @@ class Mask(Pointwise):
     def summed(
         self, step: Step, wanted: WeightedSum, before: Shape, after: Shape, recorded: Recorded
     ) -> SummedStep | None:
-        """A sum stays behind a mask."""
+        """Keep a sum behind a mask."""
         return None
 
 
@@ -64,7 +64,7 @@ class Scale(Mask):
     def summed(
         self, step: Step, wanted: WeightedSum, before: Shape, after: Shape, recorded: Recorded
     ) -> SummedStep | None:
-        """A gate that is the same for all that is added up stays behind the sum; another one joins the weights."""
+        """Keep a gate that is the same for all that is added up behind the sum; another one joins the weights."""
         gate = step.args[0]
         size = size_of(gate, recorded)
         if before != after or len(step.args) > 1 or len(size) > len(after):
@@ -86,6 +86,6 @@ class Scale(Mask):
 
 
 def size_of(gate: Any, recorded: Recorded) -> tuple[int, ...]:
-    """The shape of a gate on the trial batch; `()` of a number."""
+    """Return the shape of a gate on the trial batch; `()` of a number."""
     value = resolve(gate, recorded)
     return tuple(value.shape) if isinstance(value, Tensor) else ()

@@ -22,11 +22,11 @@ class Narrow(Move):
     """A range of an axis."""
 
     def own_slice(self, step: Step) -> Slice | None:
-        """The range, if it does not depend on the batch."""
+        """Return the range, if it does not depend on the batch."""
         return Slice(*step.args) if all(isinstance(a, int) for a in step.args) else None
 
     def sliced(self, step: Step, wanted: Slice, before: Shape, after: Shape) -> SlicedStep | None:
-        """A range of the range; another axis stays."""
+        """Take a range of the range; another axis stays."""
         own = self.own_slice(step)
         if own is None:
             return None
@@ -62,7 +62,7 @@ class Embed(Move):
     """A place in a longer axis, zeros around it."""
 
     def sliced(self, step: Step, wanted: Slice, before: Shape, after: Shape) -> SlicedStep | None:
-        """What of the slice is not zeros."""
+        """Take what of the slice is not zeros."""
         dim, start, _ = step.args
         if dim != wanted.dim:
             return SlicedStep(wanted, step)
@@ -77,7 +77,7 @@ class Embed(Move):
     def summed(
         self, step: Step, wanted: WeightedSum, before: Shape, after: Shape, recorded: Recorded
     ) -> SummedStep | None:
-        """The weights of the place."""
+        """Take the weights of the place."""
         axis, start, _ = step.args
         if not isinstance(start, int):
             return None
@@ -92,7 +92,7 @@ class Pad(LinearStep):
     def summed(
         self, step: Step, wanted: WeightedSum, before: Shape, after: Shape, recorded: Recorded
     ) -> SummedStep | None:
-        """The weights of what is inside a frame of zeros."""
+        """Take the weights of what is inside a frame of zeros."""
         widths, named = step.args[0], dict(step.kwargs)
         if named.get("mode", "constant") != "constant" or any(w < 0 for w in widths):
             return None
@@ -110,7 +110,7 @@ class Roll(Move):
     def summed(
         self, step: Step, wanted: WeightedSum, before: Shape, after: Shape, recorded: Recorded
     ) -> SummedStep | None:
-        """The weights shifted back."""
+        """Shift the weights back."""
         shifts, axes = (a if isinstance(a, tuple) else (a,) for a in (*step.args, ())[:2])
         factors = [wanted.single(axis % len(after)) for axis in axes]
         if not axes or any(factor not in wanted.summed for factor in factors):
@@ -121,7 +121,7 @@ class Roll(Move):
 
 
 def _range_of(wanted: WeightedSum, axis: int, start: int, length: int, recorded: Recorded) -> WeightedSum | None:
-    """The sum over what lies in a range of an axis; all else there is zero."""
+    """Sum over what lies in a range of an axis; all else there is zero."""
     factor = wanted.single(axis)
     if factor is None or factor not in wanted.summed:
         return None
@@ -132,7 +132,7 @@ def _range_of(wanted: WeightedSum, axis: int, start: int, length: int, recorded:
 
 
 def _along_kept(step: Step, wanted: WeightedSum, before: Shape, after: Shape, recorded: Recorded) -> SummedStep | None:
-    """A range of an axis that is neither added up nor weighted is the same before a sum and behind it."""
+    """Keep a range of an axis that is neither added up nor weighted: it is the same before a sum and behind it."""
     axis, *rest = step.args
     factor = wanted.single(axis)
     if factor not in wanted.kept or factor == wanted.image or after[axis] == 1:

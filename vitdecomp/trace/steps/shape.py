@@ -44,7 +44,7 @@ class Reshape(Regroup):
         return x.reshape(len(x), *resolve(step.args[0], recorded))
 
     def sliced(self, step: Step, wanted: Slice, before: Shape, after: Shape) -> SlicedStep | None:
-        """A slice of an axis that is one before, too."""
+        """Slice an axis that is one before, too."""
         outer = torch.Size(after[: wanted.dim]).numel()
         for dim, size in enumerate(before):
             if size == after[wanted.dim] and torch.Size(before[:dim]).numel() == outer:
@@ -62,13 +62,13 @@ class Permute(Move):
         return x.permute(0, *(axis + 1 for axis in step.args[0]))
 
     def sliced(self, step: Step, wanted: Slice, before: Shape, after: Shape) -> SlicedStep | None:
-        """A slice of the axis where it was."""
+        """Slice the axis where it was."""
         return SlicedStep(wanted._replace(dim=step.args[0][wanted.dim]), step)
 
     def summed(
         self, step: Step, wanted: WeightedSum, before: Shape, after: Shape, recorded: Recorded
     ) -> SummedStep | None:
-        """The factors in the order before."""
+        """Put the factors into the order before."""
         source = {axis: place for place, axis in enumerate(step.args[0])}
         order = [i for axis in range(len(before)) for i in wanted.numbered[source[axis]]]
         place = {i: k for k, i in enumerate(order)}
@@ -89,7 +89,7 @@ class Broadcast(Move):
     """Repetition without a copy."""
 
     def sliced(self, step: Step, wanted: Slice, before: Shape, after: Shape) -> SlicedStep | None:
-        """A slice of the axis if it is there before, else all that there is."""
+        """Slice the axis if it is there before, else take all that there is."""
         axis = wanted.dim - len(after)
         shape = Gate(resized, (step.args[0], wanted.dim, wanted.length))
         there = len(before) >= -axis and before[axis] != 1
@@ -97,7 +97,7 @@ class Broadcast(Move):
 
 
 def regrouped_sum(wanted: WeightedSum, before: Shape, recorded: Recorded) -> SummedStep | None:
-    """A sum before a step that changes the shape alone."""
+    """Move a sum before a step that changes the shape alone."""
     found = refined(wanted, tuple(before))
     if found is None:
         return None
@@ -108,6 +108,6 @@ def regrouped_sum(wanted: WeightedSum, before: Shape, recorded: Recorded) -> Sum
 
 
 def _behind_sums(wanted: WeightedSum, order: Sequence[int]) -> tuple[int, ...]:
-    """An order of axes behind the several sums as one of all axes."""
+    """Return an order of axes behind the several sums as one of all axes."""
     sums = len(wanted.sums)
     return (*range(sums), *(sums + i for i in order))

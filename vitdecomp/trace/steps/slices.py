@@ -29,12 +29,12 @@ NOTHING = SlicedStep(Slice(-1, 0, 0), None)  # the slice lies where the step put
 
 
 def cut_to(x: Tensor, dim: int, start: int, length: int) -> Tensor:
-    """A range of one axis, copied so that the rest can be freed."""
+    """Copy a range of one axis, so that the rest can be freed."""
     return x.narrow(dim, start, length).clone()
 
 
 def cut_gate(gate: Any, rank: int, dim: int, start: int, length: int) -> Any:
-    """The same range of a gate that is broadcast against a value of some rank."""
+    """Take the same range of a gate that is broadcast against a value of some rank."""
     axis = dim - rank
     if not isinstance(gate, Tensor) or gate.ndim < -axis or gate.shape[axis] == 1:
         return gate
@@ -42,5 +42,5 @@ def cut_gate(gate: Any, rank: int, dim: int, start: int, length: int) -> Any:
 
 
 def resized(size: Sequence[int], dim: int, length: int) -> tuple[int, ...]:
-    """A shape with one axis of another length."""
+    """Return a shape with one axis of another length."""
     return (*size[:dim], length, *size[dim + 1 :])

@@ -35,7 +35,7 @@ class LinearStep:
     moves: ClassVar[bool] = False
 
     def contracted_axis(self, args: Sequence[Any]) -> int | None:
-        """The axis of the input that is summed over with a parameter: the channels there."""
+        """Return the axis of the input that is summed over with a parameter: the channels there."""
         return None
 
     def stacked(self, step: Step, x: Tensor, recorded: Recorded) -> Tensor:
@@ -44,7 +44,7 @@ class LinearStep:
         return result
 
     def own_slice(self, step: Step) -> Slice | None:
-        """The slice that the step itself takes of its input, if that is all it does."""
+        """Return the slice that the step itself takes of its input, if that is all it does."""
         return None
 
     def sliced(self, step: Step, wanted: Slice, before: Shape, after: Shape) -> SlicedStep | None:
@@ -73,7 +73,7 @@ class LinearStep:
         return None
 
     def places(self, step: Step, values: Recorded) -> Map | None:
-        """The map that stands in for the step where only places in the image count; `None` for the step itself.
+        """Return the map that stands in for the step where only places in the image count; `None` for the step itself.
 
         Raises:
             NoPlace: places are lost.
@@ -101,10 +101,10 @@ def register_step(*fns: Callable[..., Any], replace: bool = False) -> Callable[[
 
 
 def kind_of(fn: Callable[..., Any]) -> LinearStep:
-    """What is known of the steps that a function makes."""
+    """Return what is known of the steps that a function makes."""
     return STEPS.get(fn) or ANY
 
 
 def contracted_axis(step: Step) -> int | None:
-    """The axis of a step's input that is summed over with a parameter, or `None` if the step mixes no channels."""
+    """Return the axis of a step's input that is summed with a parameter; `None` if the step mixes no channels."""
     return kind_of(step.fn).contracted_axis(step.args)

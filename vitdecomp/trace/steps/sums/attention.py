@@ -35,7 +35,7 @@ def before_pattern(
 
 
 def _nonzero_queries(wanted: WeightedSum, pattern: Any, query: int, recorded: Recorded) -> tuple[Gate, Any, Shape]:
-    """The queries whose weights can be other than zero: their weights, their pattern, and the sizes of the factors."""
+    """Select the queries whose weights can be nonzero: their weights, their pattern, and the sizes of the factors."""
     axis, sizes = len(wanted.sums) + query, wanted.view[:-1]
     if wanted.single(len(wanted.groups) - 2) != query or query not in wanted.weighted(recorded):
         return wanted.weights, pattern, sizes

@@ -18,7 +18,7 @@ KEEPS_ZEROS = STRUCTURAL | {torch.permute, torch.roll, torch.narrow, operator.mu
 
 
 def places(wanted: WeightedSum, factor: int, recorded: Mapping[Gate, Any]) -> range:
-    """The range of a factor outside of which all weights are zero; all of it where they are all zero."""
+    """Return the range of a factor outside of which all weights are zero; all of it where they are all zero."""
     if recorded[wanted.weights].shape[len(wanted.sums) + factor] == 1:
         return range(wanted.factors[factor])
     found = _possible(wanted.weights, recorded).movedim(len(wanted.sums) + factor, 0).flatten(1).any(1)

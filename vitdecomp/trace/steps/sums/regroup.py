@@ -19,7 +19,7 @@ MOST_SUMS = 256  # more sums than this cost more than they save
 
 
 def settled(found: WeightedSum, wanted: WeightedSum, recorded: Recorded) -> SummedStep:
-    """A sum in its simplest form, before a step that changes no order, and what is left of that step."""
+    """Return a sum in its simplest form, before a step that changes no order, and what is left of that step."""
     return _as_several(found, wanted, recorded) or back_in_shape(_merged(found, recorded), wanted)
 
 
@@ -46,12 +46,12 @@ def _adds_up(found: WeightedSum, numbers: Sequence[int], recorded: Recorded) -> 
 
 
 def back_in_shape(found: WeightedSum, wanted: WeightedSum) -> SummedStep:
-    """A sum that is settled, and behind it the shape that was wanted."""
+    """Return a sum that is settled, and behind it the shape that was wanted."""
     return SummedStep(found, None if found.after == wanted.after else Step(torch.reshape, (wanted.after,)))
 
 
 def _merged(found: WeightedSum, recorded: Recorded) -> WeightedSum:
-    """The sum with neighbors that are added up along one axis as one factor."""
+    """Merge neighboring factors that are added up along one axis."""
     groups: list[Shape] = []
     parts: list[list[int]] = []
     for numbers in found.numbered:
@@ -79,7 +79,7 @@ def _merged(found: WeightedSum, recorded: Recorded) -> WeightedSum:
 
 
 def regrouped(wanted: WeightedSum, groups: Groups, parents: Sequence[int | None], recorded: Recorded) -> Gate:
-    """The weights for other factors; one that has no parent is new, and weighted alike."""
+    """Return the weights for other factors; one without a parent is new, and weighted alike."""
     own, sizes = wanted.weighted(recorded), [size for group in groups for size in group]
     shape = tuple(
         (-1 if parent == wanted.image else size) if parent in own else 1

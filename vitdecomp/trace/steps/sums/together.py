@@ -15,7 +15,7 @@ from vitdecomp.trace.steps.sums.weights import part_of, stacked, viewed
 
 
 def together(wanted: Sequence[WeightedSum | None], one: Gate, recorded: Recorded) -> WeightedSum | None:
-    """A request that serves several requests.
+    """Combine several requests into one that serves them all.
 
     Args:
         wanted: what is wanted of a value; `None` is all of it.
@@ -50,7 +50,7 @@ def _smaller(requests: Sequence[WeightedSum]) -> bool:
 
 
 def _in_full(request: WeightedSum, recorded: Recorded) -> WeightedSum:
-    """The request with a factor for each axis, of size one where it had none."""
+    """Give the request a factor for each axis, of size one where it had none."""
     if all(request.groups):
         return request
     groups = tuple(group or (1,) for group in request.groups)
@@ -61,7 +61,7 @@ def _in_full(request: WeightedSum, recorded: Recorded) -> WeightedSum:
 
 
 def own_part(kept: WeightedSum | None, wanted: Sequence[WeightedSum | None], own: WeightedSum | None) -> Step | None:
-    """What is left to do for one of several requests.
+    """Return what is left to do for one of several requests.
 
     Args:
         kept: the sum that serves all, `None` where the value is as it was.

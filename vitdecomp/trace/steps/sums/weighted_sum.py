@@ -68,22 +68,22 @@ class WeightedSum:
         return (*self.sums, *(self.view[i] for i in self.kept))
 
     def single(self, axis: int) -> int | None:
-        """The factor that is an axis as a whole, if one is."""
+        """Return the factor that is an axis as a whole, if one is."""
         return self.numbered[axis][0] if len(self.groups[axis]) == 1 else None
 
     def step(self) -> Step | None:
-        """The sum as a step of the linear graph; `None` if it changes nothing."""
+        """Return the sum as a step of the linear graph; `None` if it changes nothing."""
         if self.summed:
             return Step(weighted_sum, self._arguments)
         same = len(self.kept) == len(self.factors) and all(len(group) == 1 for group in self.groups)
         return None if same else Step(torch.reshape, (self.after,))
 
     def weighted(self, recorded: Mapping[Gate, Any]) -> set[int]:
-        """The factors along which the weights differ on the trial batch."""
+        """Return the factors along which the weights differ on the trial batch."""
         return {i for i, size in enumerate(recorded[self.weights].shape[len(self.sums) :]) if size > 1}
 
     def of(self, value: Gate) -> Gate:
-        """The sum of a recorded value; of a difference that of its terms, each only once."""
+        """Sum a recorded value; of a difference, each of its terms once."""
         if value.fn is without:
             return Gate(without, tuple(self.of(term) for term in value.args))
         return Gate(weighted_sum, (value, *self._arguments))
@@ -119,12 +119,12 @@ class SummedStep(NamedTuple):
 
 
 def ones(output: Tensor) -> Tensor:
-    """The weights with which everything begins, one for each image, `(n, 1)`."""
+    """Return the weights with which everything begins, one for each image, `(n, 1)`."""
     return output.new_ones(len(output), 1)
 
 
 def refined(known: WeightedSum, shape: Shape) -> tuple[Groups, tuple[int, ...]] | None:
-    """The factors of another shape with the same elements in the same order, and the old factor of each new one.
+    """Factor another shape with the same elements in the same order; return also the old factor of each new one.
 
     Factors of size one go. `None` where the two ways to split do not fit together.
     """

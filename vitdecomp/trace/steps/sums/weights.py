@@ -15,7 +15,7 @@ Shape = tuple[int, ...]
 
 
 def viewed(x: Any, shape: Shape) -> Any:
-    """A gate in another shape."""
+    """View a gate in another shape."""
     return x.reshape(shape)
 
 
@@ -58,12 +58,12 @@ def put_at(x: Tensor, axis: int, start: int, total: int) -> Tensor:
 
 
 def mix(x: Tensor, weight: Tensor, axis: int) -> Tensor:
-    """A 1 x 1 convolution along one axis of any number of them."""
+    """Apply a 1 x 1 convolution along any one axis."""
     return F.linear(x.movedim(axis, -1), weight.flatten(1)).movedim(-1, axis)
 
 
 def key_weights(weights: Tensor, pattern: Tensor, factors: Shape, lead: Shape, outer: Shape) -> Tensor:
-    """The weight of each key, `(*sums, *outer, key, 1)`, for weighted queries `(*sums, *factors, 1)`: `w @ A`."""
+    """Compute `w @ A`: the weight of each key, `(*sums, *outer, key, 1)`, for queries `(*sums, *factors, 1)`."""
     front = weights.ndim - 1 - len(factors)
     sums, own = weights.shape[:front], weights.shape[front:]
     sizes = [known if size == -1 else size for size, known in zip(factors, own, strict=False)]
@@ -79,14 +79,14 @@ def in_front(weights: Tensor, order: Shape, kept: int) -> Tensor:
 
 
 def stacked(weights: Sequence[Tensor], sums: Sequence[int]) -> Tensor:
-    """The weights of several requests, with so many axes of sums each, as one: `(sum, *factors)`."""
+    """Stack the weights of several requests, with so many axes of sums each, as one: `(sum, *factors)`."""
     flat = [w.reshape(-1, *w.shape[n:]) for w, n in zip(weights, sums, strict=True)]
     sizes = [max(several) for several in zip(*(w.shape[1:] for w in flat), strict=True)]
     return torch.cat([w.expand(-1, *sizes) for w in flat])
 
 
 def part_of(x: Tensor, start: int, length: int, shape: Shape) -> Tensor:
-    """The sums of one request among those of all."""
+    """Return the sums of one request among those of all."""
     return x.narrow(0, start, length).reshape(shape)
 
 
