@@ -159,7 +159,7 @@ class Decomposer(Portable):
 
     @in_neutral_mode
     def represent(self, images: Float[Tensor, "n *image"]) -> Float[Tensor, "n d"]:
-        """The representation itself, from the captured graph."""
+        """Compute the representation itself, from the captured graph."""
         images = self._checked(images)
         recorder = self._view(self.by)[0].recorder
         return torch.cat([recorder(chunk)[0] for chunk in recorder.portions(images)])[: len(images)]
@@ -230,7 +230,7 @@ class Decomposer(Portable):
 
     @in_neutral_mode
     def components_of(self, by: By) -> tuple[Component, ...]:
-        """The components along the third axis of `attribute(..., by=by)`."""
+        """Return the components along the third axis of `attribute(..., by=by)`."""
         return self._view(by)[1].rows
 
     @property
@@ -246,7 +246,7 @@ class Decomposer(Portable):
 
     @in_neutral_mode
     def subset(self, components: Collection[Component]) -> Subset:
-        """A module that computes the representation and the contributions of some components, and no others.
+        """Build a module that computes the representation and the contributions of some components, and no others.
 
         It has copies of the weights; the model stays as it is.
 
@@ -256,7 +256,7 @@ class Decomposer(Portable):
         return Subset(*self.chosen(components), components)
 
     def chosen(self, components: Collection[Component]) -> tuple[LinearPaths, ComponentSet]:
-        """The paths to some components, and all components.
+        """Return the paths to some components, and all components.
 
         Raises:
             SpecError: no such component, or not fitted yet. TraceError: the model has changed since.

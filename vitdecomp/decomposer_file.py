@@ -116,7 +116,7 @@ class Portable(ABC):
     def load(
         cls: type[Self], path: Path | str, model: nn.Module | LoadedModel | str, *, output: Output | None = None
     ) -> Self:
-        """A fitted decomposer, with the model that it was fitted to and without tracing that again.
+        """Read a fitted decomposer, with the model that it was fitted to and without tracing that again.
 
         Args:
             path: what `save` wrote.
@@ -149,7 +149,7 @@ class Portable(ABC):
         raise InputError(f"{path} is of another version of vitdecomp or torch: fit the model again, and save that")
 
     def __deepcopy__(self: Self, memo: dict[int, Any]) -> Self:
-        """A decomposer with a copy of the model."""
+        """Copy the decomposer and the model."""
         fitted, loaded = hasattr(self, "_paths"), None
         model: Any = deepcopy(self.model, memo) if isinstance(self.model, nn.Module) else self.model
         if fitted:
@@ -184,7 +184,7 @@ class Portable(ABC):
         return PathsCache.standard() if self.cache == "auto" else PathsCache(Path(self.cache))
 
     def _plain(self) -> tuple[Plain, dict[str, Tensor]]:
-        """The paths without weights."""
+        """Return the paths without weights."""
         if not hasattr(self, "_paths"):
             raise SpecError("this Decomposer is not fitted yet: call fit(images) first")
         try:

@@ -173,14 +173,14 @@ class Report:
         }
 
     def blocks(self) -> dict[str | None, Counter[str]]:
-        """Number of components of each kind in every residual block; constants under `None`."""
+        """Count the components of each kind in every residual block; constants under `None`."""
         found: dict[str | None, Counter[str]] = {}
         for c in self.components:
             found.setdefault(c.block, Counter())[c.kind] += 1
         return found
 
     def __str__(self) -> str:
-        """A few plain lines; the command line shows the same as tables."""
+        """Write a few plain lines; the command line shows the same as tables."""
         heads = ", ".join(f"{n}" for n in sorted(set(self.heads.values()))) or "no"
         kinds = ", ".join(f"{n} {kind}" for kind, n in self.kinds.items())
         reached = sum(s.status != UNREACHED for s in self.sites)
@@ -234,7 +234,7 @@ _PASSED: dict[Any, str] = {
 
 
 def _gates(paths: LinearPaths) -> tuple[OpenedGate, ...]:
-    """Opened gates one by one, gates that every path passes by kind."""
+    """List opened gates one by one, and gates that every path passes by kind."""
     opened = [
         OpenedGate(str(n.target), module_path(n), "opened: the path goes on through it, with the rest frozen")
         for n in paths.captured.module.graph.nodes

@@ -49,7 +49,7 @@ class AdapterContract:
     unknown: ClassVar[str] = "no_such_model"
 
     def load(self) -> LoadedModel:
-        """The model, with random weights in float64 and without zeros."""
+        """Load the model, with random weights in float64 and without zeros."""
         loaded = self.adapter().load(self.name, pretrained=False, **self.options)
         randomise(loaded.module.double())
         return loaded
@@ -139,7 +139,7 @@ class AlignerContract:
     """
 
     def make(self) -> Aligner:
-        """A new aligner, not fitted; the same one every time."""
+        """Make a new aligner, not fitted; the same one every time."""
         raise NotImplementedError
 
     def contributions(self, n: int = 400, seed: int = 0) -> Contributions:
@@ -155,13 +155,13 @@ class AlignerContract:
         return Contributions(values, tuple(Component(*name) for name in names), torch.zeros(n, dtype=torch.float64))
 
     def target(self, c: Contributions) -> Float[Tensor, "n d_clip"]:
-        """The representation in another space, of dimension 8."""
+        """Return the representation in another space, of dimension 8."""
         rotation = torch.linalg.qr(torch.randn(12, 12, generator=torch.Generator().manual_seed(8)))[0]
         found: Tensor = c.total() @ rotation[:, :8]
         return found
 
     def fitted(self) -> Aligner:
-        """An aligner fitted to 400 images."""
+        """Fit an aligner to 400 images."""
         c = self.contributions()
         result = self.make().fit(c, self.target(c))
         assert isinstance(result, Aligner), "fit must return the aligner"

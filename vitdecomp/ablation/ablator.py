@@ -94,7 +94,7 @@ class Ablator(Estimator):
     def transform(
         self, c: Contributions, labels: Labels | None = None, *, rows: Sequence[int] | None = None
     ) -> Contributions:
-        """The contributions with the components replaced; `.total()` is the cleaned representation.
+        """Replace the components in the contributions; `.total()` is then the cleaned representation.
 
         Args:
             c: contributions that hold the components, of the model of `fit`.
@@ -114,14 +114,14 @@ class Ablator(Estimator):
     def removed(
         self, c: Contributions, labels: Labels | None = None, *, rows: Sequence[int] | None = None
     ) -> Float[Tensor, "n k d"]:
-        """What is taken from each of `components_`, (c - m) P; arguments and errors as for `transform`."""
+        """Return what is taken from each of `components_`, (c - m) P; arguments and errors as for `transform`."""
         own, stand_in, _ = self._both(c, labels, rows)
         return self._seen(own - stand_in)
 
     def _both(
         self, c: Contributions, labels: Labels | None, rows: Sequence[int] | None
     ) -> tuple[Tensor, Tensor, list[int]]:
-        """The components' contributions, what takes their place, and where they stand."""
+        """Return the components' contributions, what takes their place, and their indices."""
         place = self._check(c)
         known = None if labels is None else as_labels(labels, len(c))
         numbers = range(len(c)) if rows is None else rows
@@ -130,7 +130,7 @@ class Ablator(Estimator):
         return c.values[:, place], self.replacement_(numbers, known).to(c.values), place
 
     def _seen(self, vectors: Float[Tensor, "n k d"]) -> Float[Tensor, "n k d"]:
-        """What the directions see; everything, without directions."""
+        """Project on the directions; without directions, keep everything."""
         if self.bases_ is None:
             return vectors
         bases = self.bases_.to(vectors)
@@ -148,7 +148,7 @@ class Ablator(Estimator):
 
 
 def resolve(wanted: Wanted, known: tuple[Component, ...]) -> tuple[Component, ...]:
-    """The components that are meant, in the order of the component axis.
+    """Return the components that are meant, in the order of the component axis.
 
     Raises:
         SpecError: a component, name or pattern that matches nothing.

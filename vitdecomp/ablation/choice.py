@@ -31,7 +31,7 @@ FEWEST = 2  # images on which cue and class disagree
 def disagreeing(
     cue: Float64[np.ndarray, "n t"], labels: Int64[np.ndarray, " n"], seed: int = 0
 ) -> Bool[np.ndarray, " n"]:
-    """The images whose class the cue alone does not tell.
+    """Find the images whose class the cue alone does not tell.
 
     Args:
         cue: what the cue's directions see of every image.
@@ -60,7 +60,7 @@ def disagreeing(
 def held_out(
     source: Source, labels: Int64[np.ndarray, " n"], ablator: Ablator, *, seed: int = 0, **settings: Any
 ) -> Effects:
-    """The effects on every image for a head that learned from other images; `settings` are those of the head."""
+    """Compute the effects on every image for a head fitted to other images; `settings` are those of the head."""
     classes = int(labels.max()) + 1
     whole = totals(source)
     places, parts = [], []
@@ -78,7 +78,7 @@ def choose_k(
     labels: Int64[np.ndarray, " n"],
     disagree: Bool[np.ndarray, " n"],
 ) -> int:
-    """The number of components, from the front of a ranking, without which the worst pseudo-group loses least."""
+    """Choose how many components of a ranking to take away so that the worst pseudo-group loses least."""
     losses = worst_losses(found, ranking, labels, disagree)
     return int(losses.argmin())
 
@@ -89,7 +89,7 @@ def worst_losses(
     labels: Int64[np.ndarray, " n"],
     disagree: Bool[np.ndarray, " n"],
 ) -> Float64[np.ndarray, " k"]:
-    """The mean logistic loss of the worst pseudo-group, for 0, 1, 2, ... components taken away.
+    """Compute the mean logistic loss of the worst pseudo-group, for 0, 1, 2, ... components taken away.
 
     Margins are divided by their spread before anything is taken away, so that the scale of the logits is none of it.
     """

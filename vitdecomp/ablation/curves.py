@@ -119,7 +119,7 @@ def ablation_curves(
 
 
 def layers(components: Sequence[Component]) -> list[Unit]:
-    """The components of every residual block, in the order of the model; what belongs to no block stays."""
+    """Group the components by residual block, in the order of the model; what belongs to no block stays."""
     found: dict[str, list[Component]] = {}
     for component in components:
         if component.block is not None and not component.is_constant:

@@ -157,7 +157,7 @@ def debias(  # noqa: PLR0913 - one argument per part of the experiment
 
 
 def _ablators(components: Sequence[Component], plan: Plan, pool: Source) -> tuple[Ablator, ...]:
-    """What replaces the components, and, if only directions are replaced, the same with random directions."""
+    """Make what replaces the components, and, if only directions are replaced, the same with random directions."""
 
     def fitted(directions: Tensor | None) -> Ablator:
         made = Ablator(list(components), value=plan.value, directions=directions, aligner=plan.aligner, random_state=0)
@@ -243,7 +243,7 @@ def cleaned(source: Source, ablator: Ablator, components: Sequence[Component]) -
 
 
 def _drawn(labels: Int64[np.ndarray, " n"], share: float, seed: int) -> Int64[np.ndarray, " m"]:
-    """A share of the images of every class."""
+    """Draw a share of the images of every class."""
     source = np.random.default_rng([seed, 0])
     kept = []
     for label in np.unique(labels):

@@ -33,7 +33,7 @@ class Effects:
     removed: Float[Tensor, "n k class"]
 
     def without(self, components: Sequence[Component]) -> Float[Tensor, "n class"]:
-        """The logits when some components are replaced."""
+        """Compute the logits when some components are replaced."""
         place = {component: i for i, component in enumerate(self.components)}
         return self.logits - self.removed[:, [place[c] for c in components]].sum(1)
 
@@ -45,7 +45,7 @@ class Effects:
 
 
 def effects(source: Source, ablator: Ablator, head: LinearHead, labels: Labels | None = None) -> Iterator[Effects]:
-    """The effects of an ablator's components, a batch of images at a time."""
+    """Yield the effects of an ablator's components, a batch of images at a time."""
     for rows in batches(len(source)):
         c = source.take(rows)
         known = None if labels is None else labels[rows.start : rows.stop]

@@ -16,7 +16,7 @@ PANEL = (3.6, 3.2)  # inches
 
 
 def draw_curves(models: Mapping[str, Sequence[Curve]], unit: str = "layer") -> Figure:
-    """A panel for each order, a line for each model; a band is one standard deviation over random orders.
+    """Draw a panel for each order and a line for each model; a band is one standard deviation over random orders.
 
     Args:
         models: the curves of each model, the same orders for all.

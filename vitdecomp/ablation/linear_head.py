@@ -75,7 +75,7 @@ class LinearHead:
 
     @classmethod
     def named(cls, weight: Tensor, bias: Tensor | None, names: Sequence[str], wanted: Sequence[str]) -> LinearHead:
-        """The rows of a classifier that belong to some classes, found by their names or the first of several.
+        """Take the rows of a classifier that belong to some classes, found by their names or the first of several.
 
         Raises:
             SpecError: a class that the classifier does not know.
@@ -95,7 +95,7 @@ class LinearHead:
         return self.linear(representations) + self.bias.to(representations)
 
     def linear(self, vectors: Float[Tensor, "*axes d"]) -> Float[Tensor, "*axes class"]:
-        """What vectors add to the logits: the head without its bias."""
+        """Compute what vectors add to the logits: the head without its bias."""
         return vectors @ self.weight.to(vectors).T
 
 
@@ -105,5 +105,5 @@ def batches(n: int) -> Iterator[range]:
 
 
 def totals(source: Source) -> Float[Tensor, "n d"]:
-    """The representations, read a few images at a time."""
+    """Read the representations, a few images at a time."""
     return torch.cat([source.take(rows).total() for rows in batches(len(source))])

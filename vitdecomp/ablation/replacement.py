@@ -34,7 +34,7 @@ class Replacement(ABC):
 
     @abstractmethod
     def __call__(self, rows: Sequence[int], labels: Int64[np.ndarray, " n"] | None) -> Float[Tensor, "_ k d"]:
-        """What the images in these rows get, `(n, k, d)`, or `(1, k, d)` if it is the same for all."""
+        """Return what the images in these rows get, `(n, k, d)`, or `(1, k, d)` if it is the same for all."""
 
 
 class Zero(Replacement):
@@ -66,7 +66,7 @@ class Mean(Replacement):
         self._mean = (total / n).to(first)[None]
 
     def __call__(self, rows: Sequence[int], labels: Int64[np.ndarray, " n"] | None) -> Float[Tensor, "_ k d"]:
-        """The mean."""
+        """Return the mean."""
         return self._mean
 
 
@@ -85,7 +85,7 @@ class ClassMean(Replacement):
         self._means = (total / counts[:, None, None].to(total)).to(like)
 
     def __call__(self, rows: Sequence[int], labels: Int64[np.ndarray, " n"] | None) -> Float[Tensor, "_ k d"]:
-        """The mean of every image's class."""
+        """Return the mean of every image's class."""
         wanted = _given(labels)
         unknown = sorted({*wanted.tolist()} - {*self._classes.tolist()})
         if unknown:
@@ -114,7 +114,7 @@ VALUES: dict[str, type[Replacement]] = {"zero": Zero, "mean": Mean, "resample": 
 
 
 def make_replacement(value: str) -> Replacement:
-    """A replacement by its name.
+    """Make a replacement by its name.
 
     Raises:
         SpecError: there is none.

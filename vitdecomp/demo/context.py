@@ -70,7 +70,7 @@ class Context:
     found: dict[str, Any] = field(default_factory=dict)
 
     def once(self, name: str, make: Callable[[], T]) -> T:
-        """What several steps need, made by the first of them."""
+        """Make what several steps need, once."""
         if name not in self.found:
             self.found[name] = make()
         made: T = self.found[name]

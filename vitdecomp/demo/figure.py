@@ -13,7 +13,7 @@ SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def _power(value: float) -> str:
-    """A small number, such as 4.2 · 10⁻⁷."""
+    """Write a small number, such as 4.2 · 10⁻⁷."""
     mantissa, _, exponent = f"{value:.1e}".partition("e")
     return f"{mantissa}·10{str(int(exponent)).translate(SUPERSCRIPTS)}" if value else "0"
 
@@ -47,7 +47,7 @@ class Number:
         return text.replace("-", "−")
 
     def to_json(self) -> float | int | None:
-        """The bare value; nothing where there is none."""
+        """Return the bare value; `None` where there is none."""
         if isnan(self.value):
             return None
         return int(self.value) if self.style == "count" else float(self.value)
@@ -75,7 +75,7 @@ class Sentence:
         return "".join(map(str, self.parts()))
 
     def to_json(self) -> dict[str, Any]:
-        """The sentence, and its figures by name."""
+        """Return the sentence, and its figures by name."""
         figures = {k: v.to_json() for k, v in self.figures.items() if isinstance(v, Number)}
         return {"text": str(self), "figures": figures}
 

@@ -13,7 +13,7 @@ from vitdecomp.demo.figure import Cell, Number, Sentence
 
 
 def render(values: Mapping[str, Any]) -> str:
-    """The page.
+    """Render the page.
 
     Args:
         values: what the template asks for: `claim`, `sections` by name, `key`, `notes`, `facts`.
@@ -27,7 +27,7 @@ def render(values: Mapping[str, Any]) -> str:
 
 
 def words(cell: Cell) -> Markup:
-    """A sentence, a name or a figure; figures keep their full value."""
+    """Write a sentence, a name or a figure; figures keep their full value."""
     if isinstance(cell, Sentence):
         return Markup("").join(words(part) for part in cell.parts())
     if isinstance(cell, Number):

@@ -15,7 +15,7 @@ STRONG = np.array((255.0, 96.0, 32.0))  # where a heatmap is hottest
 
 
 def data_uri(picture: Image.Image) -> str:
-    """A picture as a small PNG inside a URI."""
+    """Encode an image as a small PNG inside a URI."""
     small = thumbnail(picture)
     buffer = BytesIO()
     small.quantize(COLOURS, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
@@ -23,7 +23,7 @@ def data_uri(picture: Image.Image) -> str:
 
 
 def thumbnail(picture: Image.Image) -> Image.Image:
-    """The picture, no larger than `SIDE`."""
+    """Shrink the image to at most `SIDE`."""
     if max(picture.size) <= SIDE:
         return picture.convert("RGB")
     small = picture.convert("RGB")
@@ -32,7 +32,7 @@ def thumbnail(picture: Image.Image) -> Image.Image:
 
 
 def overlay(picture: Image.Image, heat: Float[np.ndarray, "height width"]) -> Image.Image:
-    """A picture in grey, with what is positive in a heatmap laid over it in one colour."""
+    """Lay what is positive in a heatmap over the image in grey, in one color."""
     grey = np.asarray(picture.convert("L"), dtype=np.float64)[..., None] * 0.55 + 90
     strength = (np.clip(heat, 0, None) / (max(float(heat.max()), 0.0) or 1))[..., None]
     mixed = grey * (1 - 0.85 * strength) + STRONG * 0.85 * strength
@@ -40,7 +40,7 @@ def overlay(picture: Image.Image, heat: Float[np.ndarray, "height width"]) -> Im
 
 
 def masked(picture: Image.Image, mask: Bool[np.ndarray, "height width"]) -> Image.Image:
-    """A picture in grey, with the masked part in its colours."""
+    """Show the masked part of an image in its colors, the rest in grey."""
     colours = np.asarray(picture.convert("RGB"), dtype=np.float64)
     grey = np.asarray(picture.convert("L"), dtype=np.float64)[..., None] * 0.35 + 140
     return Image.fromarray(np.where(mask[..., None], colours, grey).astype(np.uint8))

@@ -88,7 +88,7 @@ class Demo:
         }
 
     def to_html(self) -> str:
-        """The page."""
+        """Render the page."""
         return render({"claim": CLAIM, "demo": self})
 
     def write(self, out: Path) -> None:

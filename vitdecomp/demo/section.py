@@ -55,7 +55,7 @@ class Table:
         return round(100 * min(max((cell.value - low) / ((high - low) or 1), 0), 1))
 
     def groups(self) -> list[list[Row]]:
-        """The lines that belong together."""
+        """Group the lines that belong together."""
         found: dict[str, list[Row]] = {}
         for row in self.rows:
             found.setdefault(row.group, []).append(row)
@@ -163,7 +163,7 @@ class Chart:
     kind: str = "chart"
 
     def points(self, line: tuple[Number, ...], width: int, height: int) -> str:
-        """The corners of a line, for SVG."""
+        """Return the corners of a line, for SVG."""
         step = width / max(len(line) - 1, 1)
         return " ".join(f"{i * step:.1f},{height * (1 - number.value):.1f}" for i, number in enumerate(line))
 

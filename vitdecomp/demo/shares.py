@@ -28,7 +28,7 @@ class Share:
 
 
 def shares(c: Contributions, representation: Float[Tensor, "n d"]) -> tuple[Share, ...]:
-    """The share of every component in the model's own representations, in the components' order."""
+    """Compute the share of every component in the model's own representations, in the components' order."""
     values, whole = c.values.double(), representation.double()
     norms = values.norm(dim=2)
     norm = (norms / norms.sum(1, keepdim=True)).mean(0)

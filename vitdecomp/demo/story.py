@@ -26,7 +26,7 @@ def labels(context: Context) -> str:
 
 
 def masks(context: Context) -> str:
-    """It is known where the objects are."""
+    """Check whether it is known where the objects are."""
     return "it is not known where the objects are" if context.world.masks is None else ""
 
 

@@ -77,7 +77,7 @@ class Subject:
         return self.best(CHOSEN)
 
     def best(self, most: int) -> Mapping[str, tuple[Component, ...]]:
-        """The components that know each factor before all others, half of the computed ones at most."""
+        """Return the components that know each factor before all others, half of the computed ones at most."""
         computed = sum(not c.is_constant for c in self.contributions.components)
         return choose(self.knowledge, min(most, max(1, computed // 2)))
 

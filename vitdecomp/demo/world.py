@@ -57,13 +57,13 @@ class World:
         )
 
     def examples(self, places: Int64[np.ndarray, " k"], n: int) -> list[int]:
-        """The first n of some pictures, those that make a poor example last."""
+        """Choose the first n of some images, those that make a poor example last."""
         crowded = np.zeros(len(places)) if self.crowded is None else self.crowded[places]
         found: list[int] = places[np.argsort(crowded, kind="stable")][:n].tolist()
         return found
 
     def value(self, factor: str, index: int) -> str:
-        """The name of a picture's value."""
+        """Return the name of an image's value."""
         return self.values[factor][int(self.labels[factor][index])]
 
 

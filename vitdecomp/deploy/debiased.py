@@ -78,7 +78,7 @@ class Debiased(Subset):
 
     @classmethod
     def load(cls, path: Path | str) -> Debiased:
-        """What `save` wrote, on the CPU and in evaluation mode.
+        """Read what `save` wrote, on the CPU and in evaluation mode.
 
         Raises:
             InputError: no such file, a damaged one, or one of another version.
@@ -133,7 +133,7 @@ class AblationHandle:
 
 
 def debiased(decomposer: Decomposer, ablator: Ablator, head: Head = None) -> Debiased:
-    """The model of a decomposer with an ablation inside, and a linear head behind it.
+    """Build the model of a decomposer with an ablation inside, and a linear head behind it.
 
     Args:
         decomposer: fitted; its `by` is that of the ablator's components.

@@ -72,7 +72,7 @@ class ComponentSet:
         return self._summed(partition, part.layout.canonical(value * adjoint, images))
 
     def _summed(self, partition: Partition, x: Tensor) -> Tensor:
-        """A canonical product summed to `(n, head, cell)`."""
+        """Sum a canonical product to `(n, head, cell)`."""
         if partition.axis == CHANNELS:
             x = x.sum(TOKENS)
             return x.reshape(len(x), 1, -1)
@@ -126,7 +126,7 @@ class ComponentSet:
         return values
 
     def _tangents(self, chunks: Sequence[Chunk], recorded: Mapping[Gate, Any], images: int) -> dict[int, Tensor]:
-        """What is pushed of each leaf."""
+        """Collect what is pushed of each leaf."""
         leaves, by_head = self.paths.graph.leaves, {p.leaf for p in self._head_projections}
         return {
             leaf: chunk.tangents(leaves[leaf].value, recorded, images, apart=leaf not in by_head)
@@ -196,7 +196,7 @@ class ComponentSet:
 
 
 def _chunks(partition: Partition, only: Collection[int] | None, most: int) -> Iterator[Chunk]:
-    """What is wanted of a part, in chunks of at most so many rows."""
+    """Split what is wanted of a part into chunks of at most so many rows."""
     for heads, places in partition.wanted(only):
         some = min(len(heads), most)
         step = max(1, most // some)

@@ -13,7 +13,7 @@ from vitdecomp.trace.walk import walk
 
 
 def locate_error(paths: LinearPaths, images: Tensor, tolerance: float) -> str:
-    """The first node whose value, computed from the leaves, differs from the model's own by more than a tolerance."""
+    """Find the first node whose value from the leaves differs from the model's own by more than a tolerance."""
     graph = walk(paths.captured, paths.bottleneck.linearized)  # with nothing moved, so that every node can be compared
     last = {v.node: i for i, v in enumerate(graph.values) if not (isinstance(v, Leaf) and v.kind == CONSTANT)}
     at = {i: node for node, i in last.items()}

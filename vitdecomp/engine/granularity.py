@@ -44,7 +44,7 @@ BY: dict[Any, Granularity] = {
 
 
 def normalised(by: object) -> By:
-    """A granularity as it stands in the table.
+    """Return a granularity as it stands in the table.
 
     Raises:
         SpecError: there is no such granularity.

@@ -55,7 +55,7 @@ def find_head_projections(graph: LinearGraph, parts: Iterable[Part], images: int
 
 
 def _projection(graph: LinearGraph, users: dict[int, list[int]], part: Part, images: int) -> int | None:
-    """The product to which a leaf's channels lead unmixed, if they come there head by head."""
+    """Find the product to which a leaf's channels lead unmixed, if they come there head by head."""
     sizes = [images, *(part.layout.count(label) for label in LABELS[1:])]
     numbers = torch.arange(sizes[1]).reshape(1, -1, 1, 1).expand(sizes)
     where, at = part.layout.native(numbers, images), part.leaf

@@ -14,7 +14,7 @@ from vitdecomp.trace.capture import takes
 
 
 def check_images(images: object, module: nn.Module, expected: tuple[int, ...] | None) -> Tensor:
-    """The images as a tensor without history.
+    """Check the images, and return them as a tensor without history.
 
     Raises:
         InputError: images that a module cannot take, or unlike those that are expected.
@@ -62,7 +62,7 @@ def in_format(images: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def input_format(module: nn.Module, images: Tensor) -> torch.dtype:
-    """The number format of images that a module takes: the one they have, or that of most of its weights.
+    """Find the number format of images that a module takes: the one they have, or that of most of its weights.
 
     A model with weights in several formats does not tell by any one of them; a trial run does.
     """

@@ -38,11 +38,11 @@ class Partition:
     rows: tuple[int, ...] = ()
 
     def row(self, head: int, place: int) -> int:
-        """The component to which a token (or neuron) of a head belongs."""
+        """Return the component to which a token (or neuron) of a head belongs."""
         return self.rows[head * len(self.cells) + self.places[place]]
 
     def wanted(self, rows: Iterable[int] | None) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
-        """The heads and places that make up some components, as products of both; all for `None`."""
+        """Return the heads and places that make up some components, as products of both; all for `None`."""
         heads, places = range(self.heads), range(len(self.places))
         if rows is None:
             return [(tuple(heads), tuple(places))]
@@ -57,7 +57,7 @@ class Partition:
 def partition_parts(
     parts: Sequence[Part], granularity: Granularity
 ) -> tuple[tuple[Component, ...], tuple[Component, ...], tuple[Partition, ...]]:
-    """The components of a model's parts, those without their tokens or neurons, and how each part is split."""
+    """Return the components of a model's parts, those without their tokens or neurons, and how each part is split."""
     components: dict[Component, int] = {}
     rows: dict[Component, None] = {}
     partitions = []
@@ -108,7 +108,7 @@ def _component(part: Part, granularity: Granularity, head: int, cell: int) -> Co
 
 
 def row(component: Component) -> Component:
-    """The component without its token or neuron."""
+    """Return the component without its token or neuron."""
     for mark in (".token.", ".neuron."):
         head, found, _ = component.name.rpartition(mark)
         if found:

@@ -35,7 +35,7 @@ def pull(graph: LinearGraph, recorded: Mapping[Gate, Any], directions: Tensor) -
 
 
 def _backwards(graph: LinearGraph) -> LinearGraph:
-    """The graph with products that are only computed backwards: of a linear map no value need be known for that."""
+    """Make products run backwards alone: the adjoint of a linear map needs no value of it."""
     return LinearGraph(
         tuple(
             replace(value, step=replace(value.step, fn=_linear))

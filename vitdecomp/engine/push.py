@@ -68,7 +68,7 @@ def push(
 
 
 def _by_head(stack: _Stack, weight: Tensor, heads: int, some: Sequence[int]) -> _Stack:
-    """A leaf's rows behind such a product; nothing has joined the leaf before."""
+    """Project a leaf's rows head by head; nothing has joined the leaf before."""
     (leaf,) = stack.rows
     values = project_heads(stack.values, weight, heads, some)
     return _Stack({leaf: range(len(values))}, values)

@@ -52,7 +52,7 @@ class Subset(nn.Module):
         self.model = _own(recorder.module, weight_names(paths.captured))
 
     def forward(self, images: Tensor) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n k d"]]:
-        """The representation, and the contributions to it."""
+        """Compute the representation, and the contributions to it."""
         whole, parts, program = [], [], self.program
         for chunk in program.captured.chunks(images):
             representation, values = self.model(chunk)
@@ -75,7 +75,7 @@ def weight_names(captured: Captured) -> dict[str, str]:
 
 
 def _needed(graph: LinearGraph, leaves: Collection[int]) -> list[Gate]:
-    """The gates on the way from some leaves to the output, and the values of these leaves."""
+    """Collect the gates on the paths from some leaves to the output, and the values of these leaves."""
     live: set[int] = {*leaves}
     for i, value in enumerate(graph.values):
         if any(j in live for j in inputs(value)):
@@ -85,7 +85,7 @@ def _needed(graph: LinearGraph, leaves: Collection[int]) -> list[Gate]:
 
 
 def _own(shared: fx.GraphModule, names: Mapping[str, str]) -> fx.GraphModule:
-    """A copy of a graph whose tensors have names, and no two of which share memory, as safetensors wants them."""
+    """Copy a graph, with names for its tensors, no two of which share memory, as safetensors requires."""
     graph = fx.Graph()
     graph.output(graph.graph_copy(shared.graph, {}))
     weights: dict[str, Any] = {}

@@ -33,7 +33,7 @@ class Chunk:
         return [self.partition.row(head, place) for head in self.heads for place in self.places]
 
     def tangents(self, value: Gate, recorded: Mapping[Gate, Any], images: int, *, apart: bool) -> Tensor:
-        """Copies of the part's value, each zero but in what it stands for.
+        """Copy the part's value, each copy zero but in what it stands for.
 
         Args:
             value: the gate that records the part.

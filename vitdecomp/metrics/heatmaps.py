@@ -42,11 +42,11 @@ class Localisation:
     chance: Float64[np.ndarray, " n"]
 
     def __len__(self) -> int:
-        """Number of images."""
+        """Count the images."""
         return len(self.chance)
 
     def mean(self) -> dict[str, float]:
-        """The mean over the images of each measure, by its name."""
+        """Average each measure over the images, by its name."""
         return {f.name: float(getattr(self, f.name).mean()) for f in fields(self)}
 
 

@@ -20,7 +20,7 @@ Labels: TypeAlias = np.ndarray | Tensor | Sequence[int]  # whole numbers, one fo
 
 
 def as_double(x: Tensor | np.ndarray, noun: str, axes: str) -> Float64[Tensor, "..."]:
-    """An array in float64 on the CPU.
+    """Convert an array to float64 on the CPU.
 
     Raises:
         InputError: other axes than named, no entries, NaN or infinity.
@@ -49,7 +49,7 @@ def as_labels(labels: Labels, n: int, noun: str = "labels") -> Int64[np.ndarray,
 
 
 def as_factors(labels: Mapping[str, Labels], n: int) -> dict[str, Int64[np.ndarray, " n"]]:
-    """The labels of every factor.
+    """Check the labels of every factor.
 
     Raises:
         InputError: no factor, or labels that do not fit the images.
@@ -60,7 +60,7 @@ def as_factors(labels: Mapping[str, Labels], n: int) -> dict[str, Int64[np.ndarr
 
 
 def pick(names: Iterable[str], labels: Mapping[str, Any]) -> dict[str, Any]:
-    """The labels of some factors.
+    """Choose the labels of some factors.
 
     Raises:
         InputError: no names.

@@ -31,7 +31,7 @@ class Knowledge:
     scores: Float64[np.ndarray, "component factor"]
 
     def of(self, factor: str) -> Float64[np.ndarray, " component"]:
-        """The scores of one factor.
+        """Return the scores of one factor.
 
         Raises:
             SpecError: an unknown factor.
@@ -46,7 +46,7 @@ class Knowledge:
         return tuple(self.components[i] for i in np.argsort(-self.of(factor), kind="stable"))
 
     def top(self, factor: str, k: int) -> tuple[Component, ...]:
-        """The k components that know the factor best.
+        """Return the k components that know the factor best.
 
         Raises:
             InputError: more than there are, or none.
@@ -59,7 +59,7 @@ class Knowledge:
 def component_decodability(
     c: Contributions, labels: Mapping[str, Labels], *, held_out: float = 0.5, seed: int = 0
 ) -> Knowledge:
-    """The decodability of every factor from every component's contribution alone.
+    """Measure the decodability of every factor from every component's contribution alone.
 
     Constants (kind `const`) are not fitted: they score 0. What varies of them is the scale of a final norm.
 

@@ -93,7 +93,7 @@ class Probe:
         return self
 
     def predict(self, x: Vectors) -> dict[str, Int64[np.ndarray, " n"]]:
-        """The value of every factor for each row."""
+        """Predict the value of every factor for each row."""
         rows = as_double(x, "x", "n, d")
         if rows.shape[1] != len(self.mean_):
             raise InputError(f"x has {rows.shape[1]} features, but the probe was fitted to {len(self.mean_)}")
@@ -124,7 +124,7 @@ class Halves:
 
     @classmethod
     def draw(cls, n: int, held_out: float, seed: int) -> Halves:
-        """A random split.
+        """Draw a random split.
 
         Raises:
             SpecError: the held-out share is not between 0 and 1.
@@ -139,13 +139,13 @@ class Halves:
         return cls(np.sort(order[:kept]), np.sort(order[kept:]))
 
     def fit(self, x: Float64[Tensor, "n d"], labels: Mapping[str, np.ndarray]) -> Probe:
-        """A probe on one part."""
+        """Fit a probe to one part."""
         return Probe().fit(x[self.fitted], {name: values[self.fitted] for name, values in labels.items()})
 
     def read(
         self, probe: Probe, x: Float64[Tensor, "n d"], labels: Mapping[str, np.ndarray]
     ) -> dict[str, Decodability]:
-        """What the probe reads from the other part."""
+        """Measure what the probe reads from the other part."""
         return probe.read(x[self.held_out], {name: values[self.held_out] for name, values in labels.items()})
 
 
@@ -192,7 +192,7 @@ def _solved(z: Tensor, y: Tensor, penalty: float) -> Tensor:
 
 
 def _row_basis(z: Float64[Tensor, "n d"]) -> Tensor | None:
-    """An orthonormal basis of the rows, `(d, rank)`, where they are many and span little; else `None`.
+    """Find an orthonormal basis of the rows, `(d, rank)`, where they are many and span little; else `None`.
 
     A head's contributions span at most its width. Random combinations of rows span what the rows span, if they
     are more than the rank (Halko, Martinsson and Tropp 2011); fewer dimensions than combinations prove it.

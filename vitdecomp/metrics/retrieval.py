@@ -51,7 +51,7 @@ class FeaturePrecision:
         return self.across.diagonal().copy()
 
     def rows(self) -> list[dict[str, str | float]]:
-        """The table: for each factor its precision with its own components, with all, and by chance."""
+        """Return the table: for each factor its precision with its own components, with all, and by chance."""
         columns = zip(self.factors, self.chosen, self.everything, self.chance, strict=True)
         return [{"factor": f, "chosen": float(c), "everything": float(e), "chance": float(b)} for f, c, e, b in columns]
 
@@ -62,7 +62,7 @@ def retrieve(
     k: int = 10,
     queries: Labels | None = None,
 ) -> Int64[np.ndarray, "query k"]:
-    """The k images nearest to each query, by the cosine of vectors centred over the gallery.
+    """Find the k images nearest to each query, by the cosine of vectors centered over the gallery.
 
     Args:
         c: contributions, or vectors `(n, d)`, of the gallery.

@@ -63,7 +63,7 @@ class Adapter(ABC):
         """
 
     def load_texts(self, name: str) -> LoadedModel | None:
-        """What reads the texts of a trained model, without the rest of it, where that saves time; `None` if not here.
+        """Load what reads the texts of a trained model without the rest of it; `None` where that saves no time.
 
         Its module's weights have the names and values of the whole model's, so that their checksum is the same.
 
@@ -73,7 +73,7 @@ class Adapter(ABC):
         return None
 
     def recognise(self, module: nn.Module) -> LoadedModel | None:
-        """The model with its outputs, if a module given by a user belongs to this library."""
+        """Return the model with its outputs, if a module given by a user belongs to this library."""
         return None
 
     def names(self, pattern: str = "*") -> list[str]:
@@ -148,7 +148,7 @@ def load_model(
 
 
 def load_texts(spec: str) -> LoadedModel | None:
-    """What reads the texts of a trained model, as `Adapter.load_texts` says; `None` if the whole has to be loaded.
+    """Load what reads the texts of a trained model, as `Adapter.load_texts` says; `None` if the whole has to be loaded.
 
     Raises:
         SpecError: no such library.
@@ -166,7 +166,7 @@ def is_defined(spec: str) -> bool:
 
 
 def as_loaded(model: nn.Module | LoadedModel | str) -> LoadedModel:
-    """A model given as a spec, a module or loaded already. A module of no known library stands for itself.
+    """Load a model given as a spec, a module or loaded already. A module of no known library is taken as it is.
 
     Raises:
         SpecError: neither of these, a spec that means nothing, or TorchScript.
@@ -184,7 +184,7 @@ def as_loaded(model: nn.Module | LoadedModel | str) -> LoadedModel:
 
 
 def recognised(module: nn.Module) -> tuple[Adapter, LoadedModel] | None:
-    """The adapter of the library that a module belongs to, and the module with its outputs; `None` if unknown."""
+    """Find the adapter of the library that a module belongs to, and the module with its outputs; `None` if unknown."""
     for adapter in adapters().values():
         known = adapter.recognise(module)
         if known is not None:
@@ -209,12 +209,12 @@ def _inside(module: nn.Module) -> tuple[str, ...]:
 
 
 def own_spec(module: nn.Module) -> str:
-    """What stands for the spec of a module that was not loaded by one."""
+    """Make a spec for a module that was not loaded by one."""
     return f"python:{type(module).__module__}:{type(module).__qualname__}"
 
 
 def _find(spec: str) -> tuple[Adapter, str]:
-    """The adapter for a spec, and the model's name there."""
+    """Find the adapter for a spec, and the model's name there."""
     prefix, colon, name = spec.partition(":")
     known = adapters()
     if not colon or not name:
@@ -225,7 +225,7 @@ def _find(spec: str) -> tuple[Adapter, str]:
 
 
 def _at_size(loaded: LoadedModel, size: ImageSize | None) -> LoadedModel:
-    """A model whose images are preprocessed to another size; the adapter has built it for that size if need be."""
+    """Set the size that images are preprocessed to; the adapter has built the model for it if need be."""
     if size is None:
         return loaded
     channels = loaded.input_size[0] if loaded.input_size else DEFAULT_CHANNELS

@@ -98,7 +98,7 @@ def _read(pictures: Pictures, index: int) -> bytes:
 
 
 def _mapped(function: Callable[[A], B], items: Iterable[A], loading: Loading) -> Iterator[B]:
-    """What a function makes of items, in their order, a little ahead of who asks."""
+    """Apply a function to items, in their order, a little ahead of its reader."""
     if loading.workers == 0:
         yield from map(function, items)
         return

@@ -102,7 +102,7 @@ class LoadedModel:
         return WEIGHTS[self.pretrained]
 
     def representation(self, output: Output = "embedding") -> Representation:
-        """The module that computes one of the outputs.
+        """Build the module that computes one of the outputs.
 
         Args:
             output: one of `outputs`; or a function `(module, images) -> (n, d)`; or, for a module of no known

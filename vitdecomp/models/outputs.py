@@ -19,17 +19,17 @@ LISTED = 12  # parts of what a model returns that a message names
 
 
 def call(model: nn.Module, images: Tensor) -> Any:
-    """The model's own output, which for a module of the user's can be anything."""
+    """Return the model's own output, which for a module of the user's can be anything."""
     return model(images)
 
 
 def part_of_result(key: str) -> Compute:
-    """A function that takes one part of what a model returns."""
+    """Build a function that takes one part of what a model returns."""
     return partial(_part, key)
 
 
 def name_of(output: Output) -> str:
-    """What an output is called in reports and files: its key, or the qualified name and a checksum of a function."""
+    """Name an output in reports and files: by its key, or the qualified name and a checksum of a function."""
     if not callable(output):
         return str(output)
     kind = output if hasattr(output, "__qualname__") else type(output)
@@ -50,7 +50,7 @@ def check_function(output: Compute) -> None:
 
 
 def told(value: Any) -> str:
-    """What a model returned, with keys and shapes."""
+    """Describe what a model returned, with keys and shapes."""
     if isinstance(value, Tensor):
         return f"a tensor {tuple(value.shape)}"
     parts = list(_parts(value))
@@ -71,7 +71,7 @@ def advice(value: Any, n: int) -> str:
 
 
 def fingerprint(value: Any) -> str:
-    """A checksum that is the same for the same function: of its code, defaults, and what it refers to."""
+    """Compute a checksum that is the same for the same function: of its code, defaults, and what it refers to."""
     return digest(_pieces(value, frozenset()))
 
 
@@ -108,7 +108,7 @@ def _get(value: Any, key: str) -> Any:
 
 
 def _indexed(value: Any, key: str) -> int | None:
-    """The place that a key such as `-1` means in a tuple or a list."""
+    """Return the index that a key such as `-1` means in a tuple or a list."""
     if not isinstance(value, (tuple, list)) or not key.removeprefix("-").isdecimal():
         return None
     return int(key) if -len(value) <= int(key) < len(value) else None
@@ -119,7 +119,7 @@ def _shape(part: Any) -> str:
 
 
 def _pieces(value: Any, seen: frozenset[int]) -> Iterator[bytes]:
-    """What decides a value, piece by piece; no address, and nothing that differs between two processes."""
+    """Yield what decides a value, piece by piece; no address, and nothing that differs between two processes."""
     yield type(value).__qualname__.encode()
     if id(value) in seen:
         return

@@ -22,7 +22,7 @@ CHANNELS = (1, 3)  # what a photograph can be made into
 
 
 def preprocessing(model: LoadedModel) -> Preprocess:
-    """The model's own preprocessing; a plain one if it brings none.
+    """Return the model's own preprocessing; a plain one if it brings none.
 
     Raises:
         InputError: it brings none, and its images have channels that no photograph has.
@@ -45,7 +45,7 @@ class PlainPreprocess:
         self.size = size
 
     def __call__(self, image: Image.Image) -> Float[Tensor, "channel height width"]:
-        """A photograph as a tensor; its colors are averaged if the model does not have three channels."""
+        """Turn a photograph into a tensor; average its colors if the model does not have three channels."""
         channels, height, width = self.size
         resized = image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
         pixels = torch.from_numpy(np.array(resized)).permute(2, 0, 1).float() / 127.5 - 1
@@ -56,7 +56,7 @@ class PlainPreprocess:
 
 
 def describe(preprocess: Preprocess) -> str:
-    """A text that is the same whenever the preprocessing is."""
+    """Describe the preprocessing; the text is the same whenever the preprocessing is."""
     return re.sub(r" at 0x[0-9a-f]+", "", " ".join(repr(preprocess).split()))
 
 

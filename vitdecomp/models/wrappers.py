@@ -28,7 +28,7 @@ HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 
 
 def unwrapped(module: nn.Module) -> nn.Module:
-    """The module that does the work, behind all wrappers that only pass on to it.
+    """Return the module that does the work, behind all wrappers that only pass on to it.
 
     A wrapper of one's own, a subclass with a `forward` of its own, or one with hooks does something, and stays.
     """

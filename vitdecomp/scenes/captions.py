@@ -130,7 +130,7 @@ SECONDS = (", next to a smaller {colour} {shape}", ", with a smaller {colour} {s
 
 
 def caption(values: Mapping[str, str], second: Mapping[str, str] | None, dice: Dice) -> str:
-    """A sentence in lower case that names the shape, the colour and mostly the location, or one of these alone.
+    """Write a sentence in lower case that names the shape, the color and mostly the location, or one of these alone.
 
     Args:
         values: of every factor.

@@ -84,13 +84,13 @@ class SceneDataset(Dataset[tuple[Any, int]]):
         return self.n
 
     def __getitem__(self, index: int) -> tuple[Any, int]:
-        """The picture, transformed, and the number of its class."""
+        """Return the image, transformed, and the number of its class."""
         scene = self.scene(index)
         picture = PIL.Image.fromarray(draw(scene)[0])
         return (self.transform(picture) if self.transform else picture), self._numbered(scene)["target"]
 
     def scene(self, index: int) -> Scene:
-        """What picture `index` shows, without drawing it."""
+        """Return what image `index` shows, without drawing it."""
         return draw_scene(self.spec, self._checked(index))
 
     def sample(self, index: int) -> Sample:
@@ -112,7 +112,7 @@ class SceneDataset(Dataset[tuple[Any, int]]):
         return [draw_scene(self.spec, index).caption for index in range(self.n)]
 
     def arrays(self, indices: Sequence[int], workers: int = 0, moment: int = 0) -> UInt8[np.ndarray, "k 64 64 3"]:
-        """Some pictures in one array.
+        """Draw some images into one array.
 
         Args:
             indices: which ones.

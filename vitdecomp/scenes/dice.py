@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def words(*key: int, count: int) -> UInt64[np.ndarray, "count"]:
-    """The first `count` random words for a key of non-negative integers."""
+    """Return the first `count` random words for a key of non-negative integers."""
     return np.random.PCG64(np.random.SeedSequence(key)).random_raw(count)
 
 
@@ -28,16 +28,16 @@ class Dice:
         self._next = 0
 
     def below(self, n: int) -> int:
-        """An integer from 0 to n - 1."""
+        """Draw an integer from 0 to n - 1."""
         self._next += 1
         return int(self._block[self._next - 1]) % n
 
     def uniform(self, low: float = 0.0, high: float = 1.0) -> float:
-        """A number between two, of 53 random bits."""
+        """Draw a number between two, of 53 random bits."""
         return low + (high - low) * ((self.below(1 << 64) >> 11) * 2.0**-53)
 
     def chance(self, p: float) -> bool:
-        """True with probability p; consumes one word whatever p is."""
+        """Return True with probability p; consume one word whatever p is."""
         return self.uniform() < p
 
     def pick(self, choices: Sequence[T]) -> T:
@@ -49,7 +49,7 @@ class Dice:
         return self.pick([choice for choice in choices if choice != value])
 
     def lattice(self, rows: int, columns: int) -> Float32[np.ndarray, "rows columns"]:
-        """A table of numbers between 0 and 1, of 24 random bits."""
+        """Draw a table of numbers between 0 and 1, of 24 random bits."""
         taken = self._block[self._next : self._next + rows * columns].reshape(rows, columns)
         self._next += rows * columns
         return (taken >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)

@@ -35,7 +35,7 @@ SPLITS: Mapping[str, int] = MappingProxyType({"train": 0, "val": 1, "test": 2})
 
 
 def known(noun: str, name: str, names: Iterable[str]) -> str:
-    """The name, if there is such a one.
+    """Return the name, if there is such a one.
 
     Raises:
         SpecError: there is none; the message names the nearest ones.
@@ -47,7 +47,7 @@ def known(noun: str, name: str, names: Iterable[str]) -> str:
 
 
 def probability(noun: str, value: float) -> float:
-    """The value, if it is a probability.
+    """Return the value, if it is a probability.
 
     Raises:
         SpecError: it is not between 0 and 1.

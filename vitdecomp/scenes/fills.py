@@ -28,7 +28,7 @@ COLOURS: Mapping[str, tuple[tuple[Rgb, Rgb, Rgb], tuple[Rgb, Rgb]]] = MappingPro
 
 
 def tones(colour: str, dice: Dice) -> tuple[Colour, Colour]:
-    """The main tone of a colour, between its shades, and a dark or a light one beside it."""
+    """Draw the main tone of a color, between its shades, and a dark or a light one beside it."""
     shades, partners = COLOURS[colour]
     weights = [dice.uniform(0.05, 1.0) for _ in shades]
     total = weights[0] + weights[1] + weights[2]
@@ -74,7 +74,7 @@ PATTERNS: Mapping[str, tuple[Callable[[Plane, Plane, float], Plane], float, floa
 
 
 def fill(colour: str, pattern: str, radius: float, centre: tuple[float, float], dice: Dice) -> Planes:
-    """The picture of a surface, as if it were everywhere; the object's outline is cut from it.
+    """Draw a surface as if it were everywhere; the object's outline is cut from it.
 
     Args:
         colour: a value of the factor.

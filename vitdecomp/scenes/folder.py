@@ -44,7 +44,7 @@ def write(data: SceneDataset, folder: Path, progress: Callable[[int, int], objec
 
 
 def kept(cache: Path, n: int, *splits: str, subset: str = "plain") -> Path:
-    """A folder of a cache with n scenes of each split, in a folder of its own; drawn once, whole or not at all.
+    """Keep n scenes of each split in a folder of a cache; draw them once, whole or not at all.
 
     Args:
         cache: where.
@@ -79,7 +79,7 @@ def _write_one(data: SceneDataset, index: int, folder: Path) -> list[str | int]:
 
 @contextmanager
 def whole(folder: Path) -> Iterator[Path]:
-    """A folder to write into, which takes the place of an absent or empty one only when everything is written.
+    """Write into a folder that takes the place of an absent or empty one only when everything is written.
 
     Raises:
         OutputError: the folder holds something, or cannot be written.

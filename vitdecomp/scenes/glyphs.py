@@ -42,7 +42,7 @@ GLYPHS: Mapping[str, str] = MappingProxyType(
 
 
 def write(word: str, scale: int) -> Float32[np.ndarray, "height width"]:
-    """The ink of a word: 1 on its letters, 0 elsewhere; a letter has 5 x 7 cells of `scale` pixels."""
+    """Return the ink of a word: 1 on its letters, 0 elsewhere; a letter has 5 x 7 cells of `scale` pixels."""
     ink = np.zeros((7, 6 * len(word) - 1), dtype=np.float32)
     for place, letter in enumerate(word):
         for row, bits in enumerate(GLYPHS[letter].split()):

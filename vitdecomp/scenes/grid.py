@@ -20,13 +20,13 @@ Colour: TypeAlias = tuple[float, float, float]
 
 @cache
 def columns() -> Float32[np.ndarray, "1 64"]:
-    """The x of the pixels' centres."""
+    """Return the x of the pixels' centers."""
     return (np.arange(SIDE, dtype=np.float32) + np.float32(0.5)).reshape(1, SIDE)
 
 
 @cache
 def rows() -> Float32[np.ndarray, "64 1"]:
-    """The y of the pixels' centres, downwards."""
+    """Return the y of the pixels' centers, downwards."""
     return columns().reshape(SIDE, 1)
 
 
@@ -41,19 +41,19 @@ def along(cosine: float, sine: float, x: float = 0.0, y: float = 0.0) -> Plane:
 
 
 def ramp(value: Float32[np.ndarray, "..."]) -> Float32[np.ndarray, "..."]:
-    """A value cut to 0 .. 1."""
+    """Clip a value to 0 .. 1."""
     result: Float32[np.ndarray, "..."] = np.minimum(np.maximum(value, np.float32(0)), np.float32(1))
     return result
 
 
 def fraction(value: Float32[np.ndarray, "..."]) -> Float32[np.ndarray, "..."]:
-    """What is above the next lower integer."""
+    """Return what is above the next lower integer."""
     result: Float32[np.ndarray, "..."] = value - np.floor(value)
     return result
 
 
 def wave(value: Float32[np.ndarray, "..."]) -> Float32[np.ndarray, "..."]:
-    """The triangle wave of period 1, from -1 to 1."""
+    """Return the triangle wave of period 1, from -1 to 1."""
     return np.abs(fraction(value) - 0.5) * 4 - 1
 
 
@@ -90,12 +90,12 @@ def mix(low: Planes, high: Planes, share: Plane) -> Planes:
 
 
 def flat(colour: Colour) -> Float32[np.ndarray, "3 1 1"]:
-    """A colour (0 .. 1 for each channel) that broadcasts over a picture."""
+    """Return a color (0 .. 1 for each channel) that broadcasts over an image."""
     return np.array(colour, dtype=np.float32).reshape(3, 1, 1)
 
 
 def shifted(plane: Plane, dx: int, dy: int) -> Plane:
-    """A plane moved right and down by at most a few pixels, with zeros where nothing came from."""
+    """Move a plane right and down by at most a few pixels, with zeros where nothing came from."""
     moved = np.zeros_like(plane)
     moved[dy:, dx:] = plane[: SIDE - dy, : SIDE - dx]
     return moved

@@ -95,7 +95,7 @@ def _brick(dice: Dice) -> tuple[Plane, Plane]:
 
 
 def _night(dice: Dice) -> tuple[Plane, Plane]:
-    """A sky that is lighter towards the bottom, with a band of haze and stars."""
+    """Draw a sky that is lighter towards the bottom, with a band of haze and stars."""
     haze = cloudy(dice)
     cosine, sine = turned(dice.uniform(-1.0, 1.0))
     band = ramp(1 - np.abs(along(cosine, sine, 32.0, 32.0) + (haze - 0.5) * 30) * 0.05)
@@ -229,7 +229,7 @@ PLACES: Mapping[str, tuple[Texture, tuple[tuple[Rgb, Rgb, Rgb, Rgb], ...]]] = Ma
 
 
 def background(location: str, dice: Dice) -> Planes:
-    """A picture of a location, with nothing in it."""
+    """Draw a location, with nothing in it."""
     texture, schemes = PLACES[location]
     dark, middle, light, accent = (flat((r / 255, g / 255, b / 255)) for r, g, b in dice.pick(schemes))
     tone, marks = texture(dice)

@@ -36,7 +36,7 @@ class Body:
 
 
 def draw(scene: Scene, moment: int = 0) -> tuple[Image, Mask]:
-    """The picture of a scene, and where its main object is visible.
+    """Draw a scene, and mask where its main object is visible.
 
     Args:
         scene: what to draw.
@@ -66,7 +66,7 @@ def draw(scene: Scene, moment: int = 0) -> tuple[Image, Mask]:
 
 
 def _later(scene: Scene, block: Words, moment: int) -> tuple[Scene, Words]:
-    """The scene and its random words at another moment."""
+    """Return the scene and its random words at another moment."""
     now = words(scene.seed, SPLITS[scene.split], scene.index, 1 + moment, count=NOISE.stop)
     block = block.copy()
     for part in FLEETING:
@@ -77,7 +77,7 @@ def _later(scene: Scene, block: Words, moment: int) -> tuple[Scene, Words]:
 
 
 def _body(shape: str, x: float, y: float, radius: float, dice: Dice) -> Body:
-    """A shape at a place, turned and stretched a little."""
+    """Put a shape at a place, turned and stretched a little."""
     cosine, sine = turned(dice.uniform(-0.17, 0.17))
     stretch = dice.uniform(0.93, 1.07)
     wide, high = radius * stretch, radius / stretch
@@ -87,7 +87,7 @@ def _body(shape: str, x: float, y: float, radius: float, dice: Dice) -> Body:
 
 
 def _place(scene: Scene, dice: Dice) -> Body:
-    """The main object in its cell of the 3 x 3 grid."""
+    """Put the main object in its cell of the 3 x 3 grid."""
     radius = RADIUS[scene.size] * dice.uniform(0.95, 1.05)
     down, across = divmod(FACTORS["position"].index(scene.position), 3)
     away = [(step - 1) * (31.5 - radius) * dice.uniform(0.86, 1.0) for step in (across, down)]
@@ -96,7 +96,7 @@ def _place(scene: Scene, dice: Dice) -> Body:
 
 
 def _beside(shape: str, body: Body, dice: Dice) -> Body:
-    """A smaller object, at the edge of the picture and clear of the main one."""
+    """Put a smaller object at the edge of the image, clear of the main one."""
     radius = min(0.6 * body.radius, 9.0) * dice.uniform(0.95, 1.05)
     reach = 31.5 - radius
     far = [(32 + reach * x, 32 + reach * y) for x, y in SPOTS]
@@ -106,14 +106,14 @@ def _beside(shape: str, body: Body, dice: Dice) -> Body:
 
 
 def _put(picture: Planes, body: Body, surface: tuple[str, str], dice: Dice) -> Planes:
-    """An object with its shadow on the background and a darker rim."""
+    """Draw an object with its shadow on the background and a darker rim."""
     shadow = shifted(ramp(0.6 - body.distance / 4), 1, 2) * 0.52
     skin = fill(*surface, body.radius, (body.x, body.y), dice) * (1 - ramp(body.distance + 1.7) * 0.5)
     return mix(picture * (1 - shadow), skin, ramp(0.5 - body.distance))
 
 
 def _bar(picture: Planes, behind: Planes, body: Body, dice: Dice) -> tuple[Planes, Plane]:
-    """A bar of the background's stuff in front of the object, over at most a fifth of it."""
+    """Draw a bar of the background's texture in front of the object, over at most a fifth of it."""
     cosine, sine = turned(dice.uniform(-1.0, 1.0))
     distance = np.abs(along(cosine, sine, body.x, body.y) - body.radius * dice.uniform(-0.45, 0.45))
     half = body.radius * dice.uniform(0.1, 0.14)
@@ -126,7 +126,7 @@ def _bar(picture: Planes, behind: Planes, body: Body, dice: Dice) -> tuple[Plane
 
 
 def _word(picture: Planes, word: str, body: Body, dice: Dice) -> tuple[Planes, Plane]:
-    """A word on a board or with an outline, where there is more room beside the object."""
+    """Write a word on a board or with an outline, where there is more room beside the object."""
     scale = 2 if len(word) <= 5 and dice.chance(0.5) else 1
     ink = write(word, scale)
     high, wide = ink.shape[0] + 4, ink.shape[1] + 4
@@ -153,7 +153,7 @@ def _thick(letters: Plane) -> Plane:
 
 
 def _light(picture: Planes, dice: Dice) -> Planes:
-    """A light of some tint, brighter on one side."""
+    """Add a light of some tint, brighter on one side."""
     bright = dice.uniform(0.8, 1.12)
     tint = flat((bright * dice.uniform(0.93, 1.07), bright, bright * dice.uniform(0.93, 1.07)))
     cosine, sine = turned(dice.uniform(-1.0, 1.0))

@@ -64,7 +64,7 @@ def scene_words(spec: Spec, index: int) -> tuple[Dice, Dice, Dice, Dice]:
 
 
 def draw_labels(spec: Spec, index: int) -> dict[str, int]:
-    """The number of every factor's value, of the group if there are groups, and nothing else."""
+    """Draw the number of every factor's value, and of the group if there are groups."""
     factors, coins, _, _ = scene_words(spec, index)
     values, group = spec.draw(factors, coins)
     labels = {name: choices.index(values[name]) for name, choices in FACTORS.items()}
@@ -72,7 +72,7 @@ def draw_labels(spec: Spec, index: int) -> dict[str, int]:
 
 
 def draw_scene(spec: Spec, index: int) -> Scene:
-    """The scene at an index, which depends on nothing but the spec and the index."""
+    """Draw the scene at an index, which depends on nothing but the spec and the index."""
     factors, coins, extra, talk = scene_words(spec, index)
     values, group = spec.draw(factors, coins)
     beside = {name: extra.other(FACTORS[name], values[name]) for name in ("shape", "colour", "pattern")}
@@ -91,7 +91,7 @@ def draw_scene(spec: Spec, index: int) -> Scene:
 
 
 def _word(spec: Spec, values: dict[str, str], dice: Dice) -> str | None:
-    """What is written over the picture: a wrong shape in the typographic subset, else what the spec asks for."""
+    """Choose the word over the image: a wrong shape in the typographic subset, else what the spec asks for."""
     named, written, right = dice.pick(NAMED), dice.chance(spec.word_probability), dice.chance(spec.word_truth)
     if SUBSETS[spec.subset].words:
         return dice.other(FACTORS["shape"], values["shape"])

@@ -66,7 +66,7 @@ def _ring(x: Plane, y: Plane) -> Plane:
 
 
 def _heart(x: Plane, y: Plane) -> Plane:
-    """A square on its corner, with a half disc on each of its upper sides."""
+    """Draw a square on its corner, with a half disc on each of its upper sides."""
     side, height, half = np.abs(x), y - 0.12, 0.39
     corner = (side + np.abs(height) - 2 * half) * HALF_ROOT_2
     distance: Plane = np.minimum(corner, _length(side - half, height + half) - 2 * half * HALF_ROOT_2)

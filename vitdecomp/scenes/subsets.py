@@ -141,7 +141,7 @@ class Spec:
         return SUBSETS[self.subset].grouping
 
     def draw(self, factors: Dice, coins: Dice) -> tuple[dict[str, str], int | None]:
-        """The value of every factor, and the group."""
+        """Draw the value of every factor, and the group."""
         values = {name: factors.pick(choices) for name, choices in FACTORS.items()}
         group = self.grouping.draw(values, self.split, factors) if self.grouping else None
         for tie in self.correlate:

@@ -60,5 +60,5 @@ class Agreement:
 
 
 def cross_validated(curve: Float64[np.ndarray, " chosen"]) -> int:
-    """The fewest components whose sum agrees as well as the best number of them."""
+    """Find the fewest components whose sum agrees as well as the best number of them."""
     return int(np.argmax(curve >= curve.max() * (1 - NEAR))) + 1

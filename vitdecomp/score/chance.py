@@ -17,7 +17,7 @@ ROUNDING = 1e-12  # by which the scores of the same texts in another order may d
 
 
 def dealt(directions: Directions, shuffles: int, seed: int) -> Iterator[dict[str, Float64[Tensor, "_ r"]]]:
-    """The texts of all features and the controls shuffled, and each feature's number of them dealt out to it."""
+    """Shuffle the texts of all features and the controls, and deal each feature its number of them."""
     source, texts = np.random.default_rng([seed, 4]), directions.everything
     for _ in range(shuffles):
         order, start = source.permutation(len(texts)), 0
@@ -37,7 +37,7 @@ def against_chance(
     shuffles: int,
     seed: int,
 ) -> tuple[Float64[np.ndarray, "feature component"], Float64[np.ndarray, "feature component"]]:
-    """The mean score of shuffled texts, and how often it is no smaller than the score: (1 + times) / (1 + shuffles).
+    """Compare with the scores of shuffled texts: their mean, and the p value (1 + times no smaller) / (1 + shuffles).
 
     NaN without shuffles, and for a feature beside which there are no other texts.
     """

@@ -89,7 +89,7 @@ class Directions:
         return self.everything.mean(0)
 
     def rows(self, vectors: Float64[Tensor, "t r"]) -> Float64[Tensor, "k r"]:
-        """The directions that some texts give."""
+        """Return the directions that some texts give."""
         return gram_schmidt(CENTRES[self.centre](vectors, self.mean))
 
     def bases(self) -> dict[str, Float64[Tensor, "_ r"]]:

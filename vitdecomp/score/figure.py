@@ -23,7 +23,7 @@ RESOLUTION = 150  # pixels an inch
 
 
 def heat_map(scorer: FeatureScorer, marked: Mapping[str, Sequence[Component]] | None = None) -> Figure:
-    """A figure of all scores; constants are left out.
+    """Draw all scores; constants are left out.
 
     Args:
         scorer: fitted.

@@ -16,7 +16,7 @@ Measure = Callable[[Moments], Float64[Tensor, "*batch component"]]
 
 
 def mean(m: Moments) -> Float64[Tensor, "*batch component"]:
-    """The mean over the directions of the correlation of a component's projection with the total's.
+    """Average over the directions the correlation of a component's projection with the total's.
 
     This is the score of Balasubramanian et al. (arXiv 2406.01583); a direction in which nothing varies gives 0.
     """
@@ -24,7 +24,7 @@ def mean(m: Moments) -> Float64[Tensor, "*batch component"]:
 
 
 def pooled(m: Moments) -> Float64[Tensor, "*batch component"]:
-    """The correlation over all directions at once: sum of covariances / root of the product of summed variances.
+    """Correlate over all directions at once: sum of covariances / root of the product of summed variances.
 
     It depends on what the directions span, and not on the basis of it.
     """
@@ -64,5 +64,5 @@ class Score:
 
 
 def _ratio(a: Tensor, b: Tensor) -> Tensor:
-    """a / b, and 0 where b is 0."""
+    """Compute a / b, and 0 where b is 0."""
     return (a / b.where(b > 0, 1)).where(b > 0, 0)

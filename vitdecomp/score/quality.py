@@ -39,7 +39,7 @@ class Quality:
     between_features: Float64[np.ndarray, " component"]
 
     def mean(self) -> dict[str, float]:
-        """The mean of both over features and over components."""
+        """Average both over features and over components."""
         return {
             "between_components": float(self.between_components.mean()),
             "between_features": float(self.between_features.mean()),

@@ -171,7 +171,7 @@ class FeatureScorer(Estimator):
         return self._sorted(self.scores_[self._place(spurious)] - self.scores_[self._place(core)])
 
     def top(self, feature: str, k: int | Literal["auto"] = 8, *, by: str = "margin") -> tuple[Component, ...]:
-        """The components that stand for a feature.
+        """Return the components that stand for a feature.
 
         Args:
             feature: its name.

@@ -69,7 +69,7 @@ class Sums:
         self.n = n
 
     def along(self, rows: Float64[Tensor, "k r"]) -> Moments:
-        """The moments of projections on some directions; the components' cross moments add up to the total's.
+        """Compute the moments of projections on some directions; the components' cross moments add up to the total's.
 
         Where a component's own is but rounding against its spread in all directions, it is 0.
         """

@@ -51,7 +51,7 @@ def show_axes(console: Console, report: Report) -> None:
 
 
 def _numbered(text: str) -> str:
-    """A text with the numbers of blocks left out, such as `blocks.*.attn`."""
+    """Leave out the numbers of blocks, such as in `blocks.*.attn`."""
     return re.sub(r"\.\d+(?=[.\s,]|$)", ".*", text)
 
 
@@ -117,7 +117,7 @@ def _counts(heads: Sequence[int]) -> str:
 
 
 def _folded(rows: Iterable[_Row], fewest: int = 3) -> list[_Row]:
-    """Runs of blocks that are made alike as one row."""
+    """Fold runs of blocks that are made alike into one row."""
     folded = []
     for cells, run in groupby(rows, key=lambda row: row.cells):
         names = [row.name for row in run]
@@ -159,6 +159,6 @@ def _operations(report: Report) -> Text:
 
 
 def _short(op: str) -> str:
-    """An operation without its namespace and its overload."""
+    """Return an operation without its namespace and its overload."""
     name = op.removeprefix("<built-in function ").removesuffix(">").removeprefix("aten.")
     return name.partition(".")[0]

@@ -26,7 +26,7 @@ KINDS = MappingProxyType(
 
 
 def decompose(context: Context) -> Section:
-    """What the sums are made of, and how exact they are."""
+    """Show what the sums are made of, and how exact they are."""
     featured = context.featured
     c = featured.contributions.groupby(by_block)
     bars = tuple((s.component.name, Number(s.part, "percent")) for s in shares(c, featured.representation))

@@ -21,7 +21,7 @@ MEASURED, SHOWN = 96, 5  # pictures
 
 
 def localised(context: Context) -> tuple[Subject, ...]:
-    """The models that have a class token and a grid of patches."""
+    """Choose the models that have a class token and a grid of patches."""
     kinds = ["class", *["patch"] * (GRID * GRID)]
     return tuple(s for s in context.subjects if [token.kind for token in s.dec.tokens_] == kinds)
 
@@ -78,7 +78,7 @@ def measures_of(subject: Subject, maps: Float[Tensor, "n factor 8 8"]) -> dict[s
 
 
 def _places(subject: Subject) -> np.ndarray:
-    """The pictures that are measured: odd ones, as the directions come from the even ones."""
+    """Return the indices of the images that are measured: odd ones, as the directions come from the even ones."""
     return np.arange(1, len(subject.world), 2)[:MEASURED]
 
 
@@ -125,7 +125,7 @@ def _galleries(
 
 
 def _enlarged(heat: Float[Tensor, "8 8"], size: tuple[int, int]) -> np.ndarray:
-    """A heatmap as large as its picture."""
+    """Enlarge a heatmap to the size of its image."""
     big: Tensor = torch.nn.functional.interpolate(heat[None, None].double(), size[::-1], mode="bilinear")[0, 0]
     pixels: np.ndarray = big.numpy()
     return pixels

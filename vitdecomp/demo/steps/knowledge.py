@@ -55,7 +55,7 @@ def _expert(subject: Subject, factor: str) -> Component:
 
 
 def _whole(subject: Subject, factor: str) -> float:
-    """The score of the whole representation, measured as that of a component."""
+    """Score the whole representation as a component is scored."""
     c, labels = subject.part(0)
     return decodability(c.total(), labels[factor]).score
 

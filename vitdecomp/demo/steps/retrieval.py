@@ -94,7 +94,7 @@ def _table(subject: Subject, precision: FeaturePrecision, folded: bool) -> Table
 
 
 def _examples(subject: Subject, seed: int) -> list[Strips]:
-    """A few queries with what each factor's components find, and what the whole finds."""
+    """Show a few queries with what each factor's components find, and what the whole finds."""
     c, _ = subject.part(1)
     factors, k = _shown(subject), min(SHOWN, len(c) - 1)
     order = np.random.default_rng(seed).permutation(len(c))

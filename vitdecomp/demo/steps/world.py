@@ -12,7 +12,7 @@ SHOWN = 24
 
 
 def world(context: Context) -> Section:
-    """A contact sheet of the pictures, with what is known of them."""
+    """Show the images, with what is known of them."""
     pictures = context.world
     few = pictures.some(SHOWN)
     sheet = Gallery("Some of the pictures", tuple(_picture(few, i) for i in range(len(few))))
