@@ -72,7 +72,7 @@ def causes(start: int, n: int) -> np.ndarray:
 
 
 def caused(index: int, rows: range, rank: int) -> np.ndarray:
-    """A component's coefficients: a mixture of the causes, and noise."""
+    """Draw a component's coefficients: a mixture of the causes, and noise."""
     mixture = np.random.default_rng([1, index]).standard_normal((CAUSES, rank), dtype=np.float32)
     noise = np.random.default_rng([2, index, rows.start]).standard_normal((len(rows), rank), dtype=np.float32)
     found: np.ndarray = causes(rows.start, len(rows)) @ mixture + 2 * noise + 1
@@ -95,7 +95,7 @@ def make(place: str, settings: Settings) -> None:
 
 
 def made(place: str, settings: Settings) -> Store:
-    """The store at a place, written by another process if it is not there."""
+    """Open the store at a place, written by another process if it is not there."""
     if not Path(place).exists():
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as other:
             other.submit(make, place, settings).result()
@@ -103,7 +103,7 @@ def made(place: str, settings: Settings) -> Store:
 
 
 def run(place: str, words: tuple[str, ...], threads: int) -> dict[str, Any]:
-    """What one alignment says, its seconds from start to end, and its peak of memory."""
+    """Run one alignment; return what it reports, its seconds from start to end, and its peak of memory."""
     with tempfile.TemporaryDirectory() as folder:
         out, said = Path(folder) / "maps.safetensors", Path(folder) / "said.json"
         command = [sys.executable, "-m", "vitdecomp", "align", MODEL, "--clip", CLIP, "--store", place, "--json"]
@@ -132,7 +132,7 @@ def tabled(name: str, found: dict[str, Any], n: int) -> Sheet:
 
 
 def machine() -> str:
-    """The processor, the cores that may be used, and the system."""
+    """Describe the processor, the cores that may be used, and the system."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

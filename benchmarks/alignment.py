@@ -104,7 +104,7 @@ def of(spec: str, world: World, seen: Tensor, space: ClipSpace, settings: Settin
 
 
 def _itself(about: FactorWords) -> Vocabulary:
-    """The same words in both spaces."""
+    """Take the same words in both spaces."""
     return Vocabulary(tuple(about.factor_of), about.vectors, about.vectors)
 
 

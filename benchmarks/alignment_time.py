@@ -59,7 +59,7 @@ class Found:
 
 
 def ways(n: int, seed: int) -> list[tuple[str, LinearAligner, int]]:
-    """What is compared: a name, an aligner, and how many scenes it learns from."""
+    """List what is compared: a name, an aligner, and how many scenes it learns from."""
     published = [
         (
             f"as published, {epochs} epoch{'s' if epochs > 1 else ''}",

@@ -72,7 +72,7 @@ MODELS: Mapping[str, Model] = MappingProxyType(
 
 
 def model_of(spec: str) -> Model:
-    """A model of the list, or any other without targets."""
+    """Return a model of the list, or any other without targets."""
     return MODELS.get(spec) or Model(spec, spec)
 
 
@@ -94,7 +94,7 @@ class Bench:
 
     @classmethod
     def load(cls, model: Model, batch: int, conditions: Conditions, cache: Path | None = None) -> Bench:
-        """A model of the list with random weights, traced; what is found is kept in a cache, if there is one."""
+        """Load a model of the list with random weights, traced; keep what is found in a cache, if there is one."""
         loaded = load(model)
         return cls.of(loaded, loaded.input_size or (3, 224, 224), batch, conditions, cache)
 
@@ -121,11 +121,11 @@ class Bench:
         return _timed_fit(self.loaded, self.images.shape[1:], self.conditions, self.dec.cache)[1]
 
     def with_batch(self, batch: int) -> Bench:
-        """The same model, fitted as it is, on so many images."""
+        """Take the same model, fitted as it is, on so many images."""
         return replace(self, images=self.conditions.noise(batch, *self.images.shape[1:]))
 
     def directions(self, count: int) -> Tensor:
-        """The same random ones each time, `(direction, d)`."""
+        """Draw the same random directions each time, `(direction, d)`."""
         return self.conditions.noise(count, self.dec.report_.dimension, seed=1)
 
 
@@ -153,7 +153,7 @@ def _timed_fit(
 
 
 def load(model: Model) -> LoadedModel:
-    """A model without trained weights.
+    """Load a model without trained weights.
 
     Raises:
         SpecError: there is no such model.
@@ -165,7 +165,7 @@ def load(model: Model) -> LoadedModel:
 
 
 def opened(model: Model, batch: int, conditions: Conditions, cache: Path | None = None) -> Bench | str:
-    """A model of the list with random weights, traced; or why it cannot be measured here."""
+    """Load a model of the list with random weights, traced; or say why it cannot be measured here."""
     if model.why_not:
         return model.why_not
     try:

@@ -73,7 +73,7 @@ def _by_head(block: Any) -> Float[Tensor, "d head width"]:
 
 
 def _scale(model: Any, last: Tensor) -> Float[Tensor, "n 1 d"]:
-    """What the last layer norm multiplies the class token by."""
+    """Return what the last layer norm multiplies the class token by."""
     variance = last[:, :1].var(-1, unbiased=False, keepdim=True)
     return (variance + model.norm.eps).rsqrt() * model.norm.weight  # type: ignore[no-any-return]
 
@@ -88,7 +88,7 @@ def _output(inputs: tuple[Any, ...], output: Any) -> Any:
 
 @contextmanager
 def _seen(wanted: Mapping[str, tuple[Any, Pick]]) -> Iterator[dict[str, Tensor]]:
-    """What modules take or give while the model runs; the hooks are gone afterwards."""
+    """Record what modules take or give while the model runs; remove the hooks afterwards."""
     found: dict[str, Tensor] = {}
 
     def keep(name: str, pick: Pick) -> Callable[..., None]:

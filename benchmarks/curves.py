@@ -43,7 +43,7 @@ class Shape:
         return self.patch * isqrt(self.tokens - 1)
 
     def bench(self, conditions: Conditions) -> Bench:
-        """The model, fitted on two images."""
+        """Fit the model on two images."""
         from timm.models import VisionTransformer
 
         torch.manual_seed(0)

@@ -116,7 +116,7 @@ class Subject:
         return self.texts[SPURIOUS] - self.texts[SPURIOUS].mean(0)
 
     def seen(self, part: Part) -> np.ndarray:
-        """What the spurious words see of some images."""
+        """Compute what the spurious words see of some images."""
         return seen(part.c if self.aligner is None else self.aligner.transform(part.c), self.texts[SPURIOUS])
 
 
@@ -135,7 +135,7 @@ def loaded(model: str, data: Grouped, cache: Path) -> tuple[Part, Part]:
 
 
 def tied(train: Part) -> Part:
-    """The images in which class and place go together."""
+    """Select the images in which class and place go together."""
     return train.at(np.flatnonzero(~minority(train.images)))
 
 
@@ -171,7 +171,7 @@ def measure(subject: Subject, few: Part, plan: Plan) -> dict[str, Any]:
 
 
 def sheet(title: str, found: Mapping[str, Any]) -> Sheet:
-    """A row for each method that could be used."""
+    """Write a row for each method that could be used."""
     header = ["taken away", "k", "worst group", "gain", "average", "gain", *CONTROLS]
     rows = []
     for name, row in found.items():

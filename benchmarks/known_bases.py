@@ -100,7 +100,7 @@ def _basis(values: np.ndarray) -> np.ndarray:
 
 
 def grown(values: np.ndarray, precision: str) -> list[Encoding]:
-    """The encodings of a component after each chunk."""
+    """Encode a component after each chunk."""
     found = [first_encoding(values[:CHUNK], precision)]
     for start in range(CHUNK, len(values), CHUNK):
         found.append(fitting(found[-1], values[start : start + CHUNK], precision))
@@ -108,7 +108,7 @@ def grown(values: np.ndarray, precision: str) -> list[Encoding]:
 
 
 def known_encoding(basis: np.ndarray, like: Encoding, precision: str) -> Encoding:
-    """An encoding with such a basis; scale and format cannot be known without images, and are taken from another."""
+    """Encode with a known basis; scale and format cannot be known without images, and are taken from another."""
     d, number = like.dimension, PRECISIONS[precision].basis
     return replace(like, basis=None if 2 * basis.shape[1] > d else basis.astype(number), fixed=False, generation=0)
 
@@ -116,7 +116,7 @@ def known_encoding(basis: np.ndarray, like: Encoding, precision: str) -> Encodin
 def compared(
     component: Component, values: np.ndarray, known: Sequence[np.ndarray], precision: str
 ) -> tuple[Measured, Encoding, Encoding]:
-    """A component, its first encoding from images, and the one that is known from one image."""
+    """Compare a component's first encoding from images with the one that is known from one image."""
     grew = grown(values, precision)
     own = [known_encoding(basis, grew[0], precision) for basis in known]
     coded = [encoding.code(values) for encoding in (*own, grew[-1])]
@@ -194,7 +194,7 @@ def measure(make: Callable[[], nn.Module], size: int, n: int) -> dict[str, Any]:
 
 
 def sheets(results: dict[str, dict[str, Any]]) -> list[Sheet]:
-    """The tables of all families."""
+    """Write the tables of all families."""
     heads, rest, cost = [], [], []
     for family, found in results.items():
         d = found["d"]

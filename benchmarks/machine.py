@@ -52,7 +52,7 @@ class Machine:
 
     @classmethod
     def here(cls, device: str, threads: int) -> Machine:
-        """The machine that this process runs on; its GPU only if it is used."""
+        """Describe the machine that this process runs on; its GPU only if it is used."""
         gpu = torch.cuda.get_device_properties(device) if device.startswith("cuda") else None
         return cls(
             cpu=_cpu(),
@@ -85,12 +85,12 @@ class Machine:
 
 
 def counted(n: int, noun: str) -> str:
-    """A number with its noun."""
+    """Write a number with its noun."""
     return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
 def missing(module: str) -> str:
-    """What to say of a library that is not installed; empty if it is."""
+    """Say that a library is not installed; empty if it is."""
     return "" if find_spec(module) else f"not installed: {DISTRIBUTIONS.get(module, module)}"
 
 

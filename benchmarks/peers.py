@@ -88,7 +88,7 @@ def grad_cam(bench: Bench) -> Run:
 
 
 def nnsight_values(bench: Bench) -> Run:
-    """What the heads of all blocks and the MLPs put out, kept."""
+    """Record what the heads of all blocks and the MLPs put out."""
     import nnsight
 
     seen = nnsight.NNsight(bench.loaded.module)

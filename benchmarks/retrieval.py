@@ -65,7 +65,7 @@ def caused(index: int, rows: range, rank: int) -> np.ndarray:
 
 
 def made(place: str, settings: Settings) -> Store:
-    """The store at a place, written by another process if it is not there."""
+    """Open the store at a place, written by another process if it is not there."""
     if not Path(place).exists():
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as other:
             other.submit(write_store, place, settings.n, settings.sizes, caused).result()
@@ -98,7 +98,7 @@ def memory() -> tuple[float, float]:
 
 
 def measure(place: str, settings: Settings, cache: Path) -> Result:
-    """Times of searches by a few components."""
+    """Time searches by a few components."""
     source, found = made(place, settings), dict[str, float]()
     scope = Scope(components=tuple(c.name for c in source.components[-settings.chosen :]))
     retriever, n = Retriever(source, cache=cache), len(source)

@@ -39,7 +39,7 @@ def contributions(model: str, n: int, batch: int) -> torch.Tensor:
 
 
 def bytes_of(values: torch.Tensor, precision: str) -> dict[str, Any]:
-    """What an image takes, and what all bases take together."""
+    """Compute what an image takes, and what all bases take together."""
     columns = [values[:, i].double().numpy() for i in range(values.shape[1])]
     found: list[Encoding] = [first_encoding(column, precision) for column in columns]
     itemsize = {"float16": 2, "float32": 4, "float64": 8}
@@ -50,7 +50,7 @@ def bytes_of(values: torch.Tensor, precision: str) -> dict[str, Any]:
 
 
 def told(value: float, units: tuple[tuple[float, str], ...]) -> str:
-    """A figure in a unit that fits."""
+    """Write a figure in a unit that fits."""
     size, name = next(((size, name) for size, name in units if value >= size), units[-1])
     return f"{value / size:,.3g} {name}"
 

@@ -87,7 +87,7 @@ class World:
 
 
 def described(values: Mapping[str, str]) -> str:
-    """A sentence that tells all four features of a scene."""
+    """Write a sentence that tells all four features of a scene."""
     said = (PATTERNS[values["pattern"]], COLOURS[values["colour"]], NOUNS[values["shape"]], PLACES[values["location"]])
     return with_articles("a " + " ".join(phrases[0] for phrases in said))
 

@@ -92,7 +92,7 @@ def measure(c: vd.Contributions, words: Mapping[str, Tensor], labels: Mapping[st
 def chosen(
     seen: vd.Contributions, words: Mapping[str, Tensor], judged: Judged, way: tuple[Mapping[str, Any], bool, str]
 ) -> dict[str, Any]:
-    """What is found and lost by one way of choosing."""
+    """Measure what is found and lost by one way of choosing."""
     settings, auto, by = way
     computed = [not component.is_constant for component in seen.components]
     k = 3 if sum(computed) < FEW else 9

@@ -110,7 +110,7 @@ def contributions(dec: Decomposer, images: Tensor) -> Contributions:
 
 
 def images_of(c: Contributions, part: slice) -> Contributions:
-    """The contributions to some of the images."""
+    """Take the contributions to some of the images."""
     return replace(c, values=c.values[part], error=c.error[part])
 
 
@@ -121,7 +121,7 @@ def know(
     knowledge: Knowledge,
     chosen: Mapping[str, Sequence[Component]],
 ) -> None:
-    """What can be read from the whole, and from every component alone."""
+    """Measure what can be read from the whole, and from every component alone."""
     whole = {f: decodability(c.total(), values) for f, values in labels.items()}
     best = {f: knowledge.top(f, min(3, len(c.components))) for f in labels}
     scores = {f: dict(zip(knowledge.components, knowledge.of(f), strict=True)) for f in labels}
@@ -144,7 +144,7 @@ def find(
     chosen: Mapping[str, Sequence[Component]],
     seed: int,
 ) -> None:
-    """Retrieval by the chosen components."""
+    """Retrieve by the chosen components."""
     found = feature_precision(c, labels, chosen, k=min(10, len(c) - 1), seed=seed)
     result.figures["precision"] = {"k": found.k, "across": found.across.tolist(), "factors": found.rows()}
     rows = [
@@ -163,7 +163,7 @@ def ablate(
     refit: bool,
     seed: int,
 ) -> None:
-    """What is lost without the chosen components."""
+    """Measure what is lost without the chosen components."""
     found = causal_matrix(c, labels, chosen, refit=refit, seed=seed)
     result.figures["causal_refit" if refit else "causal"] = {
         "factors": found.factors,

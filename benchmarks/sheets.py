@@ -51,7 +51,7 @@ def number(value: float) -> str:
 
 
 def command() -> str:
-    """What was typed to run this benchmark, from the root of the repository."""
+    """Return the command that was typed to run this benchmark, from the root of the repository."""
     return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
 
 

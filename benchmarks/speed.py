@@ -91,7 +91,7 @@ def run(plan: Plan, conditions: Conditions, console: Console) -> Iterator[tuple[
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A run that was written before.
+    """Read a run that was written before.
 
     Raises:
         ValueError: it cannot be read, or is something else.
@@ -110,7 +110,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def write(found: Mapping[str, Any], out: Path, page: Path | None) -> None:
-    """The tables of a run, its picture if it can be drawn, and its section of a page."""
+    """Write the tables of a run, its plot if it can be drawn, and its section of a page."""
     stem = f"speed-{found['name']}"
     pictures = []
     if found.get("curves") and not missing("matplotlib"):

@@ -36,7 +36,7 @@ def peaks(model: Model, batch: int, conditions: Conditions) -> dict[str, Any]:
 
 
 def allocated(run: Callable[[], Any], conditions: Conditions) -> int:
-    """The most that a task holds at once, in bytes, without what was there before."""
+    """Measure the most that a task holds at once, in bytes, without what was there before."""
     if conditions.device.startswith("cuda"):
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()

@@ -34,7 +34,7 @@ def full(found: Found) -> str:
 
 
 def section(found: Found, folder: str, pictures: Sequence[str] = ()) -> str:
-    """The part of a page that belongs to one run.
+    """Write the part of a page that belongs to one run.
 
     Args:
         found: the run.
@@ -49,7 +49,7 @@ def section(found: Found, folder: str, pictures: Sequence[str] = ()) -> str:
 
 
 def placed(page: str, name: str, text: str) -> str:
-    """A page with the section of one run replaced, or added at the end; all other words stay.
+    """Replace the section of one run in a page, or add it at the end; all other words stay.
 
     Raises:
         ValueError: the page has a beginning of the section and no end, or the other way round.
@@ -67,7 +67,7 @@ def placed(page: str, name: str, text: str) -> str:
 
 
 def target_sheets(found: Found) -> list[Sheet]:
-    """The tables of all batches."""
+    """Write the tables of all batches."""
     entries, memory = found.get("time", ()), found.get("memory", ())
     batches = dict.fromkeys(entry["batch"] for entry in (*entries, *memory))
     return [sheet for batch in batches for sheet in targets(entries, memory, batch)]
@@ -110,7 +110,7 @@ def peers_sheet(entry: Found) -> Sheet:
 
 
 def curve_sheets(name: str, curve: Found) -> Iterable[Sheet]:
-    """A curve in numbers."""
+    """Write a curve in numbers."""
     if curve["why"] or not curve["points"]:
         yield Sheet(f"By {name}", [curve["label"], "x plain"], [[NOTHING, curve["why"]]])
         return

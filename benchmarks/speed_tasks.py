@@ -24,7 +24,7 @@ Make: TypeAlias = Callable[[Bench], Run]
 
 
 def plain(bench: Bench) -> Run:
-    """The model's own code."""
+    """Run the model's own code."""
 
     def run() -> Tensor:
         with torch.inference_mode():
@@ -79,7 +79,7 @@ class Task:
     batch: int | None = None
 
     def limit(self, model: Model) -> float | None:
-        """What it may cost, as a ratio to the plain pass."""
+        """Return what it may cost, as a ratio to the plain pass."""
         return getattr(model, self.target) if self.target else None
 
 

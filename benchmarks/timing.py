@@ -44,7 +44,7 @@ class Conditions:
             raise ValueError(f"device {self.device} is not there; use cpu{' or cuda' if kind != 'cuda' else ''}")
 
     def placed(self, x: Any) -> Any:
-        """A module or a tensor on the device, in the number format."""
+        """Put a module or a tensor on the device, in the number format."""
         return x.to(self.device, getattr(torch, self.dtype))
 
     def noise(self, *shape: int, seed: int = 0) -> Tensor:
@@ -124,14 +124,14 @@ def _rounds(conditions: Conditions) -> Iterator[int]:
 
 
 def ratio(seconds: Sequence[float], plain: Sequence[float]) -> float:
-    """The median over the rounds of a task's time divided by that of the plain pass."""
+    """Compute the median over the rounds of a task's time divided by that of the plain pass."""
     if len(seconds) != len(plain) or not len(plain):
         raise ValueError(f"{len(seconds)} rounds of a task, but {len(plain)} of the plain pass")
     return float(np.median(np.divide(seconds, plain)))
 
 
 def told(error: Exception) -> str:
-    """An error in one line that a table can hold."""
+    """Write an error in one line that a table can hold."""
     line = (str(error).splitlines() or [""])[0].replace("|", "/")
     return f"{type(error).__name__}: {line[:100]}".rstrip(": ")
 

@@ -25,7 +25,7 @@ def save(path: Path, objective: nn.Module, optimizer: Optimizer, facts: dict[str
 
 
 def facts_of(path: Path) -> dict[str, str]:
-    """What was written beside the tensors.
+    """Read what was written beside the tensors.
 
     Raises:
         LoadError: it is not such a file.

@@ -26,14 +26,14 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, batch: Batch) -> Tensor:
-        """The loss."""
+        """Compute the loss."""
 
     def learned(self) -> list[tuple[str, nn.Parameter]]:
-        """The parameters to train, by name."""
+        """Return the parameters to train, by name."""
         return [(name, p) for name, p in self.named_parameters() if p.requires_grad]
 
     def after_step(self, progress: float) -> None:
-        """What follows a step; progress runs from 0 to 1."""
+        """Do what follows a step; progress runs from 0 to 1."""
 
 
 class Supervised(Objective):
@@ -44,7 +44,7 @@ class Supervised(Objective):
         self.model = timm.create_model(architecture)
 
     def forward(self, batch: Batch) -> Tensor:
-        """The loss."""
+        """Compute the loss."""
         told: Tensor = self.model(batch.images).float().log_softmax(-1)
         return -told.gather(1, batch.classes).mean()
 
@@ -73,7 +73,7 @@ class Contrastive(Objective):
         self.register_buffer("progress", torch.zeros(()))
 
     def forward(self, batch: Batch) -> Tensor:
-        """The symmetric cross entropy between pictures and captions of a batch, and that of the captions' words."""
+        """Compute the symmetric cross entropy of images with captions, and with the captions' words."""
         visual = self.model.visual
         whole, parts = (visual.head(x) for x in class_and_patches(visual.trunk, self._scaled(batch.images)))
         held = held_words(batch.texts, self.words.out_features)
@@ -104,7 +104,7 @@ class Contrastive(Objective):
 
 
 def class_and_patches(vit: Any, images: Tensor) -> tuple[Tensor, Tensor]:
-    """The class token of the last layer, and the mean of the patches, which learns earlier."""
+    """Return the class token of the last layer, and the mean of the patches, which learns earlier."""
     tokens = vit.forward_features(images)
     return tokens[:, 0], tokens[:, 1:].mean(1)
 

@@ -52,7 +52,7 @@ class Optimizer:
             part.step()
 
     def state(self) -> dict[str, Tensor]:
-        """What it remembers of every parameter: `KIND:NAME` and a tensor."""
+        """Return what it remembers of every parameter: `KIND:NAME` and a tensor."""
         return {
             f"{kind}:{name}": torch.as_tensor(value)
             for name, parameter in self.learned.items()
@@ -74,7 +74,7 @@ def _in_block(name: str, parameter: Tensor) -> bool:
 
 
 def share_of_rate(step: int, recipe: Recipe) -> float:
-    """A linear start, then half a cosine down to a hundredth."""
+    """Warm up linearly, then follow half a cosine down to a hundredth."""
     if step < recipe.warmup:
         return (step + 1) / recipe.warmup
     done = (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)

@@ -96,7 +96,7 @@ def attention_kernel(device: torch.device) -> AbstractContextManager[Any]:
 
 
 def commit_of_sources() -> str:
-    """The commit of the sources, if they lie in a repository."""
+    """Return the commit of the sources, if they lie in a repository."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout.strip() or "unknown"

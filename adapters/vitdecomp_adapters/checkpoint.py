@@ -52,7 +52,7 @@ class KnowsFiles(Protocol):
     """An adapter with rules for files."""
 
     def rules(self, module: nn.Module) -> Rules:
-        """The rules for one of its models."""
+        """Return the rules for one of its models."""
         ...
 
 
@@ -125,7 +125,7 @@ def fill(module: nn.Module, path: str, spec: str, rules: Rules | None = None) ->
 
 
 def read(path: str, spec: str) -> Tensors:
-    """The tensors of a file by name; names of nested dictionaries are joined with dots.
+    """Read the tensors of a file by name; names of nested dictionaries are joined with dots.
 
     Raises:
         LoadError: it cannot be read without running code from it.
@@ -151,7 +151,7 @@ def _pickled(path: str) -> Any:
 
 
 def unusable(path: str, spec: str, error: BaseException) -> LoadError:
-    """The error for a checkpoint that cannot be read."""
+    """Make the error for a checkpoint that cannot be read."""
     text, reason = f"{type(error).__name__} {error}", first_line(error)
     if "TorchScript" in text:
         reason = f"it is TorchScript; save the tensors alone, where you trust it: {CONVERT}"
@@ -161,7 +161,7 @@ def unusable(path: str, spec: str, error: BaseException) -> LoadError:
 
 
 def listed(names: Sequence[str]) -> str:
-    """The first few names."""
+    """List the first few names."""
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     return ", ".join(names[:LISTED]) + more
 
@@ -175,7 +175,7 @@ def _flat(value: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Ten
 
 
 def _own(tensors: Tensors, wanted: Iterable[str], file: str) -> tuple[Tensors, list[str]]:
-    """The part of a file that is the model's, without the prefix that its names have there; and what was done."""
+    """Take the part of a file that is the model's, without the prefix that its names have there; say what was done."""
     prefixes = _prefixes(tensors, set(wanted))
     if not prefixes or "" in prefixes:
         return tensors, []
@@ -191,7 +191,7 @@ def _own(tensors: Tensors, wanted: Iterable[str], file: str) -> tuple[Tensors, l
 
 
 def _prefixes(names: Iterable[str], wanted: set[str]) -> list[str]:
-    """The prefixes that fit most names to those that are wanted, the preferred one first."""
+    """Return the prefixes that fit most names to those that are wanted, the preferred one first."""
     counts: Counter[str] = Counter()
     for name in names:
         parts = name.split(".")
@@ -203,7 +203,7 @@ def _prefixes(names: Iterable[str], wanted: set[str]) -> list[str]:
 
 
 def _converted(own: Tensors, tensors: Tensors, module: nn.Module, rules: Rules) -> _Fit:
-    """The tensors as they are if they fit, else as the library converts them, whichever fits best."""
+    """Take the tensors as they are if they fit, else as the library converts them, whichever fits best."""
     fit = _compare(own, module, rules.heads)
     if not fit.problems:
         return fit
@@ -242,5 +242,5 @@ def _classes(tensors: Mapping[str, Tensor], heads: Sequence[str]) -> int:
 
 
 def path_of(module: nn.Module, part: nn.Module | None) -> tuple[str, ...]:
-    """The path of a part of a module, as a tuple of one; empty if it is none."""
+    """Return the path of a part of a module, as a tuple of one; empty if it is none."""
     return tuple(name for name, each in module.named_modules() if each is part)[:1]

@@ -110,7 +110,7 @@ def _is_missing_file(error: BaseException | None) -> bool:
 
 @contextmanager
 def _cache_only() -> Iterator[None]:
-    """The hub's offline mode. Its environment variable is read on import only, so the constant is set."""
+    """Set the hub's offline mode by its constant: its environment variable is read on import only."""
     from huggingface_hub import constants
 
     before = constants.HF_HUB_OFFLINE
@@ -122,7 +122,7 @@ def _cache_only() -> Iterator[None]:
 
 
 def local_file(path: str | os.PathLike[str]) -> str:
-    """A checkpoint's path.
+    """Return a checkpoint's path.
 
     Raises:
         LoadError: there is no such file.

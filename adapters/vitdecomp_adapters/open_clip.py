@@ -23,20 +23,20 @@ FOREIGN = ("hf-hub:", "local-dir:")  # names that open_clip resolves itself
 
 
 def embedding(model: Any, images: Tensor) -> Tensor:
-    """The image embedding in the space shared with text, `(n, d)`; its norm is left as it is."""
+    """Compute the image embedding in the space shared with text, `(n, d)`; its norm is left as it is."""
     vector: Tensor = model.encode_image(images, normalize=False)
     return vector
 
 
 def tower_embedding(tower: Any, images: Tensor) -> Tensor:
-    """The same from an image tower alone, `(n, d)`; towers that give their tokens too give them second."""
+    """Compute the same from an image tower alone, `(n, d)`; towers that give their tokens too give them second."""
     out = tower(images)
     vector: Tensor = out[0] if isinstance(out, tuple) else out
     return vector
 
 
 def with_unit_norm(compute: Callable[[Any, Tensor], Tensor]) -> Callable[[Any, Tensor], Tensor]:
-    """An output divided by its norm."""
+    """Divide an output by its norm."""
 
     def normalized(model: Any, images: Tensor) -> Tensor:
         vector = compute(model, images)
@@ -47,7 +47,7 @@ def with_unit_norm(compute: Callable[[Any, Tensor], Tensor]) -> Callable[[Any, T
 
 
 def outputs(compute: Callable[[Any, Tensor], Tensor]) -> Mapping[str, Callable[[Any, Tensor], Tensor]]:
-    """The vectors that CLIP-like models offer."""
+    """Return the vectors that CLIP-like models offer."""
     return {"embedding": compute, "normalized": with_unit_norm(compute)}
 
 
@@ -118,7 +118,7 @@ class OpenClipAdapter(Adapter):
         return replace(loaded, encode_text=TextEncoder(module, architecture, spec))
 
     def recognise(self, module: nn.Module) -> LoadedModel | None:
-        """A CLIP, CustomTextCLIP or CoCa, or an image tower of open_clip on its own."""
+        """Recognize a CLIP, CustomTextCLIP or CoCa, or an image tower of open_clip on its own."""
         names = {c.__name__ for c in type(module).__mro__ if c.__module__.startswith("open_clip.")}
         spec = own_spec(module)
         if names & {*MODELS}:
@@ -155,7 +155,7 @@ def describe(
     pretrained: bool | None,
     compute: Callable[[Any, Tensor], Tensor] = embedding,
 ) -> LoadedModel:
-    """A model of open_clip with its outputs and the transforms that it was trained with."""
+    """Describe a model of open_clip with its outputs and the transforms that it was trained with."""
     tower: Any = getattr(module, "visual", module)
     size = tower.image_size if isinstance(tower.image_size, tuple) else (tower.image_size, tower.image_size)
     cfg = {"size": size, **(getattr(tower, "preprocess_cfg", None) or {})}
@@ -193,7 +193,7 @@ def _split(name: str) -> tuple[str, str]:
 
 
 def _as_trained(architecture: str, tag: str) -> dict[str, Any]:
-    """The weights, and what they need: those trained with QuickGELU give wrong results with GELU."""
+    """Return the weights, and what they need: those trained with QuickGELU give wrong results with GELU."""
     import open_clip
 
     if not tag:
@@ -224,7 +224,7 @@ def _text_config(architecture: str) -> Mapping[str, Any] | None:
 
 
 def _text_tower(module: Any) -> Any:
-    """The part that reads texts; a plain CLIP has none, and its own attributes are those of the tower."""
+    """Return the part that reads texts; a plain CLIP has none, and its own attributes are those of the tower."""
     return getattr(module, "text", module)
 
 
@@ -244,7 +244,7 @@ def _random(architecture: str, options: Mapping[str, Any]) -> nn.Module:
 
 
 def _sized(size: tuple[int, ...] | None, spec: str) -> dict[str, Any]:
-    """The option of open_clip that makes the image tower for another size."""
+    """Return the option of open_clip that makes the image tower for another size."""
     if size is None:
         return {}
     if len(size) == 3 and size[0] != 3:

@@ -58,7 +58,7 @@ class PythonAdapter(Adapter):
 
 
 def _filled(loaded: LoadedModel, path: str) -> LoadedModel:
-    """The model with the weights of a file, by the rules of the library that it belongs to."""
+    """Fill the model with the weights of a file, by the rules of the library that it belongs to."""
     known = recognised(loaded.module)
     rules = known[0].rules(loaded.module) if known is not None and isinstance(known[0], KnowsFiles) else None
     filled = fill(loaded.module, path, loaded.spec, rules)
@@ -68,7 +68,7 @@ def _filled(loaded: LoadedModel, path: str) -> LoadedModel:
 
 
 def _marked(loaded: LoadedModel) -> LoadedModel:
-    """A model whose factory loaded the file itself."""
+    """Mark a model whose factory loaded the file itself."""
     return replace(loaded, pretrained=True)
 
 

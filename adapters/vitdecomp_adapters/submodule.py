@@ -8,7 +8,7 @@ from torch import nn
 
 
 def replaced(module: nn.Module, path: str, new: nn.Module) -> nn.Module:
-    """A copy of the module with `new` in place of a submodule: weights are shared, the module is not changed."""
+    """Copy the module with `new` in place of a submodule: weights are shared, the module is not changed."""
     name, _, rest = path.partition(".")
     twin = copy.copy(module)
     # A copy shares the table of submodules with the module itself, so it needs a table of its own.

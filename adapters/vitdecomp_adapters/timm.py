@@ -27,7 +27,7 @@ WEIGHT_SOURCES = ("url", "file", "hf_hub_id", "state_dict")
 
 
 def embedding(model: Any, images: Tensor) -> Tensor:
-    """The pooled features that the classifier reads, `(n, d)`."""
+    """Compute the pooled features that the classifier reads, `(n, d)`."""
     pooled: Tensor = model.forward_head(model.forward_features(images), pre_logits=True)
     return pooled
 
@@ -66,7 +66,7 @@ class TimmAdapter(Adapter):
         return describe(module.eval(), spec, pretrained=trained, size=_size(image_size, options))
 
     def recognise(self, module: nn.Module) -> LoadedModel | None:
-        """A module with timm's protocol: `forward` is `forward_features`, then `forward_head`."""
+        """Recognize a module with timm's protocol: `forward` is `forward_features`, then `forward_head`."""
         if not _follows_protocol(module):
             return None
         cfg = getattr(module, "pretrained_cfg", None) or {}
@@ -113,7 +113,7 @@ def describe(
     size: tuple[int, ...] | None = None,
     notes: tuple[str, ...] = (),
 ) -> LoadedModel:
-    """A timm model with its outputs and the transforms that it was trained with.
+    """Describe a timm model with its outputs and the transforms that it was trained with.
 
     Args:
         module: the model.
@@ -163,7 +163,7 @@ def transform(config: Mapping[str, Any], size: tuple[int, ...]) -> Callable[[Any
 
 
 def _classifier(module: Any) -> Classifier | None:
-    """The last layer, with the names that timm has for the classes of its data set."""
+    """Return the last layer, with the names that timm has for the classes of its data set."""
     from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
 
     layer = module.get_classifier() if hasattr(module, "get_classifier") else None
@@ -177,7 +177,7 @@ def _classifier(module: Any) -> Classifier | None:
 
 
 def _built_size(module: nn.Module) -> tuple[int, int] | None:
-    """The image size that a model was built for, which need not be the one that its weights came with."""
+    """Return the image size that a model was built for, which need not be the one that its weights came with."""
     size = getattr(getattr(module, "patch_embed", None), "img_size", None)
     return (int(size[0]), int(size[1])) if isinstance(size, tuple) and len(size) == 2 else None
 
@@ -210,7 +210,7 @@ def _channels(module: nn.Module, default: int) -> int:
 
 
 def _size(image_size: tuple[int, ...] | None, options: Mapping[str, Any]) -> tuple[int, ...] | None:
-    """The size and channels that a model was made for, if they were given in either way."""
+    """Return the size and channels that a model was made for, if they were given in either way."""
     size = image_size or options.get("img_size")
     size = (size, size) if isinstance(size, int) else size
     channels = options.get("in_chans")

@@ -19,7 +19,7 @@ from vitdecomp_adapters.submodule import replaced
 
 
 def embedding(model: nn.Module, images: Tensor) -> Tensor:
-    """The features that the classifier reads, `(n, d)`."""
+    """Compute the features that the classifier reads, `(n, d)`."""
     vector: Tensor = replaced(model, classifier(model), nn.Identity())(images)
     return vector
 
@@ -77,7 +77,7 @@ class TorchvisionAdapter(Adapter):
         return replace(loaded, outputs={"embedding": embedding}, notes=notes)
 
     def recognise(self, module: nn.Module) -> LoadedModel | None:
-        """A classification model of torchvision, if it still has its classifier."""
+        """Recognize a classification model of torchvision, if it still has its classifier."""
         owner = next(c for c in type(module).__mro__ if "forward" in vars(c)).__module__
         if not owner.startswith("torchvision.models.") or owner.count(".") > 2:
             return None
@@ -104,7 +104,7 @@ def describe(
     size: tuple[int, ...] | None = None,
     notes: tuple[str, ...] = (),
 ) -> LoadedModel:
-    """A model with its outputs and the transforms of its best weights."""
+    """Describe a model with its outputs and the transforms of its best weights."""
     from torchvision import models
 
     weights: Any = models.get_model_weights(name)
@@ -152,7 +152,7 @@ def _create(name: str, **options: Any) -> nn.Module:
 
 
 def _sized(name: str, size: tuple[int, ...] | None, spec: str) -> dict[str, Any]:
-    """The option that makes a model for another size; convolutions and windows of Swin need none."""
+    """Return the option that makes a model for another size; convolutions and windows of Swin need none."""
     if size is None:
         return {}
     if len(size) == 3 and size[0] != 3:
@@ -165,7 +165,7 @@ def _sized(name: str, size: tuple[int, ...] | None, spec: str) -> dict[str, Any]
 
 
 def _resized(name: str, weights: Any, options: dict[str, Any], sized: dict[str, Any], spec: str) -> nn.Module:
-    """A model for another size with trained weights, their position embeddings resampled by torchvision."""
+    """Build a model for another size with trained weights; torchvision resamples their position embeddings."""
     from torchvision import models
 
     with fetching(spec):
@@ -177,7 +177,7 @@ def _resized(name: str, weights: Any, options: dict[str, Any], sized: dict[str, 
 
 
 def _converted(tensors: Tensors, module: nn.Module) -> Mapping[str, Tensor]:
-    """The position embeddings of another image size, resampled as torchvision does."""
+    """Resample the position embeddings of another image size as torchvision does."""
     from torchvision.models.vision_transformer import interpolate_embeddings
 
     if not hasattr(module, "patch_size") or not hasattr(module, "image_size"):
@@ -187,7 +187,7 @@ def _converted(tensors: Tensors, module: nn.Module) -> Mapping[str, Tensor]:
 
 
 def _set_classes(module: nn.Module, classes: int) -> None:
-    """A new classifier, where the number of classes is another; the old one, where there are none to tell."""
+    """Put a new classifier where the number of classes is another; keep the old one where none is given."""
     path = classifier(module)
     old: Any = module.get_submodule(path)
     if classes and classes != old.out_features:

@@ -70,7 +70,7 @@ class HuggingFaceAdapter(Adapter):
         return told(random) if random else fitting(read, told, spec)
 
     def recognise(self, module: nn.Module) -> LoadedModel | None:
-        """A vision model of transformers.
+        """Recognize a vision model of transformers.
 
         Raises:
             SpecError: it takes images, and has no vector for an image alone.

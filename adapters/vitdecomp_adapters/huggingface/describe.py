@@ -32,7 +32,7 @@ class UnfilledError(LoadError):
 def describe(
     filled: Filled, spec: str, where: str, *, pretrained: bool | None, preprocess: Callable[[Any], Tensor] | None = None
 ) -> LoadedModel:
-    """A model with its outputs; what depends on parameters that no file fills is left out, and said.
+    """Describe a model with its outputs; leave out what depends on parameters that no file fills, and say so.
 
     Raises:
         SpecError: it has no vector for an image alone.
@@ -65,7 +65,7 @@ def describe(
 
 
 def input_size(module: Any, spec: str) -> tuple[int, ...] | None:
-    """The shape of one image, `(channels, height, width)`, if the model tells.
+    """Return the shape of one image, `(channels, height, width)`, if the model tells.
 
     Raises:
         SpecError: it is no shape of an image.
@@ -90,7 +90,7 @@ def _timm_size(module: Any) -> tuple[int, ...] | None:
 
 
 def _vision(config: Any) -> Any:
-    """The part of a configuration that tells of images."""
+    """Return the part of a configuration that describes images."""
     return next((getattr(config, part) for part in VISION if hasattr(config, part)), config)
 
 
@@ -99,7 +99,7 @@ def _channels(config: Any) -> Any:
 
 
 def _first_filled(filled: Filled, images: Tensor, readings: Iterable[Reading], spec: str, notes: list[str]) -> Reading:
-    """The first vector that depends on no parameter without weights; there is at least one to try."""
+    """Return the first vector that depends on no parameter without weights; there is at least one to try."""
     reading: Reading | None = None
     for reading in readings:
         if _filled(filled, images, reading, notes):
@@ -130,7 +130,7 @@ def _named(names: list[str]) -> str:
 
 
 def _classifier(module: Any, found: Readings) -> Classifier | None:
-    """The linear layer that makes the logits of the embedding."""
+    """Find the linear layer that makes the logits of the embedding."""
     if len(found.heads) != 1:
         return None
     parts = [part for part in module.get_submodule(found.heads[0]).modules() if not next(part.children(), None)]

@@ -12,7 +12,7 @@ from vitdecomp_adapters.huggingface.weights import Filled, Renaming, renamings
 
 
 def fitting(read: Callable[[Renaming | None], Filled], told: Callable[[Filled], LoadedModel], spec: str) -> LoadedModel:
-    """A model from its files, with other beginnings of the names if it takes these to fill what counts.
+    """Load a model from its files, with other beginnings of the names if it takes these to fill what counts.
 
     Args:
         read: the files into a model.

@@ -13,7 +13,7 @@ SAFE = {"trust_remote_code": False}  # no model repository's code is ever run
 
 
 def transformers() -> Any:
-    """The package.
+    """Import the package.
 
     Raises:
         LoadError: it is not installed.
@@ -33,7 +33,7 @@ def is_model(module: nn.Module) -> bool:
 
 
 def find_place(where: str, spec: str, *, local: bool) -> tuple[str, bool]:
-    """A folder or the name of a repository, and whether it is a folder.
+    """Find a folder or the name of a repository, and whether it is a folder.
 
     Args:
         where: what was given.

@@ -33,7 +33,7 @@ POOL: Mapping[str, Callable[[Tensor], Tensor]] = {
 
 
 def pooled(model: Any, images: Tensor, *, run: str, key: str, pool: str) -> Float[Tensor, "n d"]:
-    """A vector out of what a model returns.
+    """Take a vector out of what a model returns.
 
     Args:
         model: the model.
@@ -46,13 +46,13 @@ def pooled(model: Any, images: Tensor, *, run: str, key: str, pool: str) -> Floa
 
 
 def part(out: Any, key: str) -> Any:
-    """A part of what a model returns, by name; of several maps the last, and `None` if it is not there."""
+    """Take a part of what a model returns, by name; of several maps the last, and `None` if it is not there."""
     value = getattr(out, key, None) if key else out
     return value[-1] if isinstance(value, (tuple, list)) and value else value
 
 
 def read_by(model: nn.Module, images: Tensor, *, paths: tuple[str, ...]) -> Float[Tensor, "n d"]:
-    """What some modules of a model read, one behind the other.
+    """Return what some modules of a model read, one behind the other.
 
     Raises:
         InputError: they are not called, or more than once.
@@ -70,7 +70,7 @@ def read_by(model: nn.Module, images: Tensor, *, paths: tuple[str, ...]) -> Floa
 
 
 def unmasked(model: nn.Module) -> Any:
-    """The model, or a copy that keeps all patches if it is one that drops some at random (masked autoencoders)."""
+    """Return the model, or a copy that keeps all patches if it drops some at random (masked autoencoders)."""
     for path, part in model.named_modules():
         if path and hasattr(type(part), MASKING):
             kept = copy.copy(part)
@@ -94,6 +94,6 @@ class _Reader(nn.Module):
         self.training = module.training  # its own flag alone
 
     def forward(self, *arguments: Any, **keywords: Any) -> Any:
-        """The module's own output, so that all goes on as it would."""
+        """Return the module's own output, so that all goes on as it would."""
         self.seen += [value for value in (*arguments, *keywords.values()) if isinstance(value, Tensor)]
         return self.module(*arguments, **keywords)

@@ -22,7 +22,7 @@ class Preprocess:
         self.processor, self.settings = processor, dict(settings or {})
 
     def __call__(self, image: Any) -> Tensor:
-        """A photograph to a tensor `(channels, height, width)`."""
+        """Turn a photograph into a tensor `(channels, height, width)`."""
         result: Tensor = self.processor(images=image, return_tensors="pt", **self.settings)["pixel_values"][0]
         return result
 
@@ -31,7 +31,7 @@ class Preprocess:
 
 
 def preprocessing(where: str) -> Preprocess | None:
-    """The image processor of a repository; `None` where it has none."""
+    """Load the image processor of a repository; `None` where it has none."""
     try:
         processor = transformers().AutoImageProcessor.from_pretrained(where, **SAFE)
     except (OSError, ValueError):

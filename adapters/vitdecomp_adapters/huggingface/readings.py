@@ -98,7 +98,7 @@ def _ways(module: Any) -> list[str]:
 
 
 def _classified(tried: Trial, kind: type) -> Readings:
-    """The readings of a classifier; none for another model."""
+    """Return the readings of a classifier; none for another model."""
     keys = SCORES if "ForImageClassification" in kind.__name__ else SCORES[:1]
     key = next((key for key in keys if is_vector(getattr(tried.output, key, None))), None)
     if key is None:
@@ -112,7 +112,7 @@ def _classified(tried: Trial, kind: type) -> Readings:
 
 
 def _heads(tried: Trial, scores: Tensor) -> list[Call]:
-    """The modules that make the scores out of one vector per image.
+    """Find the modules that make the scores out of one vector per image.
 
     The autograd graph is followed from the scores back, up to the outermost modules that read a vector. If it leads
     past them to the image, there is no such module.
@@ -141,7 +141,7 @@ def _heads(tried: Trial, scores: Tensor) -> list[Call]:
 
 
 def _candidates(tried: Trial, run: str) -> tuple[Reading, ...]:
-    """The vector in what a model returns; after a pooler's, what there is without the pooler."""
+    """Return the vector in what a model returns; after a pooler's, what there is without the pooler."""
     out = tried.output
     values = {"": out} if isinstance(out, Tensor) else {key: part(out, key) for key in KEYS}
     pools = {key: _pool(value, tried) for key, value in values.items()}

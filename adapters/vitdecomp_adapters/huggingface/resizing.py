@@ -20,7 +20,7 @@ OWN = "interpolate_pos_encoding"  # the method that resamples position embedding
 
 
 def sized(config: Any, size: tuple[int, ...], spec: str) -> Any:
-    """The configuration of a model for another size.
+    """Change the configuration of a model to another size.
 
     Raises:
         SpecError: other channels than the model has.
@@ -39,7 +39,7 @@ def sized(config: Any, size: tuple[int, ...], spec: str) -> Any:
 
 
 def resized(filled: Filled, config: Any, size: tuple[int, ...], spec: str, **options: Any) -> Filled:
-    """A model for another size with the weights of one for its own, position embeddings resampled by transformers.
+    """Resize a model with its weights; transformers resamples position embeddings.
 
     Raises:
         SpecError: some parameter depends on the size, and transformers does not resample it; or no such size.
@@ -59,7 +59,7 @@ def resized(filled: Filled, config: Any, size: tuple[int, ...], spec: str, **opt
 
 
 def preprocess_for(own: Preprocess, size: tuple[int, ...], spec: str) -> Preprocess:
-    """A processor that makes images of another size, with the same statistics, interpolation and share that is cropped.
+    """Make a processor for images of another size, with the same statistics, interpolation and crop.
 
     Raises:
         SpecError: the processor cannot be told.
@@ -75,7 +75,7 @@ def preprocess_for(own: Preprocess, size: tuple[int, ...], spec: str) -> Preproc
 
 
 def _settings(processor: Any, height: int, width: int) -> dict[str, Any]:
-    """What the processor is told at each call."""
+    """Return the settings of the processor for each call."""
     crop = _plain(processor.crop_size) if getattr(processor, "do_center_crop", False) else {}
     size = _plain(processor.size)
     if not crop:
@@ -87,7 +87,7 @@ def _settings(processor: Any, height: int, width: int) -> dict[str, Any]:
 
 
 def _plain(size: Any) -> dict[str, int]:
-    """The sides that a size names; it is a dictionary, or an object like one."""
+    """Return the sides that a size names; it is a dictionary, or an object like one."""
     items: Mapping[str, Any] = size if isinstance(size, Mapping) else vars(size)
     return {key: value for key, value in items.items() if value is not None}
 

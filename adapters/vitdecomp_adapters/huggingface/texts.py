@@ -54,13 +54,13 @@ class TextEncoder:
 
 
 def text_encoder(module: Any, where: str, spec: str) -> TextEncoder | None:
-    """The text tower, or `None` if there is none or its tokenizer is nowhere."""
+    """Load the text tower; `None` if there is none or its tokenizer cannot be found."""
     has_one = hasattr(module, "get_text_features") and module.config.model_type in SHARED_SPACE
     return TextEncoder(module, where, spec) if where and has_one else None
 
 
 def text_features(model: Any, **tokens: Tensor) -> Float[Tensor, "n d"]:
-    """The vectors of texts; older versions of transformers return them without a name."""
+    """Compute the vectors of texts; older versions of transformers return them without a name."""
     out = model.get_text_features(**tokens)
     vectors: Tensor = getattr(out, "pooler_output", out)
     return vectors

@@ -71,7 +71,7 @@ def trial(module: nn.Module, images: Tensor, run: Callable[[Any, Tensor], Any]) 
 
 
 def twin(module: nn.Module) -> nn.Module:
-    """A copy of a module and all its parts that shares every tensor with it."""
+    """Copy a module and all its parts, sharing every tensor with it."""
     shared: dict[int, Any] = {}
     for part in module.modules():
         for table in (part._parameters, part._buffers, vars(part)):

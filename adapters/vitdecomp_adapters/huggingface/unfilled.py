@@ -16,7 +16,7 @@ PREFIX = "model."  # of the model inside a Representation
 
 
 def used(module: nn.Module, compute: Compute, inputs: Tensor, names: Collection[str]) -> list[str]:
-    """The tensors, of those named, that a vector depends on.
+    """Find which of the named tensors a vector depends on.
 
     A parameter counts that stands in the autograd graph of the vector. Any other tensor counts, such as the statistics
     of a batch norm, that makes the vector NaN if it is.
@@ -49,7 +49,7 @@ def _tensors(module: nn.Module) -> dict[str, Tensor]:
 
 
 def _poisonous(representation: nn.Module, inputs: Tensor, tensors: Mapping[str, Tensor]) -> list[str]:
-    """The tensors that make the vector NaN if they are, found by halving."""
+    """Find by halving the tensors that make the vector NaN if they are."""
     if not tensors:
         return []
     poisoned = {PREFIX + name: torch.full_like(tensor, torch.nan) for name, tensor in tensors.items()}

@@ -41,7 +41,7 @@ class Renaming:
         return self.old.partition(".")[0] in AVERAGED
 
     def mapping(self) -> dict[str, str]:
-        """The same as transformers takes it: a pattern and what stands for it."""
+        """Return the same as transformers takes it: a pattern and what stands for it."""
         return {f"^{re.escape(self.old)}": self.new}
 
 
@@ -61,7 +61,7 @@ class Filled:
 
 
 def configuration(where: str, spec: str) -> Any:
-    """The configuration; a repository that brings its own code is refused.
+    """Load the configuration; refuse a repository that brings its own code.
 
     Raises:
         SpecError: transformers does not know this type of model.
@@ -73,7 +73,7 @@ def configuration(where: str, spec: str) -> Any:
 
 
 def architecture(config: Any) -> Any:
-    """The class that the configuration names, if it is one for this configuration; else the bare model's.
+    """Return the class that the configuration names, if it is one for this configuration; else the bare model's.
 
     A bare model has a pooler whether the files have its weights or not, which the class that was saved may not have.
     """
@@ -98,7 +98,7 @@ def check_options(options: Mapping[str, Any], spec: str) -> None:
 
 
 def with_weights(where: str, config: Any, renaming: Renaming | None = None, **options: Any) -> Filled:
-    """The model with the weights of a folder or repository."""
+    """Load the model with the weights of a folder or repository."""
     mapping = {} if renaming is None else {"key_mapping": renaming.mapping()}
     module, info = architecture(config).from_pretrained(
         where,
@@ -113,7 +113,7 @@ def with_weights(where: str, config: Any, renaming: Renaming | None = None, **op
 
 
 def _mismatch(entry: Any) -> tuple[str, str]:
-    """A parameter that files hold in another shape; older versions of transformers do not tell in which."""
+    """Return a parameter that files hold in another shape; older versions of transformers do not say in which."""
     if isinstance(entry, str):
         return entry, " (of another shape)"
     name, given, needed = entry
@@ -121,7 +121,7 @@ def _mismatch(entry: Any) -> tuple[str, str]:
 
 
 def without_weights(config: Any, **options: Any) -> Filled:
-    """The model with random weights."""
+    """Build the model with random weights."""
     found = architecture(config)
     make = found.from_config if found is transformers().AutoModel else found._from_config
     return Filled(make(config, **options).eval(), {}, frozenset())

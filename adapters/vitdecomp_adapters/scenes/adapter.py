@@ -48,7 +48,7 @@ class ScenesAdapter(Adapter):
         return _named(load_model(MODELS[name], pretrained=False, image_size=image_size, **options), f"scenes:{name}")
 
     def load_texts(self, name: str) -> LoadedModel | None:
-        """The text tower of the CLIP; the other models read no texts.
+        """Load the text tower of the CLIP; the other models read no texts.
 
         Raises:
             LoadError: the weights are missing or damaged.
@@ -63,7 +63,7 @@ class ScenesAdapter(Adapter):
         return LoadedModel(tower, None, spec, pretrained=True, encode_text=tower.encode)
 
     def names(self, pattern: str = "*") -> list[str]:
-        """The models whose names match."""
+        """List the models whose names match."""
         return [name for name in MODELS if fnmatchcase(name, pattern)]
 
     def defines(self, name: str) -> bool:
@@ -85,7 +85,7 @@ def _weights(name: str) -> Path:
 
 
 def _named(loaded: LoadedModel, spec: str) -> LoadedModel:
-    """The model by its short name, with the names of the classes that it learned."""
+    """Name the model shortly, with the names of the classes that it learned."""
     from vitdecomp_adapters.scenes.classes import CLASSES
 
     known = loaded.classifier

@@ -87,31 +87,31 @@ def _vit(name: str, pretrained: bool, options: dict[str, Any]) -> nn.Module:
 
 @register_model
 def scenes_deit(pretrained: bool = False, **options: Any) -> nn.Module:
-    """A ViT with a class token, trained on the classes of the embedded world."""
+    """Build a ViT with a class token, trained on the classes of the embedded world."""
     return _vit("scenes_deit", pretrained, options)
 
 
 @register_model
 def scenes_dino(pretrained: bool = False, **options: Any) -> nn.Module:
-    """A ViT with a class token, trained by self-distillation without labels."""
+    """Build a ViT with a class token, trained by self-distillation without labels."""
     return _vit("scenes_dino", pretrained, {"num_classes": 0, **options})
 
 
 @register_model
 def scenes_clip_image(pretrained: bool = False, **options: Any) -> nn.Module:
-    """The image tower of the embedded CLIP."""
+    """Build the image tower of the embedded CLIP."""
     return _vit("scenes_clip_image", pretrained, {"num_classes": 0, **options})
 
 
 @register_model
 def scenes_swin(pretrained: bool = False, **options: Any) -> nn.Module:
-    """A Swin of three stages, trained on the classes of the embedded world."""
+    """Build a Swin of three stages, trained on the classes of the embedded world."""
     settings = {"img_size": SIZE, **SWIN, **options}
     return build_model_with_cfg(SwinTransformer, "scenes_swin", pretrained, **settings)
 
 
 @register_model
 def scenes_maxvit(pretrained: bool = False, **options: Any) -> nn.Module:
-    """A MaxViT of three stages, trained on the classes of the embedded world."""
+    """Build a MaxViT of three stages, trained on the classes of the embedded world."""
     settings = {"img_size": SIZE, "model_cfg": MAXVIT, **options}
     return build_model_with_cfg(MaxxVit, "scenes_maxvit", pretrained, **settings)

@@ -31,7 +31,7 @@ CLASSES: tuple[str, ...] = tuple(name for shape in FACTORS["shape"] for name in 
 
 
 def classify(labels: Mapping[str, Int64[np.ndarray, "n"]]) -> Int64[np.ndarray, "n 3"]:
-    """The classes of every scene, numbers into `CLASSES`.
+    """Find the classes of every scene, numbers into `CLASSES`.
 
     Args:
         labels: the number of each factor's value, as `SceneDataset.labels` gives them.

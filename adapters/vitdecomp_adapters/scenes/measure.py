@@ -57,7 +57,7 @@ def measure(name: str, module: nn.Module, n: int = 4000, seed: int = SEED) -> di
 
 @torch.no_grad()
 def embeddings(module: nn.Module, data: SceneDataset, batch_size: int = 250) -> Float[Tensor, "n d"]:
-    """The representation of every scene, by the model's own transform."""
+    """Compute the representation of every scene, by the model's own transform."""
     loaded = as_loaded(module)
     representation = loaded.representation()
     from PIL import Image
@@ -71,7 +71,7 @@ def embeddings(module: nn.Module, data: SceneDataset, batch_size: int = 250) -> 
 
 
 def probe(x: Tensor, classes: np.ndarray, held_out: Tensor, truth: np.ndarray) -> float:
-    """The accuracy of a logistic regression on standardised representations."""
+    """Measure the accuracy of a logistic regression on standardized representations."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -82,7 +82,7 @@ def probe(x: Tensor, classes: np.ndarray, held_out: Tensor, truth: np.ndarray) -
 
 @torch.no_grad()
 def zero_shot(clip: Any, x: Float[Tensor, "n d"], factor: str, truth: np.ndarray) -> float:
-    """The accuracy of the nearest text among those of a factor's values."""
+    """Measure the accuracy of the nearest text among those of a factor's values."""
     vectors = []
     for value in FACTORS[factor]:
         texts = clip.encode_text(tokenize([t.format(value) for t in TEMPLATES[factor]]), normalize=True)

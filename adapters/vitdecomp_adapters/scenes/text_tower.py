@@ -67,7 +67,7 @@ class TextTower(nn.Module):
         return last @ self.text_projection
 
     def encode(self, texts: Sequence[str]) -> Float[Tensor, "n d"]:
-        """The same for texts, on the tower's device."""
+        """Do the same for texts, on the tower's device."""
         vectors: Tensor = self(tokenize(texts).to(self.positional_embedding.device))
         return vectors
 

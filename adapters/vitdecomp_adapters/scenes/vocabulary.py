@@ -15,7 +15,7 @@ SPECIAL = 2 * 256 + 2  # open_clip has every byte, inside and at the end of a wo
 
 
 def merges(texts: Iterable[str], size: int) -> list[Merge]:
-    """The pairs to merge, most frequent first, ties in alphabetical order, until each word is one piece.
+    """Find the pairs to merge, most frequent first, ties in alphabetical order, until each word is one piece.
 
     Args:
         texts: what the vocabulary is for.
@@ -60,6 +60,6 @@ def write(texts: Iterable[str], size: int, path: Path) -> None:
 
 
 def read(path: Path | str) -> list[Merge]:
-    """The pairs in a file."""
+    """Read the pairs in a file."""
     _, *lines = gzip.decompress(Path(path).read_bytes()).decode().split("\n")
     return [(first, second) for first, second in map(str.split, lines)]

@@ -38,7 +38,7 @@ class Vocabulary:
 
 @cache
 def vocabulary() -> Vocabulary:
-    """That of the embedded world."""
+    """Read the vocabulary of the embedded world."""
     text = clip.config()["text_cfg"]
     pairs = read(text["tokenizer_kwargs"]["bpe_path"])
     symbols = [chr(byte) for byte in [*PRINTED, *sorted({*range(0x100)} - {*PRINTED})]]
@@ -60,7 +60,7 @@ def tokenize(texts: Sequence[str]) -> Int64[Tensor, "n length"]:
 
 
 def _cleaned(text: str) -> str:
-    """A text in small letters, mended, with single spaces."""
+    """Write a text in small letters, mended, with single spaces."""
     if "&" in text or not (text.isascii() and text.isprintable()):
         import ftfy  # which takes a while, and most texts need no mending
 

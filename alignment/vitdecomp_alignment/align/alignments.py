@@ -97,7 +97,7 @@ def fit(pairs: Pairs, aligner: LinearAligner, out: Path, clock: Clock, ranks: Ra
 
 
 def vocabulary(subject: PreparedModel, clip: PreparedModel, cache: Path) -> Vocabulary | None:
-    """The classes of the model: its classifier's vectors, and CLIP's of their names. `None` without a classifier."""
+    """Pair the classifier's vectors with CLIP's of the classes' names. `None` without a classifier."""
     known = subject.loaded.classifier
     if known is None:
         return None
@@ -124,7 +124,7 @@ def summary(pairs: Pairs, pairing: Pairing, aligner: LinearAligner, out: Path) -
 
 
 def verdict(metrics: Mapping[str, float]) -> str:
-    """What the maps are worth, in one sentence, by their figures on images held out."""
+    """Judge the maps in one sentence, by their figures on images held out."""
     keys = [HELD_OUT + field.name for field in fields(HeldOut)]
     if any(key not in metrics for key in keys):
         return f"There were too few images to judge the maps: {FEWEST} are needed."

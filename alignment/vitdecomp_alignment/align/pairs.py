@@ -59,13 +59,13 @@ class Pairing:
             raise SpecError("give --images, or --store with what `vitdecomp extract` wrote")
 
     def on(self, ranks: Ranks) -> Pairing:
-        """The same, with both models on the device of one process of a run."""
+        """Move both models to the device of one process of a run."""
         subject, clip = (replace(options, device=ranks.device(options.device)) for options in (self.subject, self.clip))
         return replace(self, subject=subject, clip=clip)
 
 
 def gather_in_turn(pairing: Pairing, ranks: Ranks, *, loading: Loading, stage: Stage) -> Pairs:
-    """The same in all processes of a run: what the first takes apart the others read from the cache.
+    """Gather in all processes of a run: the first one decomposes, the others read the cache.
 
     Raises:
         RankError: another process has ended.
@@ -108,7 +108,7 @@ def gather(pairing: Pairing, *, loading: Loading, stage: Stage) -> Pairs:
 
 
 def _with_texts(options: ModelOptions) -> PreparedModel:
-    """The model whose space is aligned to; one without texts could not name anything there."""
+    """Prepare the model whose space is aligned to; refuse one without texts, which could name nothing there."""
     prepared = prepare(options)
     if prepared.loaded.encode_text is None:
         raise SpecError(
@@ -118,7 +118,7 @@ def _with_texts(options: ModelOptions) -> PreparedModel:
 
 
 def _contributions(pairing: Pairing, loading: Loading, progress: Progress | None) -> tuple[PreparedModel | None, Store]:
-    """What was extracted before, or is now, with the model that does it."""
+    """Read what was extracted before, or extract it now; return also the model that does it."""
     if pairing.store is not None:
         return None, _opened(pairing.store, pairing.subject.model)
     assert pairing.job is not None  # a pairing has one of them

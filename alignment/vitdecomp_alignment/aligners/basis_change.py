@@ -48,7 +48,7 @@ class Turns:
         self.parts = tuple(_turn(coefficients, span) for span in spans)
 
     def __call__(self, a: Float[Tensor, "n R"]) -> tuple[Float[Tensor, "n _"], ...]:
-        """The coordinates in each span, `(n, k r)`."""
+        """Compute the coordinates in each span, `(n, k r)`."""
         return tuple(part(a) for part in self.parts)
 
 

@@ -44,7 +44,7 @@ class Header(Versioned):
 
 
 def _legacy(metadata: Mapping[str, str]) -> str | None:
-    """The header of a file of the first version, which had two keys."""
+    """Read the header of a file of the first version, which had two keys."""
     if not metadata.keys() >= {"training", "values"}:
         return None
     head = json.dumps({"schema": UNVERIFIED, "training": metadata["training"]})
@@ -86,7 +86,7 @@ class Checkpoint:
         FORMAT.write(self.path, Header(SCHEMA, self.training, state), tensors)
 
     def read(self) -> tuple[dict[str, Tensor], State] | None:
-        """What was written last, or `None` if there is no file.
+        """Read what was written last, or `None` if there is no file.
 
         Raises:
             InputError: the file is damaged, or no checkpoint.

@@ -183,7 +183,7 @@ class ClosedForm(LinearAligner):
         return parts[0], parts[1]
 
     def _best(self, sums: Moments, held_out: Moments, spans: Sequence[Span]) -> float:
-        """The strongest ridge that keeps enough of the gain, so that no map leaves Q for nothing.
+        """Choose the strongest ridge that keeps enough of the gain, so that no map leaves Q for nothing.
 
         From the strongest on the error falls, and then rises: what comes after that is not tried.
         """
@@ -199,7 +199,7 @@ class ClosedForm(LinearAligner):
 
 
 def _stretch(n: int, ranks: Ranks) -> range:
-    """A process's share of the images: consecutive ones, which are read fastest."""
+    """Return a process's share of the images: consecutive ones, which are read fastest."""
     return range(n * ranks.rank // ranks.world_size, n * (ranks.rank + 1) // ranks.world_size)
 
 

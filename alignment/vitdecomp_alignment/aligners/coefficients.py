@@ -50,7 +50,7 @@ class Coefficients:
         self._runs = tuple(self._alike())
 
     def __len__(self) -> int:
-        """Number of images."""
+        """Count the images."""
         return len(self.source)
 
     @property
@@ -109,7 +109,7 @@ class Coefficients:
             yield from self.scan(rows=rows)
 
     def total(self, a: Float[Tensor, "n R"]) -> Float[Tensor, "n d"]:
-        """The sum of the contributions."""
+        """Sum the contributions."""
         found = a.new_zeros(len(a), self.dimension)
         for start, stop, bases in self._runs:
             part = a[:, start:stop]

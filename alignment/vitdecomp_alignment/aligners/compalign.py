@@ -179,7 +179,7 @@ class CompAlign(LinearAligner):
         }
 
     def _identity(self, fingerprint: str, target: Tensor) -> str:
-        """What tells this training from any other."""
+        """Return what tells this training from any other."""
         given = [self.init.dense()] if isinstance(self.init, LinearMaps) else []
         parts = (part for tensor in (target, *given) for part in (f"{tuple(tensor.shape)}", tensor))
         return digest([f"{fingerprint} {self.settings()}", *parts])
@@ -203,13 +203,13 @@ class CompAlign(LinearAligner):
 
 
 def _in_full(maps: LinearMaps) -> LinearMaps:
-    """The same maps in the coordinates of the representation."""
+    """Return the same maps in the coordinates of the representation."""
     rows = torch.arange(len(maps.components))
     return replace(maps, shared=torch.zeros_like(maps.shared), spans=(Span(rows),), corrections=(maps.dense(),))
 
 
 def _orthogonalised(maps: LinearMaps) -> LinearMaps:
-    """The nearest orthogonal map in every component's own coordinates."""
+    """Return the nearest orthogonal map in every component's own coordinates."""
     corrections = []
     for span, weight in zip(maps.spans, maps.within(), strict=True):
         u, _, vh = torch.linalg.svd(weight, full_matrices=False)

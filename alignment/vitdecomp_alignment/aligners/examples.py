@@ -61,7 +61,7 @@ class Examples:
         self._judged: Tensor | None = None
 
     def batch(self, step: int, ranks: Ranks) -> Batch:
-        """This process's share of the images of a step."""
+        """Return this process's share of the images of a step."""
         rows = self.rows(step)
         share = slice(ranks.rank, None, ranks.world_size)
         own = rows[share]
@@ -76,7 +76,7 @@ class Examples:
         return self._rows[place * self.order.batch_size :][: self.order.batch_size]
 
     def judged(self, ranks: Ranks) -> Iterator[Batch]:
-        """This process's share of the images held out, some at a time."""
+        """Yield this process's share of the images held out, some at a time."""
         if self._judged is None:
             self._judged = self.kept.take(self.held_out)
         goal = self.target[torch.from_numpy(self.held_out)]

@@ -56,7 +56,7 @@ class LinearAligner(Estimator, Aligner):
         return self._fitted().dense()
 
     def transform(self, c: Contributions) -> Contributions:
-        """The contributions in the other model's space, `(n, component, d_clip)`; a bias is one component more.
+        """Map contributions into the other model's space, `(n, component, d_clip)`; a bias is one component more.
 
         Raises:
             InputError: they are of another model or of other components than those of `fit`.
@@ -68,7 +68,7 @@ class LinearAligner(Estimator, Aligner):
         return maps(c)
 
     def restricted(self, component: Component, basis: Float[Tensor, "d r"] | None = None) -> Float[Tensor, "r d_clip"]:
-        """The map of one component, or what a subspace sees of it; no other map is built.
+        """Return the map of one component, or what a subspace sees of it; no other map is built.
 
         Raises:
             SpecError: not fitted yet, or not to this component.
@@ -76,7 +76,7 @@ class LinearAligner(Estimator, Aligner):
         return self._fitted().restricted(component, basis)
 
     def score(self, source: Source, target: Tensor, *, batch_size: int = 256, most: int | None = None) -> float:
-        """The mean cosine between the mapped totals and the other model's vectors, from -1 to 1.
+        """Compute the mean cosine between the mapped totals and the other model's vectors, from -1 to 1.
 
         Args:
             source: contributions.
@@ -98,7 +98,7 @@ class LinearAligner(Estimator, Aligner):
         return found / seen
 
     def settings(self) -> dict[str, Any]:
-        """The arguments in plain values; maps that were given to begin with are only said to have been given."""
+        """Return the arguments in plain values; of initial maps only that they were given."""
         return {k: "maps" if isinstance(v, LinearMaps) else v for k, v in self.get_params().items()}
 
     def save(self, path: Path | str) -> None:
@@ -143,7 +143,7 @@ class LinearAligner(Estimator, Aligner):
 
 
 def _settings(kind: type[LinearAligner], told: Mapping[str, Any], place: str) -> dict[str, Any]:
-    """The arguments of an aligner as a file holds them, each of the type that the aligner declares."""
+    """Check the arguments of an aligner in a file, each against the type that the aligner declares."""
     hints, names = get_type_hints(kind.__init__), signature(kind).parameters
     unknown = [name for name in told if name not in names]
     if unknown:

@@ -93,14 +93,14 @@ class Summed:
         return self.source.dimension
 
     def fingerprint(self) -> str:
-        """That of the contributions."""
+        """Return the fingerprint of the contributions."""
         return f"sum {self.source.fingerprint()}"
 
     def __len__(self) -> int:
-        """Number of images."""
+        """Count the images."""
         return len(self.source)
 
     def take(self, rows: Sequence[int]) -> Contributions:
-        """The representations of some images."""
+        """Take the representations of some images."""
         c = self.source.take(rows)
         return replace(c, values=c.values.sum(1, keepdim=True), components=(WHOLE,), bias_receivers={})

@@ -46,7 +46,7 @@ class MapsModule(nn.Module):
 
     @torch.no_grad()
     def maps(self) -> LinearMaps:
-        """The maps as they are now."""
+        """Return the maps as they are now."""
         start, bias = self.start, None if self.bias is None else self.bias.detach().clone()
         corrections = (w - span.restrict(start.shared) for w, span in zip(self.weights, start.spans, strict=True))
         return replace(start, corrections=tuple(corrections), bias=bias)
@@ -62,11 +62,11 @@ class MapsModule(nn.Module):
     def forward(
         self, x: Sequence[Float[Tensor, "n _"]], target: Float[Tensor, "n d_clip"], n: int, ranks: Ranks
     ) -> Float[Tensor, ""]:
-        """This process's part of the loss of a batch of n images: its images, and the penalty of its components."""
+        """Compute this process's part of the loss of n images: its images, and the penalty of its components."""
         return self.distance(x, target).sum() / n + self.penalised(ranks)
 
     def penalised(self, ranks: Ranks) -> Float[Tensor, ""]:
-        """The part of the loss that no image has a say in: the penalty of some components, with its weight."""
+        """Compute the part of the loss without images: the penalty of some components, with its weight."""
         weights = self.weights
         if not self.orthogonality:
             return weights[0].new_zeros(())

@@ -37,11 +37,11 @@ class Span(Brief):
         return own if self.basis is None else torch.einsum("nkd,kdr->nkr", own, self.basis)
 
     def restrict(self, shared: Float[Tensor, "d d_clip"]) -> Float[Tensor, "k r d_clip"]:
-        """What a map of the space does to each subspace."""
+        """Return what a map of the space does to each subspace."""
         return shared.repeat(len(self.rows), 1, 1) if self.basis is None else self.basis.mT @ shared
 
     def expand(self, maps: Float[Tensor, "k r d_clip"]) -> Float[Tensor, "k d d_clip"]:
-        """Maps of the subspaces as maps of the space, zero outside."""
+        """Return maps of the subspaces as maps of the space, zero outside."""
         return maps if self.basis is None else self.basis @ maps
 
 
@@ -73,11 +73,11 @@ class LinearMaps(Brief):
         return maps
 
     def within(self) -> tuple[Float[Tensor, "_ _ d_clip"], ...]:
-        """The maps in the components' own coordinates: all that their contributions can see of them."""
+        """Return the maps in the components' own coordinates: all that their contributions can see of them."""
         return tuple(s.restrict(self.shared) + c for s, c in zip(self.spans, self.corrections, strict=True))
 
     def restricted(self, component: Component, basis: Float[Tensor, "d r"] | None = None) -> Float[Tensor, "r d_clip"]:
-        """The map of one component, `(d, d_clip)`, or of the columns of a basis: B^T W.
+        """Return the map of one component, `(d, d_clip)`, or of the columns of a basis: B^T W.
 
         Raises:
             SpecError: no such component.
@@ -95,12 +95,12 @@ class LinearMaps(Brief):
         return found
 
     def total(self, values: Float[Tensor, "n component d"]) -> Float[Tensor, "n d_clip"]:
-        """The sum of the mapped contributions, without each of them."""
+        """Sum the mapped contributions, without computing each of them."""
         values = values.to(self.shared)
         return self.together([span.coordinates(values).flatten(1) for span in self.spans], values.sum(1))
 
     def together(self, x: Sequence[Float[Tensor, "n _"]], total: Float[Tensor, "n d"]) -> Float[Tensor, "n d_clip"]:
-        """The same from the contributions' coordinates in each span, side by side, and from their sum."""
+        """Compute the same from the contributions' coordinates in each span, side by side, and from their sum."""
         parts = (
             own.to(correction) @ correction.flatten(0, 1) for own, correction in zip(x, self.corrections, strict=True)
         )

@@ -110,7 +110,7 @@ def read(path: Path) -> MapsFile:
 
 
 def _maps(components: tuple[Component, ...], tensors: Mapping[str, Tensor]) -> LinearMaps:
-    """The maps that tensors hold; `ValueError` unless everything is there and fits."""
+    """Read the maps that tensors hold; raise `ValueError` unless everything is there and fits."""
     groups = range(sum(key.endswith(".rows") for key in tensors))
     _check_names(components, tensors, len(groups))
     _check_numbers(tensors)

@@ -42,12 +42,12 @@ def excess(maps: Float[Tensor, "k r d_clip"]) -> Float[Tensor, "k s s"]:
 
 
 def frobenius(maps: Maps, count: int | None = None) -> Tensor:
-    """The sum over components of |W^T W - I|_F: the penalty of the paper (arXiv 2406.01583, section 3.2)."""
+    """Sum |W^T W - I|_F over components: the penalty of the paper (arXiv 2406.01583, section 3.2)."""
     return torch.stack([torch.linalg.vector_norm(excess(w), dim=(1, 2)).sum() for w in maps]).sum()
 
 
 def mean_square(maps: Maps, count: int | None = None) -> Tensor:
-    """The mean over components of d_clip mean((W^T W - I)^2): the penalty of the paper's public code.
+    """Average d_clip mean((W^T W - I)^2) over components: the penalty of the paper's public code.
 
     Args:
         maps: of all components, or of some.
@@ -58,7 +58,7 @@ def mean_square(maps: Maps, count: int | None = None) -> Tensor:
 
 
 def deviation(maps: Maps) -> float:
-    """The mean over components of min_k |W^T W / k - I|_F / sqrt(rank), between 0 and 1.
+    """Average min_k |W^T W / k - I|_F / sqrt(rank) over components, between 0 and 1.
 
     0 where angles are kept and all lengths are changed alike, which is what keeps their order (arXiv 2406.01583,
     theorem 1); 1 - 1/rank at the root where all but one direction are lost.
@@ -77,7 +77,7 @@ PENALTIES: Mapping[str, Callable[[Maps, int | None], Tensor]] = {"frobenius": fr
 
 
 def penalty(name: str) -> Callable[[Maps, int | None], Tensor]:
-    """A penalty by its name.
+    """Return a penalty by its name.
 
     Raises:
         SpecError: there is none.

@@ -40,7 +40,7 @@ def make_aligner(method: str, seed: int, settings: Sequence[str] = ()) -> Linear
 
 
 def _setting(text: str, known: Mapping[str, Any]) -> tuple[str, Any]:
-    """An argument of a known type and its value: a number, true, false or null as in JSON, or a word."""
+    """Parse an argument and its value: a number, true, false or null as in JSON, or a word."""
     name, given, word = text.partition("=")
     if not given or name not in known:
         near = get_close_matches(name, known, n=1)
@@ -57,5 +57,5 @@ def _setting(text: str, known: Mapping[str, Any]) -> tuple[str, Any]:
 
 
 def _wanted(kind: Any) -> str:
-    """The kinds of values that a setting takes, in words; those that cannot be typed are left out."""
+    """Describe the kinds of values that a setting takes; those that cannot be typed are left out."""
     return " or ".join(KINDS[one] for one in get_args(kind) or (kind,) if one in KINDS) or "any value"

@@ -73,7 +73,7 @@ def _span(rows: np.ndarray, bases: Mapping[int, Float[Tensor, "d _"]]) -> Span:
 
 
 def _scatter(kept: Coefficients, components: Sequence[int], seed: int) -> list[Float[Tensor, "_ _"]]:
-    """Sums of a^T a in float64 over some images, for some components."""
+    """Sum a^T a in float64 over some images, for some components."""
     columns = [slice(int(kept.starts[i]), int(kept.starts[i + 1])) for i in components]
     total = [torch.zeros(kept.widths[i], kept.widths[i], dtype=torch.float64) for i in components]
     for _, a in kept.sample(LOOKED_AT * kept.dimension, seed) if components else ():
@@ -86,7 +86,7 @@ def _scatter(kept: Coefficients, components: Sequence[int], seed: int) -> list[F
 def _leading(
     scatter: Float[Tensor, "r r"], basis: Float[Tensor, "d r"] | None, noise: float, most: int
 ) -> Float[Tensor, "d _"]:
-    """The strongest directions, as many as are more than noise, rounded up."""
+    """Find the strongest directions, as many as are more than noise, rounded up."""
     strength, vectors = torch.linalg.eigh(scatter)
     rank = max(1, int((strength > strength[-1:] * noise**2).sum()))
     found: Tensor = vectors.flip(1) if basis is None else basis.double() @ vectors.flip(1)
@@ -94,7 +94,7 @@ def _leading(
 
 
 def _completed(basis: Float[Tensor, "d r"], size: int) -> Float[Tensor, "d size"]:
-    """A basis with further orthonormal columns behind its own."""
+    """Complete a basis by further orthonormal columns behind its own."""
     own, r = basis.double(), basis.shape[1]
     if size == r:
         return own

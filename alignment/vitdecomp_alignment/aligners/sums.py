@@ -65,14 +65,14 @@ class Moments(ABC):
         self._over(ranks)
 
     def procrustes(self) -> Float[Tensor, "d d_clip"]:
-        """The map with orthonormal rows or columns that takes totals nearest to the targets (Schönemann, 1966)."""
+        """Find the map with orthonormal rows or columns that takes totals nearest to the targets (Schönemann, 1966)."""
         u, _, vh = torch.linalg.svd(self.whole, full_matrices=False)
         nearest: Tensor = u @ vh
         return nearest
 
     @abstractmethod
     def error(self, weight: Float[Tensor, "R d_clip"]) -> float:
-        """The mean of |x W - t|^2 over the images; 2 (1 - cos) where |x W| = 1."""
+        """Average |x W - t|^2 over the images; 2 (1 - cos) where |x W| = 1."""
 
     @abstractmethod
     def ridges(
@@ -117,7 +117,7 @@ class Sums(Moments):
     def ridges(
         self, towards: Float[Tensor, "R d_clip"], strengths: Iterable[float]
     ) -> Iterator[Float[Tensor, "R d_clip"]]:
-        """The normal equations."""
+        """Solve the normal equations."""
         rest, scale = self.cross - self.inner @ towards, float(self.inner.diagonal().mean())
         for strength in strengths:
             yield towards + _solve(self.inner, strength * scale, rest)
@@ -160,7 +160,7 @@ class Rows(Moments):
     def ridges(
         self, towards: Float[Tensor, "R d_clip"], strengths: Iterable[float]
     ) -> Iterator[Float[Tensor, "R d_clip"]]:
-        """The dual form: W - towards is x^T times the solution of (x x^T + l) y = t - x towards."""
+        """Solve the dual form: W - towards is x^T times the solution of (x x^T + l) y = t - x towards."""
         x, target = self.both()
         gram, rest = x @ x.T, target - x @ towards
         scale = float(gram.diagonal().sum()) / self.width

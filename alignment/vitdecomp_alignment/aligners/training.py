@@ -159,13 +159,13 @@ class Training:
 
     @torch.no_grad()
     def distance(self) -> float:
-        """The mean of 1 - cosine over the images held out."""
+        """Average 1 - cosine over the images held out."""
         found = sum(float(self.module.distance(*batch).sum()) for batch in self.examples.judged(self.ranks))
         return float(self.ranks.all_reduce(torch.tensor(found, dtype=torch.float64))) / len(self.examples.held_out)
 
 
 def _plain(read: tuple[dict[str, Tensor], State] | None) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
-    """What a checkpoint holds, as one process can tell it to another."""
+    """Return what a checkpoint holds, in a form that one process can send to another."""
     return ({}, None) if read is None else (read[0], asdict(read[1]))
 
 

@@ -133,7 +133,7 @@ def in_clip(
 
 
 def place_of(reading: Reading, cache: Path) -> Store | Pictures:
-    """What was taken apart already, or the images that are to be."""
+    """Return the store, or the images that are to be decomposed."""
     if reading.store is not None:
         return Store(reading.store)
     return open_pictures(reading.images or kept(cache, WORLD, "test") / "test")
@@ -149,7 +149,7 @@ def check_origins(subject: PreparedModel, aligner: LinearAligner | None, place: 
 
 
 def _space_alone(options: ModelOptions, maps: MapsToClip | None, store: Store, cache: Path) -> ClipSpace | None:
-    """The space, where a store is of the model that is asked for without its being loaded; else `None`.
+    """Return the space of a store's own model without loading the model, where that can be done; else `None`.
 
     That is shown by the checksum of the weights beside its text tower, or by maps that say the same as the store.
     """
@@ -166,7 +166,7 @@ def _space_alone(options: ModelOptions, maps: MapsToClip | None, store: Store, c
 
 
 def _own_space(subject: PreparedModel, cache: Path) -> ClipSpace:
-    """The space of a model that reads texts itself."""
+    """Return the space of a model that reads texts itself."""
     if subject.loaded.encode_text is None:
         raise SpecError(
             f"{subject.loaded.spec} has no texts of its own: give --maps, made with "

@@ -46,7 +46,7 @@ class MapsToClip:
         return cls(aligner, _claimed(aligner, path, model) if clip is None else clip)
 
     def space(self, *, device: str, cache: Path) -> ClipSpace:
-        """The space that the maps lead to.
+        """Load the space that the maps lead to.
 
         Raises:
             InputError: they lead to another model, or to other weights of it.
@@ -59,7 +59,7 @@ class MapsToClip:
 
 
 def load_aligner(path: Path) -> LinearAligner:
-    """The aligner in a file, of whatever kind.
+    """Read the aligner in a file, of whatever kind.
 
     Raises:
         InputError: there is none, or of a kind that nobody knows.
@@ -74,7 +74,7 @@ def load_aligner(path: Path) -> LinearAligner:
 
 
 def _claimed(aligner: LinearAligner, path: Path, model: str) -> str:
-    """The CLIP that a file claims. Any spec but a library's own may import a module or fetch a repository."""
+    """Return the CLIP that a file claims; any spec but a library's own may import a module or fetch a repository."""
     if aligner.target_ is None:
         raise SpecError(f"{path} does not say which CLIP the maps lead to: give --clip")
     claim = aligner.target_.model

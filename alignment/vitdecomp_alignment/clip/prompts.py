@@ -26,7 +26,7 @@ def fill(texts: Iterable[str], templates: Sequence[str]) -> list[str]:
 
 
 def checked_texts(texts: object) -> tuple[str, ...]:
-    """The texts, if they are some strings.
+    """Check that texts are strings.
 
     Raises:
         InputError: they are one string, none, or something else.
@@ -45,7 +45,7 @@ def checked_texts(texts: object) -> tuple[str, ...]:
 
 
 def checked_templates(templates: object) -> tuple[str, ...]:
-    """The templates, if each has one gap.
+    """Check that each template has one gap.
 
     Raises:
         InputError: they are no sequence of strings.

@@ -147,7 +147,7 @@ class ClipSpace:
         return unit(vectors, dim=1) if normalize else vectors
 
     def zero_shot(self, classes: Sequence[str], templates: Sequence[str] = TEMPLATES) -> ZeroShot:
-        """A classifier of representations in this space, from the names of the classes.
+        """Build a classifier of representations in this space from the names of the classes.
 
         Args:
             classes: their names.
@@ -162,7 +162,7 @@ class ClipSpace:
         self.reader, self._tower = reader, _text_tower(reader)
 
     def _pixels(self, images: Tensor | Sequence[Any]) -> Tensor:
-        """Some images as the model takes them."""
+        """Prepare images as the model takes them."""
         if isinstance(images, Tensor):
             return images
         preprocess = preprocessing(self.loaded)
@@ -170,14 +170,14 @@ class ClipSpace:
         return torch.stack([as_tensor(preprocess, image) for image in opened])
 
     def _combined(self, texts: Sequence[str], templates: Sequence[str] | None) -> Tensor:
-        """The vectors of texts alone, or the means over templates."""
+        """Encode texts alone, or average over templates."""
         if templates is None:
             return self._encoded(texts)
         sentences = unit(self._encoded(fill(texts, templates)), dim=1)
         return sentences.reshape(len(texts), len(templates), -1).mean(1)
 
     def _encoded(self, texts: Sequence[str]) -> Tensor:
-        """The text tower's vectors, from memory where it has them."""
+        """Encode by the text tower, from memory where it can."""
         missing = [text for text in dict.fromkeys(texts) if text not in self._known]
         with _at_rest(self.reader.module):
             for start in range(0, len(missing), self.batch_size):
@@ -198,7 +198,7 @@ class ClipSpace:
 
 
 def _load(options: ModelOptions) -> LoadedModel:
-    """A model on a device; the random state stays as it is."""
+    """Load a model on a device; the random state stays as it is."""
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         return prepare(options).loaded
 
@@ -214,7 +214,7 @@ def _text_tower(loaded: LoadedModel) -> EncodeText:
 
 @contextmanager
 def _at_rest(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; every flag is put back afterwards."""
+    """Hold evaluation mode without gradients; restore every flag."""
     training = [part for part in module.modules() if part.training]
     with torch.no_grad():
         try:

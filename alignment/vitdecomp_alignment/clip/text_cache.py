@@ -53,6 +53,6 @@ class TextCache:
         return vectors
 
     def key(self, texts: Sequence[str], templates: Sequence[str] | None) -> str:
-        """A checksum of the model, its weights, the texts and the templates."""
+        """Compute a checksum of the model, its weights, the texts and the templates."""
         whole = json.dumps([*self.model, list(texts), templates and list(templates)])
         return digest([whole])

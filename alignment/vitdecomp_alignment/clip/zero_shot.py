@@ -41,7 +41,7 @@ class ZeroShot:
         return normalize(representations, dim=1) @ self.weight.to(representations).T
 
     def predict(self, representations: Float[Tensor, "n d"]) -> Int64[Tensor, " n"]:
-        """The place of the nearest class in `classes`, for every representation.
+        """Return the index of the nearest class in `classes`, for every representation.
 
         Raises:
             InputError: they are of another dimension.

@@ -106,7 +106,7 @@ def _removed(spoken: Spoken, data: dict[str, SceneDataset], seed: int) -> Remove
 
 
 def _labelled(subject: Subject, data: SceneDataset) -> Labelled:
-    """A model's contributions to scenes, with classes and groups."""
+    """Return a model's contributions to scenes, with classes and groups."""
     pictures = [Image.fromarray(picture) for picture in data.arrays(range(len(data)))]
     parts = [_decompose(subject, pictures[i : i + BATCH]) for i in range(0, len(pictures), BATCH)]
     return Labelled(Contributions.joined(parts), data.labels["target"], data.labels["group"])

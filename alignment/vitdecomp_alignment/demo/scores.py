@@ -62,7 +62,7 @@ def _finding(first: Spoken, agree: Mapping[str, Mapping[str, float]]) -> Sentenc
 
 
 def _likeness(correlation: float) -> str:
-    """What a rank correlation says, in words."""
+    """Say in words what a rank correlation means."""
     return next((words for least, words in LIKENESS if correlation >= least), LIKENESS[-1][1])  # NaN, too
 
 

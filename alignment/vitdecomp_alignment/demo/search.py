@@ -62,7 +62,7 @@ def search(context: Context) -> Section:
 
 
 def known_features(context: Context) -> str:
-    """It is known which pictures share a feature."""
+    """Check whether it is known which images share a feature."""
     known = {*speech(context).features} <= {*context.world.labels}
     return "" if known else "it is not known which pictures share a feature"
 
@@ -152,7 +152,7 @@ def _summary(found: Mapping[str, Mapping[str, Found]]) -> Table:
 
 
 def _examples(spoken: Spoken, retriever: Retriever, known: Speech) -> list[Gallery]:
-    """What one text of every feature finds."""
+    """Show what one text of every feature finds."""
     world, galleries = spoken.subject.world, []
     for i, (feature, words) in enumerate(known.features.items()):
         value = (2 * i + 1) % len(words)

@@ -42,7 +42,7 @@ class Spoken:
     scorer: FeatureScorer
 
     def mapped(self) -> Contributions:
-        """The contributions to the odd pictures in CLIP's space."""
+        """Return the contributions to the odd images in CLIP's space."""
         return self.c if self.aligner is None else self.aligner.transform(self.c)
 
 
@@ -92,7 +92,7 @@ def _speech(context: Context) -> Speech:
 
 
 def _speaker(context: Context) -> ClipSpace:
-    """The model whose texts are used."""
+    """Return the model whose texts are used."""
     spec, random = str(context.options.speaker), context.options.random_weights
     same = [s.prepared.loaded for s in context.subjects if s.name == spec]
     return ClipSpace(same[0] if same else spec, device="cpu", pretrained=not random, cache=cache_directory() / "texts")

@@ -56,14 +56,14 @@ class HeldOut:
 def halves(
     n: int, held_out: float, seed: int, *, least: int = 1, most: int | None = None
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The places of n images: those to learn from and those held out, drawn at random, each in order."""
+    """Split the indices of n images at random into those to learn from and those held out, each in order."""
     order, k = np.random.default_rng([seed, 2]).permutation(n), max(least, round(n * held_out))
     k = k if most is None else min(k, most)
     return tuple(np.sort(order[k:]).tolist()), tuple(np.sort(order[:k]).tolist())
 
 
 def kept_away(n: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The places of n images: those to fit maps to, and those to judge them on, none of fewer than `FEWEST`."""
+    """Split the indices of n images into those to fit maps to and those to judge them on, if there are `FEWEST`."""
     return halves(n, SHARE, 0, least=LEAST, most=MOST) if n >= FEWEST else (tuple(range(n)), ())
 
 
@@ -92,6 +92,6 @@ def measure(
 
 
 def constant_distance(goal: Float[Tensor, "n d_clip"], truth: Float[Tensor, "m d_clip"]) -> float:
-    """The distance of the mean direction of some vectors from others."""
+    """Compute the distance of the mean direction of some vectors from others."""
     mean = normalize(goal.double(), dim=1).mean(0, keepdim=True)
     return 1 - float(cosine_similarity(mean, truth.double(), dim=1).mean())

@@ -94,7 +94,7 @@ Lists = Sequence[tuple[Sequence[int], Sequence[int]]]
 
 
 def _told_apart(vectors: Tensor) -> Tensor:
-    """Unit vectors without what all of them have in common."""
+    """Subtract from unit vectors what all of them have in common."""
     return normalize(vectors - vectors.mean(0), dim=1)
 
 
@@ -119,7 +119,7 @@ def _approximate(pairs: Lists, near: np.ndarray) -> float:
 
 
 def _random_pairs(sizes: Sequence[tuple[int, int]], pool: int) -> Lists:
-    """Lists of the same lengths, drawn at random."""
+    """Draw lists of the same lengths at random."""
     source = np.random.default_rng(0)
     picked = source.integers(len(sizes), size=DRAWN)
     return [

@@ -97,6 +97,6 @@ def agreement(span: TextSpan, known: Knowledge, factor_of: Mapping[str, str]) ->
 
 
 def _reader(space: ClipSpace, values: Sequence[tuple[str, tuple[str, ...]]]) -> ZeroShot:
-    """A classifier by the mean over the texts of each value."""
+    """Build a classifier from the mean over the texts of each value."""
     means = torch.stack([space.encode_text(texts).cpu().mean(0) for _, texts in values])
     return ZeroShot(tuple(value for value, _ in values), normalize(means, dim=1))

@@ -33,7 +33,7 @@ class Asked:
 
 
 def asked(given: Sequence[str], usual: str) -> Asked:
-    """The features of a command line.
+    """Read the features of a command line.
 
     Args:
         given: each the name of a feature or of a set, `name=word,word`, or a JSON file `{name: [word, ...]}`. None of
@@ -55,7 +55,7 @@ def asked(given: Sequence[str], usual: str) -> Asked:
 
 
 def _meant(text: str, usual: str) -> Words:
-    """The features that one argument stands for."""
+    """Read the features that one argument stands for."""
     name, equals, words = text.partition("=")
     if equals:
         return {name.strip(): _checked(name.strip(), words.split(","))}

@@ -17,7 +17,7 @@ CAP = 28  # texts of one template that combines lists; a template with one slot 
 
 
 def general_pool(seed: int = SEED, cap: int = CAP) -> tuple[str, ...]:
-    """The texts of all templates, in their order, each text once.
+    """Return the texts of all templates, in their order, each text once.
 
     Args:
         seed: of the choice among too many combinations.
@@ -27,7 +27,7 @@ def general_pool(seed: int = SEED, cap: int = CAP) -> tuple[str, ...]:
 
 
 def texts_by_kind(seed: int = SEED, cap: int = CAP) -> Mapping[str, tuple[str, ...]]:
-    """The texts of every kind of content; some texts are of two kinds."""
+    """Return the texts of every kind of content; some texts are of two kinds."""
     lists = word_lists()
     return {
         kind: tuple(text for template in found for text in fill(template, lists, seed, cap))
@@ -36,7 +36,7 @@ def texts_by_kind(seed: int = SEED, cap: int = CAP) -> Mapping[str, tuple[str, .
 
 
 def fill(template: str, lists: Mapping[str, Sequence[Word]], seed: int, cap: int) -> list[str]:
-    """The sentences that a template makes, in the order of the lists, and at most `cap` where lists are combined."""
+    """Write the sentences that a template makes, in the order of the lists, at most `cap` where lists are combined."""
     names = slots(template)
     combined = [
         words for words in product(*(lists[list_name(name)] for name in names)) if len(set(words)) == len(words)
@@ -46,30 +46,30 @@ def fill(template: str, lists: Mapping[str, Sequence[Word]], seed: int, cap: int
 
 
 def _chosen(combined: Sequence[tuple[Word, ...]], key: str, cap: int) -> list[int]:
-    """The combinations of least checksum: the same ones everywhere, and much the same ones when a list grows."""
+    """Choose the combinations of least checksum: the same everywhere, and much the same when a list grows."""
     checksums = [hashlib.sha256("|".join([key, *(word.one for word in words)]).encode()).digest() for words in combined]
     return sorted(range(len(combined)), key=checksums.__getitem__)[:cap]
 
 
 def slots(template: str) -> list[str]:
-    """The names of a template's slots."""
+    """Return the names of a template's slots."""
     return [name for _, name, _, _ in Formatter().parse(template) if name]
 
 
 def list_name(slot: str) -> str:
-    """The list whose words a slot takes."""
+    """Return the list whose words a slot takes."""
     return slot.rstrip("0123456789")
 
 
 def templates() -> Mapping[str, tuple[str, ...]]:
-    """The templates by kind of content."""
+    """Read the templates by kind of content."""
     text = files(PACKAGE).joinpath("templates.txt").read_text(encoding="utf-8")
     _, *parts = re.split(r"^\[(.+)\]$", text, flags=re.MULTILINE)
     return {kind: lines_of(body) for kind, body in zip(parts[::2], parts[1::2], strict=True)}
 
 
 def word_lists() -> Mapping[str, tuple[Word, ...]]:
-    """The lists by name."""
+    """Read the lists by name."""
     found = sorted(files(PACKAGE).joinpath("words").iterdir(), key=lambda place: place.name)
     return {
         place.name.removesuffix(".txt"): tuple(map(Word.parse, lines_of(place.read_text(encoding="utf-8"))))

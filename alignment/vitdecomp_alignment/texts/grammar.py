@@ -28,7 +28,7 @@ class Word:
 
     @classmethod
     def parse(cls, line: str) -> Word:
-        """The word of one line of a list: `owl`, or `goose|geese` where the plural is not the usual one."""
+        """Parse one line of a list: `owl`, or `goose|geese` where the plural is not the usual one."""
         one, _, many = line.partition("|")
         return cls(one, many or plural(one))
 
@@ -37,10 +37,10 @@ class Word:
 
 
 def plural(noun: str) -> str:
-    """The usual plural of a noun."""
+    """Form the usual plural of a noun."""
     return next(ending.sub(replacement, noun, count=1) for ending, replacement in _PLURALS if ending.search(noun))
 
 
 def with_articles(text: str) -> str:
-    """The text, with "an" for "a" wherever the next word begins with a vowel sound."""
+    """Write "an" for "a" wherever the next word begins with a vowel sound."""
     return _BEFORE_VOWEL.sub("an ", text)

@@ -7,6 +7,6 @@ COMMENT = "#"
 
 
 def lines_of(text: str) -> tuple[str, ...]:
-    """The lines that are neither blank nor a comment, without the space around them, each once."""
+    """Return the lines that are neither blank nor a comment, without the space around them, each once."""
     lines = (line.strip() for line in text.split("\n"))
     return tuple(dict.fromkeys(line for line in lines if line and not line.startswith(COMMENT)))

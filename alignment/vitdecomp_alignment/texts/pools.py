@@ -19,7 +19,7 @@ def general_texts() -> tuple[str, ...]:
 
 
 def read_texts(path: Path) -> tuple[str, ...]:
-    """The texts of a file in UTF-8, one a line, in their order, each once.
+    """Read the texts of a file in UTF-8, one a line, in their order, each once.
 
     Blank lines and lines that begin with `#` are left out, and so is the space around a text.
 

@@ -34,12 +34,12 @@ def scene_texts() -> tuple[str, ...]:
 
 
 def scene_values() -> dict[str, dict[str, tuple[str, ...]]]:
-    """The texts for every value of every factor, by factor and value; one that goes without a word has none."""
+    """Return the texts for every value of every factor, by factor and value; one that goes without a word has none."""
     return {factor: {value: _said(factor, value) for value in values} for factor, values in FACTORS.items()}
 
 
 def scene_features() -> dict[str, tuple[str, ...]]:
-    """The first text for every value of each factor that CLIP learns to see, as features to score."""
+    """Return the first text for every value of each factor that CLIP learns to see, as features to score."""
     every = scene_values()
     return {factor: tuple(texts[0] for texts in every[factor].values()) for factor in TOLD}
 
@@ -62,7 +62,7 @@ def _said(factor: str, value: str) -> tuple[str, ...]:
 
 
 def _together() -> Iterator[str]:
-    """The first word for every value beside that of every other factor's values."""
+    """Yield the first word for every value beside that of every other factor's values."""
     for one, other in combinations(FACTORS, 2):
         for value, second in product(FACTORS[one], FACTORS[other]):
             said = {one: _first(one, value), other: _first(other, second)}

@@ -74,7 +74,7 @@ class Variation:
 
 
 def choose(parts: Sequence[Variation], texts: Tensor, m: int) -> list[Span]:
-    """The greedy choice for several components at once.
+    """Choose greedily for several components at once.
 
     The score of a text t is its variance |A^T t|^2, with A and t free of the directions chosen so far. When a unit
     direction q joins these, it falls by (q t) (2 g - l q) t with g = A A^T q and l = q^T g: two products with the whole
@@ -133,7 +133,7 @@ class _Choice:
         return True
 
     def span(self) -> Span:
-        """What was chosen, in the precision of the contributions."""
+        """Return what was chosen, in the precision of the contributions."""
         basis, mean = (t.to(self.part.dtype) for t in (self.basis, self.part.mean))
         return Span(tuple(self.indices), basis.new_tensor(self.explained), basis, mean)
 
@@ -148,7 +148,7 @@ def _scores(factors: Sequence[Tensor], texts: Tensor) -> Float[Tensor, "componen
 
 
 def _factor(values: Tensor, origin: Float[Tensor, " d"], rounding: float) -> Float[Tensor, "d r"]:
-    """A with A A^T the scatter around the origin, strongest column first, without those that are rounding.
+    """Factor the scatter around the origin as A A^T, strongest column first, without those that are rounding.
 
     From the eigenvectors of the smaller of the scatter matrix and the Gram matrix, in float64.
     """
@@ -170,7 +170,7 @@ def _factor(values: Tensor, origin: Float[Tensor, " d"], rounding: float) -> Flo
 
 
 def _blocks(t: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """A few rows at a time, in float64."""
+    """Yield a few rows at a time, in float64."""
     for start in range(0, len(t), BLOCK):
         rows = slice(start, start + BLOCK)
         yield rows, double(t[rows])

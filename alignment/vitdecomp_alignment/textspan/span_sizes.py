@@ -52,7 +52,7 @@ def span_sizes(
     random_state: int = 0,
     repeats: int = 3,
 ) -> list[SpanSize]:
-    """What TextSpan (arXiv 2310.05916, Algorithm 1) explains, by the size of the basis and of the pool.
+    """Measure what TextSpan (arXiv 2310.05916, Algorithm 1) explains, by the size of the basis and of the pool.
 
     A pool of M texts is drawn as the first M of the texts in random order, so that a smaller pool of the same draw is
     part of a larger one. A greedy basis is the beginning of any longer one from the same pool, so that each pool is

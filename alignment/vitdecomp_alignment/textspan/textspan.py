@@ -84,7 +84,7 @@ class TextSpan(Estimator):
         return self
 
     def transform(self, c: Contributions) -> Contributions:
-        """The contributions as far as the texts span them: mean + (values - mean) basis^T basis, `(n, component, d)`.
+        """Project contributions on the texts' span: mean + (values - mean) basis^T basis, `(n, component, d)`.
 
         Raises:
             InputError: the components, or the length of a contribution, are not those of `fit`.
@@ -96,7 +96,7 @@ class TextSpan(Estimator):
         return replace(c, values=values)
 
     def score(self, c: Contributions) -> float:
-        """The share of variance that the texts explain, in these contributions, such as those of images held out.
+        """Measure the share of variance that the texts explain in contributions, such as those of images held out.
 
         1 - sum |c - transform(c)|^2 / sum |c - mean|^2, both over images and components, with each component's mean
         from `fit`: between 0 and 1, and components that vary more count for more. 1 where nothing varies.

@@ -74,7 +74,7 @@ def _judged(judged: Judged) -> Table:
 
 
 def _chance(judged: Judged) -> str:
-    """What the figures would be if nothing were known."""
+    """Describe what the figures would be by chance."""
     row = next(iter(summarised(judged.rows).values()))
     told = [f"distance of one vector for all images {row['constant'].mean:.4f}"]
     if "exact" in row:

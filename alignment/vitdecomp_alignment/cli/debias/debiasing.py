@@ -225,7 +225,7 @@ def _cue(source: Source, aligner: LinearAligner | None, space: ClipSpace, config
 
 
 def seen(source: Source, texts: Float[Tensor, "t d"]) -> Float64[np.ndarray, "n t"]:
-    """The inner products of every representation with texts, read a few images at a time."""
+    """Compute the inner products of every representation with texts, read a few images at a time."""
     parts = [source.take(range(i, min(i + 256, len(source)))).total() for i in range(0, len(source), 256)]
     found: Float64[np.ndarray, "n t"] = (torch.cat(parts) @ texts.to(parts[0]).T).double().numpy()
     return found
@@ -239,7 +239,7 @@ def _fitted(
     cache: Path,
     loading: Loading,
 ) -> tuple[LinearAligner | None, ClipSpace]:
-    """Maps fitted to the training images, and the space that they lead to; no maps into the model's own space."""
+    """Fit maps to the training images, and return their space; no maps into the model's own space."""
     texts = cache / "texts"
     if config.clip is None or config.clip == options.model:
         if subject.loaded.encode_text is None:
@@ -255,7 +255,7 @@ def _fitted(
 
 
 def _own_head(subject: PreparedModel, train: Grouped) -> LinearHead:
-    """The model's own classifier, its rows in the order of the data set's classes."""
+    """Return the model's own classifier, its rows in the order of the data set's classes."""
     known = subject.loaded.classifier
     if known is None:
         raise SpecError(f"{subject.loaded.spec} has no linear classifier: leave out --own-head, and one is fitted")

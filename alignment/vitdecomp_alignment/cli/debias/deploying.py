@@ -43,7 +43,7 @@ def deployed(
     plan: Plan,
     head: LinearHead | None,
 ) -> Debiased:
-    """The model without the components that one repetition took away, and a head behind it.
+    """Build the model without the components that one repetition took away, and a head behind it.
 
     Args:
         prepared: the model.

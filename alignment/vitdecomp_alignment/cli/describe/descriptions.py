@@ -73,7 +73,7 @@ class DescribeConfig:
 def in_words(
     options: ModelOptions, config: DescribeConfig, cache: Path, *, loading: Loading, stage: Stage
 ) -> DescribeResult:
-    """A model's contributions and a pool of texts, in one space.
+    """Bring a model's contributions and a pool of texts into one space.
 
     Raises:
         InputError: no images, texts or maps, or maps of another model.
@@ -121,7 +121,7 @@ def described(
 
 
 def pool(name: str) -> tuple[str, ...]:
-    """The texts of a pool by its name, or of a file.
+    """Read the texts of a pool by its name, or of a file.
 
     Raises:
         InputError: there is no such pool or file, or no text in it.

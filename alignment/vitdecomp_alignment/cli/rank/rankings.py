@@ -66,7 +66,7 @@ class RankResult:
     skipped: tuple[str, ...] = ()
 
     def rows(self, feature: str) -> list[dict[str, Any]]:
-        """What is known of the components of a feature."""
+        """Return what is known of the components of a feature."""
         row, place = self.scorer.features_.index(feature), {c: i for i, c in enumerate(self.scorer.components_)}
         tables = {"score": self.scorer.scores_, "margin": self.scorer.margins_, "chance": self.scorer.chance_}
         return [
@@ -148,5 +148,5 @@ def _quality(agreement: Quality) -> dict[str, Any]:
 
 
 def _plain(value: float | np.floating[Any]) -> float | None:
-    """A number as JSON has it, which knows no NaN."""
+    """Return a number as JSON has it, which knows no NaN."""
     return None if isnan(value) else float(value)

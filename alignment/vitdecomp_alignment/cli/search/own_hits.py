@@ -47,7 +47,7 @@ class OwnHits:
         return any(hit.row in rows for rows in self.rows) or hit.path in self.files
 
     def as_rows(self, query: Query, store: Store) -> Query:
-        """The same query by rows of the store, which need no model.
+        """Write the query by rows of the store, which need no model.
 
         Raises:
             InputError: a reference is not there.

@@ -131,11 +131,11 @@ class SearchResult:
         return (f"left out, since they are what is looked for: {rows}{more}",)
 
     def references(self) -> list[Image.Image]:
-        """The images that were looked for."""
+        """Open the images that were looked for."""
         return [open_image(Path(image)) for image in self.query.images if isinstance(image, (str, Path))]
 
     def sheet(self) -> Sheet:
-        """The same to look at."""
+        """Return the result as a sheet."""
         return Sheet(self.title, self.asked, self.references(), self.hits, self.whole, self.pictures, self.notes)
 
     def to_json(self) -> dict[str, Any]:
@@ -235,7 +235,7 @@ def check_components(config: SearchConfig, components: Sequence[Component]) -> N
 
 
 def by_columns(source: Source) -> Columns:
-    """The source itself if it can be read by columns, else its contributions in memory."""
+    """Return the source itself if it can be read by columns, else its contributions in memory."""
     if isinstance(source, Columns):
         return source
     n = len(source)
@@ -243,7 +243,7 @@ def by_columns(source: Source) -> Columns:
 
 
 def taken_apart(prepared: PreparedModel, by: str) -> Callable[[Sequence[Image.Image]], Contributions]:
-    """A model's contributions to pictures; it is traced when the first of them comes."""
+    """Decompose images by a model, which is traced when the first of them comes."""
     traced: list[Decomposer] = []
 
     def decompose(pictures: Sequence[Image.Image]) -> Contributions:
@@ -260,7 +260,7 @@ def taken_apart(prepared: PreparedModel, by: str) -> Callable[[Sequence[Image.Im
 def _retriever(
     found: Searchable, words: Mapping[str, Sequence[str]], config: SearchConfig, cache: Path, stage: Stage
 ) -> Retriever:
-    """What searches, with texts and a model if there are any."""
+    """Build the retriever, with texts and a model if there are any."""
     space, subject = found.space, found.subject
     texts, scorer = ({}, None) if space is None else _known(found, space, words, config, stage)
     return Retriever(
