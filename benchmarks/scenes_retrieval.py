@@ -117,7 +117,7 @@ def measure(seen: Subject, searching: World, clip: ClipSpace, settings: Settings
     words = {f: w for f, w in scene_features().items() if f in FEATURES}
     texts = {f: clip.encode_text(w) for f, w in words.items()}
     source = seen.learnt if seen.aligner is None else Aligned(seen.learnt, seen.aligner)
-    scorer = FeatureScorer(centre="feature", bootstrap=0, shuffles=0).fit(source, texts)
+    scorer = FeatureScorer(center="feature", bootstrap=0, shuffles=0).fit(source, texts)
     asked = np.random.default_rng(settings.seed).permutation(settings.n)[: settings.queries].tolist()
     found: dict[str, dict[str, dict[str, float]]] = {feature: {} for feature in FEATURES}
     for way, (own, subspace) in WAYS.items():

@@ -36,10 +36,10 @@ FEW = 100  # components from which on the paper takes nine for a feature, and no
 # How components are chosen -> settings of the scorer, whether their number is found, way of choosing.
 CHOICES: Mapping[str, tuple[Mapping[str, Any], bool, str]] = {
     "margin, k": ({}, False, "margin"),
-    "margin, k, centred": ({"centre": "feature"}, False, "margin"),
-    "margin, k, pooled": ({"centre": "feature", "measure": "pooled"}, False, "margin"),
+    "margin, k, centered": ({"center": "feature"}, False, "margin"),
+    "margin, k, pooled": ({"center": "feature", "measure": "pooled"}, False, "margin"),
     "margin, auto": ({}, True, "margin"),
-    "margin, auto, centred": ({"centre": "feature"}, True, "margin"),
+    "margin, auto, centered": ({"center": "feature"}, True, "margin"),
     "agreement, k": ({}, False, "agreement"),
     "agreement, auto": ({}, True, "agreement"),
 }

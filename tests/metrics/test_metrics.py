@@ -196,10 +196,10 @@ def test_retrieval_is_the_obvious_loop() -> None:
     x, labels = rng.normal(size=(40, 5)), rng.integers(0, 3, 40)
     queries = np.array([7, 0, 31])
     hits = retrieve(x, k=4, queries=queries)
-    centred = x - x.mean(0)
+    centered = x - x.mean(0)
     for row, query in enumerate(queries):
         cosine = [
-            centred[query] @ centred[i] / math.sqrt((centred[query] @ centred[query]) * (centred[i] @ centred[i]))
+            centered[query] @ centered[i] / math.sqrt((centered[query] @ centered[query]) * (centered[i] @ centered[i]))
             for i in range(40)
         ]
         others = sorted((i for i in range(40) if i != query), key=lambda i: -cosine[i])

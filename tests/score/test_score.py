@@ -99,16 +99,16 @@ def test_it_is_the_mean_correlation_with_the_total() -> None:
 
 
 @pytest.mark.parametrize("measure", MEASURES)
-@pytest.mark.parametrize("centre", ["none", "feature", "pool"])
-def test_units_rotations_and_shifts_do_not_matter(measure: str, centre: str) -> None:
+@pytest.mark.parametrize("center", ["none", "feature", "pool"])
+def test_units_rotations_and_shifts_do_not_matter(measure: str, center: str) -> None:
     c, words = planted(), texts()
-    found = scores(c, words, measure=measure, centre=centre)
+    found = scores(c, words, measure=measure, center=center)
     turn = torch.linalg.qr(drawn(D, D, seed=9)).Q
     turned = replace(c, values=c.values @ turn + drawn(1, 10, D, seed=8))
     assert np.allclose(
-        found, scores(turned, {k: 3 * v @ turn for k, v in words.items()}, measure=measure, centre=centre), atol=1e-9
+        found, scores(turned, {k: 3 * v @ turn for k, v in words.items()}, measure=measure, center=center), atol=1e-9
     )
-    assert np.allclose(found, scores(replace(c, values=-5 * c.values), words, measure=measure, centre=centre))
+    assert np.allclose(found, scores(replace(c, values=-5 * c.values), words, measure=measure, center=center))
 
 
 def test_the_order_of_texts_matters_to_the_mean_alone() -> None:
@@ -123,9 +123,9 @@ def test_what_centring_takes_away() -> None:
     offsets = {name: drawn(D, seed=20 + i) for i, name in enumerate(words)}
     apart = {name: vectors + offsets[name] for name, vectors in words.items()}
     together = {name: vectors + offsets["colour"] for name, vectors in words.items()}
-    assert np.allclose(scores(c, words, centre="feature"), scores(c, apart, centre="feature"), atol=1e-9)
-    assert np.allclose(scores(c, words, centre="pool"), scores(c, together, centre="pool"), atol=1e-9)
-    assert np.abs(scores(c, words, centre="pool") - scores(c, apart, centre="pool")).max() > 0.01
+    assert np.allclose(scores(c, words, center="feature"), scores(c, apart, center="feature"), atol=1e-9)
+    assert np.allclose(scores(c, words, center="pool"), scores(c, together, center="pool"), atol=1e-9)
+    assert np.abs(scores(c, words, center="pool") - scores(c, apart, center="pool")).max() > 0.01
     assert np.abs(scores(c, words) - scores(c, together)).max() > 0.01
 
 
@@ -406,7 +406,7 @@ def test_scikit_learn_manners() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"centre": "features"}, "centre cannot be 'features'; did you mean feature"),
+        ({"center": "features"}, "center cannot be 'features'; did you mean feature"),
         ({"measure": "means"}, "did you mean mean"),
         ({"normalization": "paper"}, "normalization cannot be 'paper'; there are: consistent, published"),
         ({"bootstrap": -1}, "bootstrap must be 0 or more"),
@@ -430,7 +430,7 @@ def test_texts_and_contributions_that_do_not_fit() -> None:
         with pytest.raises(InputError, match=message):
             clone(FEW).fit(c, wrong)
     with pytest.raises(InputError, match="feature 'one': nothing is left of its 1 text"):
-        clone(FEW).set_params(centre="feature").fit(c, {**words, "one": words["shape"][:1]})
+        clone(FEW).set_params(center="feature").fit(c, {**words, "one": words["shape"][:1]})
     with pytest.raises(InputError, match="two images at least, not 1"):
         clone(FEW).fit(c.take([0]), words)
     broken = replace(c, values=c.values.clone())

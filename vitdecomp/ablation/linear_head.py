@@ -64,11 +64,11 @@ class LinearHead:
             missing = sorted({*range(classes)} - {*present.tolist()})
             raise InputError(f"a linear head needs images of every class; none of class {missing[0] if missing else 1}")
         x = representations.detach().double().cpu().numpy()
-        centre, scale = x.mean(0), x.std(0)
+        center, scale = x.mean(0), x.std(0)
         scale[scale < 1e-12 * max(scale.max(), 1e-300)] = 1.0  # a constant coordinate tells nothing
         weights = "balanced" if balanced else None
-        found = LogisticRegression(C=strength, max_iter=STEPS, class_weight=weights).fit((x - centre) / scale, labels)
-        rows, bias = found.coef_ / scale, found.intercept_ - (found.coef_ / scale) @ centre
+        found = LogisticRegression(C=strength, max_iter=STEPS, class_weight=weights).fit((x - center) / scale, labels)
+        rows, bias = found.coef_ / scale, found.intercept_ - (found.coef_ / scale) @ center
         if classes == 2:  # one row for two classes
             rows, bias = np.concatenate([-rows / 2, rows / 2]), np.concatenate([-bias / 2, bias / 2])
         return cls(torch.from_numpy(rows).float(), torch.from_numpy(bias).float())

@@ -50,7 +50,7 @@ class Decodability:
 class Probe:
     """A ridge classifier on standardised features for each of several factors, in one closed form.
 
-    W = (Z'Z + ridge n I)^-1 Z'Y, with Z the standardised rows and Y a centred column for each value of each
+    W = (Z'Z + ridge n I)^-1 Z'Y, with Z the standardised rows and Y a centered column for each value of each
     factor; a row has the value whose column is largest. This is scikit-learn's `RidgeClassifier(alpha=ridge * n)`.
 
     Args:
@@ -85,11 +85,11 @@ class Probe:
         columns = [factors[name][:, None] == classes for name, classes in self.classes_.items()]
         targets = torch.from_numpy(np.concatenate(columns, axis=1)).to(rows)
         self.offset_, self.mean_ = targets.mean(0), rows.mean(0)
-        centred = rows - self.mean_
-        spread = centred.square().mean(0).sqrt()
+        centered = rows - self.mean_
+        spread = centered.square().mean(0).sqrt()
         size = rows.square().mean(0).sqrt()
         self.scale_ = torch.where(spread > STILL * size.max(), spread, torch.inf)  # a still feature says nothing
-        self.weight_ = _ridge(centred / self.scale_, targets - self.offset_, self.ridge * len(rows))
+        self.weight_ = _ridge(centered / self.scale_, targets - self.offset_, self.ridge * len(rows))
         return self
 
     def predict(self, x: Vectors) -> dict[str, Int64[np.ndarray, " n"]]:

@@ -29,8 +29,8 @@ class Lengths:
     """The features of all images, in what a cosine needs of them.
 
     Attributes:
-        means: of the coefficients of each component, `(r,)`; zero if features are not centred.
-        offset: what is left to add to sum_i (a_i - mean_i) M_i, `(m,)`: the view's constant, or zero if centred.
+        means: of the coefficients of each component, `(r,)`; zero if features are not centered.
+        offset: what is left to add to sum_i (a_i - mean_i) M_i, `(m,)`: the view's constant, or zero if centered.
         values: |f_n - mean|, `(n,)`.
     """
 
@@ -52,7 +52,7 @@ class Lengths:
         |f_n - mean|^2 = (a_n - mean)^T G (a_n - mean) with G = M M^T, which is factored once.
 
         Raises:
-            InputError: NaN or infinity among the coefficients, or features that are centred and all alike.
+            InputError: NaN or infinity among the coefficients, or features that are centered and all alike.
         """
         n = len(source)
         zeros = tuple(torch.zeros(len(m), dtype=view.dtype) for m in view.maps)

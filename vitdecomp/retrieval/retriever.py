@@ -41,7 +41,7 @@ class Retriever:
         source: contributions, read by columns: in memory or on disk.
         aligner: a linear one, for cosines in CLIP's space; by default they are taken in the model's own.
         scorer: knows which components stand for a feature, such as a fitted `FeatureScorer`.
-        texts: vectors of each feature's texts in the space, `(text, d)`, for `subspace` and to centre texts.
+        texts: vectors of each feature's texts in the space, `(text, d)`, for `subspace` and to center texts.
         encode_text: gives texts vectors in the space: a function, or an object with such a method.
         decompose: PIL images to the model's contributions, for references that are not in the source.
         top: how many components a feature has, if there are so many; `"auto"` leaves it to the scorer. By default all

@@ -73,22 +73,22 @@ PATTERNS: Mapping[str, tuple[Callable[[Plane, Plane, float], Plane], float, floa
 )
 
 
-def fill(colour: str, pattern: str, radius: float, centre: tuple[float, float], dice: Dice) -> Planes:
+def fill(colour: str, pattern: str, radius: float, center: tuple[float, float], dice: Dice) -> Planes:
     """Draw a surface as if it were everywhere; the object's outline is cut from it.
 
     Args:
         colour: a value of the factor.
         pattern: a value of the factor.
         radius: of the object, in pixels; larger objects have larger patterns.
-        centre: of the object, in pixels; a pattern always shows there.
+        center: of the object, in pixels; a pattern always shows there.
         dice: draws tones, angle, scale, phase and shading, the same number whatever the values are.
     """
     main, second = tones(colour, dice)
     texture, base, slope, slant = PATTERNS[pattern]
     period = (base + slope * radius) * dice.uniform(0.88, 1.12)
     cosine, sine = turned(slant + dice.uniform(-0.13, 0.13))
-    u = along(cosine / period, sine / period, *centre) + dice.uniform()
-    v = along(-sine / period, cosine / period, *centre) + dice.uniform()
+    u = along(cosine / period, sine / period, *center) + dice.uniform()
+    v = along(-sine / period, cosine / period, *center) + dice.uniform()
     share = texture(u, v, period * 0.3)
     if dice.chance(0.5) and pattern != "plain":
         share = 1 - share
@@ -96,5 +96,5 @@ def fill(colour: str, pattern: str, radius: float, centre: tuple[float, float], 
     surface = one + (flat(second) - one) * share
     cosine, sine = turned(dice.uniform(-1.0, 1.0))
     slope = dice.uniform(0.08, 0.16) / radius
-    shaded: Planes = surface * (1 + along(cosine * slope, sine * slope, *centre))
+    shaded: Planes = surface * (1 + along(cosine * slope, sine * slope, *center))
     return shaded

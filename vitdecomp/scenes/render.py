@@ -27,7 +27,7 @@ SPOTS = tuple((x, y) for x in (-1, 0, 1) for y in (-1, 0, 1) if x or y)
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """Where an object is: its centre and radius in pixels, and the signed distance from its outline."""
+    """Where an object is: its center and radius in pixels, and the signed distance from its outline."""
 
     x: float
     y: float

@@ -15,7 +15,7 @@ NEAR = 0.01  # how much worse than the best is still as good
 class Agreement:
     """How far sums of components find the images alike that the total does in a feature.
 
-    It is the linear centred kernel alignment |S^T T|^2 / (|S^T S| |T^T T|) (Kornblith et al., arXiv 1905.00414) of S,
+    It is the linear centered kernel alignment |S^T T|^2 / (|S^T S| |T^T T|) (Kornblith et al., arXiv 1905.00414) of S,
     a sum in all coordinates, with T, the total in the directions of the feature: from 0 to 1, and what S shows of
     anything else counts against it.
 
@@ -30,7 +30,7 @@ class Agreement:
         self.size = (self.target.mT @ self.target).norm()
 
     def of(self, summed: Float64[Tensor, "*batch n r"]) -> Float64[Tensor, "*batch"]:
-        """Of sums that are given, centred."""
+        """Of sums that are given, centered."""
         shared = (summed.mT @ self.target).square().sum((-2, -1))
         scale = torch.linalg.matrix_norm(summed.mT @ summed) * self.size
         agreed: Tensor = (shared / scale.where(scale > 0, 1)).where(scale > 0, 0)

@@ -31,7 +31,7 @@ def gram_schmidt(vectors: Float64[Tensor, "t r"]) -> Float64[Tensor, "k r"]:
     return rows
 
 
-CENTRES: Mapping[str, Centre] = MappingProxyType(
+CENTERS: Mapping[str, Centre] = MappingProxyType(
     {
         "none": lambda vectors, pool: vectors,
         "feature": lambda vectors, pool: vectors - vectors.mean(0),
@@ -48,16 +48,16 @@ class Directions:
         span: orthonormal rows, `(r, d)`.
         words: the texts of each feature, `(t, r)`.
         controls: texts of no feature, `(m, r)`.
-        centre: a name in `CENTRES`.
+        center: a name in `CENTERS`.
     """
 
     span: Float64[Tensor, "r d"]
     words: Mapping[str, Float64[Tensor, "_ r"]]
     controls: Float64[Tensor, "m r"]
-    centre: str
+    center: str
 
     @classmethod
-    def of(cls, texts: Mapping[str, Tensor], controls: Tensor | None, centre: str) -> Directions:
+    def of(cls, texts: Mapping[str, Tensor], controls: Tensor | None, center: str) -> Directions:
         """From the vectors of texts, which were checked.
 
         Raises:
@@ -69,12 +69,12 @@ class Directions:
         _, sizes, vh = torch.linalg.svd(every, full_matrices=False)
         span = vh[sizes > LEAST * float(sizes.max())]
         coordinates = [part @ span.T for part in parts]
-        found = cls(span, dict(zip(texts, coordinates, strict=True)), others @ span.T, centre)
+        found = cls(span, dict(zip(texts, coordinates, strict=True)), others @ span.T, center)
         for name, vectors in found.words.items():
-            if not bool((CENTRES[centre](vectors, found.mean).norm(dim=1) > LEAST * float(sizes.max())).any()):
+            if not bool((CENTERS[center](vectors, found.mean).norm(dim=1) > LEAST * float(sizes.max())).any()):
                 raise InputError(
                     f"feature {name!r}: nothing is left of its {len(vectors)} text(s) after centring: give texts that "
-                    "differ, or centre='none'"
+                    "differ, or center='none'"
                 )
         return found
 
@@ -90,7 +90,7 @@ class Directions:
 
     def rows(self, vectors: Float64[Tensor, "t r"]) -> Float64[Tensor, "k r"]:
         """Return the directions that some texts give."""
-        return gram_schmidt(CENTRES[self.centre](vectors, self.mean))
+        return gram_schmidt(CENTERS[self.center](vectors, self.mean))
 
     def bases(self) -> dict[str, Float64[Tensor, "_ r"]]:
         """Those of every feature."""

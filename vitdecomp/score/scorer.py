@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from vitdecomp._utils.deprecated import renamed
 from vitdecomp._utils.estimator import Estimator
 from vitdecomp._utils.progress import Progress
 from vitdecomp._utils.registry import did_you_mean
@@ -17,7 +18,7 @@ from vitdecomp.errors import InputError, SpecError
 from vitdecomp.score.bootstrap import Bootstrap
 from vitdecomp.score.chance import against_chance
 from vitdecomp.score.choice import WAYS, Choice, check_way, margins
-from vitdecomp.score.directions import CENTRES, Directions, check_choice, check_texts
+from vitdecomp.score.directions import CENTERS, Directions, check_choice, check_texts
 from vitdecomp.score.measures import MEASURES, NORMALIZATIONS, Score
 from vitdecomp.score.reading import read
 from vitdecomp.sources.source import Source
@@ -35,7 +36,7 @@ class FeatureScorer(Estimator):
     Constants, and what varies by rounding alone, score 0 and are never chosen.
 
     Args:
-        centre: what is taken from texts first: `none`; `feature`, the mean of the feature's texts, so that only their
+        center: what is taken from texts first: `none`; `feature`, the mean of the feature's texts, so that only their
             differences count; `pool`, the mean of all texts.
         measure: `mean` of the directions' correlations, or `pooled`, the correlation over all directions at once, which
             does not depend on the order of the texts.
@@ -64,10 +65,11 @@ class FeatureScorer(Estimator):
     p_value_: Float64[np.ndarray, "feature component"]
     choice_: Choice
 
+    @renamed(centre="center")
     def __init__(  # noqa: PLR0913 - one parameter per setting
         self,
         *,
-        centre: str = "none",
+        center: str = "none",
         measure: str = "mean",
         normalization: str = "consistent",
         bootstrap: int = 200,
@@ -77,7 +79,7 @@ class FeatureScorer(Estimator):
         batch_size: int = 64,
         random_state: int = 0,
     ) -> None:
-        self.centre, self.measure, self.normalization = centre, measure, normalization
+        self.center, self.measure, self.normalization = center, measure, normalization
         self.bootstrap, self.confidence, self.shuffles = bootstrap, confidence, shuffles
         self.sample, self.batch_size, self.random_state = sample, batch_size, random_state
 
@@ -107,7 +109,7 @@ class FeatureScorer(Estimator):
         check_texts(texts, source.dimension)
         if controls is not None:
             check_texts({"controls": controls}, source.dimension)
-        directions = Directions.of(texts, controls, self.centre)
+        directions = Directions.of(texts, controls, self.center)
         bases = tuple(directions.bases().values())
         sizes = [len(rows) for rows in bases]
         found = read(
@@ -141,7 +143,7 @@ class FeatureScorer(Estimator):
 
     def check(self) -> None:
         """Raise `SpecError` for a setting that means nothing."""
-        for noun, known in (("centre", CENTRES), ("measure", MEASURES), ("normalization", NORMALIZATIONS)):
+        for noun, known in (("center", CENTERS), ("measure", MEASURES), ("normalization", NORMALIZATIONS)):
             check_choice(noun, getattr(self, noun), known)
         for noun, least in (("bootstrap", 0), ("shuffles", 0), ("sample", 1), ("batch_size", 1)):
             if getattr(self, noun) < least:

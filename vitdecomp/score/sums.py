@@ -28,7 +28,7 @@ class Moments:
 
 
 class Sums:
-    """Means and centred second moments of contributions x_i and their total t, in r coordinates and in float64.
+    """Means and centered second moments of contributions x_i and their total t, in r coordinates and in float64.
 
     Batches are joined as in Chan, Golub and LeVeque (1979), so that a large mean costs no digits.
 
@@ -51,9 +51,9 @@ class Sums:
         if len(x):
             batch = Sums(x.shape[1], 0)
             batch.n, batch.mean = len(x), x.mean(0)
-            centred = (x - batch.mean).transpose(0, 1)
-            batch.cross = centred.mT @ centred.sum(0)
-            batch.own = centred.mT @ centred
+            centered = (x - batch.mean).transpose(0, 1)
+            batch.cross = centered.mT @ centered.sum(0)
+            batch.own = centered.mT @ centered
             self.merge(batch)
 
     def merge(self, other: Sums) -> None:

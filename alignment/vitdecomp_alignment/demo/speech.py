@@ -102,5 +102,5 @@ def _spoken(subject: Subject, seen: Tensor, texts: Mapping[str, Tensor], own: bo
     learned, (c, truth) = subject.part(0)[0], subject.part(1)
     aligner = None if own else ClosedForm(keep=KEPT).fit(learned, seen[0::2])
     source: Source = learned if aligner is None else Aligned(learned, aligner)
-    scorer = FeatureScorer(centre="feature", bootstrap=0, shuffles=0).fit(source, texts)
+    scorer = FeatureScorer(center="feature", bootstrap=0, shuffles=0).fit(source, texts)
     return Spoken(subject, learned, c, aligner, seen[1::2], truth, scorer)

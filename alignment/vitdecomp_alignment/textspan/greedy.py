@@ -154,14 +154,14 @@ def _factor(values: Tensor, origin: Float[Tensor, " d"], rounding: float) -> Flo
     """
     n, d = values.shape
     if n < d:
-        centred = double(values) - origin
-        strength, vectors = torch.linalg.eigh(centred @ centred.T)
-        columns = centred.T @ vectors
+        centered = double(values) - origin
+        strength, vectors = torch.linalg.eigh(centered @ centered.T)
+        columns = centered.T @ vectors
     else:
         scatter = origin.new_zeros(d, d)
         for _, block in _blocks(values):
-            centred = block - origin
-            scatter.addmm_(centred.T, centred)
+            centered = block - origin
+            scatter.addmm_(centered.T, centered)
         strength, vectors = torch.linalg.eigh(scatter)
         columns = vectors * strength.clamp(min=0).sqrt()
     floor = max(n, d) * max(rounding**2, torch.finfo(torch.float64).eps)

@@ -109,9 +109,9 @@ class TextSpan(Estimator):
         spans = self._fitted(c)
         _check_finite(c)
         for k, span in enumerate(spans):
-            centred, basis = double(c.values[:, k]) - double(span.mean), double(span.basis)
-            whole += float(centred.square().sum())
-            left += float((centred - centred @ basis.T @ basis).square().sum())
+            centered, basis = double(c.values[:, k]) - double(span.mean), double(span.basis)
+            whole += float(centered.square().sum())
+            left += float((centered - centered @ basis.T @ basis).square().sum())
         return 1 - left / whole if whole else 1.0
 
     def _fitted(self, c: Contributions) -> tuple[Span, ...]:

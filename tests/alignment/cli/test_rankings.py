@@ -223,7 +223,7 @@ def _untold(text):
     ("asking", "message"),
     [
         ({"by": "margins"}, "by cannot be 'margins'; did you mean margin"),
-        ({"scorer": vd.FeatureScorer(centre="all")}, "centre cannot be 'all'; there are: none, feature, pool"),
+        ({"scorer": vd.FeatureScorer(center="all")}, "center cannot be 'all'; there are: none, feature, pool"),
         ({"features": ("locaton",)}, "did you mean location"),
     ],
 )

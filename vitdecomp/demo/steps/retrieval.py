@@ -30,7 +30,7 @@ def retrieval(context: Context) -> Section:
             *(_table(s, precision[s.name], folded=True) for s in context.subjects[1:]),
         ),
         how=Sentence(
-            "Precision at {k} over {queries} queries, by the cosine of centred vectors. The components of a factor "
+            "Precision at {k} over {queries} queries, by the cosine of centered vectors. The components of a factor "
             "were chosen on other pictures: those that know it most before all other factors. Outlined pictures "
             "share the query’s value.",
             {"k": Number(K, "count"), "queries": Number(_queries(context.featured), "count")},

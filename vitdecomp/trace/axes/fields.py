@@ -87,7 +87,7 @@ class Field:
 def together(fields: Sequence[Field]) -> Field | None:
     """Combine the fields of a sum: each element takes the field whose places lie farthest apart, if it is known there.
 
-    Such an operand moved its elements; where another one mixed them, all lie nearer to the centre.
+    Such an operand moved its elements; where another one mixed them, all lie nearer to the center.
     """
     ordered = sorted(fields, key=lambda field: -field.spread) if len(fields) > 1 else fields
     found = ordered[0] if ordered else None

@@ -44,7 +44,7 @@ def rank(
 
     if ranking.figure is not None:
         check_figure_file(ranking.figure)
-    scorer = FeatureScorer(centre=ranking.center_texts, measure=ranking.measure, random_state=loading.seed)
+    scorer = FeatureScorer(center=ranking.center_texts, measure=ranking.measure, random_state=loading.seed)
     config = rankings.RankConfig(
         source.reading(reading.limit),
         scorer,

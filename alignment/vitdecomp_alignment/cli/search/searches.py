@@ -291,5 +291,5 @@ def _known(
     from vitdecomp.score import FeatureScorer
 
     with stage("scoring") as progress:
-        scorer = FeatureScorer(centre="feature", bootstrap=0, shuffles=0)
+        scorer = FeatureScorer(center="feature", bootstrap=0, shuffles=0)
         return texts, scorer.fit(source, texts, progress=progress)
