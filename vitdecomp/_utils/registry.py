@@ -6,14 +6,17 @@ import heapq
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from difflib import SequenceMatcher
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
 
 from vitdecomp.errors import SpecError
 
 K = TypeVar("K")
 V = TypeVar("V")
-OLD_GROUPS = {"vitdecomp.executors": ("vitdecomp.engines", "vitdecomp.align_engines")}  # still read, with a warning
+OLD_GROUPS = {  # still read, with a warning
+    "vitdecomp.executors": ("vitdecomp.engines", "vitdecomp.align_engines"),
+    "vitdecomp.commands": ("vitdecomp.verbs",),
+}
 LIKELY = 0.6  # from this likeness on, a name may be what was meant
 
 
@@ -91,14 +94,28 @@ def plugin(group: str, noun: str, name: str) -> Any:
     Raises:
         SpecError: there is none; the message names the nearest ones.
     """
-    groups = (*OLD_GROUPS.get(group, ()), group)  # of equal names the last one counts
-    known = {entry.name: entry for one in groups for entry in entry_points(group=one)}
+    known = _entries(group)
     if name not in known:
         raise SpecError(f"no {noun} {name!r}{did_you_mean(name, sorted(known))}")
-    entry = known[name]
+    return _loaded(known[name], group)
+
+
+def load_plugins(group: str) -> None:
+    """Load everything that installed packages offer in a group; what is loaded registers itself."""
+    for entry in _entries(group).values():
+        _loaded(entry, group)
+
+
+def _entries(group: str) -> dict[str, EntryPoint]:
+    """Return the entry points of a group by name, those of its old names too; the new name takes precedence."""
+    groups = (*OLD_GROUPS.get(group, ()), group)  # of equal names the last one counts
+    return {entry.name: entry for one in groups for entry in entry_points(group=one)}
+
+
+def _loaded(entry: EntryPoint, group: str) -> Any:
     if entry.group != group:
-        message = f"entry point {name!r} is in the old group {entry.group!r}: move it to {group!r}"
-        warnings.warn(message, DeprecationWarning, stacklevel=2)
+        message = f"entry point {entry.name!r} is in the old group {entry.group!r}: move it to {group!r}"
+        warnings.warn(message, DeprecationWarning, stacklevel=3)
     return entry.load()
 
 

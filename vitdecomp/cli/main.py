@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Annotated
 
 import typer
 
 from vitdecomp import __version__
 from vitdecomp._utils.console import tolerate_encoding
+from vitdecomp._utils.registry import load_plugins
 from vitdecomp.cli.command import app
 from vitdecomp.cli.failure import fail
 
 COMMANDS = ("models", "inspect", "extract", "verify", "ablate", "scenes", "demo")  # in the order of help
-GROUP = "vitdecomp.verbs"  # modules of plug-ins that register commands when they are imported
+GROUP = "vitdecomp.commands"  # modules of plug-ins that register commands when they are imported
 
 
 for name in COMMANDS:
@@ -40,8 +40,7 @@ def start(version: Version = False) -> None:
 def main() -> None:
     """Run the `vitdecomp` command."""
     tolerate_encoding()
-    for plugin in entry_points(group=GROUP):
-        plugin.load()
+    load_plugins(GROUP)
     try:
         code = app(sys.argv[1:] or ["--help"], prog_name="vitdecomp", standalone_mode=False)
     except typer.Abort:

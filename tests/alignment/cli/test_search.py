@@ -210,17 +210,17 @@ def test_images_that_were_decoded_otherwise_are_not_added(deit):
 def test_a_sheet_of_a_store_shows_what_lies_in_the_folders_that_are_named(place, deit):
     words = (*LIKE_7, "--k", "3", "--components", "blocks.5.*", "--out", "sheet.html")
     done = in_process(place, *words)
-    assert "note: the sheet has no images: --pictures DIR" in done.stderr
+    assert "note: the sheet has no images: --image-root DIR" in done.stderr
     page = (place / "sheet.html").read_text()
     assert page.count("data:image/jpeg;base64,") == 1  # the reference, which the user has typed
     assert page.count("no picture: no folder is named") == 6
     assert "The same search in the whole embedding" in page
-    done = in_process(place, *words, "--pictures", "twice")
+    done = in_process(place, *words, "--image-root", "twice")
     assert done.stderr.count("note:") == 0
     page = (place / "sheet.html").read_text()
     assert page.count("data:image/jpeg;base64,") == 7
     assert page.count(f'href="{(place / "twice").as_uri()}/') == 6
-    in_process(place, *words, "--pictures", "scenes")  # the same files by their ids
+    in_process(place, *words, "--image-root", "scenes")  # the same files by their ids
     assert (place / "sheet.html").read_text().count("data:image/jpeg;base64,") == 7
 
 
@@ -228,7 +228,7 @@ REFUSED_FIRST = {
     "too many": (("--k", "14"), "k = 14, but there are 13 images"),
     "a text": (("--text", "sea"), "give MODEL"),
     "a feature": (("--feature", "location"), "give MODEL"),
-    "no folder": (("--pictures", "nowhere"), "there is no folder nowhere to take pictures from"),
+    "no folder": (("--pictures", "nowhere"), "there is no folder nowhere: --image-root"),
     "a pipe": (("--image", "pipe.png"), "cannot read image pipe.png: it is not a regular file"),
 }
 

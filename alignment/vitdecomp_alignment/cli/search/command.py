@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from vitdecomp.cli.command import command
+from vitdecomp.cli.command import Alias, command
 from vitdecomp.cli.options import MODEL, CachedOptions, ResultOptions, SingleModelOptions
 from vitdecomp_alignment.cli.options import Components, ContributionOptions, Features, count
 
@@ -40,8 +40,10 @@ class QueryOptions:
     k: Annotated[int, Option("--k", min=1, help="Images to find.")] = 10
     keep_reference: Annotated[bool, Option("--keep-reference", help="References may be their own hits.")] = False
     out: Annotated[Path | None, Option(help="Write a sheet: FILE.html or FILE.png.")] = None
-    pictures: Annotated[
-        tuple[Path, ...], Option(help="Folder that a sheet may take a store's images from; repeatable.")
+    image_root: Annotated[
+        tuple[Path, ...],
+        Option(help="Folder that a sheet may take a store's images from; repeatable."),
+        Alias("--pictures"),
     ] = ()
 
     def config(self, source: ContributionOptions, limit: int | None) -> SearchConfig:
@@ -60,7 +62,7 @@ class QueryOptions:
             self.k,
             self.keep_reference,
             self.out is not None,
-            self.pictures,
+            self.image_root,
         )
 
 
@@ -81,8 +83,8 @@ def search(
 
     if query.out is not None:
         check_sheet(query.out)
-        if source.store is not None and not query.pictures:
-            logger.warning("the sheet has no images: --pictures DIR says where it may take those of a store from")
+        if source.store is not None and not query.image_root:
+            logger.warning("the sheet has no images: --image-root DIR says where it may take those of a store from")
     options = None if model is None else loading.of(model)
     config = query.config(source, reading.limit)
     found = searches.search(options, config, reading.folder, loading=reading.loading, stage=result.stage)

@@ -220,7 +220,7 @@ def check(config: SearchConfig, words: Mapping[str, Sequence[str]]) -> None:
             raise SpecError(f"no {noun} {name!r}{did_you_mean(name, known)}")
     for folder in config.folders:
         if not folder.is_dir():
-            raise InputError(f"there is no folder {folder} to take pictures from")
+            raise InputError(f"there is no folder {folder}: --image-root names folders that images are taken from")
     for image in config.query.images:
         if isinstance(image, (str, Path)):
             open_image(Path(image))
