@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 from vitdecomp.component import CONSTANT_KIND
@@ -65,9 +66,10 @@ def _of(paths: LinearPaths, part: Part) -> SourceAxes:
     axes = tuple(tuple((_noun(label), count) for label, count in factors) for factors in part.layout.factors)
     found = {noun: getattr(part.evidence, noun) for noun in map(_noun, LABELS)}
     evidence = {noun: why for noun, why in found.items() if why}
-    whole = [size[a] for a in part.layout.axes(Axis.TOKEN) if len(size) == len(axes) and len(axes[a]) == 1]
-    if whole and [part.layout.count(Axis.TOKEN)] != whole:
-        evidence["token"] += f"; {part.layout.count(Axis.TOKEN)} of {whole[0]} reach the representation directly"
+    own = part.layout.axes(Axis.TOKEN)
+    if own and len(size) == len(axes) and all(len(axes[a]) == 1 for a in own):
+        left, whole = part.layout.count(Axis.TOKEN), prod(size[a] for a in own)
+        evidence["token"] += "" if left == whole else f"; {left} of {whole} reach the representation directly"
     operation = str(packet(node) or node.target).removeprefix("aten.")
     return SourceAxes(part.who.name, part.who.kind, module_path(node), operation, tuple(size), axes, evidence)
 
