@@ -19,7 +19,7 @@ BEGIN, END = "<!-- trained:begin -->", "<!-- trained:end -->"
 
 
 def table() -> str:
-    """A row for each figure, a column for each model."""
+    """Write a row for each figure, a column for each model."""
     facts = {}
     for name in SHIPPED:
         with safe_open(WEIGHTS / f"{name}.safetensors", "pt") as file:
@@ -35,7 +35,7 @@ def table() -> str:
 
 
 def with_table(page: str) -> str:
-    """The page with the table of the weights as they are."""
+    """Replace the table of a page by that of the weights as they are."""
     return re.sub(f"{BEGIN}.*?{END}", lambda _: f"{BEGIN}\n{table()}\n{END}", page, flags=re.DOTALL)
 
 

@@ -56,7 +56,7 @@ class Contributions:
             )
 
     def __len__(self) -> int:
-        """Number of images."""
+        """Count the images."""
         return len(self.values)
 
     def __repr__(self) -> str:
@@ -122,12 +122,12 @@ class Contributions:
         self._place(component)
 
     def coefficients(self, component: Component, rows: range) -> Float[Tensor, "n d"]:
-        """A component's contributions to consecutive images."""
+        """Return a component's contributions to consecutive images."""
         return self.values[rows.start : rows.stop, self._place(component)]
 
     @classmethod
     def joined(cls, parts: Sequence[Contributions]) -> Contributions:
-        """The images of several batches of one model, one after another.
+        """Join the images of several batches of one model, one after another.
 
         Raises:
             InputError: no batch, or batches with other components.
@@ -140,14 +140,14 @@ class Contributions:
         return replace(parts[0], values=values, error=error, loss=loss)
 
     def take(self, rows: Sequence[int]) -> Contributions:
-        """The contributions of some images, in the order asked for."""
+        """Take the contributions of some images, in the order asked for."""
         chosen = torch.as_tensor(rows, dtype=torch.long, device=self.values.device)
         of_images = chosen.to(self.error.device)
         loss = None if self.loss is None else self.loss[of_images]
         return replace(self, values=self.values[chosen], error=self.error[of_images], loss=loss)
 
     def fingerprint(self) -> str:
-        """A checksum of the values and the components."""
+        """Compute a checksum of the values and the components."""
         return digest([repr((self.components, self.values.shape, self.values.dtype)), *self.values])
 
     def total(self) -> Float[Tensor, "n d"]:
@@ -242,5 +242,5 @@ def _largest(figures: Float[Tensor, " n"]) -> str:
 
 
 def _examples(components: tuple[Component, ...], n: int = 3) -> str:
-    """A few names, for an error message."""
+    """List a few names, for an error message."""
     return ", ".join(c.name for c in components[:n]) + (", ..." if len(components) > n else "")

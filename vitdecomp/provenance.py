@@ -30,7 +30,7 @@ class Origin:
 
     @classmethod
     def of(cls, module: nn.Module, spec: str, output: str = "embedding") -> Origin:
-        """That of a loaded model."""
+        """Return the origin of a loaded model."""
         return cls(spec, weights_checksum(module), output)
 
     def check(self, other: Origin | None, what: str) -> None:
@@ -42,7 +42,7 @@ class Origin:
 
 
 def weights_checksum(module: nn.Module) -> str:
-    """A checksum of all parameters and buffers, with their names and shapes.
+    """Compute a checksum of all parameters and buffers, with their names and shapes.
 
     A float64 copy of a float32 model has the same: it is the same model.
     """

@@ -17,7 +17,7 @@ class Estimator:
     """
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The arguments by name, in the order of the alphabet.
+        """Return the arguments by name, in the order of the alphabet.
 
         Args:
             deep: take the arguments of estimators among them too, as `name__argument`.
@@ -63,7 +63,7 @@ class Estimator:
 
 
 def _arguments(kind: type[Estimator]) -> dict[str, Any]:
-    """The arguments of a kind of estimator and their defaults."""
+    """Return the arguments of a kind of estimator and their defaults."""
     told = signature(kind).parameters.values()
     return {p.name: p.default for p in sorted(told, key=lambda p: p.name)}
 
@@ -73,7 +73,7 @@ def _is_estimator(value: Any) -> bool:
 
 
 def _brief(value: Any) -> str:
-    """A value in one line; an array by its shape alone."""
+    """Write a value in one line; an array by its shape alone."""
     shape = getattr(value, "shape", None)
     if shape is not None:
         return f"<{type(value).__name__} {tuple(shape)}>"

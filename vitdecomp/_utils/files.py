@@ -46,7 +46,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def beside(path: Path, suffix: str) -> Path:
-    """A file that belongs to another one, in the same place; a name that would be too long becomes its checksum."""
+    """Name a file that belongs to another one, beside it; a name that would be too long becomes its checksum."""
     name = path.name + suffix
     if len(os.fsencode(name)) > LONGEST:
         name = digest([os.fsencode(path.name)]) + suffix

@@ -53,7 +53,7 @@ def _default(dtype: torch.dtype, wanted: torch.dtype) -> Iterator[None]:
 
 
 def in_neutral_mode(method: F) -> F:
-    """Method decorator: run it in `neutral`; its first argument is the images, or nothing."""
+    """Decorate a method to run in `neutral`; its first argument is the images, or nothing."""
 
     @wraps(method)
     def run(self: Any, *arguments: Any, **named: Any) -> Any:
@@ -64,7 +64,7 @@ def in_neutral_mode(method: F) -> F:
 
 
 def ordinary(tensor: Tensor) -> Tensor:
-    """A tensor without history, not made in inference mode, of no subclass such as torchvision's images."""
+    """Return a tensor without history, not made in inference mode, of no subclass such as torchvision's images."""
     found = tensor.detach()
     if found.is_inference():
         found = found.clone()

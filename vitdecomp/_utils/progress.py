@@ -18,7 +18,7 @@ Stage = Callable[[str], AbstractContextManager[Progress]]
 
 @contextmanager
 def unseen(name: str) -> Iterator[Progress]:
-    """A stage that shows nothing."""
+    """Show nothing of a stage."""
     yield lambda done, total: None
 
 
@@ -38,7 +38,7 @@ class Clock:
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[Progress]:
-        """A part of the work; what `timed` counts while it lasts is not counted twice."""
+        """Time a part of the work; what `timed` counts while it lasts is not counted twice."""
         began, before = time.perf_counter(), self._within
         try:
             with self.stage(name) as progress:
@@ -47,7 +47,7 @@ class Clock:
             self._add(name, time.perf_counter() - began - (self._within - before))
 
     def timed(self, name: str, things: Iterable[T]) -> Iterator[T]:
-        """The same things, with the time that it takes to get them counted as a part of its own."""
+        """Yield the same things, and count the time that it takes to get them as a part of its own."""
         source = iter(things)
         while True:
             began = time.perf_counter()

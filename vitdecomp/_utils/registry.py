@@ -57,11 +57,11 @@ class Registry(Generic[K, V]):
         self._entries.pop(key, None)
 
     def get(self, key: K) -> V | None:
-        """The entry, or `None`."""
+        """Return the entry, or `None`."""
         return self._entries.get(key)
 
     def __getitem__(self, key: K) -> V:
-        """The entry.
+        """Return the entry.
 
         Raises:
             SpecError: no such key; the message names the nearest ones.
@@ -77,7 +77,7 @@ class Registry(Generic[K, V]):
         return iter(self._entries)
 
     def values(self) -> Iterator[V]:
-        """The entries, in the order in which they came."""
+        """Iterate over the entries, in the order in which they came."""
         return iter(self._entries.values())
 
 

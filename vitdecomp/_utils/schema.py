@@ -118,7 +118,7 @@ def checked(value: Any, kind: Any, *, place: str, remedy: str, versions: Collect
 
 @lru_cache(maxsize=256)
 def _reader(hint: Any) -> Read:
-    """What reads values of one annotation."""
+    """Make what reads values of one annotation."""
     if hint in PLAIN:
         return PLAIN[hint]
     kind = get_origin(hint)
@@ -250,13 +250,13 @@ def _record(kind: type) -> Read:
 
 
 def _wrong(value: Any, path: str, noun: str) -> UnfitError:
-    """An error for a value; JSON shows it on one line, without control characters."""
+    """Make the error for a value; JSON shows it on one line, without control characters."""
     text = "".join(_encoded(value))
     return UnfitError(path, f"is {text if len(text) <= SHOWN else text[:SHOWN] + '...'}, not {noun}")
 
 
 def _encoded(value: Any) -> Iterator[str]:
-    """The first characters of a value's JSON, however large it is."""
+    """Yield the first characters of a value's JSON, however large it is."""
     length = 0
     for part in json.JSONEncoder(default=repr).iterencode(value):
         yield part[: SHOWN + 1]

@@ -115,5 +115,5 @@ class TensorFormat(Generic[H]):
 
 
 def sealed(text: str, tensors: Mapping[str, Tensor]) -> str:
-    """A header's JSON with the checksum of all that a file holds as its last field."""
+    """Append the checksum of all that a file holds to a header's JSON, as its last field."""
     return f'{text[:-1]}, "sha256": "{checksum(text, tensors)}"}}'

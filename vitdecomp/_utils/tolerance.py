@@ -20,12 +20,12 @@ EXACT = (torch.float64, torch.float32)  # in others a sum can hold within their 
 
 
 def coarsest(dtypes: Iterable[torch.dtype]) -> torch.dtype | None:
-    """The format with the largest rounding among those that are met on the way; `None` if none of them is known."""
+    """Return the format with the largest rounding among those on the paths; `None` if none of them is known."""
     return max((dtype for dtype in dtypes if dtype in TOLERANCE), key=TOLERANCE.__getitem__, default=None)
 
 
 def dtype_name(dtype: torch.dtype) -> str:
-    """A number format without `torch.` in front."""
+    """Return a number format without `torch.` in front."""
     return str(dtype).removeprefix("torch.")
 
 

@@ -23,7 +23,7 @@ KINDS: Mapping[str, type[Folder | HuggingFace | Listing | WebDataset]] = {
 
 
 def open_pictures(place: Path | Pictures) -> Pictures:
-    """The data set at a place, of whatever kind it is; one that is open already is itself.
+    """Open the data set at a place, of whatever kind it is; one that is open already is returned as it is.
 
     Raises:
         InputError: there is nothing, nothing with pictures, or something that cannot be read.

@@ -15,7 +15,7 @@ MARKS = {"1": True, "-1": False, "0": False}
 
 
 def attributes_file(place: Path) -> Path | None:
-    """The list of attributes in a folder, or the file itself if it is one; `None` if there is none."""
+    """Find the list of attributes in a folder, or take the file itself if it is one; `None` if there is none."""
     if place.is_file():
         return place if place.name.lower().startswith(ATTRIBUTES) else None
     return next((place / name for name in LISTS if (place / name).is_file()), None)

@@ -43,12 +43,12 @@ class CsvTable:
     lines: tuple[int, ...]
 
     def find(self, names: Sequence[str]) -> str | None:
-        """The first of some names that a column has, in whatever case; `None` if none has."""
+        """Find the first of some names that a column has, in whatever case; `None` if none has."""
         plain = {_plain(column): column for column in reversed(self.columns)}
         return next((n if n in self.columns else plain[_plain(n)] for n in names if _plain(n) in plain), None)
 
     def require(self, names: Sequence[str], noun: str = "column") -> str:
-        """The same, where one must be there.
+        """Find the same, where one must be there.
 
         Raises:
             SpecError: no column has any of the names.
@@ -59,12 +59,12 @@ class CsvTable:
         return found
 
     def column(self, name: str) -> list[str]:
-        """The cells of a column."""
+        """Return the cells of a column."""
         place = self.columns.index(name)
         return [row[place] for row in self.rows]
 
     def filled(self, name: str) -> list[str]:
-        """The cells of a column in which none may be empty.
+        """Return the cells of a column in which none may be empty.
 
         Raises:
             InputError: one is.
@@ -76,7 +76,7 @@ class CsvTable:
         return cells
 
     def where(self, row: int) -> str:
-        """The file and the line of a row, for people."""
+        """Name the file and the line of a row."""
         return f"{self.path}, line {self.lines[row]}"
 
 
@@ -122,7 +122,7 @@ def _text(path: Path) -> str:
 
 
 def _delimiter(first: str, suffix: str) -> str:
-    """What lies between the columns."""
+    """Find what separates the columns."""
     usual = "\t" if suffix in BY_TABS else ","
     found = {one: len(next(csv.reader([first[:FIRST].strip()], delimiter=one), ())) for one in (usual, *DELIMITERS)}
     return max(found, key=lambda one: found[one])  # the usual one, if others are as frequent

@@ -37,5 +37,5 @@ class Folder:
         return place.exists()
 
     def read(self, index: int) -> bytes:
-        """The file of a picture."""
+        """Read the file of an image."""
         return read_file(self.root / self._files[index])

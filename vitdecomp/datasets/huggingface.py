@@ -34,11 +34,11 @@ class HuggingFace:
 
     @classmethod
     def recognises(cls, place: Path) -> bool:
-        """A folder with the description of one."""
+        """Recognize a folder with the description of one."""
         return any((place / mark).is_file() for mark in MARKS)
 
     def read(self, index: int) -> bytes:
-        """The encoded image of a row."""
+        """Read the encoded image of a row."""
         data, column, row = self._found[index]
         cell = data[row][column] or {}
         if cell.get("bytes") is not None:
@@ -49,7 +49,7 @@ class HuggingFace:
 
 
 def _splits(place: Path) -> dict[str, Any]:
-    """Data sets by the names of their splits; the name is empty if there is but one without."""
+    """Load data sets by the names of their splits; the name is empty if there is but one without."""
     try:
         import datasets
     except ImportError as error:
@@ -75,7 +75,7 @@ def _image_column(data: Any, place: Path) -> str:
 
 
 def _pictures(data: Any, prefix: str) -> list[Picture]:
-    """What the columns beside the images say."""
+    """Describe the images by the other columns."""
     label = next((name for name in LABELS if name in data.column_names), None)
     names = getattr(data.features[label], "names", None) if label else None
     columns = {name: data[name] for name in data.column_names}

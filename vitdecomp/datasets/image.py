@@ -38,7 +38,7 @@ class Pictures(Protocol):
         ...
 
     def read(self, index: int) -> bytes:
-        """The file of a picture; may be called by several threads at once.
+        """Read the file of an image; may be called by several threads at once.
 
         Raises:
             OSError: it cannot be read.

@@ -44,11 +44,11 @@ class Listing:
 
     @classmethod
     def recognises(cls, place: Path) -> bool:
-        """A file that is named as one."""
+        """Recognize a file by its name."""
         return place.is_file() and place.suffix.lower() in SUFFIXES
 
     def read(self, index: int) -> bytes:
-        """The file of a picture."""
+        """Read the file of an image."""
         return read_file(self.root / self.pictures[index].id)
 
 

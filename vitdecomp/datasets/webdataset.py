@@ -37,14 +37,14 @@ class WebDataset:
 
     @classmethod
     def recognises(cls, place: Path) -> bool:
-        """A tar file, or a folder that holds some and no images."""
+        """Recognize a tar file, or a folder that holds some and no images."""
         if place.is_file():
             return place.suffix == ".tar"
         endings = suffixes()
         return any(_shards(place)) and not any(path.suffix.lower() in endings for path in place.iterdir())
 
     def read(self, index: int) -> bytes:
-        """The file of a picture, straight from its place in the shard."""
+        """Read the file of an image, straight from its place in the shard."""
         return _bytes(*self._spans[index])
 
 
@@ -63,7 +63,7 @@ class _Sample:
         return next((ending for ending in self.spans if f".{ending.rpartition('.')[2].lower()}" in known), "")
 
     def picture(self) -> Picture:
-        """What is known of it."""
+        """Return what is known of it."""
         name = f"{self.shard.name}/{self.key}.{self.image}"
         label = next((self._text(ending) for ending in LABELS if ending in self.spans), None)
         return Picture(name, label, self._groups())
@@ -86,7 +86,7 @@ def _shards(place: Path) -> Iterator[Path]:
 
 
 def _samples(shard: Path) -> Iterator[_Sample]:
-    """The samples of a shard that have an image, in its order."""
+    """Yield the samples of a shard that have an image, in its order."""
     samples: dict[str, _Sample] = {}
     try:
         with tarfile.open(shard, "r:") as tar:

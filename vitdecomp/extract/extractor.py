@@ -43,7 +43,7 @@ class Extractor:
         self.metadata = metadata_of(prepared, config, first)
 
     def key(self) -> str:
-        """A checksum of all that decides the result."""
+        """Compute a checksum of all that decides the result."""
         known = (self.pictures.pictures[i] for i in self.wanted)
         names = [(picture.id, picture.label, sorted(picture.groups.items())) for picture in known]
         self._digests = dict(zip(self.wanted, digests(self.pictures, self.wanted), strict=True))
@@ -51,7 +51,7 @@ class Extractor:
         return digest([json.dumps(told)])[:32]
 
     def id(self, index: int) -> str:
-        """The name of an image."""
+        """Return the name of an image."""
         return self.pictures.pictures[index].id
 
     def chunks(self, known: Collection[str], old: Collection[str]) -> Iterator[list[int]]:
@@ -68,7 +68,7 @@ class Extractor:
                 yield missing
 
     def chunk(self, indices: Sequence[int]) -> tuple[Chunk | None, list[int]]:
-        """Some images taken apart, if any can be read, and those that cannot.
+        """Decompose some images, if any can be read, and name those that cannot.
 
         Raises:
             InputError: one cannot be read, and none may be left out.
@@ -119,7 +119,7 @@ class Extractor:
         )
 
     def _named(self, one: Loaded) -> Loaded:
-        """The same, or why it cannot be written: text in a store is UTF-8, and not all names of files are."""
+        """Return the same, or why it cannot be written: text in a store is UTF-8, and not all names of files are."""
         picture, path = self.pictures.pictures[one.index], name(self.pictures, one.index)
         try:
             "".join([path, picture.id, picture.label or "", *picture.groups, *picture.groups.values()]).encode()

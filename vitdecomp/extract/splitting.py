@@ -21,7 +21,7 @@ Split = Callable[[Tensor], Contributions]
 
 
 def splitting(prepared: PreparedModel, job: ExtractConfig, pixels: Tensor) -> tuple[Split, Contributions]:
-    """What takes images apart, and what it gives for one of them."""
+    """Make what decomposes images, and what it gives for one of them."""
     by, batch = parse_by(job.by), pixels[None].to(prepared.device, prepared.dtype)
     if by == REPRESENTATION:  # nothing need be traced
         whole = _Whole(prepared, job.output)
@@ -34,7 +34,7 @@ def splitting(prepared: PreparedModel, job: ExtractConfig, pixels: Tensor) -> tu
 
 
 def metadata_of(prepared: PreparedModel, job: ExtractConfig, first: Contributions) -> Metadata:
-    """What is to be written, as far as one image tells."""
+    """Make the metadata to be written, as far as one image tells."""
     origin = (
         Origin.of(prepared.loaded.module, prepared.loaded.spec, job.output) if first.origin is None else first.origin
     )

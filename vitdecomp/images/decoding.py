@@ -89,7 +89,7 @@ def _plain(image: Image.Image) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """The image with its transparent color in 8 bits, as its pixels are: a PNG of 16 bits names it in 16."""
+    """Return the image with its transparent color in 8 bits, as its pixels are: a PNG of 16 bits names it in 16."""
     clear = image.info.get("transparency")
     if image.mode == "RGB" and isinstance(clear, tuple) and max(clear) > 255:
         image = image.copy()

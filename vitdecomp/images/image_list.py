@@ -139,7 +139,7 @@ class _Walk:
                 self._ignore(CLOSED, folder.path)
 
     def _look(self, entry: os.DirEntry[str], folder: _Folder) -> _Folder | Path | str:
-        """A folder to look into, an image, or the reason why it is neither."""
+        """Return a folder to look into, an image, or the reason why it is neither."""
         if is_hidden(entry.name):
             return HIDDEN
         try:

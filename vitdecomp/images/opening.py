@@ -19,7 +19,7 @@ LISTED = 20  # files that a warning names
 
 
 def find_images(place: Path, limit: int | None = None) -> list[Path]:
-    """An image file, or all those in a folder and the folders in it, in the order of their names.
+    """Find an image file, or all those in a folder and the folders in it, in the order of their names.
 
     Raises:
         InputError: there is no such place, or no image in it.
@@ -28,7 +28,7 @@ def find_images(place: Path, limit: int | None = None) -> list[Path]:
 
 
 def open_image(path: Path) -> Image.Image:
-    """A photograph in RGB.
+    """Open a photograph in RGB.
 
     Raises:
         InputError: the file is not a readable image; the message names it.
@@ -72,7 +72,7 @@ def warn_of_skipped(names: Sequence[str], n: int) -> None:
 
 
 def sample_photographs() -> list[Image.Image]:
-    """The photographs that come with scikit-learn: a temple (`china.jpg`) and a flower (`flower.jpg`)."""
+    """Load the photographs that come with scikit-learn: a temple (`china.jpg`) and a flower (`flower.jpg`)."""
     # Read as files: importing scikit-learn takes as long as importing torch.
     folder = Path(str(distribution("scikit-learn").locate_file("sklearn/datasets/images")))
     return [open_image(folder / name) for name in ("china.jpg", "flower.jpg")]

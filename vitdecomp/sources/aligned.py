@@ -33,13 +33,13 @@ class Aligned:
         object.__setattr__(self, "dimension", first.dimension)
 
     def __len__(self) -> int:
-        """Number of images."""
+        """Count the images."""
         return len(self.source)
 
     def fingerprint(self) -> str:
-        """A checksum of the source and of what the aligner makes of its first image."""
+        """Compute a checksum of the source and of what the aligner makes of its first image."""
         return digest([f"{self.source.fingerprint()} {self.take([0]).fingerprint()}"])
 
     def take(self, rows: Sequence[int]) -> Contributions:
-        """The aligned contributions of some images, in the order asked for."""
+        """Take the aligned contributions of some images, in the order asked for."""
         return self.aligner.transform(self.source.take(rows))

@@ -38,7 +38,7 @@ class Aligner(ABC):
 
     @abstractmethod
     def transform(self, c: Contributions) -> Contributions:
-        """The contributions in the other model's space, `(n, component, d_clip)`.
+        """Map contributions into the other model's space, `(n, component, d_clip)`.
 
         Raises:
             InputError: the components are not those of `fit`.
@@ -46,7 +46,7 @@ class Aligner(ABC):
         """
 
     def restricted(self, component: Component, basis: Float[Tensor, "d r"] | None = None) -> Float[Tensor, "r d_clip"]:
-        """The map W of one component as its own coordinates a see it: B^T W takes them where W takes c = a B^T.
+        """Restrict the map W of one component to its own coordinates a: B^T W takes them where W takes c = a B^T.
 
         Retrieval needs it, to pull a query back instead of mapping every image. An aligner that is not linear has none.
 

@@ -54,15 +54,15 @@ class Selection:
         return self.source.dimension
 
     def fingerprint(self) -> str:
-        """A checksum of the source and the rows."""
+        """Compute a checksum of the source and the rows."""
         return digest([f"{self.source.fingerprint()} {self.rows}"])
 
     def __len__(self) -> int:
-        """Number of images."""
+        """Count the images."""
         return len(self.rows)
 
     def take(self, rows: Sequence[int]) -> Contributions:
-        """The contributions of some of the images, in the order asked for."""
+        """Take the contributions of some of the images, in the order asked for."""
         return self.source.take([self.rows[row] for row in rows])
 
 
@@ -73,11 +73,11 @@ class ScannedSelection(Selection):
     source: Scanned
 
     def basis(self, component: Component) -> Float[Tensor, "d r"] | None:
-        """The source's orthonormal columns of a component."""
+        """Return the source's orthonormal columns of a component."""
         return self.source.basis(component)
 
     def coefficients(self, component: Component, rows: range) -> Float[Tensor, "n r"]:
-        """A component's coefficients for consecutive images of the selection."""
+        """Read a component's coefficients for consecutive images of the selection."""
         wanted = self._places(rows)
         if not len(wanted):
             return self.source.coefficients(component, range(0))
@@ -85,7 +85,7 @@ class ScannedSelection(Selection):
         return self.source.coefficients(component, covering)[torch.from_numpy(wanted - covering.start)]
 
     def scan(self, components: Sequence[Component], size: int, rows: range | None = None) -> Iterator[Block]:
-        """The coefficients of some components for consecutive images of the selection, at most so many at a time."""
+        """Yield coefficients of some components for consecutive images of the selection, at most so many at a time."""
         rows = range(len(self)) if rows is None else rows
         wanted, done = self._places(rows), rows.start
         if not len(wanted):

@@ -28,15 +28,15 @@ class Source(Protocol):
         ...
 
     def fingerprint(self) -> str:
-        """A checksum that is the same only for the same contributions of the same images."""
+        """Compute a checksum that is the same only for the same contributions of the same images."""
         ...
 
     def __len__(self) -> int:
-        """Number of images."""
+        """Count the images."""
         ...
 
     def take(self, rows: Sequence[int]) -> Contributions:
-        """The contributions of some images, in the order asked for."""
+        """Take the contributions of some images, in the order asked for."""
         ...
 
 
@@ -53,7 +53,7 @@ class Columns(Source, Protocol):
         ...
 
     def coefficients(self, component: Component, rows: range) -> Float[Tensor, "n r"]:
-        """A component's coefficients for consecutive images; nothing else is read."""
+        """Read a component's coefficients for consecutive images; nothing else is read."""
         ...
 
 
@@ -76,12 +76,12 @@ class Scanned(Columns, Protocol):
     """A source that is read fastest from its first image to its last, several components at once."""
 
     def scan(self, components: Sequence[Component], size: int, rows: range | None = None) -> Iterator[Block]:
-        """The coefficients of some components for all images in order, or for consecutive ones, some at a time."""
+        """Yield coefficients of some components for all images in order, or for consecutive ones, some at a time."""
         ...
 
 
 def scan(source: Columns, components: Sequence[Component], size: int) -> Iterator[Block]:
-    """The coefficients of some components for all images in order, so many at a time or fewer."""
+    """Yield the coefficients of some components for all images in order, so many at a time or fewer."""
     if isinstance(source, Scanned):
         yield from source.scan(components, size)
         return
@@ -90,6 +90,6 @@ def scan(source: Columns, components: Sequence[Component], size: int) -> Iterato
 
 
 def block(source: Columns, components: Sequence[Component], rows: range) -> Block:
-    """The coefficients of some components for some consecutive images."""
+    """Read the coefficients of some components for some consecutive images."""
     parts = tuple(source.coefficients(component, rows) for component in components)
     return Block(rows, parts, (1.0,) * len(parts))

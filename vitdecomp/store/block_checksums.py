@@ -42,7 +42,7 @@ class Blocks:
         self.columns: set[int] = set()
 
     def __len__(self) -> int:
-        """Number of blocks."""
+        """Count the blocks."""
         return len(self._told)
 
     @property

@@ -22,7 +22,7 @@ REMEDY = "restore it from a copy, or delete the store and run the same `vitdecom
 
 
 def local_path(uri: str) -> Path | None:
-    """The path that a URI means on this machine, or `None` if it is elsewhere."""
+    """Return the path that a URI means on this machine, or `None` if it is elsewhere."""
     scheme, found, rest = uri.partition("://")
     if not found:
         return Path(uri)
@@ -85,7 +85,7 @@ class DataFiles:
                 self.check(rows=file.rows)
 
     def damage(self) -> str | None:
-        """What is wrong with the files, as far as their sizes tell; `None` if nothing is, or elsewhere."""
+        """Describe what is wrong with the files, as far as their sizes tell; `None` if nothing is, or elsewhere."""
         root = local_path(self.folder)
         if root is None:
             return None
@@ -140,7 +140,7 @@ class DataFiles:
                 raise DamageError(f"cannot read {where}: it is damaged (its checksum differs); {REMEDY}")
 
     def _ranges(self, path: Path, file: DataFile, ids: set[int]) -> Iterator[range]:
-        """The bytes in which columns stand: first the list of these bytes, at the end of the file."""
+        """Yield the bytes in which columns stand: first the list of these bytes, at the end of the file."""
         from lance.file import LanceFileReader
 
         size, told = path.stat().st_size, LanceFileReader(str(path)).metadata()
@@ -159,7 +159,7 @@ class DataFiles:
 
     @contextmanager
     def _copy(self, file: DataFile) -> Iterator[Path]:
-        """The file, or a copy for as long as it is needed."""
+        """Yield the file, or a copy for as long as it is needed."""
         root = local_path(self.folder)
         if root is not None:
             try:

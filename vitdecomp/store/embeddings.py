@@ -52,7 +52,7 @@ class Embeddings:
         return {self._words(schema.field(column)).vectors: column for column in columns}
 
     def read(self, name: str) -> tuple[Float[Tensor, "n d_clip"], Origin | None]:
-        """A model's vectors of all images, and where they come from.
+        """Read a model's vectors of all images, and where they come from.
 
         Raises:
             SpecError: there are none of that name.
@@ -100,7 +100,7 @@ class Embeddings:
             open_complete(self.images, self.bases)
 
     def _words(self, field: pa.Field) -> _Words:
-        """What a column says of itself."""
+        """Read the description in a column."""
         place, told = f"the column {field.name} of {self.images.uri}", field.metadata or {}
         if not pa.types.is_fixed_size_list(field.type) or field.type.value_type != pa.float32():
             raise InputError(f"{place} does not fit its format: it holds {field.type}; {REMEDY}")

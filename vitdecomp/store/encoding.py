@@ -84,7 +84,7 @@ class Encoding:
         return self.dimension if self.basis is None else int(self.basis.shape[1])
 
     def held(self, n: int) -> Float[np.ndarray, "n r"]:
-        """The numbers of n images, of a fixed component."""
+        """Return the numbers of n images, of a fixed component."""
         return np.full((n, self.width), TOP, dtype=self.format)
 
     def code(self, values: Float[np.ndarray, "n d"]) -> Coded:
@@ -120,7 +120,7 @@ class Encoding:
 
 
 def first_encoding(values: Float[np.ndarray, "n d"], precision: str) -> Encoding:
-    """The encoding of a component, found from the contributions to the first images.
+    """Find the encoding of a component from the contributions to the first images.
 
     A component that spans few dimensions gets a basis of them; one that spans most is written as it is; one that is the
     same for all images is written once.
@@ -142,7 +142,7 @@ def first_encoding(values: Float[np.ndarray, "n d"], precision: str) -> Encoding
 
 
 def fitting(encoding: Encoding, values: Float[np.ndarray, "n d"], precision: str) -> Encoding:
-    """The encoding itself if it is good enough for more images, or the next one.
+    """Return the encoding itself if it is good enough for more images, or the next one.
 
     Raises:
         InputError: contributions that are not finite.
@@ -160,7 +160,7 @@ def fitting(encoding: Encoding, values: Float[np.ndarray, "n d"], precision: str
 
 
 def _formats(encoding: Encoding) -> list[Encoding]:
-    """The encoding in its format, and in those that are wider."""
+    """List the encoding in its format, and in those that are wider."""
     return [replace(encoding, format=wider) for wider in FORMATS[FORMATS.index(encoding.format) :]]
 
 
@@ -179,14 +179,14 @@ def check_finite(values: Float[np.ndarray, "n d"]) -> None:
 
 
 def _constant(values: Float[np.ndarray, "n d"], found: Encoding, precision: Precision) -> Encoding:
-    """The encoding of a component that gives every image what it gives the first."""
+    """Encode a component that gives every image what it gives the first."""
     length = float(np.linalg.norm(values[0]))
     basis = values[:1].T / length if length > 0 else np.zeros((found.dimension, 0))
     return replace(found, basis=basis.astype(precision.basis), scale=(length or 1.0) / TOP, fixed=True)
 
 
 def _grown(encoding: Encoding, values: Float[np.ndarray, "n d"], precision: Precision) -> Encoding:
-    """The encoding with so many more columns that they span these contributions too."""
+    """Add so many columns to the encoding that they span these contributions too."""
     if encoding.basis is None:
         return encoding
     d, old = encoding.dimension, encoding.basis.astype(np.float64)

@@ -73,11 +73,11 @@ class Encodings:
         self._names = {i: component_column(i, told.generation) for i, told in self._told.items()}
 
     def __len__(self) -> int:
-        """Number of components."""
+        """Count the components."""
         return len(self._told)
 
     def column(self, index: int) -> str | None:
-        """The name of a component's column; `None` for one that is fixed."""
+        """Return the name of a component's column; `None` for one that is fixed."""
         return None if self._told[index].fixed else self._names[index]
 
     def columns(self) -> Iterator[tuple[str, int, str]]:
@@ -87,17 +87,17 @@ class Encodings:
                 yield self._names[index], self._dimension if told.rank < 0 else told.rank, told.format
 
     def bytes_per_row(self) -> int:
-        """What all columns of one image take."""
+        """Count the bytes that all columns of one image take."""
         return sum(width * np.dtype(number).itemsize for _, width, number in self.columns())
 
     def __getitem__(self, index: int) -> Encoding:
-        """The encoding of a component."""
+        """Return the encoding of a component."""
         if index not in self._found:
             self._read([index])
         return self._found[index]
 
     def all(self) -> list[Encoding]:
-        """The encodings of all components, in their order."""
+        """Return the encodings of all components, in their order."""
         wanted = [index for index in range(len(self)) if index not in self._found]
         for start in range(0, len(wanted), AT_ONCE):
             self._read(wanted[start : start + AT_ONCE])

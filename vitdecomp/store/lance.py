@@ -89,11 +89,11 @@ class Table:
             self.files.check()
 
     def damage(self) -> str | None:
-        """What is wrong with the files, as far as their sizes tell; `None` if nothing is, or elsewhere."""
+        """Describe what is wrong with the files, as far as their sizes tell; `None` if nothing is, or elsewhere."""
         return self.files.damage()
 
     def __len__(self) -> int:
-        """Number of rows."""
+        """Count the rows."""
         return 0 if self._data is None else int(self._data.count_rows())
 
     @property
@@ -107,7 +107,7 @@ class Table:
         return dict(self._data.config())
 
     def rows(self, columns: Sequence[str], rows: range | Sequence[int] | None = None) -> pa.Table:
-        """Some columns of some rows, or of all; consecutive rows are read fastest.
+        """Read some columns of some rows, or of all; consecutive rows are read fastest.
 
         Raises:
             InputError: they cannot be read.
@@ -128,7 +128,7 @@ class Table:
     def batches(
         self, columns: Sequence[str], size: int = 1024, version: int | None = None, rows: range | None = None
     ) -> Iterator[pa.RecordBatch]:
-        """Some columns of all rows or of consecutive ones, some at a time, of a version or the latest one.
+        """Yield some columns of all rows or of consecutive ones, some at a time, of a version or the latest one.
 
         They are read in a handle of its own: one that is written to cannot be read.
 

@@ -41,7 +41,7 @@ def _told(kind: type[VitdecompError], text: str, remedy: str = "") -> Iterator[N
 
 
 def _reason(error: BaseException) -> str:
-    """What Lance says, without the lines of its own sources."""
+    """Return what Lance reports, without the lines of its own sources."""
     said = str(error)
     for pattern, reason in REASONS.items():
         if re.search(pattern, said):

@@ -57,7 +57,7 @@ class Metadata:
 
     @classmethod
     def from_json(cls, text: str | bytes, place: str | None = None) -> Metadata:
-        """What `to_json` wrote; `place` says where it stands.
+        """Read what `to_json` wrote; `place` says where it stands.
 
         Raises:
             InputError: it is something else, or of another schema.

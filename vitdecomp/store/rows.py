@@ -36,7 +36,7 @@ class Chunk:
 
 
 def rows_of(metadata: Metadata, chunk: Chunk, encodings: Sequence[Encoding]) -> pa.Table:
-    """A row for each image, with a column `raw_I` for each component whose encoding does not fit all of them.
+    """Write a row for each image, with a column `raw_I` for each component whose encoding does not fit all of them.
 
     Raises:
         InputError: contributions that are not finite.

@@ -35,17 +35,17 @@ RAW = "raw_"  # begins the names of columns with contributions that no encoding 
 
 
 def component_column(index: int, generation: int) -> str:
-    """The name of a component's column: a component's own name has dots, which Lance takes for structs."""
+    """Name a component's column: a component's own name has dots, which Lance takes for structs."""
     return f"component_{index}_{generation}"
 
 
 def vectors_column(index: int, generation: int) -> str:
-    """The name of the column with another model's vectors."""
+    """Name the column with another model's vectors."""
     return f"vectors_{index}_{generation}"
 
 
 def generations(names: Sequence[str], pattern: re.Pattern[str]) -> dict[int, int]:
-    """The newest generation of every numbered column."""
+    """Find the newest generation of every numbered column."""
     found: dict[int, int] = {}
     for match in filter(None, map(pattern.fullmatch, names)):
         index, generation = int(match[1]), int(match[2])
@@ -65,7 +65,7 @@ def lists(rows: Float[np.ndarray, "n r"]) -> pa.Array:
 
 
 def numbers(column: pa.Array | pa.ChunkedArray, width: int) -> Float[np.ndarray, "n r"]:
-    """A column as the rows of an array.
+    """Read a column as the rows of an array.
 
     Raises:
         DamageError: rows have no numbers.
@@ -92,7 +92,7 @@ def joined(column: pa.Array) -> bytes:
 
 
 def shared(column: pa.Array, width: int) -> Float[Tensor, "n r"]:
-    """A column as the rows of a tensor in the same memory, which nobody may write to.
+    """Read a column as the rows of a tensor in the same memory, which must not be written to.
 
     Raises:
         DamageError: rows have no numbers.
@@ -103,20 +103,20 @@ def shared(column: pa.Array, width: int) -> Float[Tensor, "n r"]:
 
 
 def component_field(component: Component, index: int, encoding: Encoding) -> pa.Field:
-    """The column of a component that is not fixed."""
+    """Describe the column of a component that is not fixed."""
     name = component_column(index, encoding.generation)
     metadata = {"component": component.name, "scale": repr(encoding.scale)}
     return pa.field(name, list_type(encoding.width, encoding.format), metadata=metadata)
 
 
 def vectors_field(name: str, index: int, generation: int, width: int, origin: Origin | None) -> pa.Field:
-    """The column with another model's vectors."""
+    """Describe the column with another model's vectors."""
     metadata = {"vectors": name, "origin": json.dumps(origin and asdict(origin))}
     return pa.field(vectors_column(index, generation), list_type(width, "float32"), metadata=metadata)
 
 
 def plain_fields(metadata: Metadata) -> list[pa.Field]:
-    """The columns that every store has."""
+    """Describe the columns that every store has."""
     return [
         pa.field("id", pa.string(), nullable=False),
         pa.field("path", pa.string(), nullable=False),
@@ -131,7 +131,7 @@ def plain_fields(metadata: Metadata) -> list[pa.Field]:
 
 
 def schema_of(metadata: Metadata, encodings: Sequence[Encoding]) -> pa.Schema:
-    """What every row has when it is written."""
+    """Describe every row as it is written."""
     columns = [
         component_field(component, index, encoding)
         for index, (component, encoding) in enumerate(zip(metadata.components, encodings, strict=True))
@@ -171,5 +171,5 @@ def bases_table(metadata: Metadata, encodings: Mapping[int, Encoding], number: s
 
 
 def groups_json(groups: Mapping[str, str]) -> str | None:
-    """Groups as they are written."""
+    """Write groups as JSON."""
     return json.dumps(dict(groups), ensure_ascii=False) if groups else None

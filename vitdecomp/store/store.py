@@ -111,7 +111,7 @@ class Store:
         return tuple(path for _, path in self.names(range(len(self))))
 
     def names(self, rows: Sequence[int]) -> tuple[tuple[str, Path], ...]:
-        """The id and the file of some images; nothing is read of the others.
+        """Return the id and the file of some images; nothing is read of the others.
 
         Raises:
             InputError: there are not so many images.
@@ -148,7 +148,7 @@ class Store:
         return tuple(self._others.columns)
 
     def __len__(self) -> int:
-        """Number of images."""
+        """Count the images."""
         return len(self._images)
 
     def __repr__(self) -> str:
@@ -164,7 +164,7 @@ class Store:
         return summary(f"Store: {len(self):,} images in {self.uri}", told)
 
     def fingerprint(self) -> str:
-        """A checksum of the images' files and of the contributions that were computed, and how they are kept."""
+        """Compute a checksum of the images' files and of their contributions, and of how these are kept."""
         told = [repr((self.components, self.metadata.dtype, self.metadata.precision))]
         names = ["digest", "checksum"]
         hashes = [hashlib.sha256() for _ in names]
@@ -184,7 +184,7 @@ class Store:
         return torch.from_numpy(numbers(table["loss"], len(self.components)).copy())
 
     def losses(self) -> dict[Component, float]:
-        """The largest loss of each component."""
+        """Return the largest loss of each component."""
         worst = torch.zeros(len(self.components))
         for start in range(0, len(self), AT_ONCE):
             worst = torch.maximum(worst, self.loss(range(start, min(start + AT_ONCE, len(self)))).amax(0))
@@ -196,7 +196,7 @@ class Store:
         return self._encodings.bytes_per_row()
 
     def embedding(self, rows: range | None = None) -> Float[Tensor, "n d"]:
-        """The representations themselves."""
+        """Read the representations themselves."""
         return self._stored.embedding(rows)
 
     def basis(self, component: Component) -> Float[Tensor, "d r"] | None:
@@ -209,7 +209,7 @@ class Store:
         return None if basis is None else torch.from_numpy(basis).clone()
 
     def coefficients(self, component: Component, rows: range) -> Float[Tensor, "n r"]:
-        """A component's coefficients for consecutive images; nothing else is read.
+        """Read a component's coefficients for consecutive images; nothing else is read.
 
         Raises:
             SpecError: there is no such component.
@@ -224,7 +224,7 @@ class Store:
         return torch.from_numpy(encoding.coefficients(stored))
 
     def scan(self, components: Sequence[Component], size: int, rows: range | None = None) -> Iterator[Block]:
-        """The coefficients of some components for all images in order, in the format in which they are written.
+        """Yield the coefficients of some components for all images in order, in the format in which they are written.
 
         Nothing else is read, and the next images are read while a caller is at work on the last ones.
 
@@ -252,7 +252,7 @@ class Store:
             start += n
 
     def take(self, rows: Sequence[int]) -> Contributions:
-        """The contributions of some images, in the order asked for.
+        """Take the contributions of some images, in the order asked for.
 
         Their `error` is that of the sums as they were computed; their `loss` is what writing and reading adds to it.
 

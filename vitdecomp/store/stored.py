@@ -43,7 +43,7 @@ class Stored:
         return values
 
     def embedding(self, rows: range | Sequence[int] | None) -> Float[Tensor, "n d"]:
-        """The representations, in float32."""
+        """Read the representations, in float32."""
         found = self._embedding(rows) if self._kept is None or rows is None else self._kept[1][_places(rows)]
         return torch.from_numpy(found.copy())
 
@@ -67,7 +67,7 @@ class Stored:
         return loss
 
     def batches(self, columns: Sequence[str], size: int, rows: range) -> Iterator[tuple[int, pa.RecordBatch]]:
-        """Some columns of consecutive images, at most so many at a time, and how many these are."""
+        """Yield some columns of consecutive images, at most so many at a time, and how many these are."""
         if columns and len(rows):
             part = None if len(rows) == len(self._images) else rows
             batches = self._images.batches(columns, min(size, SCANNED), self._images.version, part)
@@ -76,7 +76,7 @@ class Stored:
             yield from ((min(size, rows.stop - start), None) for start in range(rows.start, rows.stop, size))
 
     def _coefficients(self, rows: Sequence[int]) -> Iterator[Float[np.ndarray, "n r"]]:
-        """What is stored of each component."""
+        """Yield what is stored of each component."""
         small = self._encodings.bytes_per_row() * len(self._images) <= self._small
         if not _consecutive(rows) and self._kept is None and small:
             everything = range(len(self._images))

@@ -17,7 +17,7 @@ from vitdecomp.store.schema import METADATA, list_type, plain_fields
 
 
 def metadata_of(images: Table) -> Metadata:
-    """The metadata of a store.
+    """Read the metadata of a store.
 
     Raises:
         InputError: it is something else, or damaged.
@@ -44,7 +44,7 @@ def moved_path(path: str, id_: str, roots: Mapping[str, str]) -> str:
 
 
 def count(images: Table, key: str) -> int:
-    """A number in the configuration; 0 if there is none.
+    """Read a number in the configuration; 0 if there is none.
 
     Raises:
         InputError: something else stands there.
@@ -53,7 +53,7 @@ def count(images: Table, key: str) -> int:
 
 
 def groups_of(texts: Sequence[str | None], place: str) -> tuple[dict[str, str], ...]:
-    """Groups of images, of the column that holds them.
+    """Read groups of images from the column that holds them.
 
     Raises:
         InputError: something else stands there.

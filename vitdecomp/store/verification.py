@@ -87,7 +87,7 @@ def verify(
 
 
 def _worst(store: Store, rows: range) -> torch.Tensor:
-    """The largest error, loss of a component and loss of the sum of some images, none of which is out of bounds."""
+    """Return the largest error, loss of a component and loss of the sum of some images, all within bounds."""
     found, each = store.take(rows), store.loss(rows).double()
     whole, parts = store.embedding(rows).double(), torch.linalg.vector_norm(found.values.double(), dim=2)
     away = torch.linalg.vector_norm(found.values.sum(1, dtype=torch.float64) - whole, dim=1)

@@ -62,7 +62,7 @@ class StoreWriter:
         self.metadata = self._earlier()
 
     def __len__(self) -> int:
-        """Number of images."""
+        """Count the images."""
         return len(self.images)
 
     @property
@@ -176,7 +176,7 @@ class StoreWriter:
             table.tidy(alone=table.here)
 
     def _earlier(self) -> Metadata | None:
-        """What is there."""
+        """Read what is there."""
         place = local_path(self.uri)
         if place is not None:
             check_directory(place)

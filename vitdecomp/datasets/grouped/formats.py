@@ -44,7 +44,7 @@ class Format:
 
 
 def read(place: Path, columns: Columns | None = None, kind: str | None = None) -> Grouped:
-    """The images of a data set on disk.
+    """Read the images of a data set on disk.
 
     Args:
         place: its folder, or a CSV.
@@ -120,7 +120,7 @@ def _of_attribute(name: str) -> tuple[str, str]:
 
 
 def _scenes(place: Path, columns: Columns) -> Grouped:
-    """What `vitdecomp scenes` writes. One folder is one split; of a folder of such folders, every one is read."""
+    """Read what `vitdecomp scenes` writes. One folder is one split; of a folder of such folders, every one is read."""
     paths = [place / "labels.csv"] if (place / "labels.csv").is_file() else sorted(place.glob("*/labels.csv"))
     names, labels, groups, split = [], [], [], []
     for path in paths:
@@ -134,7 +134,7 @@ def _scenes(place: Path, columns: Columns) -> Grouped:
 
 
 def _folders(place: Path, columns: Columns) -> Grouped:
-    """A folder for each class, as for ImageFolder; train and test inside or outside of it, if there are splits."""
+    """Read a folder for each class, as for ImageFolder; splits such as train and test lie inside or outside of it."""
     every = [path.relative_to(place) for path in list_images(place).files]
     files = [path for path in every if len(path.parts) > 1]
     if not files:

@@ -52,7 +52,7 @@ class Grouped:
     group_names: tuple[str, ...]
 
     def __len__(self) -> int:
-        """Number of images."""
+        """Count the images."""
         return len(self.names)
 
     @property
@@ -62,11 +62,11 @@ class Grouped:
         return tuple(map(Picture, map(spelled, self.names), (self.classes[i] for i in self.labels), named))
 
     def read(self, index: int) -> bytes:
-        """The file of an image."""
+        """Read the file of an image."""
         return read_file(self.root / self.names[index])
 
     def at(self, rows: Sequence[int] | Int64[np.ndarray, " m"]) -> Grouped:
-        """Some of the images, in the order asked for."""
+        """Take some of the images, in the order asked for."""
         places = [int(row) for row in rows]
         return Grouped(
             self.root,
@@ -79,7 +79,7 @@ class Grouped:
         )
 
     def part(self, *splits: str, limit: int | None = None, seed: int = 0) -> Grouped:
-        """The images of some splits; with a limit, as many of them at random.
+        """Take the images of some splits; with a limit, as many of them at random.
 
         Raises:
             InputError: there are none.
@@ -93,7 +93,7 @@ class Grouped:
         return self.at(rows)
 
     def halves(self, limit: int | None = None) -> tuple[Grouped, Grouped]:
-        """The images that train and those that test; validation images, which no one uses, are logged as a warning.
+        """Split the images into those that train and those that test; unused validation images are logged as a warning.
 
         Raises:
             InputError: there are none of either.
@@ -162,7 +162,7 @@ def grouped(
 
 
 def _sorted(values: Sequence[str]) -> tuple[str, ...]:
-    """What occurs; numbers by size."""
+    """Return the values that occur; numbers by size."""
     found = {*values}
     return tuple(sorted(found, key=int if all(v.lstrip("-").isdigit() for v in found) else str))
 
