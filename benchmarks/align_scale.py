@@ -80,7 +80,7 @@ def caused(index: int, rows: range, rank: int) -> np.ndarray:
 
 
 def seen(n: int) -> Iterator[np.ndarray]:
-    """CLIP's vectors: another mixture of the same causes, and noise."""
+    """Yield CLIP's vectors: another mixture of the same causes, and noise."""
     mixture = np.random.default_rng(3).standard_normal((CAUSES, DIMENSION), dtype=np.float32)
     for start in range(0, n, FRAGMENT):
         some = min(FRAGMENT, n - start)

@@ -72,7 +72,7 @@ def ways(n: int, seed: int) -> list[tuple[str, LinearAligner, int]]:
 
 
 def of(spec: str, world: World, seen: Tensor, settings: Settings) -> Result:
-    """All ways on one model."""
+    """Return all ways on one model."""
     subject = decompose(ModelOptions(spec, device="cpu", seed=settings.seed), world, settings.n)
     c, target = subject.contributions, seen[: len(subject.world)]
     learned = len(c) - len(c) // HELD_OUT

@@ -25,7 +25,7 @@ Pick = Callable[[tuple[Any, ...], Any], Any]
 
 
 def heads(bench: Bench) -> Run:
-    """All contributions as vectors, every head."""
+    """Return all contributions as vectors, every head."""
     return lambda: contributions(bench.loaded.module, bench.images)
 
 

@@ -38,7 +38,7 @@ from vitdecomp.component import Component
 from vitdecomp.datasets.grouped import Grouped, read
 from vitdecomp.extract import ExtractConfig, cached
 from vitdecomp.models.prepare import ModelOptions, prepare
-from vitdecomp.scenes.folder import kept
+from vitdecomp.scenes.folder import cached_scenes
 
 MODELS = tuple(f"scenes:{name}" for name in ("clip", "deit", "dino", "swin", "maxvit"))
 CLIP = "scenes:clip"
@@ -121,7 +121,7 @@ class Subject:
 
 
 def loaded(model: str, data: Grouped, cache: Path) -> tuple[Part, Part]:
-    """Both splits as a model takes them apart, and as CLIP sees them."""
+    """Return both splits as a model takes them apart, and as CLIP sees them."""
     subject, seer, found = prepare(ModelOptions(model, device="cpu")), prepare(ModelOptions(CLIP, device="cpu")), []
     for split in ("train", "test"):
         part = data.part(split)
@@ -140,12 +140,12 @@ def tied(train: Part) -> Part:
 
 
 def minority(images: Grouped) -> np.ndarray:
-    """Whether class and place of an image do not go together; groups are numbered 2 class + place."""
+    """Check whether class and place of an image do not go together; groups are numbered 2 class + place."""
     return np.isin(images.groups, (1, 2))
 
 
 def measure(subject: Subject, few: Part, plan: Plan) -> dict[str, Any]:
-    """Every method in one setting; heads learn from `few`, all else from all training images."""
+    """Return every method in one setting; heads learn from `few`, all else from all training images."""
     found: dict[str, Any] = {}
     cue_of_few = subject.seen(few)
     for name, method in METHODS.items():
@@ -193,7 +193,7 @@ def _points(gain: float) -> str:
 
 
 def pseudo_groups(subject: Subject) -> dict[str, float]:
-    """How well images on which cue and class disagree stand in for the minority, and how well a head's errors do."""
+    """Measure how well images on which cue and class disagree, or a head's errors, stand in for the minority."""
     train, labels, few = subject.train, subject.train.images.labels, minority(subject.train.images)
     disagree = disagreeing(subject.seen(train), labels)
     half = np.arange(len(labels)) % 2 == 0
@@ -218,7 +218,7 @@ class Settings:
 
 
 def of(model: str, data: Grouped, space: ClipSpace, cache: Path, settings: Settings) -> Result:
-    """Both settings on one model."""
+    """Return both settings on one model."""
     subject = Subject.of(model, data, space, cache)
     few = tied(subject.train)
     usual = min(settings.seeds, USUAL)
@@ -246,7 +246,7 @@ def main(
 ) -> None:
     """Take a spurious cue out of the embedded models."""
     place, settings, console = cache or cache_directory(), Settings(seeds, strength), Console(width=150)
-    data = read(kept(place, WORLD, "train", "test", subset="waterbirds"))
+    data = read(cached_scenes(place, WORLD, "train", "test", subset="waterbirds"))
     space, results = ClipSpace(CLIP, device="cpu"), {}
     for name in model or MODELS:
         results[name] = of(name, data, space, place, settings)

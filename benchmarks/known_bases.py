@@ -161,7 +161,7 @@ def smooth(n: int, size: int) -> Tensor:
 
 
 def measure(make: Callable[[], nn.Module], size: int, n: int) -> dict[str, Any]:
-    """All components of a model at all precisions."""
+    """Return all components of a model at all precisions."""
     torch.manual_seed(0)
     module, found = randomised(make()), dict[str, Any](measured={}, seconds={}, write={})
     images = smooth(n, size)

@@ -69,7 +69,7 @@ class Machine:
         )
 
     def sentence(self) -> str:
-        """All of it in three sentences."""
+        """Return all of it in three sentences."""
         parts = [
             f"{self.gpu}, {self.gpu_memory / 2**30:.0f} GiB" if self.gpu else "",
             f"{self.cpu} ({self.capability})",

@@ -68,7 +68,7 @@ def captum_integrated(bench: Bench) -> Run:
 
 
 def grad_cam(bench: Bench) -> Run:
-    """One map for each image, of the last block."""
+    """Return one map for each image, of the last block."""
     from pytorch_grad_cam import GradCAM
 
     model: Any = bench.loaded.module
@@ -102,7 +102,7 @@ def nnsight_values(bench: Bench) -> Run:
 
 
 def legrad(bench: Bench) -> Run:
-    """One map an image, from the gradients of the attention of the last blocks; the tool takes one image at a time."""
+    """Make one map an image from the gradients of the last attentions; the tool takes one image at a time."""
     from legrad import LeWrapper
 
     with contextlib.redirect_stdout(io.StringIO()):  # it prints

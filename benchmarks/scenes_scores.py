@@ -75,7 +75,7 @@ class Judged:
 
 
 def measure(c: vd.Contributions, words: Mapping[str, Tensor], labels: Mapping[str, np.ndarray]) -> Result:
-    """Every way of choosing."""
+    """Return every way of choosing."""
     half = len(c) // 2
     seen, rest = c.take(range(half)), c.take(range(half, len(c)))
     judged = Judged.of(rest, {name: labels[name][half : len(c)] for name in words})

@@ -34,7 +34,7 @@ def plain(bench: Bench) -> Run:
 
 
 def push(bench: Bench) -> Run:
-    """All contributions."""
+    """Return all contributions."""
     return lambda: bench.dec.transform(bench.images)
 
 

@@ -41,7 +41,7 @@ class Component:
         return self.kind == CONSTANT_KIND
 
     def matches(self, patterns: str | Iterable[str]) -> bool:
-        """Whether the name matches one of the shell patterns.
+        """Check whether the name matches one of the shell patterns.
 
         Constants carry the path of the module they belong to (`bias.blocks.3.attn.proj`), so a pattern that
         starts with a wildcard would take them for parts of that module. They answer only to `*` and to

@@ -118,7 +118,7 @@ class Contributions:
         return int(self.values.shape[2])
 
     def basis(self, component: Component) -> None:
-        """No coordinates of its own: a component's coefficients are its contributions."""
+        """Return `None`: a component's coefficients are its contributions."""
         self._place(component)
 
     def coefficients(self, component: Component, rows: range) -> Float[Tensor, "n d"]:
@@ -225,7 +225,7 @@ class Contributions:
 
 
 def _merge(name: str, members: tuple[Component, ...]) -> Component:
-    """One component that stands for several; what they do not share is left open."""
+    """Return one component that stands for several; what they do not share is left open."""
     if len(members) == 1:
         return replace(members[0], name=name)
     kinds, blocks, modules = ({getattr(m, f) for m in members} for f in ("kind", "block", "module"))

@@ -219,7 +219,7 @@ class Decomposer(Portable):
         return [torch.cat(found)[: len(images)] for found in results]
 
     def _recorder(self, paths: Sequence[LinearPaths]) -> Recorder:
-        """One run of the model for all that some paths need."""
+        """Return one run of the model for all that some paths need."""
         if len(paths) == 1:
             return paths[0].recorder
         key = tuple(map(id, paths))

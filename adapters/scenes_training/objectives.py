@@ -110,19 +110,19 @@ def class_and_patches(vit: Any, images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def held_words(texts: Int64[Tensor, "n length"], vocabulary: int) -> Float[Tensor, "n vocabulary"]:
-    """Which tokens each caption holds, as ones; the zeros that captions are filled up with are none."""
+    """Return which tokens each caption holds, as ones; the zeros that captions are filled up with are none."""
     held = torch.zeros(len(texts), vocabulary, device=texts.device).scatter_(1, texts, 1.0)
     held[:, 0] = 0
     return held
 
 
 def implied(held: Float[Tensor, "n vocabulary"]) -> Float[Tensor, "n n"]:
-    """Which captions (columns) say nothing that another one (row) does not say: they are right for its picture too."""
+    """Return which captions (columns) say no more than another one (row): they are right for its image too."""
     return (held @ held.T == held.sum(1)).float()
 
 
 def telling(held: Float[Tensor, "n vocabulary"]) -> Float[Tensor, "n vocabulary"]:
-    """How much each word tells in a batch: the rarer, the more, each row summing to one."""
+    """Return how much each word tells in a batch: the rarer, the more, each row summing to one."""
     rarity = (len(held) / held.sum(0).clamp(min=1)).log()  # of what every caption holds: zero
     weights = held * rarity
     return weights / weights.sum(1, keepdim=True).clamp(min=1e-6)
@@ -197,7 +197,7 @@ class _Projected(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Both projections, of unit length, `(2, n, width)`."""
+        """Return both projections, of unit length, `(2, n, width)`."""
         read = class_and_patches(self.backbone, images)
         return functional.normalize(torch.stack([h(x).float() for h, x in zip(self.heads, read, strict=True)]), dim=-1)
 

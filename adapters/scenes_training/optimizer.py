@@ -69,7 +69,7 @@ class Optimizer:
 
 
 def _in_block(name: str, parameter: Tensor) -> bool:
-    """Whether it is a matrix that maps the tokens of a block: no table, no embedding, no classifier."""
+    """Check whether it is a matrix that maps the tokens of a block: no table, no embedding, no classifier."""
     return parameter.ndim == 2 and "blocks." in name and name.endswith("weight")
 
 

@@ -88,7 +88,7 @@ def _bounded() -> Iterator[None]:
 
 
 def _reachable() -> bool:
-    """Whether the Hugging Face hub, where nearly all weights are, answers."""
+    """Check whether the Hugging Face hub, where nearly all weights are, answers."""
     from huggingface_hub import constants, get_session
 
     if constants.HF_HUB_OFFLINE:
@@ -100,7 +100,7 @@ def _reachable() -> bool:
 
 
 def _is_missing_file(error: BaseException | None) -> bool:
-    """Whether a download or a look into the cache failed, rather than what was made of the file."""
+    """Check whether a download or a look into the cache failed, rather than what was made of the file."""
     while error is not None:
         if isinstance(error, OSError):
             return True

@@ -128,7 +128,7 @@ class OpenClipAdapter(Adapter):
         return None
 
     def rules(self, module: nn.Module) -> Rules:
-        """How files fit a model of open_clip: its own conversions; the embedding needs the image tower alone."""
+        """Return how files fit a model of open_clip: its own conversions; the embedding needs the image tower alone."""
         return Rules(convert=_converted, spare=lambda name: hasattr(module, "visual") and name[:7] != "visual.")
 
     def names(self, pattern: str = "*") -> list[str]:
@@ -141,7 +141,7 @@ class OpenClipAdapter(Adapter):
         return sorted(name for name in known if fnmatchcase(name.lower(), pattern.lower()))
 
     def defines(self, name: str) -> bool:
-        """Whether open_clip lists the architecture and the tag."""
+        """Check whether open_clip lists the architecture and the tag."""
         with suppress(SpecError):
             _split(name)
             return True
@@ -165,7 +165,7 @@ def describe(
 
 
 def transform(config: Mapping[str, Any], size: tuple[int, ...]) -> Callable[[Any], Tensor]:
-    """open_clip's own transform for evaluation, with another size.
+    """Build open_clip's own transform for evaluation, with another size.
 
     Raises:
         SpecError: other channels than three.
@@ -215,7 +215,7 @@ def _create(architecture: str, weights: Mapping[str, Any], options: Mapping[str,
 
 
 def _text_config(architecture: str) -> Mapping[str, Any] | None:
-    """How open_clip makes the text tower and its tokenizer; `None` where only the hub knows."""
+    """Return how open_clip makes the text tower and its tokenizer; `None` where only the hub knows."""
     import open_clip
 
     config = (None if architecture.startswith(FOREIGN) else open_clip.get_model_config(architecture)) or {}

@@ -75,7 +75,7 @@ class TimmAdapter(Adapter):
         return describe(module, f"timm:{name}" if name else own_spec(module), pretrained=None)
 
     def rules(self, module: nn.Module) -> Rules:
-        """How files fit a model of timm: its own conversions of other releases, and a classifier of any size."""
+        """Return how files fit a model of timm: its own conversions of other releases, and a classifier of any size."""
         known: Any = module
         heads = (getattr(module, "pretrained_cfg", None) or {}).get("classifier") or ()
         heads = (heads,) if isinstance(heads, str) else tuple(heads)
@@ -96,7 +96,7 @@ class TimmAdapter(Adapter):
         return list(timm.list_pretrained(pattern) if "." in pattern else timm.list_models(pattern))
 
     def defines(self, name: str) -> bool:
-        """Whether timm knows the architecture and the tag; it fetches weights of its own alone."""
+        """Check whether timm knows the architecture and the tag; it fetches weights of its own alone."""
         if not PLAIN.fullmatch(name):  # hf-hub:REPO and local-dir:PATH name a stranger's
             return False
         with suppress(SpecError):
@@ -143,7 +143,7 @@ def describe(
 
 
 def transform(config: Mapping[str, Any], size: tuple[int, ...]) -> Callable[[Any], Tensor]:
-    """timm's own transform for evaluation with another size; in grey, with the mean of the statistics, for one channel.
+    """Build timm's own transform for evaluation with another size; for one channel, with the mean statistics.
 
     Raises:
         SpecError: channels that no photograph has.
@@ -265,7 +265,7 @@ def _has_weights(module: nn.Module) -> bool:
 
 
 def _follows_protocol(module: nn.Module) -> bool:
-    """Whether `forward` is made of timm's two halves; that of a subclass that adds to them is not."""
+    """Check whether `forward` is made of timm's two halves; that of a subclass that adds to them is not."""
     if not all(callable(getattr(module, half, None)) for half in ("forward_features", "forward_head")):
         return False
     if "pre_logits" not in inspect.signature(module.forward_head).parameters:  # type: ignore[arg-type]

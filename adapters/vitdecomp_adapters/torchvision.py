@@ -85,7 +85,7 @@ class TorchvisionAdapter(Adapter):
         return LoadedModel(module, None, own_spec(module), outputs)
 
     def rules(self, module: nn.Module) -> Rules:
-        """How files fit a model of torchvision: position embeddings of other sizes, a classifier of any size."""
+        """Return how files fit a model of torchvision: position embeddings of other sizes, a classifier of any size."""
         head = classifier(module)
         return Rules(_converted, (head,), _set_classes, spare=lambda name: name.startswith(f"{head}."))
 
@@ -124,7 +124,7 @@ def describe(
 
 
 def transform(standard: Any, size: tuple[int, ...]) -> Callable[[Any], Tensor]:
-    """torchvision's own transform for evaluation with another crop, resized by the same ratio.
+    """Build torchvision's own transform for evaluation with another crop, resized by the same ratio.
 
     Raises:
         SpecError: other channels than three.

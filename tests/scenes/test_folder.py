@@ -9,7 +9,7 @@ from torchvision.datasets import ImageFolder
 
 from vitdecomp.errors import OutputError
 from vitdecomp.scenes import FACTORS, SceneDataset
-from vitdecomp.scenes.folder import kept
+from vitdecomp.scenes.folder import cached_scenes
 
 
 def rows(folder):
@@ -79,12 +79,12 @@ def test_another_run_that_is_writing_is_not_disturbed(tmp_path):
 
 
 def test_scenes_in_a_cache_are_drawn_once(tmp_path, monkeypatch):
-    folder = kept(tmp_path / "cache", 6, "train", "test", subset="waterbirds")
+    folder = cached_scenes(tmp_path / "cache", 6, "train", "test", subset="waterbirds")
     for split in ("train", "test"):
         wanted = SceneDataset(6, 0, split, "waterbirds")
         assert [row["group"] for row in rows(folder / split)] == [str(wanted.scene(i).group) for i in range(6)]
     monkeypatch.setattr(SceneDataset, "write", lambda *_: pytest.fail("drawn again"))
-    assert kept(tmp_path / "cache", 6, "train", "test", subset="waterbirds") == folder
+    assert cached_scenes(tmp_path / "cache", 6, "train", "test", subset="waterbirds") == folder
     with pytest.raises(pytest.fail.Exception):
-        kept(tmp_path / "cache", 6, "test")
+        cached_scenes(tmp_path / "cache", 6, "test")
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [folder.name]

@@ -49,12 +49,12 @@ class PlainConsole(Console):
 
 
 def stdout() -> Console:
-    """Where results go."""
+    """Return where results go."""
     return PlainConsole()
 
 
 def stderr(quiet: bool = False) -> Console:
-    """Where all else goes; nowhere, if quiet."""
+    """Return where all else goes; nowhere, if quiet."""
     return PlainConsole(stderr=True, quiet=quiet)
 
 

@@ -54,7 +54,7 @@ def beside(path: Path, suffix: str) -> Path:
 
 
 def cache_directory() -> Path:
-    """Where what can be computed again is kept: `VITDECOMP_CACHE`, or the system's place for caches."""
+    """Return where what can be computed again is kept: `VITDECOMP_CACHE`, or the system's place for caches."""
     chosen = os.environ.get("VITDECOMP_CACHE")
     return Path(chosen) if chosen else user_cache_path("vitdecomp")
 

@@ -20,7 +20,7 @@ CPU = "cpu"
 
 @contextmanager
 def neutral(like: object = None) -> Iterator[None]:
-    """No inference mode, no gradients, no autocast, and default dtype and device as in a fresh process.
+    """Turn off inference mode, gradients and autocast; set default dtype and device as in a fresh process.
 
     A default that is that of the images, `like`, stays: their model may have been made for it.
     """

@@ -130,6 +130,6 @@ def did_you_mean(word: str, known: Iterable[str], n: int = 3) -> str:
 
 
 def _likeness(word: str, choice: str) -> tuple[float, float]:
-    """How near a word is to the beginning of a name or to all of it, and to all of it, from 0 to 1."""
+    """Return how near a word is to the beginning of a name or to all of it, and to all of it, from 0 to 1."""
     whole, beginning = (SequenceMatcher(None, word, text).ratio() for text in (choice, choice[: len(word)]))
     return max(whole, beginning), whole

@@ -137,7 +137,7 @@ class Ablator(Estimator):
         return torch.einsum("nkr,kdr->nkd", torch.einsum("nkd,kdr->nkr", vectors, bases), bases)
 
     def _check(self, c: Contributions) -> list[int]:
-        """Where the components stand in the contributions."""
+        """Return where the components stand in the contributions."""
         if not hasattr(self, "components_"):
             raise SpecError("this Ablator is not fitted yet: call fit(contributions) first")
         if self.origin_ is not None:

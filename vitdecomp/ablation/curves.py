@@ -128,7 +128,7 @@ def layers(components: Sequence[Component]) -> list[Unit]:
 
 
 def single(components: Sequence[Component]) -> list[Unit]:
-    """Every component that is computed, alone."""
+    """Return every component that is computed, alone."""
     return [(component,) for component in components if not component.is_constant]
 
 
@@ -174,7 +174,7 @@ def _right(
     removed: Float64[np.ndarray, "n unit class"],
     labels: Int64[np.ndarray, " n"],
 ) -> Int64[np.ndarray, " step"]:
-    """How many images are classified rightly without the first 0, 1, 2, ... units."""
+    """Return how many images are classified rightly without the first 0, 1, 2, ... units."""
     left = logits.copy()
     counts = [int((left.argmax(1) == labels).sum())]
     for unit in range(removed.shape[1]):

@@ -172,12 +172,12 @@ class LabelledOptions:
         """
         from vitdecomp.datasets.grouped import read
         from vitdecomp.datasets.grouped.formats import Columns
-        from vitdecomp.scenes.folder import kept
+        from vitdecomp.scenes.folder import cached_scenes
 
         columns = Columns(
             self.image_column, self.label_column, self.group_column, self.split_column, self.target, self.beside
         )
-        return read(self.images or kept(cache, n, "train", "test", subset=subset), columns, self.data_format)
+        return read(self.images or cached_scenes(cache, n, "train", "test", subset=subset), columns, self.data_format)
 
 
 @dataclass(frozen=True, slots=True)

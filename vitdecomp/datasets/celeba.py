@@ -22,12 +22,12 @@ def attributes_file(place: Path) -> Path | None:
 
 
 def image_folder(root: Path, first: str) -> str:
-    """Where below a folder the images are, of which one is known by name: `.` if nowhere."""
+    """Return where below a folder the images are, of which one is known by name: `.` if nowhere."""
     return next((folder for folder in FOLDERS if (root / folder / first).is_file()), ".")
 
 
 def marks(table: CsvTable, name: str) -> list[bool]:
-    """Whether images have an attribute.
+    """Check whether images have an attribute.
 
     Raises:
         InputError: a cell that is neither 1 nor -1.
@@ -40,7 +40,7 @@ def marks(table: CsvTable, name: str) -> list[bool]:
 
 
 def partition(root: Path, images: list[str]) -> list[str] | None:
-    """Which split images are in, as 0, 1 or 2; `None` without the file that tells.
+    """Return which split images are in, as 0, 1 or 2; `None` without the file that tells.
 
     Raises:
         InputError: it says something else, or nothing of an image.

@@ -71,7 +71,7 @@ class Demo:
         return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
 
     def to_json(self) -> dict[str, Any]:
-        """Every figure that the page shows, as plain values."""
+        """Return every figure that the page shows, as plain values."""
         return {
             "schema": SCHEMA,
             "claim": CLAIM,

@@ -48,7 +48,7 @@ class Table:
     kind: str = "table"
 
     def warmth(self, cell: Cell) -> int | None:
-        """How hot a cell's colour is, from 0 to 100."""
+        """Return how hot a cell's colour is, from 0 to 100."""
         if self.heat is None or not isinstance(cell, Number) or isnan(cell.value):
             return None
         low, high = self.heat

@@ -52,7 +52,7 @@ class Step:
     after: str = ""
 
     def obstacle(self, context: Context) -> str:
-        """Why the step has to be left out; nothing if it can run."""
+        """Say why the step has to be left out; nothing if it can run."""
         return next((why for why in (need(context) for need in self.needs) if why), "")
 
 
@@ -68,7 +68,7 @@ STEPS = (
 
 
 def story() -> tuple[Step, ...]:
-    """All steps in their order, those that plugins bring included."""
+    """Return all steps in their order, those that plugins bring included."""
     steps = list(STEPS)
     waiting: list[Step] = [plugin.load() for plugin in entry_points(group=GROUP)]
     while waiting:

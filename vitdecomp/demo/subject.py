@@ -58,7 +58,7 @@ class Subject:
         return self.dec.report_
 
     def part(self, first: int) -> tuple[Contributions, Labels]:
-        """Every other picture, from the given one on: contributions, and labels."""
+        """Return every other picture, from the given one on: contributions, and labels."""
         c = self.contributions
         return (
             replace(c, values=c.values[first::2], error=c.error[first::2]),

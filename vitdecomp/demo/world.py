@@ -43,7 +43,7 @@ class World:
         return len(self.pictures)
 
     def some(self, n: int) -> World:
-        """At most n of the pictures, spread over all of them."""
+        """Return at most n of the pictures, spread over all of them."""
         if n >= len(self):
             return self
         kept = np.linspace(0, len(self) - 1, n).round().astype(int)

@@ -57,7 +57,7 @@ class ComponentSet:
         return result.reshape(images, len(index), length) if self.granularity.kinds else result
 
     def _cells(self, partitions: Sequence[Partition]) -> int:
-        """How long the axis of tokens or neurons is."""
+        """Return how long the axis of tokens or neurons is."""
         if self.granularity.tokens:
             return len(self.paths.axis)
         return max((len(partition.cells) for partition in partitions), default=1)
@@ -135,7 +135,7 @@ class ComponentSet:
         }
 
     def _batches(self, images: int, itemsize: int, only: Collection[int] | None) -> Iterator[list[Chunk]]:
-        """Which chunks are pushed together, so that no value on the way grows beyond `PUSHED_BYTES`."""
+        """Return which chunks are pushed together, so that no value on the way grows beyond `PUSHED_BYTES`."""
         batch: list[Chunk] = []
         room = 0.0
         for partition in self.partitions:

@@ -37,7 +37,7 @@ class HeadProjection:
 
 
 def find_head_projections(graph: LinearGraph, parts: Iterable[Part], images: int) -> tuple[HeadProjection, ...]:
-    """All projections of a graph.
+    """Return all projections of a graph.
 
     Args:
         graph: the linear map.

@@ -81,7 +81,7 @@ def input_format(module: nn.Module, images: Tensor) -> torch.dtype:
 
 
 def _may_become(dtype: torch.dtype, wanted: torch.dtype) -> bool:
-    """Whether images may be converted without a word: what a preprocessing makes is float32, whatever the model is."""
+    """Check whether images may be converted silently: preprocessing makes float32, whatever the model is."""
     return dtype in TOLERANCE and wanted in TOLERANCE and (dtype != torch.float64 or wanted == torch.float64)
 
 

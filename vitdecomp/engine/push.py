@@ -80,7 +80,7 @@ def _disjoint(stacks: list[_Stack]) -> bool:
 
 
 def _joined(stacks: list[_Stack]) -> _Stack:
-    """One stack with the rows of all; rows of the same leaf, which came along several paths, are added."""
+    """Return one stack with the rows of all; rows of the same leaf, which came along several paths, are added."""
     if len(stacks) == 1:
         return stacks[0]
     rows: dict[int, range] = {}

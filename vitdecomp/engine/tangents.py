@@ -46,7 +46,7 @@ class Chunk:
         return self._by_head(found, images) if apart and self.partition.heads > 1 else found
 
     def _places(self, value: Gate, recorded: Mapping[Gate, Any], images: int) -> Tensor:
-        """One row for each place, with all heads."""
+        """Return one row for each place, with all heads."""
         part, axis = self.partition.part, self.partition.axis
         if axis == TOKENS and part.whole is not None:
             return part.whole.apart(recorded, images, self.places)

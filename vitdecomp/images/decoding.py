@@ -98,7 +98,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """How the camera was held; 1 is upright."""
+    """Return how the camera was held; 1 is upright."""
     try:
         found = image.getexif().get(ORIENTATION, 1)
     except Exception:  # EXIF data that cannot be read say nothing
@@ -107,7 +107,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _scaled(image: Image.Image) -> Image.Image:
-    """One channel of more than 8 bits."""
+    """Return one channel of more than 8 bits."""
     values = np.asarray(image).astype(np.float64)
     known = np.isfinite(values)
     if not known.any():
@@ -121,7 +121,7 @@ def _scaled(image: Image.Image) -> Image.Image:
 
 
 def _range(image: Image.Image, values: Float64[np.ndarray, " n"]) -> tuple[float, float]:
-    """Which values are black and white."""
+    """Return which values are black and white."""
     if image.mode.startswith("I;16"):
         tags: Any = getattr(image, "tag_v2", {})  # of a TIFF, which may hold 12 bits
         return 0.0, float(2 ** tags[BITS][0] - 1 if BITS in tags else WIDE)

@@ -121,7 +121,7 @@ class _Walk:
         self.ignored: dict[str, list[str]] = {}
 
     def files(self) -> Iterator[Path]:
-        """All images, in no order."""
+        """Yield all images, in no order."""
         waiting = [_Folder(str(self.root), frozenset([_key(self.root)]), 0)]
         while waiting:
             folder = waiting.pop()

@@ -89,7 +89,7 @@ def summed(c: Contributions, components: Iterable[Component] | None) -> Float64[
 
 
 def rows_of(c: Contributions, components: Iterable[Component]) -> list[int]:
-    """Where components stand in the contributions, each once.
+    """Return where components stand in the contributions, each once.
 
     Raises:
         InputError: no components.

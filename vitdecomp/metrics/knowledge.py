@@ -42,7 +42,7 @@ class Knowledge:
         return scores
 
     def ranking(self, factor: str) -> tuple[Component, ...]:
-        """All components, the one that knows the factor best first; equals in their own order."""
+        """Return all components, the one that knows the factor best first; equals in their own order."""
         return tuple(self.components[i] for i in np.argsort(-self.of(factor), kind="stable"))
 
     def top(self, factor: str, k: int) -> tuple[Component, ...]:

@@ -104,7 +104,7 @@ class Probe:
         return {name: classes[i] for (name, classes), i in zip(self.classes_.items(), best, strict=True)}
 
     def read(self, x: Vectors, labels: Mapping[str, Labels]) -> dict[str, Decodability]:
-        """How well every factor is read from rows that the probe may never have seen.
+        """Return how well every factor is read from rows that the probe may never have seen.
 
         Raises:
             InputError: vectors or labels of the wrong shape or content, or a factor with one value only.
@@ -150,7 +150,7 @@ class Halves:
 
 
 def decodability(x: Vectors, labels: Labels, *, held_out: float = 0.5, seed: int = 0) -> Decodability:
-    """How well a linear classifier reads a factor from vectors, on rows that it was not fitted to.
+    """Return how well a linear classifier reads a factor from vectors, on rows that it was not fitted to.
 
     Args:
         x: one vector for each image, `(n, d)`.

@@ -81,7 +81,7 @@ class Adapter(ABC):
         return []
 
     def defines(self, name: str) -> bool:
-        """Whether the library itself defines a model of this name.
+        """Check whether the library itself defines a model of this name.
 
         To load such a model runs no code, and reads no file and no repository, that the name chooses: so a name found
         in a stranger's file may be loaded.
@@ -105,7 +105,7 @@ def register_adapter(adapter: type[A], *, replace: bool = False) -> type[A]:
 
 
 def adapters() -> Registry[str, Adapter]:
-    """All adapters, those of installed plugins included. A plugin whose library is missing is passed over."""
+    """Return all adapters, those of installed plugins included. A plugin whose library is missing is passed over."""
     for plugin in entry_points(group=GROUP):
         if plugin.name not in ADAPTERS and plugin.name not in BROKEN:
             try:
@@ -159,7 +159,7 @@ def load_texts(spec: str) -> LoadedModel | None:
 
 
 def is_defined(spec: str) -> bool:
-    """Whether a spec names a model that an installed library defines, as `Adapter.defines` says."""
+    """Check whether a spec names a model that an installed library defines, as `Adapter.defines` says."""
     prefix, _, name = spec.partition(":")
     adapter = adapters().get(prefix)
     return adapter is not None and adapter.defines(name)

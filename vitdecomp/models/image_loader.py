@@ -57,7 +57,7 @@ class Loaded:
 
 
 def load(pictures: Pictures, index: int, preprocess: Preprocess) -> Loaded:
-    """One picture."""
+    """Return one picture."""
     try:
         data = _read(pictures, index)
         image = decode(data, name(pictures, index))
@@ -78,7 +78,7 @@ def digests(pictures: Pictures, indices: Sequence[int], *, workers: int = 4) -> 
 
 
 def name(pictures: Pictures, index: int) -> str:
-    """Where a picture is, for people."""
+    """Return where a picture is, for people."""
     return spelled(str(pictures.root / pictures.pictures[index].id))
 
 

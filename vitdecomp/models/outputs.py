@@ -49,7 +49,7 @@ def check_function(output: Compute) -> None:
         return
 
 
-def told(value: Any) -> str:
+def described(value: Any) -> str:
     """Describe what a model returned, with keys and shapes."""
     if isinstance(value, Tensor):
         return f"a tensor {tuple(value.shape)}"
@@ -62,7 +62,7 @@ def told(value: Any) -> str:
 
 
 def advice(value: Any, n: int) -> str:
-    """How to say which part of what a model returned for n images is meant."""
+    """Return how to say which part of what a model returned for n images is meant."""
     fitting = [key for key, part in _parts(value) if isinstance(part, Tensor) and part.ndim == 2 and len(part) == n]
     if fitting:
         each = " or ".join(f"output={key!r} (--output {key})" for key in fitting[:3])
@@ -80,7 +80,7 @@ def _part(key: str, model: nn.Module, images: Tensor) -> Any:
     value = result
     for step in [key] if _has(value, key) else key.split("."):
         if not _has(value, step):
-            raise InputError(f"the model has no output {key!r}: it returns {told(result)}")
+            raise InputError(f"the model has no output {key!r}: it returns {described(result)}")
         value = _get(value, step)
     return value
 

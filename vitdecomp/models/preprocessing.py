@@ -61,7 +61,7 @@ def describe(preprocess: Preprocess) -> str:
 
 
 def as_tensor(preprocess: Preprocess, image: Image.Image) -> Float[Tensor, "channel height width"]:
-    """One photograph of any mode, preprocessed.
+    """Return one photograph of any mode, preprocessed.
 
     Raises:
         InputError: the preprocessing does not give one image tensor.

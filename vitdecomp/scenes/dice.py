@@ -41,11 +41,11 @@ class Dice:
         return self.uniform() < p
 
     def pick(self, choices: Sequence[T]) -> T:
-        """One of the choices."""
+        """Return one of the choices."""
         return choices[self.below(len(choices))]
 
     def other(self, choices: Sequence[T], value: T) -> T:
-        """One of the choices that differs from a value."""
+        """Return one of the choices that differs from a value."""
         return self.pick([choice for choice in choices if choice != value])
 
     def lattice(self, rows: int, columns: int) -> Float32[np.ndarray, "rows columns"]:

@@ -43,7 +43,7 @@ def write(data: SceneDataset, folder: Path, progress: Callable[[int, int], objec
                 progress(index + 1, len(data))
 
 
-def kept(cache: Path, n: int, *splits: str, subset: str = "plain") -> Path:
+def cached_scenes(cache: Path, n: int, *splits: str, subset: str = "plain") -> Path:
     """Keep n scenes of each split in a folder of a cache; draw them once, whole or not at all.
 
     Args:

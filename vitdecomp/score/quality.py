@@ -118,6 +118,6 @@ def _standard_ranks(values: Float[np.ndarray, "n k"]) -> Float64[np.ndarray, "n 
 
 
 def _spearman(a: Float64[np.ndarray, "n k"], b: Float64[np.ndarray, "n k"]) -> Float64[np.ndarray, " k"]:
-    """Spearman's correlation of each column of a with that of b."""
+    """Return Spearman's correlation of each column of a with that of b."""
     found: Float64[np.ndarray, " k"] = (_standard_ranks(a) * _standard_ranks(b)).mean(0)
     return found

@@ -77,7 +77,7 @@ def _coordinates(source: Source, rows: range, span: Float64[Tensor, "r d"]) -> F
 
 
 def _drawn(n: int, k: int, seed: int) -> Bool[np.ndarray, " n"]:
-    """Which images are in the sample."""
+    """Return which images are in the sample."""
     inside = np.zeros(n, dtype=bool)
     inside[np.random.default_rng([seed, 5]).permutation(n)[:k]] = True
     return inside

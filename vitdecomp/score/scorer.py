@@ -157,7 +157,7 @@ class FeatureScorer(Estimator):
         return margins(self._fitted().scores)
 
     def ranking(self, feature: str) -> tuple[Component, ...]:
-        """All components, the one with the highest score first; those that do not vary come last.
+        """Return all components, the one with the highest score first; those that do not vary come last.
 
         Raises:
             SpecError: no such feature, or not fitted yet.
@@ -165,7 +165,7 @@ class FeatureScorer(Estimator):
         return self._sorted(self.scores_[self._place(feature)])
 
     def contrast(self, spurious: str, core: str) -> tuple[Component, ...]:
-        """All components by score(spurious) - score(core), the largest difference first; those that do not vary last.
+        """Order all components by score(spurious) - score(core), the largest first; those that do not vary last.
 
         Raises:
             SpecError: no such feature, or not fitted yet.

@@ -78,7 +78,7 @@ class Sums:
         return Moments(cross, own.where(own > least, 0), cross.sum(0))
 
     def varies(self) -> Bool[Tensor, " component"]:
-        """Which components' spread is more than rounding against the size of their mean."""
+        """Return which components' spread is more than rounding against the size of their mean."""
         spread = self.own.diagonal(dim1=1, dim2=2).sum(1) / max(self.n, 1)
         found: Tensor = spread > STILL**2 * (spread + self.mean.square().sum(1))
         return found

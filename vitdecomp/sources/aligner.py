@@ -79,7 +79,7 @@ def register_aligner(name: str, *, replace: bool = False) -> Callable[[A], A]:
 
 
 def aligners() -> Registry[str, type[Aligner]]:
-    """All aligners, those of installed plugins included."""
+    """Return all aligners, those of installed plugins included."""
     for plugin in entry_points(group=GROUP):
         if plugin.name not in ALIGNERS:
             plugin.load()  # registers itself

@@ -51,7 +51,7 @@ class Blocks:
         return range(BLOCK * len(self))
 
     def differ(self, path: Path, *ranges: range) -> bool:
-        """Whether blocks in which some of these bytes lie are not what they were.
+        """Check whether blocks in which some of these bytes lie are not what they were.
 
         Args:
             path: of the file, or of a copy.

@@ -60,7 +60,7 @@ class DataFiles:
         self._blocks = blocks
 
     def told(self) -> str:
-        """All that decides what is read of the files: columns, and what stands where, as JSON."""
+        """Return all that decides what is read of the files: columns, and what stands where, as JSON."""
         schema = self._data.schema
         columns = [
             [one.id(), one.name(), str(known.type), known.nullable, _words(known.metadata)]
@@ -75,7 +75,7 @@ class DataFiles:
         return sum(file.path not in self._blocks for file in self._files)
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Return how many there are."""
         return len(self._files)
 
     def check_small(self, rows: int) -> None:

@@ -100,7 +100,7 @@ class Encoding:
         return Coded(stored, loss, outside)
 
     def holds(self, coded: Coded, precision: Precision) -> bool:
-        """Whether what is promised is kept for these images."""
+        """Check whether what is promised is kept for these images."""
         allowed = precision.outside if self.fixed else precision.promise
         return bool((coded.loss <= allowed).all() and (coded.outside <= precision.outside).all())
 

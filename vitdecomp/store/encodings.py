@@ -21,7 +21,7 @@ AT_ONCE = 64  # bases that are read together
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class EncodingRow:
     """A row of `bases.lance`, but for the basis; rank -1 is full rank."""
 
     component: Count
@@ -51,38 +51,38 @@ class Encodings:
         self._table, self._dimension = table, metadata.dimension
         newest = generations(names, COMPONENT)
         self._rows: dict[int, int] = {}
-        self._told: dict[int, Told] = {}
+        self._records: dict[int, EncodingRow] = {}
         self._found: dict[int, Encoding] = {}
         self.fixed_widths: dict[int, int] = {}
         place, kind = f"the encodings in {table.uri}", dict(zip(table.schema.names, table.schema.types, strict=True))
         if kind.get("basis") not in (pa.large_list(pa.float32()), pa.large_list(pa.float64())):
             raise InputError(f"{place} do not fit their format: their bases are {kind.get('basis')}; {REMEDY}")
-        found = table.rows([f.name for f in fields(Told)]).to_pylist()
-        for row, told in enumerate(checked(found, tuple[Told, ...], place=place, remedy=REMEDY)):
+        found = table.rows([f.name for f in fields(EncodingRow)]).to_pylist()
+        for row, told in enumerate(checked(found, tuple[EncodingRow, ...], place=place, remedy=REMEDY)):
             index = told.component
             if told.fixed:
                 self.fixed_widths[index] = told.rank
             if told.fixed if index not in newest else told.generation == newest[index]:
-                self._rows[index], self._told[index] = row, told  # of two attempts the last one was carried out
+                self._rows[index], self._records[index] = row, told  # of two attempts the last one was carried out
         missing = [c.name for i, c in enumerate(metadata.components) if i not in self._rows]
         if missing:
             raise DamageError(f"{table.uri} is damaged: it has no encoding of {missing[0]}; {REMEDY}")
-        odd = (told.rank > self._dimension or (told.fixed and i in newest) for i, told in self._told.items())
-        if len(self._told) > len(metadata.components) or any(odd):
+        odd = (told.rank > self._dimension or (told.fixed and i in newest) for i, told in self._records.items())
+        if len(self._records) > len(metadata.components) or any(odd):
             raise DamageError(f"{table.uri} is damaged: its encodings are of another model; {REMEDY}")
-        self._names = {i: component_column(i, told.generation) for i, told in self._told.items()}
+        self._names = {i: component_column(i, told.generation) for i, told in self._records.items()}
 
     def __len__(self) -> int:
         """Count the components."""
-        return len(self._told)
+        return len(self._records)
 
     def column(self, index: int) -> str | None:
         """Return the name of a component's column; `None` for one that is fixed."""
-        return None if self._told[index].fixed else self._names[index]
+        return None if self._records[index].fixed else self._names[index]
 
     def columns(self) -> Iterator[tuple[str, int, str]]:
         """Name, width and number format of each column."""
-        for index, told in self._told.items():
+        for index, told in self._records.items():
             if not told.fixed:
                 yield self._names[index], self._dimension if told.rank < 0 else told.rank, told.format
 
@@ -106,7 +106,7 @@ class Encodings:
     def _read(self, indices: Sequence[int]) -> None:
         read = self._table.rows(["basis"], [self._rows[index] for index in indices])["basis"].combine_chunks()
         for place, index in enumerate(indices):
-            told, cell = self._told[index], read[place]
+            told, cell = self._records[index], read[place]
             basis = None
             if told.rank >= 0:
                 flat = np.empty(0) if cell.values is None else cell.values.to_numpy(zero_copy_only=False)

@@ -18,18 +18,18 @@ REASONS = {
 
 
 def reading(uri: str, remedy: str = "") -> AbstractContextManager[None]:
-    """Errors while a table is read, and what to do about them."""
-    return _told(InputError, f"cannot read {uri}", remedy)
+    """Convert errors while a table is read, and say what to do about them."""
+    return _converted(InputError, f"cannot read {uri}", remedy)
 
 
 def writing(uri: str) -> AbstractContextManager[None]:
-    """Errors while a table is written."""
-    return _told(OutputError, f"cannot write {uri}")
+    """Convert errors while a table is written."""
+    return _converted(OutputError, f"cannot write {uri}")
 
 
 @contextmanager
-def _told(kind: type[VitdecompError], text: str, remedy: str = "") -> Iterator[None]:
-    """Lance's panics too, which are no `Exception`; an interruption stays what it is."""
+def _converted(kind: type[VitdecompError], text: str, remedy: str = "") -> Iterator[None]:
+    """Convert Lance's panics too, which are no `Exception`; an interruption stays what it is."""
     try:
         yield
     except VitdecompError:

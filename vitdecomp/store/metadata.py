@@ -52,7 +52,7 @@ class Metadata:
         return Origin(self.model, self.weights, self.output)
 
     def to_json(self) -> str:
-        """All of it as JSON."""
+        """Return all of it as JSON."""
         return json.dumps(asdict(self))
 
     @classmethod

@@ -46,7 +46,7 @@ class Checksums:
 
 
 def is_complete(images: Table) -> bool:
-    """Whether no rows are being added."""
+    """Check whether no rows are being added."""
     return images.config.get(COMPLETE) == "true"
 
 

@@ -265,7 +265,7 @@ class Store:
         return Contributions(values, self.components, self._errors[list(rows)], origin=self.origin, loss=loss)
 
     def batches(self, size: int) -> Iterator[Contributions]:
-        """All contributions in order, some images at a time."""
+        """Yield all contributions in order, some images at a time."""
         for start in range(0, len(self), size):
             yield self.take(range(start, min(start + size, len(self))))
 

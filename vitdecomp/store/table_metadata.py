@@ -29,7 +29,7 @@ def metadata_of(images: Table) -> Metadata:
 
 
 def roots_of(images: Table) -> dict[str, str]:
-    """Where the folders of images are now, by where they were.
+    """Return where the folders of images are now, by where they were.
 
     Raises:
         InputError: something else stands there.
@@ -38,7 +38,7 @@ def roots_of(images: Table) -> dict[str, str]:
 
 
 def moved_path(path: str, id_: str, roots: Mapping[str, str]) -> str:
-    """Where an image is now."""
+    """Return where an image is now."""
     root = path.removesuffix(f"/{id_}")
     return f"{roots[root]}/{id_}" if root in roots else path
 

@@ -65,7 +65,7 @@ def opened_terms(node: fx.Node, ends: dict[fx.Node, Activation]) -> list[Term] |
 
 
 def can_open(node: fx.Node, ends: dict[fx.Node, Activation]) -> bool:
-    """Whether there is a way through a node."""
+    """Check whether there is a way through a node."""
     return node in ends or lookup(OPENINGS, getattr(_call(node), "target", None)) is not None
 
 
@@ -79,7 +79,7 @@ def _call(node: fx.Node) -> Any:
 
 
 def _kind(node: fx.Node) -> Any:
-    """How to tell whether a node of this operation can end an activation."""
+    """Return how to tell whether a node of this operation can end an activation."""
     if node.op != "call_function" or not varies(node):
         return None
     op = packet(_call(node))
@@ -89,7 +89,7 @@ def _kind(node: fx.Node) -> Any:
 
 
 def _closed(flow: DataFlow, end: fx.Node, place: dict[fx.Node, int]) -> Activation | None:
-    """All that lies between projections and a node, if nothing in there is read elsewhere."""
+    """Return all that lies between projections and a node, if nothing in there is read elsewhere."""
     inside, roots = {end}, list[fx.Node]()
 
     def near(node: fx.Node) -> list[fx.Node]:
@@ -141,7 +141,7 @@ def _clamps(flow: DataFlow, end: fx.Node, found: Activation) -> bool:
 
 
 def _leads_straight(flow: DataFlow, node: fx.Node) -> bool:
-    """Whether all that reads a node are projections, with single operands of single elements in between."""
+    """Check whether all that reads a node are projections, with single operands of single elements in between."""
 
     def near(here: fx.Node) -> list[fx.Node]:
         return [reading.user for reading in flow.readings(here) if reading.how != PROJECTION]
@@ -159,7 +159,7 @@ def _picks(flow: DataFlow, end: fx.Node, found: Activation) -> bool:
 
 
 def _own_channels(root: fx.Node, node: fx.Node, axes: list[int], flow: DataFlow) -> bool:
-    """Whether only the root's channels lie along some axes of a node."""
+    """Check whether only the root's channels lie along some axes of a node."""
     fields = coordinates_at(root, node)
     if fields is None:
         return False

@@ -15,7 +15,7 @@ from vitdecomp._utils.modes import SERIAL
 from vitdecomp._utils.tolerance import TOLERANCE, coarsest, dtype_name, relative_error
 from vitdecomp.errors import InputError, TraceError, VitdecompError
 from vitdecomp.models.adapter import Representation
-from vitdecomp.models.outputs import advice, told
+from vitdecomp.models.outputs import advice, described
 from vitdecomp.trace import front_ends
 from vitdecomp.trace.refusal import first_line, unseen_output, why_not
 
@@ -95,7 +95,7 @@ def again(
 
 
 def still(module: nn.Module, captured: Captured) -> bool:
-    """Whether a module computes what it did when it was captured."""
+    """Check whether a module computes what it did when it was captured."""
     with SERIAL, _undisturbed(module):
         try:
             return _agreed(module, captured) is not None
@@ -115,7 +115,7 @@ def _agreed(module: nn.Module, captured: Captured) -> Captured | None:
 
 
 def takes(module: nn.Module, images: Tensor) -> bool:
-    """Whether a module runs on images of this number format and returns finite numbers.
+    """Check whether a module runs on images of this number format and returns finite numbers.
 
     Raises:
         MemoryError, torch.OutOfMemoryError: there is no room for the run.
@@ -133,7 +133,7 @@ def takes(module: nn.Module, images: Tensor) -> bool:
 
 
 def allowed(graph: fx.Graph, dtype: torch.dtype) -> float:
-    """How far two runs may be apart: the coarsest format on the way counts."""
+    """Return how far two runs may be apart: the coarsest format on the way counts."""
     met = coarsest(n.meta.get("trial_dtype", dtype) for n in graph.nodes)
     return TOLERANCE[met or torch.float32]
 
@@ -160,7 +160,7 @@ def _run_eager(module: nn.Module, trial: Tensor) -> Tensor:
     if not isinstance(y, Tensor) or not y.is_floating_point() or y.ndim != 2 or len(y) != len(trial):
         raise InputError(
             f"{_title(module)} must return one vector per image, (n, d); for {len(trial)} images it "
-            f"returned {told(y)}. {advice(y, len(trial))}"
+            f"returned {described(y)}. {advice(y, len(trial))}"
         )
     if not bool(y.isfinite().all()):
         raise InputError(f"{_title(module)} returns NaN or infinity for these images, in {dtype_name(y.dtype)}")

@@ -47,7 +47,7 @@ class Site:
 
 
 def coverage(paths: LinearPaths) -> tuple[Site, ...]:
-    """Every attention, and every activation in front of a projection, with what became of it."""
+    """Return every attention, and every activation in front of a projection, with what became of it."""
     view = _View(paths)
     blocks: dict[str, Site] = {}
     missing: dict[str, tuple[Site, str]] = {}
@@ -81,7 +81,7 @@ class _View:
         self.obstacles = Obstacles(paths, self.flow, self.ends, names)
 
     def activations(self) -> Iterator[tuple[fx.Node, str, str]]:
-        """Every non-linear node in front of a projection, the module that the two share, and the projection's."""
+        """Yield every non-linear node in front of a projection, the module that the two share, and the projection's."""
         patterns = _patterns(self.graph, self.flow)
         for node in self.graph.nodes:
             if node not in patterns and self._is_activation(node):
@@ -144,21 +144,21 @@ class _View:
         deals = kind == "attn" and is_weighting(node)
         if any(self._is_step(o, name) or (deals and self._is_expert(o, name)) for o in found):
             return Site(name, kind, INSIDE)
-        return Site(name, kind, UNREACHED, why=self.obstacles.told(node, found))
+        return Site(name, kind, UNREACHED, why=self.obstacles.describe(node, found))
 
     def _in_stem(self, node: fx.Node, found: list[Obstacle]) -> bool:
-        """Whether everything that a node computes goes through the embedding."""
+        """Check whether everything that a node computes goes through the embedding."""
         return node in self.stem or (bool(found) and all(o.node in self.stem for o in found))
 
     def _is_step(self, obstacle: Obstacle, name: str) -> bool:
-        """Whether what reads a node is a later step of the same block."""
+        """Check whether what reads a node is a later step of the same block."""
         if obstacle.how not in (VALUES, CROSSING) or obstacle.joined:
             return False
         block = self._block_of(obstacle.node)
         return name == block or (bool(block) and name.startswith(block + "."))
 
     def _is_expert(self, obstacle: Obstacle, name: str) -> bool:
-        """Whether what reads the tokens that a block deals out is a part of that block."""
+        """Check whether what reads the tokens that a block deals out is a part of that block."""
         return obstacle.how == CROSSING and bool(name) and self._block_of(obstacle.node).startswith(name + ".")
 
     def _block_of(self, node: fx.Node) -> str:

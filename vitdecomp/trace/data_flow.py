@@ -57,7 +57,7 @@ class DataFlow:
         return [t.operand for t in self.terms(node) or () if isinstance(t.operand, fx.Node) and varies(t.operand)]
 
     def is_projection(self, node: fx.Node) -> bool:
-        """Whether a node is a product of one operand of the image with a matrix."""
+        """Check whether a node is a product of one operand of the image with a matrix."""
         if node.op != "call_function" or not varies(node):
             return False
         return any(
@@ -68,7 +68,7 @@ class DataFlow:
         )
 
     def readings(self, node: fx.Node) -> Iterator[Reading]:
-        """Every node that reads a node, and how."""
+        """Yield every node that reads a node, and how."""
         for user in node.users:
             if user.op == "output":
                 yield Reading(OUTPUT, user, node)
@@ -93,7 +93,7 @@ def _other(terms: list[Term] | None) -> str:
 
 
 def acts_alone(node: fx.Node) -> bool:
-    """Whether each element of a node's value is made of single elements: pointwise operations and moves."""
+    """Check whether each element of a node's value is made of single elements: pointwise operations and moves."""
     if node.op != "call_function" or not varies(node):
         return False
     moves = node.target is operator.getitem or packet(node) in MOVES | _OF_A_FEW

@@ -25,7 +25,7 @@ def peak_bytes(module: fx.GraphModule, *inputs: Tensor) -> int:
 
 
 def free_bytes(device: torch.device) -> int | None:
-    """How much memory new tensors may take on a device; `None` where nobody tells."""
+    """Return how much memory new tensors may take on a device; `None` where nobody tells."""
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0]) + unused

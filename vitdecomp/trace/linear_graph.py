@@ -77,7 +77,7 @@ class LinearGraph:
         return {i: v for i, v in enumerate(self.values) if isinstance(v, Leaf)}
 
     def gates(self) -> list[Gate]:
-        """All that has to be recorded: the leaves' values, and what the steps mention."""
+        """Return all that has to be recorded: the leaves' values, and what the steps mention."""
         found: dict[Gate, None] = {}
         for value in self.values:
             wanted = (value.value,) if isinstance(value, Leaf) else _mentioned(value)
@@ -180,7 +180,7 @@ def _evaluate(value: Value, live: dict[int, Tensor], recorded: Mapping[Gate, Any
 
 
 def run_step(step: Step, x: Tensor, recorded: Mapping[Gate, Any]) -> Tensor:
-    """One step, with its nodes and gates at their recorded values."""
+    """Return one step, with its nodes and gates at their recorded values."""
     args = tuple(resolve(a, recorded) for a in step.args)
     return step.fn(x, *args, **{k: resolve(a, recorded) for k, a in step.kwargs})
 

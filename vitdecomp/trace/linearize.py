@@ -84,7 +84,7 @@ def _cut(captured: Captured, sources: Supports) -> frozenset[fx.Node] | None:
 
 
 def _in_series(nodes: Iterable[fx.Node]) -> bool:
-    """Whether one of some nodes lies behind another: then they are branches of blocks, not one bottleneck."""
+    """Check whether one of some nodes lies behind another: then they are branches of blocks, not one bottleneck."""
     wanted = set(nodes)
     before = [i for n in wanted for i in n.all_input_nodes]
     return any(node in wanted for node in Search(before, lambda node: node.all_input_nodes))
@@ -95,7 +95,7 @@ def _many_queries(node: fx.Node) -> bool:
 
 
 def _is_pool(node: fx.Node, support: Tensor) -> bool:
-    """Whether a node is an attention with many queries, of which a single one reaches the output."""
+    """Check whether a node is an attention with many queries, of which a single one reaches the output."""
     if not is_product_of_data(node) or single_query(Op(node)):
         return False
     rows = list(free_axes(node) - value_axes(node))

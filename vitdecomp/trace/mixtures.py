@@ -26,7 +26,7 @@ def mixtures(graph: fx.Graph) -> frozenset[fx.Node]:
 
 
 def is_weighting(product: fx.Node) -> bool:
-    """Whether the pattern of an attention is a softmax that no queries and keys went into."""
+    """Check whether the pattern of an attention is a softmax that no queries and keys went into."""
     if packet(product) is SDPA:
         return False
     operands = factors(product)

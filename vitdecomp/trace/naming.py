@@ -87,7 +87,7 @@ def _is_spatial(weight: fx.Node) -> bool:
 
 
 def _made_by_spatial_convolution(node: fx.Node) -> bool:
-    """Whether the nearest product before a node, by the largest operands, is a convolution over space."""
+    """Check whether the nearest product before a node, by the largest operands, is a convolution over space."""
 
     def largest(here: fx.Node) -> list[fx.Node]:
         operands = [i for i in here.all_input_nodes if varies(i)]

@@ -90,7 +90,7 @@ class Obstacles:
         return list(found)
 
     def only_gates(self, start: fx.Node) -> bool:
-        """Whether what a node computes ends up in gates (squeeze-excite), whatever way it takes."""
+        """Check whether what a node computes ends up in gates (squeeze-excite), whatever way it takes."""
         found = Search([start], lambda n: (r.user for r in self.flow.readings(n) if r.how != GATE))
         return not any(node.op == "output" for node in found)
 
@@ -111,7 +111,7 @@ class Obstacles:
         user = reading.user
         if user not in self.attentions:
             return Obstacle(PATTERN, self._attention_behind(user))
-        asks = _is_asked(reading)
+        asks = _reads_pattern(reading)
         if user in self.linearized:
             return Obstacle(GATED, user) if asks else None
         return Obstacle(PATTERN if asks else VALUES, user)
@@ -120,7 +120,7 @@ class Obstacles:
         """Find the attention that some scores are made for."""
         return next((node for node in ahead(scores) if node in self.attentions), scores)
 
-    def told(self, start: fx.Node, found: Sequence[Obstacle]) -> str:
+    def describe(self, start: fx.Node, found: Sequence[Obstacle]) -> str:
         """Describe the obstacles in words."""
         if not found:
             return "does not reach the representation: nothing reads it"
@@ -190,8 +190,8 @@ def _times_zero(node: fx.Node) -> bool:
     return op_name(node) == "mul" and any(isinstance(a, (int, float)) and a == 0 for a in node.args)
 
 
-def _is_asked(reading: Reading) -> bool:
-    """Whether an attention reads a node for its pattern, and not for its values."""
+def _reads_pattern(reading: Reading) -> bool:
+    """Check whether an attention reads a node for its pattern, and not for its values."""
     user = reading.user
     if packet(user) is SDPA:
         return reading.operand is not user.args[2]

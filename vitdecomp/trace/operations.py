@@ -82,12 +82,12 @@ def packet(node: fx.Node) -> Any:
 
 
 def is_pointwise(node: fx.Node) -> bool:
-    """Whether a node's operation acts on each element alone."""
+    """Check whether a node's operation acts on each element alone."""
     return torch.Tag.pointwise in getattr(node.target, "tags", ()) or packet(node) in UNTAGGED
 
 
 def is_parametric(node: fx.Node) -> bool:
-    """Whether a node is a product of which one factor alone depends on the image."""
+    """Check whether a node is a product of which one factor alone depends on the image."""
     if packet(node) not in PRODUCTS | PROJECTIONS:
         return False
     return sum(map(varies, factors(node))) == 1

@@ -33,7 +33,7 @@ def measured(graph: LinearGraph, recorded: Mapping[Gate, Any]) -> LinearGraph:
 
 
 def supports(graph: LinearGraph, recorded: Mapping[Gate, Any], image: int) -> dict[int, Tensor]:
-    """Which elements of each leaf reach one image's representation, as a mask of the leaf's shape.
+    """Return which elements of each leaf reach one image's representation, as a mask of the leaf's shape.
 
     The gates are replaced by random positive numbers: a path that is closed by the values of these very images
     is open for others, but one that a selection or a padding closes is closed for all.

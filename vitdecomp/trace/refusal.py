@@ -35,7 +35,7 @@ def unseen_output() -> Iterator[None]:
 
 
 def why_not(reasons: Mapping[str, Exception], module: nn.Module) -> str:
-    """One reason for all front ends, if it is that the images' values decide; else what each of them says."""
+    """Return one reason for all front ends, if it is that the images' values decide; else what each of them says."""
     place = next((found for error in reasons.values() if (found := _place(error, module))), "")
     if any(word in f"{type(error).__name__} {error}" for error in reasons.values() for word in DEPENDS):
         return (

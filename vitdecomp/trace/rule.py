@@ -163,7 +163,7 @@ def along(x: Tensor, after: int) -> Tensor:
 
 
 def varies(value: Any) -> bool:
-    """Whether a value depends on the image (and not only on how many there are)."""
+    """Check whether a value depends on the image (and not only on how many there are)."""
     return isinstance(value, fx.Node) and bool(value.meta.get("varies"))
 
 
@@ -174,7 +174,7 @@ def shape(node: fx.Node) -> tuple[int, ...]:
 
 
 def is_static(node: fx.Node, dim: int) -> bool:
-    """Whether the length of an axis is the same for every batch size."""
+    """Check whether the length of an axis is the same for every batch size."""
     static = node.meta.get("static", ())
     return not static or bool(static[dim])
 
@@ -246,7 +246,7 @@ def linear_terms(node: fx.Node) -> list[Term] | None:
 
 
 def _continues(terms: Sequence[Term]) -> bool:
-    """Whether a path can go on: not into whole numbers, nor where the image comes in through gates alone."""
+    """Check whether a path can go on: not into whole numbers, nor where the image comes in through gates alone."""
     moving = [t.operand for t in terms if isinstance(t.operand, fx.Node) and varies(t.operand)]
     if moving:
         return all(is_continuous(x) for x in moving)
@@ -254,13 +254,13 @@ def _continues(terms: Sequence[Term]) -> bool:
 
 
 def is_continuous(node: fx.Node) -> bool:
-    """Whether a node holds real or complex numbers, and not indices or a mask."""
+    """Check whether a node holds real or complex numbers, and not indices or a mask."""
     dtype = node.meta.get("trial_dtype", torch.float32)
     return bool(dtype.is_floating_point or dtype.is_complex)
 
 
 def _image_in(argument: Any) -> bool:
-    """Whether a step's argument depends on the image (and not only on how many there are)."""
+    """Check whether a step's argument depends on the image (and not only on how many there are)."""
     if isinstance(argument, Gate):
         return argument.fn is not shape_of and _image_in(argument.args)
     return any(map(_image_in, argument)) if isinstance(argument, tuple) else varies(argument)

@@ -22,11 +22,11 @@ class Limit:
     """A limit of a search that is made for many nodes. What hits it is noted at the node, and told by the report.
 
     Attributes:
-        asked: the node that the search is made for.
+        start: the node that the search is made for.
         sought: what is looked for, in words.
     """
 
-    asked: fx.Node
+    start: fx.Node
     sought: str
 
 
@@ -72,7 +72,7 @@ class Search(Generic[T]):
         while waiting:
             if self.limit is not None and looked_at == MOST:
                 self.cut = True
-                note_cut(self.limit.asked, self.limit.sought, MOST)
+                note_cut(self.limit.start, self.limit.sought, MOST)
                 return
             state = heappop(waiting)[-1]
             looked_at += 1
@@ -85,13 +85,13 @@ def ahead(start: fx.Node, stops: Set[fx.Node] = frozenset()) -> Search[fx.Node]:
     return Search([start], lambda node: (user for user in node.users if user not in stops))
 
 
-def note_cut(asked: fx.Node, sought: str, most: int) -> None:
+def note_cut(start: fx.Node, sought: str, most: int) -> None:
     """Note that a search ended before everything was seen."""
-    asked.meta.setdefault(CUT, {})[sought] = most
+    start.meta.setdefault(CUT, {})[sought] = most
 
 
 def cut_searches(graph: fx.Graph) -> tuple[str, ...]:
-    """Each search in a graph that was cut short, in words."""
+    """Return each search in a graph that was cut short, in words."""
     return tuple(
         f"a search was cut short after {most:,} steps: {sought}, from {node.name} in "
         f"{module_path(node) or 'the model'}; the name, the heads or the coverage there may be wrong"

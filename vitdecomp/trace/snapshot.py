@@ -101,7 +101,7 @@ class _Part:
         return cls(module, runs, hooks, children, settings, methods, len(own))
 
     def stays(self) -> bool:
-        """Whether nothing has changed: asked before every batch, so without a word about what."""
+        """Check whether nothing has changed: asked before every batch, so without a word about what."""
         own, kind = vars(self.module), type(self.module)
         return (
             len(own) == self.attributes
@@ -176,7 +176,7 @@ def _everywhere() -> tuple[tuple[Any, ...], ...]:
 
 
 def _tensors(module: nn.Module) -> Iterator[tuple[str, nn.Module, str, Tensor]]:
-    """All tensors of a module: full name, owner, name there, tensor."""
+    """Yield all tensors of a module: full name, owner, name there, tensor."""
     for path, part in module.named_modules():
         for name, value in [*part._parameters.items(), *part._buffers.items(), *vars(part).items()]:
             if isinstance(value, Tensor):
@@ -197,7 +197,7 @@ def _mark(tensor: Tensor) -> tuple[Any, ...]:
 
 
 def _what(mark: tuple[Any, ...], tensor: Tensor) -> str:
-    """How a tensor is different from what it was."""
+    """Return how a tensor is different from what it was."""
     moved = mark[2:] != _mark(tensor)[2:]
     return f"is now {tuple(tensor.shape)} in {tensor.dtype} on {tensor.device}" if moved else "was changed in place"
 

@@ -108,18 +108,18 @@ def _first_filled(filled: Filled, images: Tensor, readings: Iterable[Reading], s
     missing = used(filled.module, reading.compute, images, filled.unfilled)
     known = f" The files hold other names, such as {_named(sorted(filled.unknown))}." if filled.unknown else ""
     raise UnfilledError(
-        f"{spec}: no file fills {_told(filled, missing)}, on which the embedding depends.{known} {REMEDY}"
+        f"{spec}: no file fills {_unfilled(filled, missing)}, on which the embedding depends.{known} {REMEDY}"
     )
 
 
 def _filled(filled: Filled, inputs: Tensor, reading: Reading, notes: list[str]) -> bool:
     missing = used(filled.module, reading.compute, inputs, filled.unfilled)
     if missing:
-        notes.append(f"{reading.what} is left out: no file fills {_told(filled, missing)}")
+        notes.append(f"{reading.what} is left out: no file fills {_unfilled(filled, missing)}")
     return not missing
 
 
-def _told(filled: Filled, names: list[str]) -> str:
+def _unfilled(filled: Filled, names: list[str]) -> str:
     """Parameters, with the shape that does not fit."""
     return _named([name + filled.unfilled[name] for name in names])
 

@@ -26,7 +26,7 @@ def transformers() -> Any:
 
 
 def is_model(module: nn.Module) -> bool:
-    """Whether a module is a model of transformers; it is not imported for that."""
+    """Check whether a module is a model of transformers; it is not imported for that."""
     return any(
         c.__name__ == "PreTrainedModel" and c.__module__.startswith("transformers.") for c in type(module).__mro__
     )

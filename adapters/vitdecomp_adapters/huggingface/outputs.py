@@ -80,7 +80,7 @@ def unmasked(model: nn.Module) -> Any:
 
 
 def _keep_all(sequence: Tensor, noise: Tensor | None = None) -> tuple[Tensor, None, None]:
-    """All patches, no mask, and no order to restore."""
+    """Return all patches, no mask, and no order to restore."""
     return sequence, None, None
 
 

@@ -61,7 +61,7 @@ class Readings:
 
 
 def takes_images(module: Any) -> bool:
-    """Whether a model has a way for images alone."""
+    """Check whether a model has a way for images alone."""
     return hasattr(module, "get_image_features") or "pixel_values" in inspect.signature(module.forward).parameters
 
 
@@ -155,7 +155,7 @@ def _candidates(tried: Trial, run: str) -> tuple[Reading, ...]:
 
 
 def _pool(value: Any, tried: Trial) -> str | None:
-    """How a value becomes one vector per image, a key of `POOL`; `None` if it cannot."""
+    """Return how a value becomes one vector per image, a key of `POOL`; `None` if it cannot."""
     if not isinstance(value, Tensor) or not value.is_floating_point() or len(value) != len(tried.images):
         return None
     if is_vector(value):
@@ -169,7 +169,7 @@ def _pool(value: Any, tried: Trial) -> str | None:
 
 
 def _class_token(rows: int, tried: Trial) -> str | None:
-    """Where the class token is: a row that is the same for all images where the rows first come together."""
+    """Return where the class token is: a row that is the same for all images where the rows first come together."""
     first = next((call for call in tried.calls if call.rows == rows), None)
     if first is None or len(first.constant) == rows:  # rows that are all the same at first are learned queries
         return None

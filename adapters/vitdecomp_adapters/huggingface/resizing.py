@@ -93,7 +93,7 @@ def _plain(size: Any) -> dict[str, int]:
 
 
 def _resampled(model: nn.Module, name: str, like: Tensor, size: tuple[int, ...], spec: str) -> Tensor:
-    """One tensor for another size: indices as the new model has them, position embeddings as transformers does."""
+    """Resize one tensor: indices as the new model has them, position embeddings as transformers does."""
     if not like.is_floating_point():
         return like
     path = name.split(".")[:-1]

@@ -104,7 +104,7 @@ def recording(device: torch.device) -> Iterator[None]:
 
 
 def behind(starts: Sequence[Node]) -> Iterator[Node]:
-    """All nodes of the autograd graph that some nodes are computed from, these included."""
+    """Yield all nodes of the autograd graph that some nodes are computed from, these included."""
     waiting, seen = [node for node in starts if node is not None], set[Node]()
     while waiting:
         node = waiting.pop()
@@ -143,7 +143,7 @@ def _note(
 
 
 def is_vector(value: Any) -> bool:
-    """Whether a value is one vector per image of the trial, `(n, d)` or `(n, d, 1, 1)`."""
+    """Check whether a value is one vector per image of the trial, `(n, d)` or `(n, d, 1, 1)`."""
     return (
         isinstance(value, Tensor)
         and value.is_floating_point()

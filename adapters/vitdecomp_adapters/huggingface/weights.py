@@ -142,6 +142,6 @@ def renamings(filled: Filled) -> list[Renaming]:
 
 
 def _splits(name: str) -> list[tuple[str, str]]:
-    """All beginnings of a name with what follows, the longest rest first; a rest has two parts at least."""
+    """Return all beginnings of a name with what follows, the longest rest first; a rest has two parts at least."""
     parts = name.split(".")
     return [("".join(f"{part}." for part in parts[:i]), ".".join(parts[i:])) for i in range(len(parts) - 1)]

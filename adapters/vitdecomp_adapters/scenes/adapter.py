@@ -67,12 +67,12 @@ class ScenesAdapter(Adapter):
         return [name for name in MODELS if fnmatchcase(name, pattern)]
 
     def defines(self, name: str) -> bool:
-        """Whether it is one of those that come with vitdecomp."""
+        """Check whether it is one of those that come with vitdecomp."""
         return name in MODELS
 
 
 def _weights(name: str) -> Path:
-    """Where the weights of a model are."""
+    """Return where the weights of a model are."""
     from vitdecomp_adapters.scenes import clip
 
     path = clip.WEIGHTS / f"{name}.safetensors"

@@ -15,7 +15,7 @@ HERE = files("vitdecomp_adapters.scenes")
 
 
 def config() -> dict[str, Any]:
-    """open_clip's configuration of the model, the path of the vocabulary included."""
+    """Return open_clip's configuration of the model, the path of the vocabulary included."""
     settings: dict[str, Any] = json.loads(HERE.joinpath(f"{NAME}.json").read_text(encoding="utf-8"))
     with as_file(HERE.joinpath("vocabulary.txt.gz")) as path:
         settings["text_cfg"]["tokenizer_kwargs"] = {"bpe_path": str(path)}

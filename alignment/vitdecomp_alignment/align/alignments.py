@@ -19,7 +19,7 @@ from vitdecomp_alignment.align.pairs import Pairing, Pairs, gather
 from vitdecomp_alignment.aligners.linear import LinearAligner
 from vitdecomp_alignment.clip.prompts import TEMPLATES
 from vitdecomp_alignment.clip.space import ClipSpace
-from vitdecomp_alignment.evaluation.held_out import FEWEST, HeldOut, kept_away, measure
+from vitdecomp_alignment.evaluation.held_out import FEWEST, HeldOut, measure, split_held_out
 from vitdecomp_alignment.evaluation.judge import Judgement, judge, summarised
 from vitdecomp_alignment.evaluation.match import Vocabulary
 from vitdecomp_alignment.texts import scene_texts
@@ -51,7 +51,7 @@ class Judged:
 
 
 def training_file(out: Path) -> Path:
-    """Where a training that is not over yet is kept."""
+    """Return where a training that is not over yet is kept."""
     return beside(out, ".training")
 
 
@@ -69,7 +69,7 @@ def fit(pairs: Pairs, aligner: LinearAligner, out: Path, clock: Clock, ranks: Ra
     checkpoint = training_file(out)
     takes: Any = aligner.fit
     n, known = len(pairs.store), signature(takes).parameters
-    learned, held_out = kept_away(n)
+    learned, held_out = split_held_out(n)
     source, target = select_images(pairs.store, learned), pairs.target[list(learned)]
     resumable: dict[str, Any] = {"checkpoint": checkpoint} if "checkpoint" in known else {}
     if ranks.world_size > 1 and "ranks" not in known:
@@ -133,7 +133,7 @@ def verdict(metrics: Mapping[str, float]) -> str:
 
 
 def report(pairs: Pairs, pairing: Pairing, *, loading: Loading, seeds: int, stage: Stage) -> list[Judged]:
-    """All aligners side by side: on the model, and on CLIP aligned with itself, where the answer is known.
+    """Return all aligners side by side: on the model, and on CLIP aligned with itself, where the answer is known.
 
     Raises:
         SpecError: there are no images, which CLIP itself would have to be taken apart on.

@@ -137,7 +137,7 @@ def _of_the_same(vectors: Store, store: Store, images: object) -> Float[Tensor, 
 
 
 def _kept(store: Store, name: str) -> tuple[Tensor, Origin | None]:
-    """CLIP's vectors of a store's images."""
+    """Return CLIP's vectors of a store's images."""
     try:
         return store.vectors(name)
     except SpecError as error:

@@ -67,7 +67,7 @@ def _turn(kept: Coefficients, span: Span) -> Turn:
 
 
 def _columns(kept: Coefficients, i: int, wide: int) -> Int64[Tensor, " wide"]:
-    """Where a component's coefficients are, with any others behind them, which count for nothing."""
+    """Return where a component's coefficients are, with any others behind them, which count for nothing."""
     own = torch.arange(int(kept.starts[i]), int(kept.starts[i + 1]))
     return pad(own, (0, wide - len(own)))
 

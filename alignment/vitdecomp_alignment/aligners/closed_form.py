@@ -174,7 +174,7 @@ class ClosedForm(LinearAligner):
         return sums, held_out
 
     def _parts(self, n: int, known: Int64[np.ndarray, " _"]) -> tuple[Bool[Tensor, " n"], Bool[Tensor, " n"]]:
-        """Which of n images fit the maps, and which choose the ridge; those that are not known do neither."""
+        """Return which of n images fit the maps, and which choose the ridge; those that are not known do neither."""
         order = known[np.random.default_rng([self.random_state, 1]).permutation(len(known))]
         choosing = max(1, round(len(known) * self.validation_fraction))
         parts = torch.zeros(2, n, dtype=torch.bool)

@@ -69,7 +69,7 @@ class Examples:
         return self.turns(a), self.target[torch.from_numpy(own)]
 
     def rows(self, step: int) -> Int64[np.ndarray, " n"]:
-        """Which images these are."""
+        """Return which images these are."""
         epoch, place = divmod(step, self.per_epoch)
         if epoch != self._epoch:
             self._epoch, self._rows, self._window = epoch, self._ordered(epoch), -1

@@ -66,7 +66,7 @@ class LinearMaps(Brief):
     bias: Float[Tensor, " d_clip"] | None = None
 
     def dense(self) -> Float[Tensor, "component d d_clip"]:
-        """All maps in full; a contribution c becomes c W."""
+        """Return all maps in full; a contribution c becomes c W."""
         maps = self.shared.repeat(len(self.components), 1, 1)
         for span, correction in zip(self.spans, self.corrections, strict=True):
             maps[span.rows] += span.expand(correction)
@@ -108,7 +108,7 @@ class LinearMaps(Brief):
         return summed if self.bias is None else summed + self.bias
 
     def __call__(self, c: Contributions) -> Contributions:
-        """Every contribution mapped; a bias is one component more.
+        """Return every contribution mapped; a bias is one component more.
 
         Raises:
             InputError: other components, or another dimension.

@@ -62,7 +62,7 @@ def _written(spans: Sequence[Span]) -> Values:
 
 
 def whole_space(kept: Coefficients) -> tuple[Span, ...]:
-    """All components with all dimensions, in the coordinates of the representation."""
+    """Return all components with all dimensions, in the coordinates of the representation."""
     return (Span(torch.arange(len(kept.bases))),)
 
 

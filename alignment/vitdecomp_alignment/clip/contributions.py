@@ -15,7 +15,7 @@ from vitdecomp.extract import ExtractConfig, cached
 from vitdecomp.models.image_loader import Loading
 from vitdecomp.models.prepare import ModelOptions, PreparedModel, prepare, prepare_texts
 from vitdecomp.provenance import Origin, weights_checksum
-from vitdecomp.scenes.folder import kept
+from vitdecomp.scenes.folder import cached_scenes
 from vitdecomp.sources.aligned import Aligned
 from vitdecomp.sources.source import Source
 from vitdecomp.store.store import Store
@@ -136,7 +136,7 @@ def place_of(reading: Reading, cache: Path) -> Store | Pictures:
     """Return the store, or the images that are to be decomposed."""
     if reading.store is not None:
         return Store(reading.store)
-    return open_pictures(reading.images or kept(cache, WORLD, "test") / "test")
+    return open_pictures(reading.images or cached_scenes(cache, WORLD, "test") / "test")
 
 
 def check_origins(subject: PreparedModel, aligner: LinearAligner | None, place: Store | Pictures) -> None:

@@ -21,7 +21,7 @@ TEMPLATES = (
 
 
 def fill(texts: Iterable[str], templates: Sequence[str]) -> list[str]:
-    """Every text in every template, all of the first text first; other braces stay as they are."""
+    """Return every text in every template, all of the first text first; other braces stay as they are."""
     return [template.replace(GAP, text) for text in texts for template in templates]
 
 

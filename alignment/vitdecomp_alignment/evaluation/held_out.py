@@ -62,7 +62,7 @@ def halves(
     return tuple(np.sort(order[k:]).tolist()), tuple(np.sort(order[:k]).tolist())
 
 
-def kept_away(n: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def split_held_out(n: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Split the indices of n images into those to fit maps to and those to judge them on, if there are `FEWEST`."""
     return halves(n, SHARE, 0, least=LEAST, most=MOST) if n >= FEWEST else (tuple(range(n)), ())
 

@@ -82,7 +82,7 @@ def match_rate(c: Contributions, aligned: Contributions, words: Vocabulary, m: i
     own, clip = _told_apart(words.own), _told_apart(words.clip)
     mapped = aligned.select({component.name for component in c.components})
     before, after = (TextSpan(m=m).fit(*given).spans_ for given in ((c, own), (mapped, clip)))
-    pairs = [(a, b) for a, b in zip(_told(before), _told(after), strict=True) if a and b]
+    pairs = [(a, b) for a, b in zip(_listed(before), _listed(after), strict=True) if a and b]
     if not pairs:
         raise InputError("no component's contributions vary along the vocabulary: nothing can be matched")
     near = _neighbours(clip)
@@ -98,12 +98,12 @@ def _told_apart(vectors: Tensor) -> Tensor:
     return normalize(vectors - vectors.mean(0), dim=1)
 
 
-def _told(spans: Sequence[Span]) -> list[tuple[int, ...]]:
+def _listed(spans: Sequence[Span]) -> list[tuple[int, ...]]:
     return [span.indices[: int((span.explained >= LEAST).sum())] for span in spans]
 
 
 def _neighbours(texts: Float[Tensor, "pool d"]) -> np.ndarray:
-    """Which texts stand for which, approximately: the nearest 5%, and each for itself."""
+    """Return which texts stand for which, approximately: the nearest 5%, and each for itself."""
     k = max(2, round(NEAR * len(texts)))
     nearest = (texts @ texts.T).topk(k, dim=1).indices
     near = torch.eye(len(texts), dtype=torch.bool).scatter(1, nearest, True)

@@ -68,7 +68,7 @@ class Agreement:
 
 
 def read(vectors: Float[Tensor, "n d"], labels: Labels, readers: Mapping[str, ZeroShot]) -> dict[str, float]:
-    """How often the text that is nearest to a vector is true, by factor."""
+    """Return how often the text that is nearest to a vector is true, by factor."""
     return {f: float((reader.predict(vectors).numpy() == labels[f]).mean()) for f, reader in readers.items()}
 
 

@@ -21,7 +21,7 @@ FORM = 'it must hold features with a list of words each, {"name": ["word", ...]}
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ChosenFeatures:
     """Features with their words.
 
     Attributes:
@@ -32,7 +32,7 @@ class Asked:
     shown: tuple[str, ...]
 
 
-def asked(given: Sequence[str], usual: str) -> Asked:
+def read_features(given: Sequence[str], usual: str) -> ChosenFeatures:
     """Read the features of a command line.
 
     Args:
@@ -51,7 +51,9 @@ def asked(given: Sequence[str], usual: str) -> Asked:
             raise SpecError(f"feature {twice[0]!r} is given twice: name it once")
         found.update(part)
     rivals = SETS[usual]() if len(found) == 1 else {}
-    return Asked({**found, **{name: words for name, words in rivals.items() if name not in found}}, tuple(found))
+    return ChosenFeatures(
+        {**found, **{name: words for name, words in rivals.items() if name not in found}}, tuple(found)
+    )
 
 
 def _meant(text: str, usual: str) -> Words:

@@ -14,7 +14,7 @@ SHIPPED = "general.txt"  # made by `python -m vitdecomp_alignment.texts`
 
 @cache
 def general_texts() -> tuple[str, ...]:
-    """Several thousand short descriptions of pictures, of many kinds."""
+    """Return several thousand short descriptions of pictures, of many kinds."""
     return lines_of(files(PACKAGE).joinpath(SHIPPED).read_text(encoding="utf-8"))
 
 

@@ -45,14 +45,14 @@ def scene_features() -> dict[str, tuple[str, ...]]:
 
 
 def _alone() -> Iterator[str]:
-    """Every synonym of every value, in every template of its factor."""
+    """Yield every synonym of every value, in every template of its factor."""
     for values in scene_values().values():
         for texts in values.values():
             yield from texts
 
 
 def _said(factor: str, value: str) -> tuple[str, ...]:
-    """Each text once; a plain thing may go without a word for it."""
+    """Return each text once; a plain thing may go without a word for it."""
     texts = (
         with_articles(template.format(phrase))
         for phrases, templates in ALONE[factor]

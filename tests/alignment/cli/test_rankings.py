@@ -14,7 +14,7 @@ from vitdecomp_alignment.cli.options import count
 from vitdecomp_alignment.cli.rank.rankings import RankConfig, rank
 from vitdecomp_alignment.clip.contributions import Reading
 from vitdecomp_alignment.texts import FEATURE_WORDS, scene_features
-from vitdecomp_alignment.texts.feature_words import SETS, asked
+from vitdecomp_alignment.texts.feature_words import SETS, read_features
 
 import vitdecomp as vd
 from vitdecomp.errors import InputError, SpecError
@@ -121,19 +121,19 @@ def test_every_value_has_a_text():
 
 def test_features_are_asked_for_by_name_words_and_file(tmp_path):
     (tmp_path / "mine.json").write_text(json.dumps({"wood": ["wood"], "metal": ["iron", " gold "]}))
-    found = asked(["location", "tone= dark, bright", str(tmp_path / "mine.json"), "fabric"], "scenes")
+    found = read_features(["location", "tone= dark, bright", str(tmp_path / "mine.json"), "fabric"], "scenes")
     assert found.shown == ("location", "tone", "wood", "metal", "fabric") == tuple(found.words)
     assert found.words["location"] == scene_features()["location"]
     assert found.words["fabric"] == FEATURE_WORDS["fabric"]
     assert found.words["tone"] == ("dark", "bright")
     assert found.words["metal"] == ("iron", "gold")
-    assert asked(["location"], "photographs").words["location"] == FEATURE_WORDS["location"]
+    assert read_features(["location"], "photographs").words["location"] == FEATURE_WORDS["location"]
     for name, words in SETS.items():
-        assert dict(asked([], name).words) == dict(asked([name], "scenes").words) == dict(words())
+        assert dict(read_features([], name).words) == dict(read_features([name], "scenes").words) == dict(words())
 
 
 def test_one_feature_is_compared_with_the_others_of_its_set():
-    found = asked(["location=sea,city"], "photographs")
+    found = read_features(["location=sea,city"], "photographs")
     assert found.shown == ("location",)
     assert found.words["location"] == ("sea", "city")
     assert {*found.words} == {*FEATURE_WORDS}
@@ -152,14 +152,14 @@ def test_one_feature_is_compared_with_the_others_of_its_set():
 )
 def test_words_that_mean_nothing(given, message):
     with pytest.raises((InputError, SpecError), match=message):
-        asked(given, "scenes")
+        read_features(given, "scenes")
 
 
 @pytest.mark.parametrize("text", ["[1, 2]", "{}", '{"a": "red"}', '{"a": []}', '{"a": [3]}', "{", '{"a": [""]}'])
 def test_files_that_hold_no_features(tmp_path, text):
     (tmp_path / "words.json").write_text(text)
     with pytest.raises(InputError, match=r"words\.json|needs a name and words"):
-        asked([str(tmp_path / "words.json")], "scenes")
+        read_features([str(tmp_path / "words.json")], "scenes")
 
 
 def test_a_number_or_auto():

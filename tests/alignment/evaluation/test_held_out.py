@@ -3,7 +3,7 @@
 import pytest
 import torch
 from vitdecomp_alignment import ClosedForm, CompAlign, LinearAlign
-from vitdecomp_alignment.evaluation.held_out import FEWEST, VERDICTS, HeldOut, halves, kept_away, measure
+from vitdecomp_alignment.evaluation.held_out import FEWEST, VERDICTS, HeldOut, halves, measure, split_held_out
 
 from vitdecomp.sources.selection import select_images
 from vitdecomp.testing import AlignerContract
@@ -68,5 +68,5 @@ def test_halves_share_no_image_and_leave_none_out():
 
 
 def test_two_images_at_least_judge_maps():
-    counts = {n: [len(part) for part in kept_away(n)] for n in (2, FEWEST - 1, FEWEST, 14, 400)}
+    counts = {n: [len(part) for part in split_held_out(n)] for n in (2, FEWEST - 1, FEWEST, 14, 400)}
     assert counts == {2: [2, 0], FEWEST - 1: [9, 0], FEWEST: [8, 2], 14: [12, 2], 400: [360, 40]}

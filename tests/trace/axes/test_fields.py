@@ -13,7 +13,7 @@ def test_pixels_are_at_their_own_places() -> None:
     field = Field.of_image(IMAGE)
     assert [float(axis[0, 2, 3, 5]) for axis in field.at] == [2, 3, 5]
     assert bool((field.seen == 1).all())
-    assert float(field.told.sum()) == 0
+    assert float(field.constant.sum()) == 0
 
 
 def test_a_mean_lies_in_the_middle_and_zeros_count_for_nothing() -> None:

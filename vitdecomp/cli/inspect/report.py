@@ -56,14 +56,14 @@ def _numbered(text: str) -> str:
 
 
 def exactness(report: Report) -> Text:
-    """How well the sum holds."""
+    """Return how well the sum holds."""
     mark, style = report.sum_holds, GOOD if report.exact else BAD
     detail = f": relative error {report.error:.1e}, allowed {report.tolerance:.0e}"
     return Text.assemble((mark, style), detail)
 
 
 def coverage(report: Report) -> Text:
-    """How many of the model's attentions, MLPs and conv blocks were reached."""
+    """Return how many of the model's attentions, MLPs and conv blocks were reached."""
     reached = sum(s.status != UNREACHED for s in report.sites)
     mark, style = ("complete", GOOD) if report.covered else ("INCOMPLETE", BAD)
     return Text.assemble((mark, style), f": {reached} of {len(report.sites)} attentions, MLPs and conv blocks")

@@ -64,7 +64,7 @@ def decompose(context: Context) -> Section:
 
 
 def _sheet(context: Context) -> Table:
-    """One line for each property, one column for each model."""
+    """Take one line for each property, one column for each model."""
     subjects = context.subjects
     kinds = [kind for kind in KINDS if any(kind in s.report.kinds for s in subjects)]
     lines: Mapping[str, Callable[[Subject], Cell]] = {

@@ -72,7 +72,7 @@ def maps_of(subject: Subject) -> Float[Tensor, "n factor 8 8"]:
 
 
 def measures_of(subject: Subject, maps: Float[Tensor, "n factor 8 8"]) -> dict[str, Localisation]:
-    """How well the heatmaps of every factor lie where it is."""
+    """Return how well the heatmaps of every factor lie where it is."""
     masks = _masks(subject)
     return {factor: localisation(maps[:, i], ~masks if factor == PLACE else masks) for i, factor in enumerate(FACTORS)}
 

@@ -16,7 +16,7 @@ WARM = (0.0, 1.0)
 
 
 def knowledge(context: Context) -> Section:
-    """How well every factor can be read from every component alone."""
+    """Return how well every factor can be read from every component alone."""
     featured = context.featured
     best = {factor: float(featured.knowledge.of(factor).max()) for factor in featured.knowledge.factors}
     surest = max(best, key=lambda factor: best[factor])

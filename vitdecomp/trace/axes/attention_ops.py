@@ -30,14 +30,14 @@ aten = torch.ops.aten
 
 
 def is_product_of_data(node: fx.Node) -> bool:
-    """Whether a node is a matrix product of two operands that both depend on the image."""
+    """Check whether a node is a matrix product of two operands that both depend on the image."""
     if packet(node) not in PRODUCTS | {SDPA} or is_elementwise_product(node):
         return False
     return sum(map(varies, factors(node))) >= 2
 
 
 def is_elementwise_product(node: fx.Node) -> bool:
-    """Whether a node is an einsum that sums over nothing: its operands are multiplied element by element."""
+    """Check whether a node is an einsum that sums over nothing: its operands are multiplied element by element."""
     if packet(node) is not aten.einsum:
         return False
     inputs, output = letters(str(node.args[0]))
@@ -81,7 +81,7 @@ class _Read(NamedTuple):
 
 
 def _carries_data(node: fx.Node) -> bool:
-    """Whether what a product returns goes on as data: into a projection, a norm or the output, not into a pattern.
+    """Check whether a product goes on as data: into a projection, a norm or the output, not into a pattern.
 
     A pattern may be mixed over its heads by parameters on the way (talking heads); its queries and keys stay apart.
     """
@@ -102,7 +102,7 @@ def _carries_data(node: fx.Node) -> bool:
 
 
 def _mixes_channels(attention: fx.Node, product: fx.Node) -> bool:
-    """Whether a product with a parameter sums over what one operand of an attention brought in, not over heads."""
+    """Check whether a product with a parameter sums over an axis of one operand of an attention, not over heads."""
     for term in linear_terms(product) or ():
         fields = coordinates_at(attention, term.operand) if isinstance(term.operand, fx.Node) else None
         if fields is None:
@@ -117,7 +117,7 @@ def _mixes_channels(attention: fx.Node, product: fx.Node) -> bool:
 
 
 def _only_gates(node: fx.Node, operand: fx.Node) -> bool:
-    """Whether an operand of a product or quotient is what the other operand is scaled by."""
+    """Check whether an operand of a product or quotient is what the other operand is scaled by."""
     if packet(node) not in (aten.mul, aten.div) or not varies(node):
         return False
     terms = linear_terms(node)
@@ -125,7 +125,7 @@ def _only_gates(node: fx.Node, operand: fx.Node) -> bool:
 
 
 def single_query(op: Op) -> bool:
-    """Whether an attention pools: one query, many keys."""
+    """Check whether an attention pools: one query, many keys."""
     if op.target.overloadpacket is SDPA:
         q, k = (shape(a) for a in op.call.args[:2])  # type: ignore[arg-type]
         return q[-2] == 1 < k[-2]

@@ -59,7 +59,7 @@ def _place(node: fx.Node) -> str:
 
 
 def _mixes_by_image(value: Apply) -> bool:
-    """Whether the matrix of a product is a gate of the image (an attention pattern), not a parameter."""
+    """Check whether the matrix of a product is a gate of the image (an attention pattern), not a parameter."""
     matrix = value.step.args[0]
     return isinstance(matrix, Gate) or varies(matrix) or (isinstance(matrix, str) and _varying_operand(value))
 

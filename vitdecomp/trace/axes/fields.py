@@ -34,18 +34,18 @@ class Field:
     Attributes:
         seen: 1 where an element is made of the image, 0 elsewhere.
         at: its mean coordinate along each axis of an image.
-        told: 1 where an element belongs to a constant token, such as a class token.
+        constant: 1 where an element belongs to a constant token, such as a class token.
         number: which constant token that is.
     """
 
     seen: Tensor
     at: tuple[Tensor, ...]
-    told: Tensor
+    constant: Tensor
     number: Tensor
 
     @classmethod
     def of_image(cls, image: Tensor) -> Field:
-        """Every pixel at its own place."""
+        """Return every pixel at its own place."""
         zero, one = (torch.full((), float(v), dtype=torch.float64).expand(image.shape) for v in (0, 1))
         sizes = image.shape[1:]
         grids = [torch.arange(s, dtype=torch.float64) for s in sizes]
@@ -55,7 +55,7 @@ class Field:
     @property
     def tensors(self) -> tuple[Tensor, ...]:
         """All of them."""
-        return self.seen, *self.at, self.told, self.number
+        return self.seen, *self.at, self.constant, self.number
 
     @property
     def spread(self) -> float:
@@ -65,23 +65,25 @@ class Field:
 
     def moved(self, fn: Map) -> Field:
         """Behind a map that only moves elements."""
-        seen, *at, told, number = map(fn, self.tensors)
-        return Field(seen, tuple(at), told, number)
+        seen, *at, constant, number = map(fn, self.tensors)
+        return Field(seen, tuple(at), constant, number)
 
     def mixed(self, fn: Map) -> Field:
         """Behind a map that adds elements up: their mean places."""
-        seen, told = fn(self.seen), fn(self.told)
+        seen, constant = fn(self.seen), fn(self.constant)
         if seen.is_complex():
             raise NoPlace("a Fourier transform")
         at = tuple(fn(self.seen * a) / seen.clamp_min(TINY) for a in self.at)
-        number = fn(self.told * self.number) / told.clamp_min(TINY)
-        return Field((seen > TINY).double(), at, (told > TINY).double(), number)
+        number = fn(self.constant * self.number) / constant.clamp_min(TINY)
+        return Field((seen > TINY).double(), at, (constant > TINY).double(), number)
 
     def filled(self, other: Field) -> Field:
         """With another field where this one knows nothing."""
-        unknown = (self.seen + self.told) == 0
-        seen, *at, told, number = (torch.where(unknown, b, a) for a, b in zip(self.tensors, other.tensors, strict=True))
-        return Field(seen, tuple(at), told, number)
+        unknown = (self.seen + self.constant) == 0
+        seen, *at, constant, number = (
+            torch.where(unknown, b, a) for a, b in zip(self.tensors, other.tensors, strict=True)
+        )
+        return Field(seen, tuple(at), constant, number)
 
 
 def together(fields: Sequence[Field]) -> Field | None:
@@ -133,7 +135,7 @@ BY_SHAPE = {shape_of, length, counted, kept_axis, nearest_places, outside_slices
 
 
 def _of_image(argument: Any) -> bool:
-    """Whether a step's argument depends on more of the image than its shape."""
+    """Check whether a step's argument depends on more of the image than its shape."""
     if isinstance(argument, Gate):
         return argument.fn not in BY_SHAPE and any(map(_of_image, argument.args))
     return any(map(_of_image, argument)) if isinstance(argument, tuple) else varies(argument)

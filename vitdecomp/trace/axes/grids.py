@@ -39,7 +39,7 @@ class Lines:
         return float(self.values.diff().median()) if len(self.values) > 1 else None
 
     def fills(self, size: int, gap: float) -> bool:
-        """Whether no further line has room in an axis of so many pixels."""
+        """Check whether no further line has room in an axis of so many pixels."""
         low, high = float(self.values[0]), float(self.values[-1])
         if len(self.values) * gap > size - gap + NEAR:  # mixed with zeros at the edge, lines move inwards
             return True
@@ -63,7 +63,7 @@ class Grid:
         return len(self.rows.values), len(self.columns.values)
 
     def fills(self, height: int, width: int) -> bool:
-        """Whether it covers an image."""
+        """Check whether it covers an image."""
         gaps = [gap for gap in (self.rows.gap, self.columns.gap) if gap is not None]
         if not gaps:  # a single place: the middle of the image, or one of the tokens of a larger grid
             middle = zip((self.rows, self.columns), (height, width), strict=True)
@@ -109,7 +109,7 @@ def find_grids(places: Mapping[int, Tensor], sizes: Sequence[int]) -> dict[int, 
 
 
 def _is_grid(grid: Grid) -> bool:
-    """Whether there is a token at every crossing of its lines, and more than one place if there are several tokens."""
+    """Check whether every crossing of its lines has a token, and several tokens have more than one place."""
     rows, columns = grid.size
     crossings = {*(grid.rows.of * columns + grid.columns.of).tolist()}
     return len(crossings) == rows * columns and (rows * columns > 1 or len(grid.rows.of) == 1)

@@ -275,7 +275,7 @@ def _located(field: Field, layout: Layout, images: int) -> Located:
     def by_token(x: Tensor) -> Tensor:
         return layout.canonical(x, images)[0].sum((0, 2))
 
-    seen, told = by_token(field.seen), by_token(field.told)
+    seen, constant = by_token(field.seen), by_token(field.constant)
     at = torch.stack([by_token(field.seen * a) / seen.clamp_min(1e-9) for a in field.at], -1)
-    number = (by_token(field.told * field.number) / told.clamp_min(1e-9)).round().long()
-    return Located(seen > 0, at, torch.where((told > 0) & (seen == 0), number, 0))
+    number = (by_token(field.constant * field.number) / constant.clamp_min(1e-9)).round().long()
+    return Located(seen > 0, at, torch.where((constant > 0) & (seen == 0), number, 0))

@@ -91,5 +91,5 @@ def tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def storages(module: nn.Module) -> set[int]:
-    """Where the tensors of a module are in memory."""
+    """Return where the tensors of a module are in memory."""
     return {tensor.untyped_storage().data_ptr() for _, tensor in tensors(module)} - {0}

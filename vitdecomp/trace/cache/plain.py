@@ -89,7 +89,7 @@ def revived(kept: Plain, tables: Mapping[str, Tensor], nodes: list[fx.Node], cap
 
 
 def same_graph(kept: Plain, tables: Mapping[str, Tensor], captured: Captured, module: nn.Module) -> bool:
-    """Whether the graph of a file is that of a module that is captured."""
+    """Check whether the graph of a file is that of a module that is captured."""
     names = {id(tensor): name for name, tensor in tensors(module)}
     graph, own, write = written(captured.module, names, storages(module))
     known = runs(tables)[: len(write.numbers)] == write.numbers.tolist()

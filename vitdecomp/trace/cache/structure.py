@@ -30,7 +30,7 @@ PLAIN = (type(None), bool, int, float, complex, str, torch.Size, torch.dtype, to
 def fingerprint(module: nn.Module, images: Tensor, through: Collection[str] | None) -> str:
     """Compute a checksum of what decides how a module's linear paths run, code of the user's own rules included."""
     rules = [(str(op), entry) for table in (RULES, OPENINGS, NONLINEAR, STEPS) for op, entry in _entries(table)]
-    lines = (*_told(module, images, through), *(f"{op} {_plain(rule)} {_own_code(rule)}" for op, rule in rules))
+    lines = (*_descriptions(module, images, through), *(f"{op} {_plain(rule)} {_own_code(rule)}" for op, rule in rules))
     return digest(f"{line}\n" for line in lines)
 
 
@@ -38,7 +38,7 @@ def _entries(table: Any) -> list[tuple[Any, Any]]:
     return [(op, table.get(op)) for op in table]
 
 
-def _told(module: nn.Module, images: Tensor, through: Collection[str] | None) -> Iterator[str]:
+def _descriptions(module: nn.Module, images: Tensor, through: Collection[str] | None) -> Iterator[str]:
     device = images.device.type
     yield f"{SCHEMA} {platform.python_version()} {torch.__version__} {own_code()} {list(front_ends.FRONT_ENDS)}"
     yield f"{tuple(images.shape[1:])} {images.dtype} {device} {torch.get_default_dtype()} {through}"
@@ -106,7 +106,7 @@ def _values(tensor: Tensor) -> str:
 
 
 def _is_zero(flat: Tensor) -> bool:
-    """Whether there is nothing but zeros; a look at a few elements mostly tells."""
+    """Check whether there is nothing but zeros; a look at a few elements mostly tells."""
     return not bool(flat[:64].count_nonzero()) and not bool(flat.count_nonzero())
 
 

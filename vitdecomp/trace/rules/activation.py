@@ -71,7 +71,7 @@ nonlinear("phase", aten.polar)
 
 
 def is_activation(value: Any) -> bool:
-    """Whether a value comes straight out of an activation."""
+    """Check whether a value comes straight out of an activation."""
     return isinstance(value, fx.Node) and lookup(NONLINEAR, value.target) == "activation"
 
 

@@ -160,5 +160,5 @@ def copy(op: Op, target: Any, source: fx.Node, *_: Any) -> list[Term]:
 
 @register_rule(aten.fill)
 def fill(op: Op, x: fx.Node, value: Any) -> list[Term]:
-    """One number everywhere."""
+    """Take one number everywhere."""
     return [op.fit(data(value))]

@@ -160,7 +160,7 @@ def through_einsum(op: Op, equation: str, operands: Sequence[fx.Node], **_: Any)
 
 
 def pattern_operand(operands: Sequence[fx.Node]) -> int:
-    """Which of two operands is the pattern: made by a softmax, or else by a product, or else the first.
+    """Return which of two operands is the pattern: made by a softmax, or else by a product, or else the first.
 
     A pattern whose heads are mixed by parameters (talking heads) is looked for last.
     """
@@ -172,7 +172,7 @@ def pattern_operand(operands: Sequence[fx.Node]) -> int:
 
 
 def comes_from_softmax(node: fx.Node) -> bool:
-    """Whether a softmax lies behind a node with no product, norm or convolution in between.
+    """Check whether a softmax lies behind a node with no product, norm or convolution in between.
 
     Raises:
         TraceError: the search for it had to be cut short.
@@ -186,7 +186,7 @@ def comes_from_mixed_softmax(node: fx.Node) -> bool:
 
 
 def comes_from_product(node: fx.Node) -> bool:
-    """Whether a product of two operands of the image lies behind a node, with no norm in between."""
+    """Check whether a product of two operands of the image lies behind a node, with no norm in between."""
     return _is_made_of(node, lambda n: packet(n) in PRODUCTS | ATTENTIONS and sum(map(varies, factors(n))) > 1)
 
 
@@ -195,7 +195,7 @@ def _is_softmax(node: fx.Node) -> bool:
 
 
 def _is_made_of(node: fx.Node, wanted: Callable[[fx.Node], bool], *, mixed: bool = False) -> bool:
-    """Whether there is such a node between one and the operations that end the way from scores to pattern.
+    """Check whether there is such a node between one and the operations that end the way from scores to pattern.
 
     With `mixed`, products with parameters do not end it.
     """
@@ -215,7 +215,7 @@ def _is_made_of(node: fx.Node, wanted: Callable[[fx.Node], bool], *, mixed: bool
 
 
 def blocks_pattern(node: fx.Node) -> bool:
-    """Whether an operation ends the way from scores to pattern: another product, a norm, a convolution.
+    """Check whether an operation ends the way from scores to pattern: another product, a norm, a convolution.
 
     A linear layer does not: with it, talking heads mix their scores.
     """

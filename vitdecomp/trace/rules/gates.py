@@ -36,5 +36,5 @@ def _elements_of(node: fx.Node) -> fx.Node | None:
 
 
 def is_elementwise(op: Op, mask: Any) -> bool:
-    """Whether a mask is made of the image for each element on its own, as that of a ReLU is."""
+    """Check whether a mask is made of the image for each element on its own, as that of a ReLU is."""
     return varies(mask) and distinct(mask) >= torch.Size(op.shape).numel()

@@ -42,7 +42,7 @@ def cat(op: Op, tensors: Sequence[fx.Node], dim: int = 0) -> list[Term]:
 
 
 def _runtime_place(tensors: Sequence[fx.Node], i: int, dim: int) -> tuple[Gate, Gate]:
-    """Where an operand begins, and the whole length, along an axis that depends on the batch."""
+    """Return where an operand begins, and the whole length, along an axis that depends on the batch."""
     return gate(length, dim, *tensors[:i]), gate(length, dim, *tensors)
 
 

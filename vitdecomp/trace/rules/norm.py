@@ -84,7 +84,7 @@ def instance_norm(
     op: Op, x: fx.Node, weight: Any, bias: Any, mean: Any, var: Any, use_input_stats: bool, momentum: float,
     eps: float, cudnn: bool,
 ) -> list[Term] | None:  # fmt: skip
-    """Every channel a group of its own, or running statistics."""
+    """Take every channel a group of its own, or running statistics."""
     if use_input_stats:
         return group_norm(op, x, None, weight, bias, eps)
     return running_norm(op, x, weight, bias, mean, var, momentum, eps)

@@ -120,7 +120,7 @@ def pick_along(x: Tensor, indices: Tensor, dim: int) -> Tensor:
 
 @register_rule(aten.max.dim, aten.min.dim, aten.median.dim, aten.nanmedian.dim, aten.mode, aten.kthvalue)
 def one_along(op: Op, x: fx.Node, *settings: Any) -> list[Term] | None:
-    """One element along an axis, with its position as the second output."""
+    """Take one element along an axis, with its position as the second output."""
     dim = settings[1] if op.target.overloadpacket is aten.kthvalue else settings[0]
     indices = gate(second_as, op.call, gate(kept_axis, x, dim))
     return None if op.index else [data(x).then(pick_along, indices, dim).then(torch.reshape, op.size)]

@@ -58,7 +58,7 @@ def adjoint(op: Op, x: fx.Node) -> list[Term]:
 
 @register_rule(aten.numpy_T)
 def reverse_axes(op: Op, x: fx.Node) -> list[Term]:
-    """All axes in reverse order."""
+    """Take all axes in reverse order."""
     return permute(op, x, range(len(op.shape))[::-1])
 
 
@@ -83,7 +83,7 @@ def repeat(op: Op, x: fx.Node, repeats: Sequence[Any]) -> list[Term]:
 
 @register_rule(aten.repeat_interleave.self_int)
 def repeat_interleave(op: Op, x: fx.Node, repeats: Any, dim: int | None = None, **_: Any) -> list[Term]:
-    """Every slice several times in a row."""
+    """Take every slice several times in a row."""
     return [data(x).then(torch.repeat_interleave, repeats, dim=dim)]
 
 

@@ -30,7 +30,7 @@ nonlinear("lookup", aten.embedding, aten.embedding_bag)
 
 @register_rule(aten.select, aten.select_copy)
 def select(op: Op, x: fx.Node, dim: int, index: Any) -> list[Term]:
-    """One slice, without its axis."""
+    """Take one slice, without its axis."""
     dim = dim % len(shape(x))
     if not isinstance(index, int) or not is_static(x, dim):
         return [data(x).then(torch.select, dim, index)]
@@ -66,7 +66,7 @@ def narrow(op: Op, x: fx.Node, dim: int, start: Any, length: Any) -> list[Term]:
 
 @register_rule(aten.unbind, aten.unbind_copy)
 def unbind(op: Op, x: fx.Node, dim: int = 0) -> list[Term]:
-    """One of the slices along an axis."""
+    """Take one of the slices along an axis."""
     return _slice_at(op, x, dim % len(shape(x)), op.index)
 
 
@@ -76,7 +76,7 @@ def unbind(op: Op, x: fx.Node, dim: int = 0) -> list[Term]:
     aten.split_with_sizes_copy,
 )  # fmt: skip
 def split(op: Op, x: fx.Node, sections: Any, dim: int = 0) -> list[Term]:
-    """One of several parts of an axis."""
+    """Take one of several parts of an axis."""
     dim = dim % len(shape(x))
     if not is_static(x, dim) or not _known(sections):
         return [data(x).then(part, op.target, sections, dim, op.index)]
@@ -89,7 +89,7 @@ def _known(sections: Any) -> bool:
 
 
 def part(x: Tensor, fn: Any, sections: Any, dim: int, index: int) -> Tensor:
-    """One part of an axis whose length depends on the batch."""
+    """Take one part of an axis whose length depends on the batch."""
     return fn(x, sections, dim)[index]  # type: ignore[no-any-return]
 
 

@@ -28,7 +28,7 @@ def mean_over(axis: int, size: int) -> Map:
 
 
 def even(matrix: Any) -> Tensor:
-    """One for each weight that is not zero; where all are, as in a layer that begins as nothing, for each."""
+    """Take one for each weight that is not zero; where all are, as in a layer that begins as nothing, for each."""
     found = matrix.cpu() != 0
     return (found if bool(found.any()) else torch.ones_like(found)).double()
 

@@ -66,7 +66,7 @@ class MatMul(LinearStep):
         return -1
 
     def stacked(self, step: Step, x: Tensor, recorded: Recorded) -> Tensor:
-        """One matrix broadcasts; the leading axes of several matrices are not those of the rows."""
+        """Take one matrix broadcasts; the leading axes of several matrices are not those of the rows."""
         matrix = resolve(step.args[0], recorded)
         found: Tensor = x @ matrix if matrix.ndim == 2 else torch.vmap(torch.matmul, (0, None))(x, matrix)
         return found

@@ -40,7 +40,7 @@ class Reshape(Regroup):
     """The same, with the shape as its argument."""
 
     def stacked(self, step: Step, x: Tensor, recorded: Recorded) -> Tensor:
-        """One more axis in front."""
+        """Take one more axis in front."""
         return x.reshape(len(x), *resolve(step.args[0], recorded))
 
     def sliced(self, step: Step, wanted: Slice, before: Shape, after: Shape) -> SlicedStep | None:
@@ -58,7 +58,7 @@ class Permute(Move):
     """Another order of axes."""
 
     def stacked(self, step: Step, x: Tensor, recorded: Recorded) -> Tensor:
-        """One more axis in front."""
+        """Take one more axis in front."""
         return x.permute(0, *(axis + 1 for axis in step.args[0]))
 
     def sliced(self, step: Step, wanted: Slice, before: Shape, after: Shape) -> SlicedStep | None:

@@ -19,12 +19,12 @@ from vitdecomp.errors import InputError
 from vitdecomp.extract import REPRESENTATION, ExtractConfig, cached
 from vitdecomp.models.image_loader import Loading
 from vitdecomp.models.prepare import ModelOptions, prepare
-from vitdecomp.scenes.folder import kept
+from vitdecomp.scenes.folder import cached_scenes
 from vitdecomp.score import FeatureScorer, Quality, quality
 from vitdecomp.score.choice import check_way
 from vitdecomp_alignment.cli.options import Count, check_top
 from vitdecomp_alignment.clip.contributions import WORLD, InClip, Reading, in_clip
-from vitdecomp_alignment.texts.feature_words import Asked, asked
+from vitdecomp_alignment.texts.feature_words import ChosenFeatures, read_features
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class RankConfig:
 
     Attributes:
         reading: which contributions. scorer: not fitted yet.
-        features: as for `feature_words.asked`.
+        features: as for `feature_words.read_features`.
         k: components of each feature. by: as for `FeatureScorer.top`.
         quality: whether scores are compared with rankings of images too.
     """
@@ -52,14 +52,14 @@ class RankResult:
 
     Attributes:
         model, clip: their specs. images: how many. skipped: names of those that cannot be read.
-        asked: the features. scorer: fitted to them. chosen: the components of each feature that was asked for.
+        words: of the features. scorer: fitted to them. chosen: the components of each feature that was asked for.
         quality: how scores agree with rankings of images, if that was asked for.
     """
 
     model: str
     clip: str
     images: int
-    asked: Asked
+    words: ChosenFeatures
     scorer: FeatureScorer
     chosen: Mapping[str, tuple[Component, ...]]
     quality: Quality | None
@@ -88,9 +88,9 @@ class RankResult:
             "skipped": list(self.skipped),
             "settings": self.scorer.get_params(),
             "features": {
-                name: {"words": list(self.asked.words[name]), "components": self.rows(name)} for name in self.chosen
+                name: {"words": list(self.words.words[name]), "components": self.rows(name)} for name in self.chosen
             },
-            "compared_with": [name for name in self.asked.words if name not in self.chosen],
+            "compared_with": [name for name in self.words.words if name not in self.chosen],
             "quality": None if self.quality is None else _quality(self.quality),
         }
 
@@ -105,7 +105,7 @@ def rank(options: ModelOptions, config: RankConfig, cache: Path, *, loading: Loa
     """
     config.scorer.check()
     check_way(config.by)
-    features = asked(config.features, config.reading.usual_features)
+    features = read_features(config.features, config.reading.usual_features)
     found = in_clip(options, config.reading, cache, loading=loading, stage=stage, check=partial(check_top, config.k))
     with stage(f"texts in {found.space.spec}"):
         texts = {name: found.space.encode_text(words).cpu() for name, words in features.words.items()}
@@ -124,11 +124,13 @@ def rank(options: ModelOptions, config: RankConfig, cache: Path, *, loading: Loa
 def _vectors(
     found: InClip, options: ModelOptions, reading: Reading, cache: Path, loading: Loading, stage: Stage
 ) -> Tensor:
-    """CLIP's own vectors of the same images."""
+    """Return CLIP's own vectors of the same images."""
     if reading.store is not None:
         return found.store.vectors(found.space.spec)[0]
     with stage(f"vectors of {found.space.spec}") as progress:
-        seen = ExtractConfig(reading.images or kept(cache, WORLD, "test") / "test", REPRESENTATION, limit=reading.limit)
+        seen = ExtractConfig(
+            reading.images or cached_scenes(cache, WORLD, "test") / "test", REPRESENTATION, limit=reading.limit
+        )
         seer = prepare(ModelOptions(found.space.spec, device=options.device))
         vectors = cached(seer, seen, cache, loading=loading, progress=progress)
     if vectors.ids != found.store.ids:

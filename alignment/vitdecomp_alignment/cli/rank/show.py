@@ -22,7 +22,7 @@ def show_ranking(console: Console, ranked: RankResult) -> None:
         f"{ranked.model} in words of {ranked.clip}: {ranked.images:,} images, "
         f"{len(ranked.scorer.components_)} components"
     )
-    others = [name for name in ranked.asked.words if name not in ranked.chosen]
+    others = [name for name in ranked.words.words if name not in ranked.chosen]
     if others:
         console.print(f"compared with {', '.join(others)}")
     for feature in ranked.chosen:
@@ -34,7 +34,7 @@ def show_ranking(console: Console, ranked: RankResult) -> None:
 
 
 def _components(ranked: RankResult, feature: str) -> Table:
-    title = f"{feature}: {', '.join(ranked.asked.words[feature])}"
+    title = f"{feature}: {', '.join(ranked.words.words[feature])}"
     table = make_table(*HEADINGS, words={"component"}, title=title)
     for row in ranked.rows(feature):
         table.add_row(*_cells(row))

@@ -39,11 +39,11 @@ class OwnHits:
         return cls(tuple(files), tuple(tuple(wanted[_digest(file)]) for file in files))
 
     def __len__(self) -> int:
-        """How many hits these may be."""
+        """Return how many hits these may be."""
         return len({row for rows in self.rows for row in rows}) + len(self.files)
 
     def __contains__(self, hit: Hit) -> bool:
-        """Whether a hit has a reference's content, or its place."""
+        """Check whether a hit has a reference's content, or its place."""
         return any(hit.row in rows for rows in self.rows) or hit.path in self.files
 
     def as_rows(self, query: Query, store: Store) -> Query:

@@ -64,7 +64,7 @@ class Searchable:
     skipped: tuple[str, ...] = ()
 
     def images(self, hits: Sequence[Hit], folders: Sequence[Path]) -> HitImages:
-        """Where a sheet takes the images of hits from: the data set, or folders that the user names for a store."""
+        """Return the source of a sheet's images: the data set, or folders that the user names for a store."""
         if self.pictures is not None:
             return InDataSet.of(self.pictures)
         rows = sorted({hit.row for hit in hits})

@@ -31,7 +31,7 @@ from vitdecomp_alignment.cli.search.own_hits import OwnHits
 from vitdecomp_alignment.cli.search.searchable import Needs, Searchable, searchable, warn_of_differences
 from vitdecomp_alignment.clip.contributions import Reading
 from vitdecomp_alignment.clip.space import ClipSpace
-from vitdecomp_alignment.texts.feature_words import asked
+from vitdecomp_alignment.texts.feature_words import read_features
 
 if TYPE_CHECKING:  # these take longer to import than a search
     from vitdecomp.decompose import Decomposer
@@ -47,7 +47,7 @@ class SearchConfig:
 
     Attributes:
         reading: which contributions. query: what to look for. scope: which components.
-        features: words of features, as for `feature_words.asked`. top, subspace, center: as for `Retriever`.
+        features: words of features, as for `feature_words.read_features`. top, subspace, center: as for `Retriever`.
         k: how many images. keep_references: let references be their own hits.
         sheet: find what a sheet shows too: search in the whole embedding too, if it is not the scope.
         folders: where a sheet may take images of a store from.
@@ -176,7 +176,7 @@ def search(
         OutputError: the cache cannot be written.
     """
     reading = config.reading
-    words = asked(config.features, reading.usual_features).words
+    words = read_features(config.features, reading.usual_features).words
     check(config, words)
     needs = Needs(config.k, config.needs_texts, config.needs_references, partial(check_components, config))
     found = searchable(options, reading, cache, needs, loading=loading, stage=stage)

@@ -24,7 +24,7 @@ def settled(found: WeightedSum, wanted: WeightedSum, recorded: Recorded) -> Summ
 
 
 def _as_several(found: WeightedSum, wanted: WeightedSum, recorded: Recorded) -> SummedStep | None:
-    """Several sums instead of kept factors that lie between summed ones, and how to put these back in place."""
+    """Take several sums instead of kept factors that lie between summed ones, and how to put these back in place."""
     kept = {*found.kept} - {found.image}
     axes = [
         numbers for numbers in found.numbered if not found.summed.isdisjoint(numbers) and not kept.isdisjoint(numbers)
@@ -41,7 +41,7 @@ def _as_several(found: WeightedSum, wanted: WeightedSum, recorded: Recorded) -> 
 
 
 def _adds_up(found: WeightedSum, numbers: Sequence[int], recorded: Recorded) -> bool:
-    """Whether more than one place is added up along an axis; else what is kept of it lies together."""
+    """Check whether more than one place is added up along an axis; else what is kept of it lies together."""
     return any(len(places(found, i, recorded)) > 1 for i in numbers if i in found.summed)
 
 

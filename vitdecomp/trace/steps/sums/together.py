@@ -44,7 +44,7 @@ def together(wanted: Sequence[WeightedSum | None], one: Gate, recorded: Recorded
 
 
 def _smaller(requests: Sequence[WeightedSum]) -> bool:
-    """Whether there are fewer sums than places that are added up."""
+    """Check whether there are fewer sums than places that are added up."""
     sums = sum(math.prod(request.sums) for request in requests)
     return sums <= MOST_SUMS and all(sums < math.prod(r.factors[i] for i in r.summed) for r in requests)
 

@@ -139,5 +139,5 @@ def refined(known: WeightedSum, shape: Shape) -> tuple[Groups, tuple[int, ...]] 
 
 
 def spans(shape: Sequence[int]) -> list[int]:
-    """How many elements there are behind the start of each axis, and behind all of them one."""
+    """Return how many elements there are behind the start of each axis, and behind all of them one."""
     return [*accumulate(reversed(shape), lambda a, b: a * b, initial=1)][::-1]

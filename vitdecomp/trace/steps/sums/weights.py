@@ -36,7 +36,7 @@ def one_each(weights: Tensor, sums: int, factors: Sequence[int], sizes: Shape) -
 
 
 def as_factors(x: Tensor, order: Sequence[int], shape: Shape) -> Tensor:
-    """Several sums back in the places of their factors."""
+    """Take several sums back in the places of their factors."""
     return x.permute(*order).reshape(shape)
 
 
@@ -53,7 +53,7 @@ def placed(weights: Tensor, axis: int, start: int, length: int, total: int) -> T
 
 
 def put_at(x: Tensor, axis: int, start: int, total: int) -> Tensor:
-    """One place of an axis that x does not have, with zeros at all others."""
+    """Take one place of an axis that x does not have, with zeros at all others."""
     return embed(x.unsqueeze(axis), axis, start, total)
 
 
