@@ -268,9 +268,9 @@ def test_along_its_texts_a_feature_is_seen_by_all_components_unless_a_number_is_
         retriever.search(text="forest", feature="locaton")
     for settings in ({"top": 2, "subspace": "texts"}, {"top": 2, "subspace": "whole"}):
         fewer = vd.Retriever(c, scorer=Scorer(c), texts=known, **settings)
-        assert fewer.sight(vd.Scope("location")).components == c.components[:2]
+        assert fewer.view(vd.Scope("location")).components == c.components[:2]
     left = vd.Retriever(c, scorer=Scorer(c), texts=known, subspace="texts", top=1)
-    assert left.sight(vd.Scope(without=("colour",))).components == c.components[:-1]
+    assert left.view(vd.Scope(without=("colour",))).components == c.components[:-1]
 
 
 def test_a_permutation_of_images_permutes_hits():
@@ -369,7 +369,7 @@ REFUSED = {
     "no combination": (lambda r: r.search(image=0, combine="worst"), vd.SpecError, "did you mean best|cannot combine"),
     "k too large": (lambda r: r.search(image=0, k=201), vd.InputError, "k = 201, but there are 200 images"),
     "k of zero": (lambda r: r.search(image=0, k=0), vd.InputError, "k = 0"),
-    "no such row": (lambda r: r.search(image=200), vd.InputError, "row 200 asked for, of 200"),
+    "no such row": (lambda r: r.search(image=200), vd.InputError, "there is no row 200: the source has 200 images"),
     "a negative row": (lambda r: r.search(image=-1), vd.InputError, "row -1"),
     "no encoder": (lambda r: r.search(text="forest"), vd.SpecError, "texts need an encoder"),
     "no model": (lambda r: r.search(image="a.png"), vd.SpecError, "needs its model"),

@@ -37,5 +37,5 @@ class Named(Protocol):
     """A source that knows its images by name."""
 
     def names(self, rows: Sequence[int]) -> Sequence[tuple[str, Path]]:
-        """The name and the file of some images."""
+        """Return the name and the file of some images."""
         ...

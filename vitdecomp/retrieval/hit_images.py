@@ -40,7 +40,7 @@ class HitImages(Protocol):
     """Where the images of hits are taken from."""
 
     def read(self, hit: Hit) -> tuple[bytes, Path | None]:
-        """The content of an image's file, and the file if it is one of its own.
+        """Read an image's file; return its content, and the file if it is one of its own.
 
         Raises:
             OSError: there is none, or none that may be shown; the message is the reason.
@@ -63,7 +63,7 @@ class InFolders:
     digests: Mapping[int, str] = field(default_factory=dict)
 
     def read(self, hit: Hit) -> tuple[bytes, Path | None]:
-        """The content of a file below the folders.
+        """Read a file below the folders.
 
         Raises:
             OSError: there is none; the message is the reason.
@@ -107,11 +107,11 @@ class InDataSet:
 
     @classmethod
     def of(cls, pictures: Pictures) -> InDataSet:
-        """All images of a data set."""
+        """Return all images of a data set."""
         return cls(pictures, {one.id: i for i, one in enumerate(pictures.pictures)})
 
     def read(self, hit: Hit) -> tuple[bytes, Path | None]:
-        """The content of an image's file.
+        """Read an image's file.
 
         Raises:
             OSError: it cannot be read.
@@ -137,7 +137,7 @@ def thumbnail_of(hit: Hit, images: HitImages) -> Thumbnail:
 
 
 def shrunk(image: Image.Image) -> Image.Image:
-    """A thumbnail of an image."""
+    """Shrink an image to a thumbnail."""
     small = image.convert("RGB")
     small.thumbnail((SIDE, SIDE))
     return small

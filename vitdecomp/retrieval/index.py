@@ -12,10 +12,10 @@ from torch import Tensor
 
 from vitdecomp._utils.progress import Progress
 from vitdecomp.errors import InputError, LoadError, SpecError
+from vitdecomp.retrieval.feature_view import FeatureView
 from vitdecomp.retrieval.query import Query
 from vitdecomp.retrieval.retriever import Retriever
 from vitdecomp.retrieval.scope import Scope
-from vitdecomp.retrieval.sight import Sight
 from vitdecomp.sources.source import Block
 
 PROBES = 64  # cells of an inverted file that a query looks into
@@ -29,11 +29,11 @@ class Index:
     `Retriever`, and may miss a hit: measure the recall with `recall`.
 
     Attributes:
-        sight: what the components see. kind: as FAISS's `index_factory` reads it.
+        view: the features. kind: as FAISS's `index_factory` reads it.
         held: FAISS's own index, for inner products.
     """
 
-    sight: Sight
+    view: FeatureView
     kind: str
     held: object
 
@@ -55,23 +55,23 @@ class Index:
             SpecError: a kind that FAISS does not know.
             As `Retriever.search` does.
         """
-        faiss, sight, n = _faiss(), retriever.sight(scope), len(retriever.source)
+        faiss, view, n = _faiss(), retriever.view(scope), len(retriever.source)
         kind = kind or (f"IVF{round(n**0.5)},SQfp16" if n >= 10_000 else "Flat")
         try:
-            held = faiss.index_factory(sight.view.width, kind, faiss.METRIC_INNER_PRODUCT)
+            held = faiss.index_factory(view.width, kind, faiss.METRIC_INNER_PRODUCT)
         except RuntimeError as error:
             raise SpecError(
                 f"FAISS knows no index {kind!r}: give one such as Flat, HNSW32 or IVF1024,SQfp16"
             ) from error
         if not held.is_trained:
-            held.train(_sample(sight, n, 64 * getattr(held, "nlist", 1000)).numpy())
-        for images in sight.scan(retriever.block):
-            held.add(_units(sight, images).numpy())
+            held.train(_sample(view, n, 64 * getattr(held, "nlist", 1000)).numpy())
+        for images in view.scan(retriever.block):
+            held.add(_units(view, images).numpy())
             if progress is not None:
                 progress(images.rows.stop, n)
         if hasattr(held, "nprobe"):
             held.nprobe = PROBES
-        return cls(sight, kind, held)
+        return cls(view, kind, held)
 
     def nearest(
         self, queries: Sequence[Query], k: int = 10
@@ -81,13 +81,13 @@ class Index:
         Raises:
             InputError: a query for the best of several references, or k images that are not there.
         """
-        n = len(self.sight.space.source)
+        n = len(self.view.space.source)
         if not 1 <= k <= n:
             raise InputError(f"k = {k}, but there are {n} images")
-        asked = [self.sight.directions(query) for query in queries]
-        if any(len(one) != 1 for one in asked):
+        directions = self.view.directions(queries)
+        if any(len(one) != 1 for one in directions):
             raise InputError("an index answers queries of one direction: give combine='mean'")
-        scores, rows = self.held.search(torch.cat(asked).float().numpy(), k)  # type: ignore[attr-defined]
+        scores, rows = self.held.search(torch.cat(directions).float().numpy(), k)  # type: ignore[attr-defined]
         return torch.from_numpy(scores), torch.from_numpy(rows)
 
 
@@ -97,18 +97,18 @@ def recall(found: Int64[Tensor, "query k"], exact: Int64[Tensor, "query k"]) -> 
     return float(same.double().mean())
 
 
-def _units(sight: Sight, images: Block) -> Float[Tensor, "n m"]:
-    tiny, rows = torch.finfo(sight.view.dtype).tiny, images.rows
-    units = sight.features(images) / sight.lengths.values[rows.start : rows.stop, None].clamp(min=tiny)
+def _units(view: FeatureView, images: Block) -> Float[Tensor, "n m"]:
+    tiny, rows = torch.finfo(view.dtype).tiny, images.rows
+    units = view.features(images) / view.norms.values[rows.start : rows.stop, None].clamp(min=tiny)
     return units.float().contiguous()
 
 
-def _sample(sight: Sight, n: int, size: int) -> Float[Tensor, "n m"]:
+def _sample(view: FeatureView, n: int, size: int) -> Float[Tensor, "n m"]:
     """Features from places all over the source, in a few runs, which are quick to read."""
     runs = 32
     each = max(1, min(size, n) // runs)
     starts = torch.linspace(0, n - each, runs).long().tolist()
-    return torch.cat([_units(sight, sight.block(range(start, start + each))) for start in dict.fromkeys(starts)])
+    return torch.cat([_units(view, view.block(range(start, start + each))) for start in dict.fromkeys(starts)])
 
 
 def _faiss() -> ModuleType:

@@ -29,7 +29,7 @@ class Nearest:
 
 
 def _largest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k largest of each row and their places; of equal ones those that come first."""
+    """Find the k largest of each row and their places; of equal ones those that come first."""
     k = min(k, scores.shape[1])
     best, places = scores.topk(k, dim=1)
     if k and bool(((scores >= best[:, -1:]).sum(1) > k).any()):  # topk may take any of those that are equal

@@ -27,7 +27,7 @@ class TextEncoder(Protocol):
     """Gives texts vectors in the space that images are compared in, such as `ClipSpace`."""
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """One vector for each text, `(text, d)`."""
+        """Return one vector for each text, `(text, d)`."""
         ...
 
 

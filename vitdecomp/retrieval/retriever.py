@@ -17,14 +17,13 @@ from vitdecomp._utils.registry import did_you_mean
 from vitdecomp._utils.summary import kinds, summary
 from vitdecomp.contributions import Contributions
 from vitdecomp.errors import InputError, SpecError
+from vitdecomp.retrieval.feature_view import FeatureView
 from vitdecomp.retrieval.hit import Hit, Named
-from vitdecomp.retrieval.lengths import Keeper
 from vitdecomp.retrieval.nearest import Nearest
+from vitdecomp.retrieval.norms import NormCache
 from vitdecomp.retrieval.query import Decompose, EncodeText, Query, Reference, TextEncoder
 from vitdecomp.retrieval.scope import SUBSPACES, Chooser, Ranking, Scope
-from vitdecomp.retrieval.sight import Sight
 from vitdecomp.retrieval.space import Space
-from vitdecomp.retrieval.view import View
 from vitdecomp.sources.aligner import Aligner
 from vitdecomp.sources.source import Columns
 
@@ -50,7 +49,7 @@ class Retriever:
         subspace: `"whole"`, or `"texts"`: compare along those directions only in which a feature's texts differ, and
             not along those of features that are left out.
         paths: the images' files, if the source does not know them.
-        cache: folder where lengths are kept; by default one in `vitdecomp.files.cache_directory()` if that can be
+        cache: folder of the norm cache; by default one in the standard cache (`VITDECOMP_CACHE`) if that can be
             written to, or none for contributions in memory.
         block: images read at a time.
 
@@ -90,8 +89,8 @@ class Retriever:
         self._paths = None if paths is None else tuple(map(Path, paths))
         if self._paths is not None and len(self._paths) != len(source):
             raise InputError(f"{len(self._paths)} paths for {len(source)} images")
-        self._sights: dict[Scope, Sight] = {}
-        self._kept = Keeper(source, center, _folder(source) if cache is None else Path(cache), block)
+        self._views: dict[Scope, FeatureView] = {}
+        self._norms = NormCache(source, center, _folder(source) if cache is None else Path(cache), block)
 
     def __repr__(self) -> str:
         own = "that of the model" if self.space.aligner is None else f"that of a {type(self.space.aligner).__name__}"
@@ -117,7 +116,7 @@ class Retriever:
         k: int = 10,
         progress: Progress | None = None,
     ) -> tuple[Hit, ...]:
-        """The k images that are most like one query, the best first; equals in the order of their rows.
+        """Find the k images that are most like one query, the best first; equals in the order of their rows.
 
         Args:
             text: one, or several.
@@ -130,7 +129,7 @@ class Retriever:
             components: names or patterns, instead of those of the feature.
             without: features whose components are left out.
             k: how many images.
-            progress: called while the lengths of a new choice of components are computed.
+            progress: called while the norms of a new choice of components are computed.
 
         Raises:
             SpecError: no such feature or component, nothing to look for, or no encoder for it.
@@ -143,7 +142,7 @@ class Retriever:
     def search_many(
         self, queries: Sequence[Query], scope: Scope | None = None, *, k: int = 10, progress: Progress | None = None
     ) -> tuple[tuple[Hit, ...], ...]:
-        """The same for several queries, in one pass over the images.
+        """Do the same for several queries, in one pass over the images.
 
         Raises:
             InputError, SpecError: as for `search`.
@@ -166,40 +165,38 @@ class Retriever:
         n = len(self.source)
         if not 1 <= k <= n:
             raise InputError(f"k = {k}, but there are {n} images")
-        sight = self.sight(scope or Scope(), progress)
-        asked = [sight.directions(query) for query in queries]
-        best = Nearest(len(asked), k, sight.view.dtype)
-        if asked:
-            ends = np.cumsum([len(one) for one in asked]).tolist()
+        view = self.view(scope or Scope(), progress)
+        directions = view.directions(queries)
+        best = Nearest(len(directions), k, view.dtype)
+        if directions:
+            ends = np.cumsum([len(one) for one in directions]).tolist()
             parts = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
-            pulled = sight.pulled(torch.cat(asked))
-            for images in sight.scan(self.block):
-                scores = sight.scores(pulled, images)
+            pulled = view.pull(torch.cat(directions))
+            for images in view.scan(self.block):
+                scores = view.scores(pulled, images)
                 best.add(torch.stack([scores[part].amax(0) for part in parts]), images.rows.start)
         return best.scores, best.rows
 
-    def sight(self, scope: Scope, progress: Progress | None = None) -> Sight:
-        """What a scope sees of the images, ready for any number of queries.
+    def view(self, scope: Scope, progress: Progress | None = None) -> FeatureView:
+        """Return the feature view of a scope, with its norms, ready for any number of queries.
 
         Raises:
             InputError, SpecError: as for `search`.
         """
-        if scope not in self._sights:
-            components = self.chooser.components(scope)
-            view = View.of(self.space, components, self.chooser.directions(scope))
-            self._sights[scope] = Sight(
+        if scope not in self._views:
+            view = FeatureView.of(
                 self.space,
-                view,
-                self._kept.of(view, progress),
-                components,
+                self.chooser.components(scope),
+                self.chooser.directions(scope),
                 text_mean=self.chooser.center(scope) if self.center else None,
                 encode_text=self.encode_text,
                 decompose=self.decompose,
             )
-        return self._sights[scope]
+            self._views[scope] = view.with_norms(self._norms.of(view, progress))
+        return self._views[scope]
 
     def _names(self, rows: Sequence[int]) -> dict[int, tuple[str, Path | None]]:
-        """What some images are called, and their files, as far as that is known."""
+        """Name some images and their files, as far as that is known."""
         found: dict[int, tuple[str, Path | None]] = {row: (str(row), None) for row in rows}
         if isinstance(self.source, Named) and rows:
             found = dict(zip(rows, self.source.names(rows), strict=True))
@@ -224,7 +221,7 @@ def _checked(texts: Mapping[str, Tensor], d: int) -> Mapping[str, Tensor]:
 
 
 def _folder(source: Columns) -> Path | None:
-    """Where lengths are kept if nobody says: not beside a store, which may be elsewhere or not be written to."""
+    """Return the default folder of the norm cache: not beside a store, which may be elsewhere or read-only."""
     if isinstance(source, Contributions):
         return None
     return cache_directory() / "lengths"

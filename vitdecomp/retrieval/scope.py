@@ -30,7 +30,7 @@ class Ranking(Protocol):
         ...
 
     def top(self, feature: str, k: int | Literal["auto"]) -> Sequence[Component]:
-        """The k components that stand for a feature most, or as many as do."""
+        """Return the k components that stand for a feature most, or as many as do."""
         ...
 
 
@@ -71,7 +71,7 @@ class Chooser:
     subspace: str
 
     def components(self, scope: Scope) -> tuple[Component, ...]:
-        """The components of a scope, in the order of the component axis.
+        """Return the components of a scope, in the order of the component axis.
 
         Raises:
             SpecError: no such feature or component, or a feature and no scorer.
@@ -91,7 +91,7 @@ class Chooser:
         return kept
 
     def directions(self, scope: Scope) -> Tensor | None:
-        """T of a `View`: with `subspace="texts"`, what the texts of a feature differ in, and not what others do.
+        """Compute T of a `FeatureView`: with `subspace="texts"`, what the texts of a feature alone differ in.
 
         Raises:
             SpecError: a feature whose texts are not known.
@@ -106,7 +106,7 @@ class Chooser:
         return kept if scope.feature is None else basis(kept @ differences(self._texts(scope.feature)))
 
     def center(self, scope: Scope) -> Tensor | None:
-        """The mean of the feature's texts, or of the means of all features' texts; `None` if there are no texts."""
+        """Average the feature's texts, or the means of all features' texts; `None` if there are no texts."""
         own = None if scope.feature is None else self.texts.get(scope.feature)
         if own is not None:
             return own.mean(0)
@@ -137,7 +137,7 @@ class Chooser:
 
 
 def differences(texts: Float[Tensor, "text d"]) -> Float[Tensor, "d text"]:
-    """What distinguishes texts from their mean, as columns."""
+    """Return what distinguishes texts from their mean, as columns."""
     exact = texts.double()
     return (exact - exact.mean(0)).T
 

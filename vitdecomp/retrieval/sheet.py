@@ -143,7 +143,7 @@ def _fitting(words: str, font: Font, width: int) -> str:
 
 
 def _wrapped(words: str, font: Font) -> list[str]:
-    """Some words on lines of a thumbnail's width, as many as it has room for."""
+    """Break words into lines of a thumbnail's width, as many as it has room for."""
     lines = [""]
     for word in words[:LONGEST].split():
         longer = f"{lines[-1]} {word}".strip()

@@ -48,7 +48,7 @@ class Space:
         return c if self.aligner is None else self.aligner.transform(c)
 
     def added(self, component: Component) -> Tensor | None:
-        """What the aligner adds to every image, if the component stands for that; else `None`."""
+        """Return what the aligner adds to every image, if the component stands for that; else `None`."""
         return self._added.get(component)
 
     def map_of(self, component: Component) -> Float[Tensor, "r d"]:
@@ -63,7 +63,7 @@ class Space:
         return torch.eye(self.dimension) if basis is None else basis.T
 
     def named(self, patterns: str | Sequence[str]) -> tuple[Component, ...]:
-        """The components that match one of some patterns, in their order.
+        """Return the components that match one of some patterns, in their order.
 
         Raises:
             SpecError: a pattern that none matches.

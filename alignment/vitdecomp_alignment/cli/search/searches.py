@@ -197,7 +197,7 @@ def search(
         len(found.store),
         config.query,
         config.scope,
-        tuple(c.name for c in retriever.sight(config.scope).components),
+        tuple(c.name for c in retriever.view(config.scope).components),
         kept[0],
         kept[1] if len(kept) > 1 else (),
         tuple({hit.row: hit for _, left_out in parts for hit in left_out}.values()),

@@ -1,4 +1,4 @@
-"""Lengths of features are computed once for a store, and found again by whoever searches it next."""
+"""Norms of features are computed once for a store, and found again by whoever searches it next."""
 
 import json
 import shutil
@@ -11,7 +11,7 @@ from vitdecomp_alignment import ClosedForm
 
 import vitdecomp as vd
 from vitdecomp.datasets import Picture
-from vitdecomp.retrieval.lengths import SUFFIX
+from vitdecomp.retrieval.norms import SUFFIX
 from vitdecomp.store.lock import locked
 from vitdecomp.store.metadata import Metadata
 from vitdecomp.store.rows import Chunk
@@ -78,9 +78,9 @@ def files(cache):
     return sorted(cache.glob(f"*{SUFFIX}"))
 
 
-def test_a_store_is_read_once_for_lengths_and_never_again(place, cache):
+def test_a_store_is_read_once_for_norms_and_never_again(place, cache):
     first, reads = searched(place)
-    assert reads == 3  # for the means, for the lengths, and for the scores
+    assert reads == 3  # for the means, for the norms, and for the scores
     assert len(files(cache)) == 1
     again, reads = searched(place)
     assert (again, reads) == (first, 1)
@@ -98,7 +98,7 @@ def test_another_process_finds_them(place, cache):
     assert hits == [[hit.row, pytest.approx(hit.score, abs=1e-6)] for hit in first]
 
 
-def test_other_components_and_other_settings_have_lengths_of_their_own(place, cache):
+def test_other_components_and_other_settings_have_norms_of_their_own(place, cache):
     settings = [{}, {"components": "b.mlp"}, {"center": False}]
     found = [searched(place, **some)[0] for some in settings]
     assert len(files(cache)) == 3
