@@ -5,40 +5,41 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from vitdecomp._utils.checksum import digest
 from vitdecomp.component import Component
 from vitdecomp.contributions import Contributions
 from vitdecomp.sources.aligner import Aligner
-from vitdecomp.sources.source import Source
+from vitdecomp.sources.wrapped import WrappedSource
 
 
 @dataclass(frozen=True, slots=True)
-class Aligned:
+class Aligned(WrappedSource):
     """A source whose contributions are taken into another model's space whenever they are read.
 
     Attributes:
-        source: contributions in the model's own space. aligner: fitted to such contributions.
-        components, dimension: the component axis and the length of a contribution after alignment.
+        aligner: fitted to such contributions.
+        first: what it makes of the first image; it refuses contributions that it was not fitted to.
     """
 
-    source: Source
     aligner: Aligner
-    components: tuple[Component, ...] = field(init=False)
-    dimension: int = field(init=False)
+    first: Contributions = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Find out what the aligner makes of one image; it refuses contributions that it was not fitted to."""
-        first = self.take([0])
-        object.__setattr__(self, "components", first.components)
-        object.__setattr__(self, "dimension", first.dimension)
+        """Align the first image."""
+        object.__setattr__(self, "first", self.take([0]))
 
-    def __len__(self) -> int:
-        """Count the images."""
-        return len(self.source)
+    @property
+    def components(self) -> tuple[Component, ...]:
+        """The component axis after alignment."""
+        return self.first.components
 
-    def fingerprint(self) -> str:
-        """Compute a checksum of the source and of what the aligner makes of its first image."""
-        return digest([f"{self.source.fingerprint()} {self.take([0]).fingerprint()}"])
+    @property
+    def dimension(self) -> int:
+        """Length of a contribution after alignment."""
+        return self.first.dimension
+
+    def settings(self) -> object:
+        """Return a checksum of what the aligner makes of the first image."""
+        return self.first.fingerprint()
 
     def take(self, rows: Sequence[int]) -> Contributions:
         """Take the aligned contributions of some images, in the order asked for."""

@@ -11,10 +11,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vitdecomp._utils.checksum import digest
 from vitdecomp.component import Component
 from vitdecomp.contributions import Contributions
 from vitdecomp.sources.source import Block, Scanned, Source
+from vitdecomp.sources.wrapped import WrappedSource
 
 
 def select_images(source: Source, rows: Sequence[int]) -> Source:
@@ -32,30 +32,18 @@ def select_images(source: Source, rows: Sequence[int]) -> Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(WrappedSource):
     """A source that has only some images of another one, in an order of its own.
 
     Attributes:
-        source: contributions in memory or on disk.
         rows: their places in the source.
     """
 
-    source: Source
     rows: tuple[int, ...]
 
-    @property
-    def components(self) -> tuple[Component, ...]:
-        """The component axis."""
-        return self.source.components
-
-    @property
-    def dimension(self) -> int:
-        """Length of a contribution."""
-        return self.source.dimension
-
-    def fingerprint(self) -> str:
-        """Compute a checksum of the source and the rows."""
-        return digest([f"{self.source.fingerprint()} {self.rows}"])
+    def settings(self) -> object:
+        """Return the rows."""
+        return self.rows
 
     def __len__(self) -> int:
         """Count the images."""

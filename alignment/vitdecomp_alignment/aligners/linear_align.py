@@ -15,6 +15,7 @@ from vitdecomp.contributions import Contributions
 from vitdecomp.distributed.process_group import Ranks
 from vitdecomp.sources.aligner import register_aligner
 from vitdecomp.sources.source import Source
+from vitdecomp.sources.wrapped import WrappedSource
 from vitdecomp_alignment.aligners.compalign import CompAlign
 from vitdecomp_alignment.aligners.linear import LinearAligner
 from vitdecomp_alignment.aligners.maps import LinearMaps
@@ -77,28 +78,17 @@ class LinearAlign(LinearAligner):
 
 
 @dataclass(frozen=True, slots=True)
-class Summed:
+class Summed(WrappedSource):
     """Contributions summed to one component, the representation."""
-
-    source: Source
 
     @property
     def components(self) -> tuple[Component, ...]:
         """The one component."""
         return (WHOLE,)
 
-    @property
-    def dimension(self) -> int:
-        """Length of the representation."""
-        return self.source.dimension
-
-    def fingerprint(self) -> str:
-        """Return the fingerprint of the contributions."""
-        return f"sum {self.source.fingerprint()}"
-
-    def __len__(self) -> int:
-        """Count the images."""
-        return len(self.source)
+    def settings(self) -> object:
+        """Return the name of the sum."""
+        return "sum"
 
     def take(self, rows: Sequence[int]) -> Contributions:
         """Take the representations of some images."""
