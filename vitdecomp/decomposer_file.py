@@ -190,7 +190,7 @@ class Portable(ABC):
         try:
             return plain(self._paths, self._search.module)
         except UnnamedError as error:
-            raise SpecError(f"these paths cannot stand in a file ({error}): fit again where they are needed") from error
+            raise SpecError(f"this Decomposer cannot be saved ({error}): fit it again where it is needed") from error
 
     def _revive(self, loaded: LoadedModel, kept: Plain, tables: Mapping[str, Tensor], images: Tensor) -> None:
         """Take paths that were found before; raises `TraceError` if the model computes something else."""
@@ -199,6 +199,6 @@ class Portable(ABC):
         with SERIAL, neutral(images):
             paths = found_again(kept, tables, module, images)
             if paths is None:
-                raise TraceError("the model is another one than these paths were found in: call fit again")
+                raise TraceError("the model is not the one that was fitted: call fit again")
             search = Search.of(module, images, self._through, self._cache(), self.passes)
             self._adopt(loaded, search, images, paths, began)

@@ -153,7 +153,7 @@ def transform(config: Mapping[str, Any], size: tuple[int, ...]) -> Callable[[Any
 
     library: Any = data
     if size[0] not in CHANNELS:
-        raise SpecError(f"images of {size[0]} channels: give a preprocess of your own, nobody knows what is in them")
+        raise SpecError(f"images of {size[0]} channels: pass preprocess=, their statistics are unknown")
     if size[0] == len(config["mean"]):
         made: Callable[[Any], Tensor] = library.create_transform(**{**config, "input_size": size}, is_training=False)
         return made

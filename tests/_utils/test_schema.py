@@ -66,7 +66,7 @@ def test_a_record_is_read():
         ({"parts": [{"name": ""}]}, r"parts\[0\].name is \"\", not a text with a length from 1 to 8"),
         ({"parts": [{"name": "x", "place": -1}]}, r"parts\[0\].place is -1, not a number from 0"),
         ({"parts": [{"place": 1}]}, r"parts\[0\] has no field 'name'"),
-        ({"parts": [{"name": "x", "colour": 1}]}, r"parts\[0\] has a field 'colour' that nobody knows"),
+        ({"parts": [{"name": "x", "colour": 1}]}, r"parts\[0\] has a field 'colour' that is unknown"),
         ({"figures": []}, r"figures is \[\], not an object"),
         ({"figures": {"error": float("nan")}}, "figures.error is NaN, not a number that is finite"),
         ({"figures": {"error": float("inf")}}, "figures.error is Infinity, not a number that is finite"),
@@ -104,7 +104,7 @@ def test_another_version_says_so_before_its_fields_are_looked_at():
 
 @pytest.mark.parametrize("text", ["", "{", "nul", b"\xff\xfe{}", "[" * 100_000, "1" * 5000])
 def test_what_is_no_json_says_so(text):
-    with pytest.raises(vd.InputError, match=r"some.file is damaged: what should be JSON is none"):
+    with pytest.raises(vd.InputError, match=r"some.file is damaged: its header is not JSON"):
         read(text)
 
 

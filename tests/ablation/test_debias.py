@@ -72,9 +72,9 @@ def test_the_choice_never_takes_the_class():
 
 def test_without_disagreement_nothing_can_be_chosen():
     train, cue = made(400, 1.0, 2)
-    with pytest.raises(vd.InputError, match=r"disagree on 0 of 320.*give --k"):
+    with pytest.raises(vd.InputError, match=r"disagree on 0 of 320.*give --top N"):
         debias(train, TEST, PARTS, Plan(k="auto", seeds=1), cue=cue[:, None].astype(np.float64))
-    with pytest.raises(vd.InputError, match="needs the cue"):
+    with pytest.raises(vd.InputError, match="needs cue="):
         debias(train, TEST, PARTS, Plan(k="auto", seeds=1))
 
 

@@ -60,9 +60,9 @@ def test_columns_are_found_in_whatever_case(tmp_path):
         ("path,label\n\na.png,cat\nb.png,dog,x\n", "line 4: more cells than columns"),
         ('path,label\na.png,cat\n"b.png,dog\nc.png,cat\n', "line 3: unexpected end of data"),
         ("path,path\na.png,b.png\n", "two columns are called path"),
-        (b"path,label\na.png,cat\nb\xe4r.png,dog\n", "line 3: it is no text in UTF-8"),
-        (b"path,label\na.png,c\0at\n", "line 2: it is no text"),
-        (b"\xff\xfe\x00", "it is no text in UTF-8"),
+        (b"path,label\na.png,cat\nb\xe4r.png,dog\n", "line 3: it is not text in UTF-8"),
+        (b"path,label\na.png,c\0at\n", "line 2: it is not text"),
+        (b"\xff\xfe\x00", "it is not text in UTF-8"),
     ],
 )
 def test_a_fault_is_told_with_its_line(tmp_path, content, told):

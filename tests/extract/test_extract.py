@@ -262,7 +262,7 @@ def test_a_picture_that_changed_without_changing_its_size_is_another_one(photos)
     picture.write_bytes(picture.read_bytes()[: len(data)].ljust(len(data), b"\0"))
     assert len(data) == picture.stat().st_size
     assert data != picture.read_bytes()
-    with pytest.raises(vd.OutputError, match=r"another picture as 0\.png"):
+    with pytest.raises(vd.OutputError, match=r"another image under 0\.png"):
         extract(REQUEST, job(photos), LOADING)
 
 

@@ -178,7 +178,7 @@ def test_formats_that_are_not_listed_are_refused(kind):
     else:
         data = heads.get(kind, b"%!PS-Adobe no image")
     assert kind not in FORMATS
-    with pytest.raises(vd.InputError, match="cannot read image x: the file is no image of a kind that is read"):
+    with pytest.raises(vd.InputError, match="cannot read image x: its format is not one of those that are read"):
         decode(data, "x")
 
 

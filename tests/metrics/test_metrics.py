@@ -129,7 +129,7 @@ def test_features_that_stand_still_do_not_matter(planted: Planted) -> None:
 
 def test_too_little_to_tell_apart_is_refused(planted: Planted) -> None:
     x, labels = planted.c.total(), planted.labels["shape"]
-    with pytest.raises(InputError, match=r"labels' has one value only among 300 images"):
+    with pytest.raises(InputError, match=r"labels' has a single value among 300 images"):
         decodability(x, np.zeros(N, dtype=int))
     with pytest.raises(InputError, match=r"shape \(599,\), but there are 600 images"):
         decodability(x, labels[1:])

@@ -72,7 +72,7 @@ def test_the_image_size_can_be_given(size, shape):
     [
         ({"image_size": "0"}, "image size"),
         ({"image_size": "3x4x5x6"}, "image size"),
-        ({"dtype": "int8"}, "no number format"),
+        ({"dtype": "int8"}, "no dtype"),
         ({"device": "cpu:x"}, "no device"),
         ({"device": "gpu"}, "no device"),
     ],

@@ -38,7 +38,7 @@ def test_an_approximate_index_finds_nearly_all(retriever):
 
 
 def test_what_it_cannot_do_is_refused(retriever):
-    with pytest.raises(vd.SpecError, match="FAISS knows no index 'Flatt'"):
+    with pytest.raises(vd.SpecError, match="FAISS has no index 'Flatt'"):
         Index.of(retriever, SCOPE, "Flatt")
     index = Index.of(retriever, SCOPE)
     with pytest.raises(vd.InputError, match="one direction"):

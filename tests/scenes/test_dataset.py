@@ -55,7 +55,7 @@ def test_an_empty_data_set():
     assert data.captions == []
     assert data.arrays([]).shape == (0, 64, 64, 3)
     assert all(len(values) == 0 for values in data.labels.values())
-    with pytest.raises(IndexError, match="picture 0 of 0"):
+    with pytest.raises(IndexError, match="image 0 of 0"):
         data[0]
 
 

@@ -73,7 +73,7 @@ def test_an_interruption_leaves_nothing(tmp_path):
 
 def test_another_run_that_is_writing_is_not_disturbed(tmp_path):
     (tmp_path / "out.partial").mkdir()
-    with pytest.raises(OutputError, match=r"out\.partial is in the way"):
+    with pytest.raises(OutputError, match=r"out\.partial exists already"):
         SceneDataset(2).write(tmp_path / "out")
     assert (tmp_path / "out.partial").is_dir()
 

@@ -89,7 +89,7 @@ COMPONENT = {"name": "x", "kind": "attn"}
         ({"model": 3}, "model is 3"),
         ({"through": [None]}, r"through\[0\] is null"),
         ({"by": "\x1b[31mred"}, "by is .* not a text without control characters"),
-        ({"extra": 1}, "'extra' that nobody knows"),
+        ({"extra": 1}, "'extra' that is unknown"),
     ],
     ids=str,
 )
@@ -128,9 +128,9 @@ def test_a_column_of_another_type(place, old, new):
 @pytest.mark.parametrize(
     ("column", "value", "told"),
     [
-        ("embedding", None, "rows lack what every row has"),
-        ("loss", None, "rows lack what every row has"),
-        ("component_2_0", None, "rows lack what every row has"),
+        ("embedding", None, "rows are incomplete"),
+        ("loss", None, "rows are incomplete"),
+        ("component_2_0", None, "rows are incomplete"),
         ("groups", "no JSON", "the groups of .*JSON"),
         ("groups", "[1]", "the groups of .*not an object"),
         ("groups", '{"a": 1}', "the groups of .*not a text"),
@@ -199,11 +199,11 @@ def test_bases_without_a_column_or_of_other_types(place):
 @pytest.mark.parametrize(
     ("metadata", "told"),
     [
-        ({}, "no field 'vectors'|should be JSON"),
-        ({"vectors": "x"}, "should be JSON"),
+        ({}, "no field 'vectors'|is not JSON"),
+        ({"vectors": "x"}, "is not JSON"),
         ({"vectors": "x", "origin": "1"}, "origin is 1"),
         ({"vectors": "x", "origin": '{"model": "m"}'}, "no field 'weights'"),
-        ({"vectors": "x", "origin": "null", "more": "1"}, "nobody knows"),
+        ({"vectors": "x", "origin": "null", "more": "1"}, "is unknown"),
     ],
 )
 def test_vectors_of_nobody(place, metadata, told):
@@ -247,7 +247,7 @@ def test_what_is_no_store(tmp_path):
     (tmp_path / "broken" / "images.lance" / "_versions" / "1.manifest").write_bytes(b"LANC" * 9)
     for name, told in (
         ("", "is not a store of vitdecomp"),
-        ("file", "is a file, and no store"),
+        ("file", "is a file, not a store"),
         ("empty", "there are no contributions"),
         ("broken", "cannot read .*images.lance"),
         ("nothing", "there are no contributions"),

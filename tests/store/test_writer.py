@@ -215,7 +215,7 @@ def test_another_extraction_is_refused():
 @pytest.mark.parametrize("content", ["manifest.json", "photo.png"])
 def test_a_folder_with_something_else_is_refused(tmp_path, content):
     (tmp_path / content).write_text("mine")
-    with pytest.raises(vd.OutputError, match="is not empty and no store"):
+    with pytest.raises(vd.OutputError, match="is not empty and not a store"):
         StoreWriter(str(tmp_path))
 
 

@@ -22,7 +22,7 @@ def renamed(**old: str) -> Callable[[F], F]:
         def run(*arguments: Any, **named: Any) -> Any:
             for name in [name for name in named if name in old]:
                 if old[name] in named:
-                    raise TypeError(f"{name} is the old name of {old[name]}: give one of them")
+                    raise TypeError(f"{name} is the old name of {old[name]}: give only one of them")
                 warnings.warn(f"{name}= is deprecated: use {old[name]}=", DeprecationWarning, stacklevel=2)
                 named[old[name]] = named.pop(name)
             return function(*arguments, **named)

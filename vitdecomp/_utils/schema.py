@@ -95,7 +95,7 @@ def plain(text: str | bytes, *, place: str, remedy: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{place} is damaged: what should be JSON is none ({error}); {remedy}") from error
+        raise InputError(f"{place} is damaged: its header is not JSON ({error}); {remedy}") from error
 
 
 def checked(value: Any, kind: Any, *, place: str, remedy: str, versions: Collection[int] | None = None) -> Any:
@@ -243,7 +243,7 @@ def _record(kind: type) -> Read:
                 raise UnfitError(path, f"has no field {name!r}")
         for name in value:
             if name not in readers:
-                raise UnfitError(path, f"has a field {name[:SHOWN]!r} that nobody knows")
+                raise UnfitError(path, f"has a field {name[:SHOWN]!r} that is unknown")
         return kind(**{name: readers[name](item, f"{path}.{name}") for name, item in value.items()})
 
     return read

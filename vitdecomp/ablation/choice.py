@@ -51,8 +51,8 @@ def disagreeing(
     found: Bool[np.ndarray, " n"] = told != labels
     if found.sum() < FEWEST:
         raise InputError(
-            f"cue and class disagree on {found.sum()} of {len(labels)} training images, fewer than {FEWEST}: nothing "
-            "tells how many components to ablate; give --k, or more images"
+            f"cue and class disagree on {found.sum()} of {len(labels)} training images, fewer than {FEWEST}: too "
+            "few to choose how many components to ablate; give --top N, or more images"
         )
     return found
 

@@ -45,7 +45,7 @@ class Steps:
         """Refuse names that mean nothing."""
         for name, known in ((self.unit, tuple(UNITS)), *((order, (*ORDERS, RANDOM)) for order in self.orders)):
             if name not in known:
-                raise SpecError(f"nothing is called {name!r} here{did_you_mean(name, known)}")
+                raise SpecError(f"no unit is named {name!r}{did_you_mean(name, known)}")
         if not self.orders or self.draws < 1:
             raise SpecError("give one order at least, and one draw")
 

@@ -222,7 +222,7 @@ def _auto(
     seed: int,
 ) -> int:
     if cue is None:
-        raise InputError("k='auto' needs the cue: what its texts see of every training image")
+        raise InputError("k='auto' needs cue=: inner products of the cue's texts with every training image")
     disagree = disagreeing(cue, labels, seed)
     if head is not None:
         found = Effects.joined(list(effects(source, ablator, head)))

@@ -115,9 +115,9 @@ def _text(path: Path) -> str:
         text = data.decode("utf-16" if data.startswith(UTF16) else "utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise InputError(f"cannot read {path}, line {line}: it is no text in UTF-8") from error
+        raise InputError(f"cannot read {path}, line {line}: it is not text in UTF-8") from error
     if "\0" in text:
-        raise InputError(f"cannot read {path}, line {text[: text.index(chr(0))].count(chr(10)) + 1}: it is no text")
+        raise InputError(f"cannot read {path}, line {text[: text.index(chr(0))].count(chr(10)) + 1}: it is not text")
     return text
 
 

@@ -71,7 +71,7 @@ def write_debiased(module: Subset, path: Path, weights: Mapping[str, Tensor], ab
     try:
         kept, tables = named_plain(program.component_set.paths, names)
     except UnnamedError as error:
-        raise SpecError(f"this module cannot stand in a file ({error}): make it again where it is needed") from error
+        raise SpecError(f"this module cannot be saved ({error}): make it again where it is needed") from error
     by = next(by for by, granularity in BY.items() if granularity is program.component_set.granularity)
     header = DebiasedHeader(
         schema=SCHEMA,

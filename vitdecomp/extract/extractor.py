@@ -101,7 +101,7 @@ class Extractor:
         for index in there:
             if found[index] not in ("", known[self.id(index)][0]):  # one that is gone has been seen
                 raise OutputError(
-                    f"{writer.uri} holds another picture as {self.id(index)} than {name(self.pictures, index)}: "
+                    f"{writer.uri} holds another image under {self.id(index)} than {name(self.pictures, index)}: "
                     "use another store"
                 )
         for index in there[:1]:

@@ -47,7 +47,7 @@ def decode(data: bytes, name: str) -> Image.Image:
             image.load()  # before its tags are asked: Pillow turns a TIFF itself, and a PNG may have them at its end
             return _as_rgb(image)
     except UnidentifiedImageError:
-        raise InputError(f"cannot read image {name}: the file is no image of a kind that is read") from None
+        raise InputError(f"cannot read image {name}: its format is not one of those that are read") from None
     except MemoryError:
         raise
     except Exception as error:  # decoders of damaged files fail in every way there is

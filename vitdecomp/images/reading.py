@@ -23,7 +23,7 @@ def read_file(path: Path, limit: int = BYTES) -> bytes:
         _check(path.stat(), limit)  # before it is opened: opening alone can set a device in motion
         descriptor = os.open(path, FLAGS)
     except ValueError as error:  # a NUL byte, or a name that this system cannot spell
-        raise OSError(errno.EINVAL, f"no file can have this name ({error})") from None
+        raise OSError(errno.EINVAL, f"not a valid file name ({error})") from None
     with os.fdopen(_checked(descriptor, limit), "rb") as file:
         return file.read(os.fstat(descriptor).st_size)
 

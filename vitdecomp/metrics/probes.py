@@ -171,7 +171,7 @@ def decodability(x: Vectors, labels: Labels, *, held_out: float = 0.5, seed: int
 def _check_values(factors: Mapping[str, np.ndarray]) -> None:
     for name, values in factors.items():
         if len(values) == 0 or (values == values[0]).all():
-            raise InputError(f"{name!r} has one value only among {len(values)} images: nothing to tell apart")
+            raise InputError(f"{name!r} has a single value among {len(values)} images: a probe needs two")
 
 
 def _ridge(z: Float64[Tensor, "n d"], y: Float64[Tensor, "n value"], penalty: float) -> Float64[Tensor, "d value"]:

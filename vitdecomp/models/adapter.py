@@ -236,7 +236,7 @@ def _at_size(loaded: LoadedModel, size: ImageSize | None) -> LoadedModel:
         return replace(loaded, input_size=wanted)
     if loaded.preprocess_for is None:
         raise SpecError(
-            f"{loaded.spec} has a preprocessing for images of {loaded.input_size}, and nobody says how it is for "
+            f"{loaded.spec} has a preprocessing for images of {loaded.input_size}, and none is known for "
             f"{wanted}: leave the image size out, or give a LoadedModel with preprocess_for"
         )
     return replace(loaded, preprocess=loaded.preprocess_for(wanted), input_size=wanted)

@@ -104,7 +104,7 @@ def prepare(options: ModelOptions) -> PreparedModel:
     """
     device, size = _device(options.device), _size(options.image_size)
     if options.dtype is not None and options.dtype not in DTYPES:
-        raise SpecError(f"no number format {options.dtype!r}{did_you_mean(options.dtype, list(DTYPES))}")
+        raise SpecError(f"no dtype {options.dtype!r}{did_you_mean(options.dtype, list(DTYPES))}")
     weights: dict[str, Any] = {} if options.checkpoint is None else {"checkpoint_path": str(options.checkpoint)}
     import_named(options.imports)
     torch.manual_seed(options.seed)

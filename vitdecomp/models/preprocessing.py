@@ -32,7 +32,7 @@ def preprocessing(model: LoadedModel) -> Preprocess:
     size = model.input_size or DEFAULT_SIZE
     if size[0] not in CHANNELS:
         raise InputError(
-            f"{model.spec} takes images of {size[0]} channels, and nobody says what is in them: give it a preprocess, "
+            f"{model.spec} takes images of {size[0]} channels, and their statistics are unknown: give it a preprocess, "
             "in a LoadedModel(module, preprocess, ...) that a python:module:factory returns"
         )
     return PlainPreprocess(size)

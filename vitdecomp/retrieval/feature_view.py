@@ -220,7 +220,7 @@ class FeatureView:
         c = image if isinstance(image, Contributions) else self._decomposed(image)
         seen = self.space.seen(c)
         if seen.components != self.space.components:
-            raise InputError("the reference was split into other components than the images")
+            raise InputError("the reference has other components than the images")
         chosen = set(self.components)
         values = seen.values[:, [i for i, k in enumerate(seen.components) if k in chosen]].to(self.dtype).sum(1)
         return self._projected(self._vectors(values, "reference")) - self.mean()
@@ -297,6 +297,6 @@ def precision(source: Columns) -> torch.dtype:
 def _unit(vectors: Tensor) -> Tensor:
     norms = vectors.norm(dim=1)
     if not bool((norms > 0).all()):
-        raise InputError("nothing of the query is left to compare images with: it is zero in the chosen components")
+        raise InputError("the query is zero in the chosen components: choose others")
     units: Tensor = vectors / norms[:, None]
     return units

@@ -69,7 +69,7 @@ class InFolders:
             OSError: there is none; the message is the reason.
         """
         if not self.folders:
-            raise OSError("no folder is named that it may be taken from")
+            raise OSError("no folder is named with --image-root")
         names = [str(name) for name in (hit.path, hit.id) if name]
         reasons = [GONE]
         for folder, name in ((folder, name) for folder in self.folders for name in names):
@@ -85,12 +85,12 @@ class InFolders:
         except (FileNotFoundError, NotADirectoryError):
             raise OSError(GONE) from None
         except (ValueError, RuntimeError) as error:  # a NUL byte, a circle of links
-            raise OSError(f"no file can have this name ({error})") from None
+            raise OSError(f"not a valid file name ({error})") from None
         if not path.is_relative_to(root):
             raise OSError(f"its file is not below {folder}")
         data = read_file(path, LIMIT)
         if row in self.digests and digest([data]) != self.digests[row]:
-            raise OSError("its file has another content than when it was taken apart")
+            raise OSError("its file has changed since it was decomposed")
         return data, path
 
 

@@ -60,9 +60,7 @@ class Index:
         try:
             held = faiss.index_factory(view.width, kind, faiss.METRIC_INNER_PRODUCT)
         except RuntimeError as error:
-            raise SpecError(
-                f"FAISS knows no index {kind!r}: give one such as Flat, HNSW32 or IVF1024,SQfp16"
-            ) from error
+            raise SpecError(f"FAISS has no index {kind!r}: give one such as Flat, HNSW32 or IVF1024,SQfp16") from error
         if not held.is_trained:
             held.train(_sample(view, n, 64 * getattr(held, "nlist", 1000)).numpy())
         for images in view.scan(retriever.block):
@@ -86,7 +84,7 @@ class Index:
             raise InputError(f"k = {k}, but there are {n} images")
         directions = self.view.directions(queries)
         if any(len(one) != 1 for one in directions):
-            raise InputError("an index answers queries of one direction: give combine='mean'")
+            raise InputError("an index takes queries of one direction: give combine='mean'")
         scores, rows = self.held.search(torch.cat(directions).float().numpy(), k)  # type: ignore[attr-defined]
         return torch.from_numpy(scores), torch.from_numpy(rows)
 

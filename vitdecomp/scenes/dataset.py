@@ -67,7 +67,7 @@ class SceneDataset(Dataset[tuple[Any, int]]):
         word_truth: float = 0.2,
     ) -> None:
         if n < 0:
-            raise SpecError(f"the number of pictures must not be negative, not {n}")
+            raise SpecError(f"the number of images must not be negative, not {n}")
         self.spec = Spec(seed, split, subset, tuple(correlate), word_probability, word_truth)
         self.n = n
         self.target = target if target is None else known("factor", target, FACTORS)
@@ -134,7 +134,7 @@ class SceneDataset(Dataset[tuple[Any, int]]):
 
     def _checked(self, index: int) -> int:
         if not -self.n <= index < self.n:
-            raise IndexError(f"picture {index} of {self.n}")
+            raise IndexError(f"image {index} of {self.n}")
         return int(index) % self.n
 
     def _numbered(self, scene: Scene) -> dict[str, int]:

@@ -90,7 +90,7 @@ def whole(folder: Path) -> Iterator[Path]:
     home = folder.absolute()
     partial = home.with_name(home.name + PARTIAL)
     if partial.exists():
-        raise OutputError(f"{partial} is in the way: remove it, or give another folder")
+        raise OutputError(f"{partial} exists already: remove it, or give another folder")
     make_directory(partial)
     try:
         yield partial

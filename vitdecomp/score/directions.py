@@ -73,7 +73,7 @@ class Directions:
         for name, vectors in found.words.items():
             if not bool((CENTERS[center](vectors, found.mean).norm(dim=1) > LEAST * float(sizes.max())).any()):
                 raise InputError(
-                    f"feature {name!r}: nothing is left of its {len(vectors)} text(s) after centring: give texts that "
+                    f"feature {name!r}: nothing is left of its {len(vectors)} text(s) after centering: give texts that "
                     "differ, or center='none'"
                 )
         return found

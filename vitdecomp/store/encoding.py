@@ -169,7 +169,7 @@ def _first_that_holds(candidates: list[Encoding], values: Float[np.ndarray, "n d
         if candidate.holds(candidate.code(values), precision):
             return candidate
     lost = float(candidates[-1].code(values).loss.max())
-    raise InexactError(f"contributions cannot be written to within {precision.promise:.0e}, but to {lost:.0e}")
+    raise InexactError(f"contributions cannot be written with a loss of {precision.promise:.0e}, but of {lost:.0e}")
 
 
 def check_finite(values: Float[np.ndarray, "n d"]) -> None:

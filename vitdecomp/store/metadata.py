@@ -78,9 +78,9 @@ class Metadata:
         different = [f.name for f in fields(self) if _differ(self, earlier, f.name)]
         if different == ["decoding"]:
             before = earlier.decoding or "noted nowhere, by a version that clipped 16 bits and ignored EXIF rotation"
-            raise OutputError(f"the images in {place} were decoded otherwise ({before}): use another place for more")
+            raise OutputError(f"the images in {place} were decoded by other rules ({before}): use another store")
         if different:
-            raise OutputError(f"{place} holds another extraction ({', '.join(different)} differ): use another")
+            raise OutputError(f"{place} holds another extraction ({', '.join(different)} differ): use another store")
 
 
 def check_precision(name: str) -> None:

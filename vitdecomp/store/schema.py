@@ -81,7 +81,7 @@ def numbers(column: pa.Array | pa.ChunkedArray, width: int) -> Float[np.ndarray,
 def check_filled(column: pa.Array | pa.ChunkedArray) -> None:
     """Raise `DamageError` if something is missing in a column that every row should have."""
     if column.null_count:
-        raise DamageError(f"a store is damaged: {column.null_count} rows lack what every row has; {REMEDY}")
+        raise DamageError(f"a store is damaged: {column.null_count} rows are incomplete; {REMEDY}")
 
 
 def joined(column: pa.Array) -> bytes:

@@ -166,7 +166,7 @@ def _expect(images: Table, bases: Table, found: Checksums) -> None:
         try:
             table.expect(checksums)
         except ValueError as error:
-            raise DamageError(f"cannot read {table.uri}: its checksums are none ({error}); {REMEDY}") from error
+            raise DamageError(f"cannot read {table.uri}: its checksums cannot be read ({error}); {REMEDY}") from error
 
 
 def _check_sizes(images: Table, bases: Table) -> None:

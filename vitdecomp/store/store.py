@@ -66,7 +66,7 @@ class Store:
         self._table = Table(f"{self.uri}/{BASES}", options)
         here = local_path(self.uri)
         if here is not None and here.is_file():
-            raise InputError(f"{self.uri} is a file, and no store: `vitdecomp extract` writes folders")
+            raise InputError(f"{self.uri} is a file, not a store: `vitdecomp extract` writes folders")
         if not self._images.open():
             raise InputError(f"there are no contributions in {self.uri}: make them with `vitdecomp extract`")
         metadata_of(self._images)  # of another table nothing else is looked at

@@ -62,7 +62,7 @@ def verify(
     store = Store(place, options, verify=True)
     files, unknown = store.check()
     if len(set(store.ids)) != len(store):
-        raise DamageError(f"{store.uri} is damaged: names of its images are there twice; {REMEDY}")
+        raise DamageError(f"{store.uri} is damaged: it has two images of one name; {REMEDY}")
     _ = store.paths, store.labels, store.groups, [store.vectors(name) for name in store.vectors_of]
     size = max(NUMBERS // (len(store.components) * store.dimension), 1)
     worst = torch.zeros(3, dtype=torch.float64)

@@ -222,4 +222,4 @@ def _check_vacant(place: Path | None) -> None:
     """Refuse a folder with something else in it."""
     others = [] if place is None or not place.is_dir() else [p.name for p in place.iterdir()]
     if set(others) - {LOCK, IMAGES, BASES, STAGING}:
-        raise OutputError(f"{place} is not empty and no store: give a folder of its own for the result")
+        raise OutputError(f"{place} is not empty and not a store: give a new folder for the result")

@@ -94,7 +94,7 @@ def check_options(options: Mapping[str, Any], spec: str) -> None:
     """
     for name in FORBIDDEN:
         if name in options:
-            raise SpecError(f"{spec}: the option {name} is not open to choice; leave it out")
+            raise SpecError(f"{spec}: option {name} cannot be set: leave it out")
 
 
 def with_weights(where: str, config: Any, renaming: Renaming | None = None, **options: Any) -> Filled:

@@ -99,7 +99,7 @@ def gather(pairing: Pairing, *, loading: Loading, stage: Stage) -> Pairs:
         vectors = cached(seer, seen, pairing.cache, loading=loading, progress=progress)
         if vectors.ids != store.ids and pairing.store is None:
             raise InputError(
-                f"{model} and {pairing.clip.model} could not read the same images: leave out the broken ones"
+                f"{model} and {pairing.clip.model} read different images: remove those that cannot be read"
             )
         target = _of_the_same(vectors, store, job.images)
         if pairing.store is not None and not _keeps(store, pairing.clip.model, vectors.origin):
@@ -131,7 +131,7 @@ def _of_the_same(vectors: Store, store: Store, images: object) -> Float[Tensor, 
     places = {name: place for place, name in enumerate(vectors.ids)}
     missing = [name for name in store.ids if name not in places]
     if missing:
-        raise InputError(f"{store.uri} holds {missing[0]} and {len(missing) - 1} more that {images} has not")
+        raise InputError(f"{store.uri} holds {missing[0]} and {len(missing) - 1} more images that are not in {images}")
     found = torch.cat([batch.total() for batch in vectors.batches(256)])
     return found[torch.tensor([places[name] for name in store.ids])]
 

@@ -70,7 +70,7 @@ def load_aligner(path: Path) -> LinearAligner:
         if kind.__name__ == name and issubclass(kind, LinearAligner):
             loaded: LinearAligner = kind.load(path)
             return loaded
-    raise InputError(f"{path} holds a {name}, which no installed package brings")
+    raise InputError(f"{path} holds a {name}, which no installed package provides")
 
 
 def _claimed(aligner: LinearAligner, path: Path, model: str) -> str:

@@ -206,7 +206,7 @@ def _load(options: ModelOptions) -> LoadedModel:
 def _text_tower(loaded: LoadedModel) -> EncodeText:
     if loaded.encode_text is None:
         raise SpecError(
-            f"{loaded.spec} has no text encoder, or a tokenizer that nobody knows; give a CLIP by its spec, "
+            f"{loaded.spec} has no text encoder, or an unknown tokenizer: give a CLIP by its spec, "
             "such as open_clip:ViT-B-16/laion2b_s34b_b88k"
         )
     return loaded.encode_text

@@ -203,7 +203,7 @@ def test_a_reference_that_is_read_otherwise_is_told(deit, caplog):
 def test_images_that_were_decoded_otherwise_are_not_added(deit):
     metadata = Store(deit).metadata
     metadata.check(metadata, "deit")
-    with pytest.raises(vd.OutputError, match="the images in deit were decoded otherwise"):
+    with pytest.raises(vd.OutputError, match="the images in deit were decoded by other rules"):
         metadata.check(replace(metadata, decoding=""), "deit")
 
 

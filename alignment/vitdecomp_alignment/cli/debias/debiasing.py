@@ -250,7 +250,7 @@ def _fitted(
     vectors = cached(seer, job, cache, loading=loading)
     target = torch.cat([batch.total() for batch in vectors.batches(256)])
     if len(target) != len(train.images):
-        raise InputError(f"{config.clip} could not read the same images as {options.model}: take the broken ones out")
+        raise InputError(f"{config.clip} and {options.model} read different images: remove those that cannot be read")
     return make_aligner(config.align, options.seed).fit(train.source, target), ClipSpace(seer.loaded, cache=texts)
 
 

@@ -135,7 +135,7 @@ def _vectors(
         vectors = cached(seer, seen, cache, loading=loading, progress=progress)
     if vectors.ids != found.store.ids:
         raise InputError(
-            f"{options.model} and {found.space.spec} could not read the same images: leave out the broken ones"
+            f"{options.model} and {found.space.spec} read different images: remove those that cannot be read"
         )
     return torch.cat([batch.total() for batch in vectors.batches(256)])
 

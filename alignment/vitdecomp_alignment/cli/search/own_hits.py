@@ -55,7 +55,7 @@ class OwnHits:
         missing = next((file for file, rows in zip(self.files, self.rows, strict=True) if not rows), None)
         if missing is not None:
             raise InputError(
-                f"{missing} is not among the images of {store.uri}: give MODEL, the model that took them apart, "
+                f"{missing} is not among the images of {store.uri}: give MODEL to decompose it, "
                 f"which is {store.metadata.model} as the store says"
             )
         return replace(query, image=tuple(rows[0] for rows in self.rows))
