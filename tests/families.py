@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from zoo import ZOO, Animal
 
 import vitdecomp as vd
+from vitdecomp.trace.cache.cache import PathsCache
 
 NAMES = [*ZOO, *(f"third_party/{name}" for name in MODELS)]
 
@@ -54,4 +56,5 @@ def case(name: str) -> Case:
     images = pictures(4, animal.size)
     folder = Path(os.environ["VITDECOMP_CACHE"], "families", name.replace("/", "-"), str(os.getpid()))
     decomposer = vd.Decomposer(module, cache=folder).fit(images[:1])
+    shutil.copytree(folder, PathsCache.standard().folder, dirs_exist_ok=True)  # where other tests find it
     return Case(animal, module, images, decomposer, decomposer.transform(images), folder)

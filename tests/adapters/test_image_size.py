@@ -141,6 +141,6 @@ def test_torchvisions_own_transform_is_used_with_another_size():
 def test_an_opaque_preprocessing_is_not_replaced():
     model = vd.LoadedModel(torch.nn.Identity(), pil_to_tensor, "mine", input_size=(3, 8, 8))
     assert vd.load_model(model, image_size=8) is model
-    with pytest.raises(vd.SpecError, match="nobody says how it is"):
+    with pytest.raises(vd.SpecError, match="none is known for"):
         vd.load_model(model, image_size=16)
     assert vd.load_model(vd.LoadedModel(torch.nn.Identity(), None, "mine"), image_size=16).input_size == (3, 16, 16)

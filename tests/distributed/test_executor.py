@@ -10,6 +10,7 @@ import doubles
 import pytest
 import tomllib
 from doubles import Doubles
+from PIL import Image
 
 import vitdecomp as vd
 from vitdecomp._utils import registry
@@ -46,6 +47,7 @@ def test_the_old_spelling_of_the_flag_works_and_is_not_shown(in_process, tmp_pat
         help_text = in_process(tmp_path, command, "--help").stdout
         assert "--executor" in help_text
         assert "--engine" not in help_text
+    Image.new("RGB", (8, 8)).save(tmp_path / "one.png")
     words = ["extract", "scenes:deit", "--images", ".", "--out", "s.lance"]
     for flag in ("--executor", "--engine"):
         done = in_process(tmp_path, *words, flag, "rya")

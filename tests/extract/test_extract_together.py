@@ -17,10 +17,10 @@ from vitdecomp.store.schema import STAGING
 __all__ = ["place"]  # a fixture
 
 
-def torchrun(place, *arguments, restarts=0):
+def torchrun(place, *arguments):
     launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     return subprocess.Popen(
-        [*launcher, "--max-restarts", str(restarts), "-m", "vitdecomp", *map(str, arguments)],
+        [*launcher, "-m", "vitdecomp", *map(str, arguments)],
         cwd=place,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -43,10 +43,9 @@ def test_two_processes_write_what_one_writes(place, in_process):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("restarts", [0, 1])
-def test_a_process_is_killed(place, in_process, restarts):
-    """Torchrun ends the other, and starts both again if it may; otherwise one process goes on."""
-    process = torchrun(place, *words("s.lance"), restarts=restarts)
+def test_a_process_is_killed(place, in_process):
+    """Torchrun ends the other; one process goes on with what both have written."""
+    process = torchrun(place, *words("s.lance"))
     parts, end = place / "s.lance" / STAGING, time.monotonic() + 200
     while len(list(parts.glob("*/_versions/*.manifest"))) < 4:
         assert process.poll() is None
@@ -56,12 +55,11 @@ def test_a_process_is_killed(place, in_process, restarts):
         pass
     os.kill(int((place / "pid-1").read_text()), signal.SIGKILL)
     _, err = process.communicate(timeout=200)
-    assert (process.returncode == 0) == (restarts == 1), err
-    if restarts == 0:
-        with pytest.raises(vd.InputError, match="is not finished"):
-            vd.Store(place / "s.lance")
-        done = in_process(place, *words("s.lance", "--json"))
-        assert done.returncode == 0, done.stderr
-        assert json.loads(done.stdout)["images"] == N
+    assert process.returncode != 0, err
+    with pytest.raises(vd.InputError, match="is not finished"):
+        vd.Store(place / "s.lance")
+    done = in_process(place, *words("s.lance", "--json"))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["images"] == N
     assert in_process(place, *words("once.lance", "--quiet")).returncode == 0
     assert_same(vd.Store(place / "s.lance"), vd.Store(place / "once.lance"))

@@ -6,19 +6,21 @@ import json
 
 import pytest
 import third_party
+from families import case
 from helpers import cached, pictures, randomised
-from timm.models import levit, swin_transformer, twins
-from timm.models.vision_transformer import VisionTransformer
+from timm.models import levit, twins
 from torch import nn
 
 import vitdecomp as vd
 from vitdecomp.trace.source_axes import SourceAxes
 
-SWIN = {"num_classes": 0, "embed_dim": 24, "depths": (1, 1), "num_heads": (2, 4), "window_size": 4}
-MODELS = {
-    "class token": lambda: VisionTransformer(32, 8, embed_dim=48, depth=2, num_heads=4, num_classes=0),
-    "windows": lambda: swin_transformer.SwinTransformer(32, 2, **SWIN),
-    "heads before images": third_party.WindowViT,
+KNOWN = {
+    "class token": "vit_cls",
+    "windows": "swin",
+    "heads before images": "third_party/windows",
+    "gated": "third_party/gated",
+}
+OWN = {
     "five axes": lambda: twins.Twins(
         img_size=32, num_classes=0, embed_dims=(8, 16, 24, 32), num_heads=(1, 2, 3, 4), depths=(1, 1, 1, 1),
         mlp_ratios=(2, 2, 2, 2), wss=(4, 4, 4, 4), sr_ratios=(4, 2, 1, 1),
@@ -26,15 +28,18 @@ MODELS = {
     "activation between": lambda: levit.Levit(
         img_size=64, num_classes=0, embed_dim=(16, 24, 32), key_dim=4, depth=(1, 1, 1), num_heads=(2, 3, 4)
     ),
-    "gated": lambda: third_party.EinopsViT(third_party.GatedAttention),
 }  # fmt: skip
-SIZES = {"heads before images": 16, "gated": 16, "activation between": 64}
+SIZES = {"five axes": 32, "activation between": 64}
+MODELS = [pytest.param(name, marks=pytest.mark.xdist_group(KNOWN.get(name, name))) for name in (*KNOWN, *OWN)]
 
 
 @cached
 def decomposed(name: str) -> tuple[nn.Module, vd.Decomposer]:
-    model = randomised(MODELS[name]())
-    return model, vd.Decomposer(model).fit(pictures(1, SIZES.get(name, 32)))
+    if name in KNOWN:
+        known = case(KNOWN[name])
+        return known.module, known.decomposer
+    model = randomised(OWN[name]())
+    return model, vd.Decomposer(model).fit(pictures(1, SIZES[name]))
 
 
 def attentions(name: str) -> list[SourceAxes]:
@@ -72,8 +77,9 @@ def test_the_head_axis_has_the_modules_own_number_of_heads(name: str) -> None:
         assert dec.report_.heads[axes.source] == own
 
 
+@pytest.mark.xdist_group("vit_cls")
 def test_what_is_said_of_a_plain_transformer() -> None:
-    first, last = attentions("class token")
+    first, *_, last = attentions("class token")
     assert str(first) == "image, head 4, token 1, channel 12"
     assert first.shape == (1, 4, 17, 12)
     assert first.evidence == {
@@ -83,23 +89,27 @@ def test_what_is_said_of_a_plain_transformer() -> None:
         "token": "all that lies along neither the images nor the channels; 1 of 17 reach the representation directly",
         "channel": "axis 3: along the channels of blocks.0.attn.proj",
     }
-    assert last.source == "blocks.1.attn"
+    assert last.source == "blocks.2.attn"
 
 
+@pytest.mark.xdist_group("swin")
 def test_windows_and_images_share_an_axis() -> None:
-    first = attentions("windows")[0]
-    assert str(first) == "(image x token 16), head 2, token 16, channel 12"
+    assert str(attentions("windows")[0]) == "(image x token 16), head 2, token 16, channel 12"
+
+
+@pytest.mark.xdist_group("third_party/windows")
+def test_heads_in_front_of_images_share_an_axis_with_them() -> None:
     assert str(attentions("heads before images")[0]).startswith("(head ")
 
 
-def test_heads_behind_an_activation_name_the_attention_that_they_come_from() -> None:
-    for name in ("gated", "activation between"):
-        axes = next(axes for axes in attentions(name) if "in which the heads of" in axes.evidence["head"])
-        assert f"the heads of {axes.source}" in axes.evidence["head"]
+@pytest.mark.parametrize("name", [param for param in MODELS if param.values[0] in ("gated", "activation between")])
+def test_heads_behind_an_activation_name_the_attention_that_they_come_from(name: str) -> None:
+    axes = next(axes for axes in attentions(name) if "in which the heads of" in axes.evidence["head"])
+    assert f"the heads of {axes.source}" in axes.evidence["head"]
 
 
-def test_the_evidence_is_kept_with_the_paths(tmp_path) -> None:
-    model = randomised(MODELS["windows"]())
-    found, again = (vd.Decomposer(model, cache=tmp_path).fit(pictures(1, 32)).report_.axes for _ in range(2))
-    assert found == again == decomposed("windows")[1].report_.axes
-    assert list(tmp_path.iterdir())
+@pytest.mark.xdist_group("swin")
+def test_the_evidence_is_kept_with_the_paths() -> None:
+    traced = case("swin")
+    again = vd.Decomposer(traced.module, cache=traced.folder).fit(traced.images[:1])
+    assert again.report_.axes == traced.decomposer.report_.axes

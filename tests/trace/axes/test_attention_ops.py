@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import third_party
 import torch
-from helpers import cached, pictures, randomised
+from families import case
+from helpers import pictures, randomised
 from torch import fx, nn
 
 from vitdecomp.trace.axes.attention_ops import (
@@ -22,21 +25,29 @@ from vitdecomp.trace.rule import Op, module_path, shape
 
 aten = torch.ops.aten
 WRITTEN = {
-    "matmul": third_party.EinopsAttention,
-    "einsum": third_party.EinsumAttention,
-    "fused": third_party.GatedAttention,
-    "two patterns": third_party.DifferentialAttention,
-    "no softmax": third_party.LinearAttention,
-    "one head of values": third_party.MultiQueryAttention,
+    "matmul": "einops_cls",
+    "einsum": "einsum",
+    "fused": "gated",
+    "two patterns": "differential",
+    "no softmax": "linear_attention",
+    "one head of values": "multi_query",
 }
 
 
-@cached
 def graph_of(kind: str) -> fx.Graph:
-    return capture(randomised(third_party.EinopsViT(WRITTEN[kind])), pictures(2, 16)).module.graph
+    return case(f"third_party/{WRITTEN[kind]}").decomposer._paths.captured.module.graph
 
 
-@pytest.mark.parametrize("kind", WRITTEN)
+def kinds(*but: str) -> list[Any]:
+    """The ways to write attention, each on the worker that has traced its model."""
+    return [
+        pytest.param(kind, marks=pytest.mark.xdist_group(f"third_party/{name}"))
+        for kind, name in WRITTEN.items()
+        if kind not in but
+    ]
+
+
+@pytest.mark.parametrize("kind", kinds())
 def test_every_block_has_one_attention_and_scores_are_none(kind: str) -> None:
     graph = graph_of(kind)
     found = attention_operations(graph)
@@ -46,7 +57,7 @@ def test_every_block_has_one_attention_and_scores_are_none(kind: str) -> None:
     assert len(products) > len(found) or kind == "fused"
 
 
-@pytest.mark.parametrize("kind", [kind for kind in WRITTEN if kind != "no softmax"])  # which has no pattern
+@pytest.mark.parametrize("kind", kinds("no softmax"))  # which has no pattern
 def test_queries_and_width_are_free_and_the_width_is_the_values(kind: str) -> None:
     node = attention_operations(graph_of(kind))[0]
     tokens, width = 17, third_party.WIDTH // third_party.HEADS
@@ -54,6 +65,7 @@ def test_queries_and_width_are_free_and_the_width_is_the_values(kind: str) -> No
     assert [shape(node)[a] for a in value_axes(node)] == [width]
 
 
+@pytest.mark.xdist_group("third_party/gated")
 def test_an_attention_is_found_behind_a_gate_and_not_behind_a_projection() -> None:
     graph = graph_of("fused")
     attention = attention_operations(graph)[0]
