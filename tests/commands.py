@@ -19,6 +19,10 @@ def in_process(place, *words, columns=120):
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         patch.chdir(place)
+        for own in Path(place).glob("*.py"):  # a module of another test's folder may have this name
+            known = getattr(sys.modules.get(own.stem), "__file__", None)
+            if known is not None and Path(known).resolve() != own.resolve():
+                patch.delitem(sys.modules, own.stem)
         patch.setenv("COLUMNS", str(columns))
         patch.setattr(sys, "argv", ["vitdecomp", *map(str, words)])
         with pytest.raises(SystemExit) as ended:

@@ -19,6 +19,7 @@ from vitdecomp.demo.world import scenes_world
 from vitdecomp.models.prepare import ModelOptions
 
 N = 400
+pytestmark = pytest.mark.xdist_group("demo-words")  # whose models are decomposed once
 
 
 @pytest.fixture(scope="module")
