@@ -15,8 +15,8 @@ from vitdecomp_alignment.aligners.maps import Span
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
-    """The components of one span: which coefficients are theirs, and what takes these to their coordinates.
+class BasisChange:
+    """Change the basis of one span's components, from the stored one to that of the maps.
 
     Attributes:
         places: columns of the coefficients, of one component after the other; a range if they are neighbours.
@@ -36,8 +36,8 @@ class Turn:
         return torch.einsum("nkr,krs->nks", own.reshape(len(a), k, r), self.matrix).flatten(1)
 
 
-class Turns:
-    """The coordinates x of all spans side by side, from coefficients.
+class BasisChanges:
+    """Compute the coordinates of all spans side by side, from stored coefficients.
 
     Args:
         coefficients: how a source keeps the components.
@@ -45,14 +45,14 @@ class Turns:
     """
 
     def __init__(self, coefficients: Coefficients, spans: Sequence[Span]) -> None:
-        self.parts = tuple(_turn(coefficients, span) for span in spans)
+        self.parts = tuple(_basis_change(coefficients, span) for span in spans)
 
     def __call__(self, a: Float[Tensor, "n R"]) -> tuple[Float[Tensor, "n _"], ...]:
         """Compute the coordinates in each span, `(n, k r)`."""
         return tuple(part(a) for part in self.parts)
 
 
-def _turn(kept: Coefficients, span: Span) -> Turn:
+def _basis_change(kept: Coefficients, span: Span) -> BasisChange:
     rows = span.rows.tolist()
     bases = [None if span.basis is None else span.basis[place].to(kept.dtype) for place in range(len(rows))]
     wide = max(kept.widths[i] for i in rows)
@@ -61,9 +61,9 @@ def _turn(kept: Coefficients, span: Span) -> Turn:
     neighbours = range(first, first + len(index))
     places = neighbours if torch.equal(index, torch.arange(first, first + len(index))) else index
     if all(_same(kept.bases[i], basis) for i, basis in zip(rows, bases, strict=True)):
-        return Turn(places, None)
+        return BasisChange(places, None)
     matrices = (_between(kept.bases[i], basis, kept) for i, basis in zip(rows, bases, strict=True))
-    return Turn(places, torch.stack([pad(matrix, (0, 0, 0, wide - len(matrix))) for matrix in matrices]))
+    return BasisChange(places, torch.stack([pad(matrix, (0, 0, 0, wide - len(matrix))) for matrix in matrices]))
 
 
 def _columns(kept: Coefficients, i: int, wide: int) -> Int64[Tensor, " wide"]:
@@ -82,5 +82,5 @@ def _between(basis: Tensor | None, other: Tensor | None, kept: Coefficients) -> 
     """B^T U, where no columns are those of the whole space."""
     if basis is None:
         return torch.eye(kept.dimension, dtype=kept.dtype) if other is None else other
-    turned = basis.T.to(kept.dtype)
-    return turned if other is None else turned @ other
+    transposed = basis.T.to(kept.dtype)
+    return transposed if other is None else transposed @ other

@@ -15,7 +15,7 @@ from vitdecomp.distributed.process_group import Ranks
 from vitdecomp.errors import InputError, SpecError
 from vitdecomp.sources.aligner import register_aligner
 from vitdecomp.sources.source import Source
-from vitdecomp_alignment.aligners.basis_change import Turns
+from vitdecomp_alignment.aligners.basis_change import BasisChanges
 from vitdecomp_alignment.aligners.broadcast import Values, broadcast
 from vitdecomp_alignment.aligners.coefficients import Coefficients
 from vitdecomp_alignment.aligners.linear import LinearAligner, check_seed, check_target
@@ -164,12 +164,12 @@ class ClosedForm(LinearAligner):
         kind = Rows if len(known) < wide else Sums
         sums, held_out = (kind(wide, kept.dimension, target.shape[1]) for _ in range(2))
         fitting, choosing = self._parts(len(kept), known)
-        turns = Turns(kept, spans)
+        coordinates = BasisChanges(kept, spans)
         for some_rows, a in clock.timed("reading", kept.scan(self.batch_size, rows)):
             here = slice(some_rows.start, some_rows.stop)
             goal = target[here].cpu()
             for moments, some in ((sums, fitting[here]), (held_out, choosing[here])):
-                moments.add(turns(a[some]), kept.total(a[some]), goal[some])
+                moments.add(coordinates(a[some]), kept.total(a[some]), goal[some])
             progress(some_rows.stop - rows.start, len(rows))
         return sums, held_out
 

@@ -18,11 +18,11 @@ from vitdecomp.distributed.process_group import Ranks
 from vitdecomp.errors import SpecError
 from vitdecomp.sources.aligner import register_aligner
 from vitdecomp.sources.source import Source
-from vitdecomp_alignment.aligners.basis_change import Turns
+from vitdecomp_alignment.aligners.basis_change import BasisChanges
 from vitdecomp_alignment.aligners.checkpoint import Checkpoint
 from vitdecomp_alignment.aligners.closed_form import ClosedForm
 from vitdecomp_alignment.aligners.coefficients import Coefficients
-from vitdecomp_alignment.aligners.examples import Examples, Order
+from vitdecomp_alignment.aligners.examples import BatchOrder, Examples
 from vitdecomp_alignment.aligners.linear import LinearAligner, check_seed, check_target
 from vitdecomp_alignment.aligners.loss import MapsModule
 from vitdecomp_alignment.aligners.maps import LinearMaps, Span
@@ -124,12 +124,12 @@ class CompAlign(LinearAligner):
         if kept.fit_in_memory:
             with clock("reading") as shown:
                 kept.hold(shown)
-        order = Order(self.batch_size, self.validation_fraction, self.shuffle, self.random_state)
+        order = BatchOrder(self.batch_size, self.validation_fraction, self.shuffle, self.random_state)
         learned, _ = order.split(len(kept))
         start, hard = self._start(kept, target, learned, clock, ranks), self.orthogonality == "hard"
         weight = None if isinstance(self.orthogonality, str) else self.orthogonality
         module = MapsModule(_orthogonalised(start) if hard else start, penalty(self.penalty), weight)
-        examples = Examples(kept, Turns(kept, start.spans), target, order)
+        examples = Examples(kept, BasisChanges(kept, start.spans), target, order)
         training = Training(module, examples, self._schedule(), saved, ranks)
         with clock("training") as shown:
             training.run(progress or shown)

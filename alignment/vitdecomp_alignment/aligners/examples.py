@@ -11,7 +11,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from vitdecomp.distributed.process_group import Ranks
-from vitdecomp_alignment.aligners.basis_change import Turns
+from vitdecomp_alignment.aligners.basis_change import BasisChanges
 from vitdecomp_alignment.aligners.coefficients import BLOCK, Coefficients
 
 JUDGED = 8192  # images held out at most
@@ -21,8 +21,8 @@ Batch = tuple[Sequence[Float[Tensor, "n _"]], Float[Tensor, "n d_clip"]]
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """Which images come when.
+class BatchOrder:
+    """Say which images come when.
 
     Attributes:
         batch_size: images in a step. held_out: share of the images that are not learned from.
@@ -48,12 +48,14 @@ class Examples:
     of blocks at a time: the blocks are shuffled, and then the images of each window.
 
     Args:
-        kept: coefficients of all components. turns: what takes them to the maps' coordinates.
+        kept: coefficients of all components. coordinates: what takes them to the maps' coordinates.
         target: the other model's vectors. order: which images come when.
     """
 
-    def __init__(self, kept: Coefficients, turns: Turns, target: Float[Tensor, "n d_clip"], order: Order) -> None:
-        self.kept, self.turns, self.target, self.order = kept, turns, target.cpu().to(kept.dtype), order
+    def __init__(
+        self, kept: Coefficients, coordinates: BasisChanges, target: Float[Tensor, "n d_clip"], order: BatchOrder
+    ) -> None:
+        self.kept, self.coordinates, self.target, self.order = kept, coordinates, target.cpu().to(kept.dtype), order
         self.learned, self.held_out = order.split(len(kept))
         self.per_epoch = -(-len(self.learned) // order.batch_size)
         self._epoch, self._rows = -1, self.learned
@@ -66,7 +68,7 @@ class Examples:
         share = slice(ranks.rank, None, ranks.world_size)
         own = rows[share]
         a = self.kept.take(own) if self.kept.fit_in_memory else self._from_window(step, len(rows))[share]
-        return self.turns(a), self.target[torch.from_numpy(own)]
+        return self.coordinates(a), self.target[torch.from_numpy(own)]
 
     def rows(self, step: int) -> Int64[np.ndarray, " n"]:
         """Return which images these are."""
@@ -81,7 +83,7 @@ class Examples:
             self._judged = self.kept.take(self.held_out)
         goal = self.target[torch.from_numpy(self.held_out)]
         for start in ranks.shard(range(0, len(self.held_out), CHUNK)):
-            yield self.turns(self._judged[start : start + CHUNK]), goal[start : start + CHUNK]
+            yield self.coordinates(self._judged[start : start + CHUNK]), goal[start : start + CHUNK]
 
     def _ordered(self, epoch: int) -> Int64[np.ndarray, " n"]:
         if not self.order.shuffle:

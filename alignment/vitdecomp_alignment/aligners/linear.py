@@ -21,7 +21,7 @@ from vitdecomp.provenance import Origin
 from vitdecomp.sources.aligner import Aligner
 from vitdecomp.sources.source import Source
 from vitdecomp_alignment.aligners import maps_file
-from vitdecomp_alignment.aligners.basis_change import Turns
+from vitdecomp_alignment.aligners.basis_change import BasisChanges
 from vitdecomp_alignment.aligners.coefficients import Coefficients
 from vitdecomp_alignment.aligners.maps import LinearMaps
 
@@ -90,9 +90,9 @@ class LinearAligner(Estimator, Aligner):
         if self.origin_ is not None:
             self.origin_.check(source.take(range(1)).origin, "the maps are for")
         found, seen, kept = 0.0, 0, Coefficients(source)
-        turns = Turns(kept, maps.spans)
+        coordinates = BasisChanges(kept, maps.spans)
         for rows, a in kept.scan(batch_size) if most is None or n <= most else kept.sample(most, 0):
-            mapped = maps.together(turns(a), kept.total(a))
+            mapped = maps.together(coordinates(a), kept.total(a))
             goal = target[torch.as_tensor(rows)].to(mapped)
             found, seen = found + float(torch.cosine_similarity(mapped, goal, dim=1).sum()), seen + len(a)
         return found / seen

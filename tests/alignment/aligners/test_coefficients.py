@@ -7,9 +7,9 @@ import torch
 from made_up import write_made
 from vitdecomp_alignment import ClosedForm, CompAlign, LinearAlign
 from vitdecomp_alignment.aligners import coefficients as module
-from vitdecomp_alignment.aligners.basis_change import Turns
+from vitdecomp_alignment.aligners.basis_change import BasisChanges
 from vitdecomp_alignment.aligners.coefficients import Coefficients
-from vitdecomp_alignment.aligners.examples import Examples, Order
+from vitdecomp_alignment.aligners.examples import BatchOrder, Examples
 from vitdecomp_alignment.aligners.maps import Span
 from vitdecomp_alignment.aligners.spans import find_spans, whole_space
 
@@ -56,7 +56,7 @@ def test_coordinates_and_sums_are_those_of_the_contributions(store, c, spans):
     rows = [3, 1299, 77, 78, 600]
     a = kept.take(rows)
     assert torch.allclose(kept.total(a), c.total()[rows], atol=1e-4)
-    for x, span in zip(Turns(kept, chosen)(a), chosen, strict=True):
+    for x, span in zip(BasisChanges(kept, chosen)(a), chosen, strict=True):
         wanted = Span(span.rows, None if span.basis is None else span.basis.float()).coordinates(c.values[rows])
         assert torch.allclose(x, wanted.flatten(1), atol=1e-4)
         if span.basis is not None:
@@ -118,8 +118,8 @@ def small_memory(monkeypatch):
 def test_what_does_not_fit_in_memory_comes_once_in_every_epoch_in_another_order(store, c, small_memory):
     kept, target = Coefficients(store), AlignerContract().target(c)
     assert not kept.fit_in_memory
-    turns = Turns(kept, find_spans(kept))
-    examples = Examples(kept, turns, target, Order(32, 0.1, shuffle=True, seed=0))
+    coordinates = BasisChanges(kept, find_spans(kept))
+    examples = Examples(kept, coordinates, target, BatchOrder(32, 0.1, shuffle=True, seed=0))
     assert 32 < examples.window < N / 2
     orders = []
     for epoch in range(2):
@@ -133,7 +133,7 @@ def test_what_does_not_fit_in_memory_comes_once_in_every_epoch_in_another_order(
                 x, goal = examples.batch(step, Ranks(share, 3))
                 own = rows[share::3]
                 assert torch.equal(goal, target[torch.from_numpy(own)])
-                assert all(map(torch.equal, x, turns(kept.take(own))))
+                assert all(map(torch.equal, x, coordinates(kept.take(own))))
     assert orders[0] != orders[1]
 
 

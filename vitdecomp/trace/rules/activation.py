@@ -89,7 +89,7 @@ def through_power(op: Op, x: fx.Node, exponent: Any) -> list[Term] | None:
 
 @register_opening(aten.abs, aten.sin, aten.expm1, aten.atan, aten.asinh, aten.sinh, aten.sign)
 def through_zero(op: Op, x: fx.Node) -> list[Term]:
-    """Other functions that are 0 at 0."""
+    """Linearize other functions that are 0 at 0: f(x) = x * (f(x) / x), with the ratio frozen."""
     return through_activation(op, x)
 
 

@@ -111,7 +111,7 @@ def lerp(op: Op, start: Any, end: Any, weight: Any) -> list[Term] | None:
 
 @register_rule(aten.sum, aten.mean)
 def reduce(op: Op, x: fx.Node, dim: Any = None, keepdim: bool = False, dtype: torch.dtype | None = None) -> list[Term]:
-    """Sum or mean over some axes, or over all."""
+    """Sum or average over some axes, or over all."""
     dims = range(len(shape(x))) if dim is None or dim == [] else dim
     fn = torch.sum if op.target.overloadpacket is aten.sum else torch.mean
     term = data(x) if dtype is None else data(x).then(cast, dtype)
@@ -126,7 +126,7 @@ def cumsum(op: Op, x: fx.Node, dim: int, dtype: torch.dtype | None = None) -> li
 
 @register_rule(aten.diff)
 def diff(op: Op, x: fx.Node, n: int = 1, dim: int = -1, prepend: Any = None, append: Any = None) -> list[Term] | None:
-    """Differences of neighbours."""
+    """Subtract neighbors."""
     return [data(x).then(torch.diff, n, dim)] if prepend is None and append is None else None
 
 
@@ -142,13 +142,13 @@ def keep(op: Op, x: fx.Node, *_: Any, **__: Any) -> list[Term]:
 
 
 def cast(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """Another number format: linear but for rounding."""
+    """Cast to another number format: linear but for rounding."""
     return x.to(dtype)
 
 
 @register_rule(aten.dropout, aten.feature_dropout, aten.alpha_dropout, aten.native_dropout)
 def dropout(op: Op, x: fx.Node, p: float, train: bool | None) -> list[Term] | None:
-    """Nothing, in evaluation."""
+    """Pass x on: dropout does nothing in evaluation."""
     return None if train or op.index else [data(x)]
 
 
@@ -160,5 +160,5 @@ def copy(op: Op, target: Any, source: fx.Node, *_: Any) -> list[Term]:
 
 @register_rule(aten.fill)
 def fill(op: Op, x: fx.Node, value: Any) -> list[Term]:
-    """Take one number everywhere."""
+    """Fill with one number: a constant."""
     return [op.fit(data(value))]

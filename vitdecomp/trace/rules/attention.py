@@ -58,7 +58,7 @@ def through_sdpa(op: Op, q: Any, k: Any, v: Any, *settings: Any, **named: Any) -
 
 
 def _for_every_head(values: Term, size: Sequence[int], out: Sequence[int]) -> Term:
-    """Values that several heads share (grouped queries), once for each head."""
+    """Repeat values that several heads share (grouped queries) once for each head."""
     groups = out[-3] // size[-3] if len(out) > 2 and size[-3] > 1 else 1
     return values if groups == 1 else values.then(torch.repeat_interleave, groups, dim=-3)
 
@@ -117,7 +117,7 @@ def value_term(node: fx.Node) -> tuple[Term, Step]:
 
 
 def expand_heads(v: Tensor, out: Sequence[int]) -> Tensor:
-    """Values that heads share, once for each head: `(..., key, width)` with the output's leading axes."""
+    """Repeat values that heads share once for each head: `(..., key, width)` with the output's leading axes."""
     return v.expand(*out[:-2], *v.shape[-2:])
 
 
@@ -137,7 +137,7 @@ def _einsum_values(values: Term, step: Step) -> tuple[Term, Step]:
 
 
 def append_axes(v: Tensor, pattern: Tensor, axes: Sequence[int]) -> Tensor:
-    """Values repeated along some axes of the pattern, which come last."""
+    """Repeat values along some axes of the pattern, which come last."""
     sizes = [pattern.shape[a] for a in axes]
     return v.reshape(*v.shape, *(1 for _ in sizes)).expand(*v.shape, *sizes)
 

@@ -32,7 +32,7 @@ nonlinear("mask", aten.where.Scalar)
 
 @register_rule(aten.cat, aten.concat, aten.concatenate)
 def cat(op: Op, tensors: Sequence[fx.Node], dim: int = 0) -> list[Term]:
-    """Concatenation: a sum of operands, each padded with zeros to the full length."""
+    """Concatenate: a sum of operands, each padded with zeros to the full length."""
     dim = dim % len(op.shape)
     tensors = [x for x in tensors if shape(x) != (0,)]
     if not is_static(op.node, dim):
@@ -47,13 +47,13 @@ def _runtime_place(tensors: Sequence[fx.Node], i: int, dim: int) -> tuple[Gate, 
 
 
 def length(dim: int, *tensors: Tensor) -> int:
-    """Total length of some tensors along an axis."""
+    """Return the total length of some tensors along an axis."""
     return sum(x.shape[dim] for x in tensors)
 
 
 @register_rule(aten.hstack, aten.vstack, aten.dstack, aten.column_stack, aten.row_stack)
 def stack_along(op: Op, tensors: Sequence[fx.Node]) -> list[Term] | None:
-    """Concatenation along an axis that the operation's name says, for operands that have that axis."""
+    """Concatenate along the axis that the operation's name says, for operands that have that axis."""
     name = op.target.overloadpacket
     dim = 0 if name in (aten.vstack, aten.row_stack) else 2 if name is aten.dstack else 1
     return cat(op, tensors, dim) if all(len(shape(x)) > dim for x in tensors) else None
@@ -61,7 +61,7 @@ def stack_along(op: Op, tensors: Sequence[fx.Node]) -> list[Term] | None:
 
 @register_rule(aten.stack)
 def stack(op: Op, tensors: Sequence[fx.Node], dim: int = 0) -> list[Term]:
-    """Stacking: the same with a new axis."""
+    """Stack: concatenate along a new axis."""
     dim, total = dim % len(op.shape), len(tensors)
     return [data(x).then(torch.unsqueeze, dim).then(embed, dim, i, total) for i, x in enumerate(tensors)]
 
@@ -74,13 +74,13 @@ def embed(x: Tensor, dim: int, start: int, total: int) -> Tensor:
 
 @register_rule(aten.where.self, aten.where.ScalarOther, aten.where.ScalarSelf)
 def where(op: Op, mask: fx.Node, a: Any, b: Any) -> list[Term] | None:
-    """Either operand, by a frozen mask. A mask that the image makes for each element is an activation's."""
+    """Choose either operand by a frozen mask. A mask that the image makes for each element is an activation's."""
     return None if is_elementwise(op, mask) else either(op, mask, a, b)
 
 
 @register_opening(aten.where.self, aten.where.ScalarOther, aten.where.ScalarSelf)
 def either(op: Op, mask: fx.Node, a: Any, b: Any) -> list[Term]:
-    """Either operand, by a frozen mask."""
+    """Choose either operand by a frozen mask."""
     return [op.fit(data(a)).then(keep, mask), op.fit(data(b)).then(drop, mask)]
 
 

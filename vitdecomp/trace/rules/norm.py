@@ -65,7 +65,7 @@ def inverse_rms(x: Tensor, dims: tuple[int, ...], eps: float | None) -> Tensor:
 def group_norm(
     op: Op, x: fx.Node, groups: int | None, weight: Any = None, bias: Any = None, eps: float = 1e-5, *_: Any
 ) -> list[Term] | None:
-    """Normalised over each group of channels (`None`: each channel) and all positions."""
+    """Normalize over each group of channels (`None`: each channel) and all positions."""
     terms = [data(x), frozen("mean", group_minus_mean, x, groups)]
     std = gate(group_inverse_std, x, groups, eps)
     return None if op.index else _scaled(op, terms, std, weight, bias, axis=1 - len(op.shape))
@@ -84,7 +84,7 @@ def instance_norm(
     op: Op, x: fx.Node, weight: Any, bias: Any, mean: Any, var: Any, use_input_stats: bool, momentum: float,
     eps: float, cudnn: bool,
 ) -> list[Term] | None:  # fmt: skip
-    """Take every channel a group of its own, or running statistics."""
+    """Normalize each channel as a group of its own, or by running statistics."""
     if use_input_stats:
         return group_norm(op, x, None, weight, bias, eps)
     return running_norm(op, x, weight, bias, mean, var, momentum, eps)

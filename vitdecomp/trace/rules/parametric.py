@@ -51,7 +51,7 @@ def addmm(op: Op, c: Any, a: fx.Node, b: fx.Node, beta: Any = 1, alpha: Any = 1)
     aten.linalg_cross, aten.linalg_vecdot,
 )  # fmt: skip
 def bilinear_form(op: Op, a: fx.Node, b: fx.Node, *settings: Any, **named: Any) -> list[Term] | None:
-    """Any other product of two operands, linear in the one that depends on the image."""
+    """Multiply two operands in any other way, linear in the one that depends on the image."""
     if varies(a) and varies(b):
         return None
     place = 0 if varies(a) else 1
@@ -66,7 +66,7 @@ def multiply_at(x: Tensor, fn: Any, place: int, other: Tensor, settings: Sequenc
 
 @register_rule(aten.einsum)
 def einsum(op: Op, equation: str, operands: Sequence[fx.Node], path: Any = None) -> list[Term] | None:
-    """Any sum of products with a single operand that depends on the image."""
+    """Contract by einsum, with a single operand that depends on the image."""
     moving = [i for i, x in enumerate(operands) if varies(x)]
     if len(moving) != 1:
         return None
@@ -98,7 +98,7 @@ def flatten_last(x: Tensor, order: Sequence[int], start: int) -> Tensor:
 
 
 def einsum_at(x: Tensor, equation: str, place: int, others: Sequence[Tensor]) -> Tensor:
-    """einsum with x as one of its operands."""
+    """Compute the einsum with x as one of its operands."""
     return torch.einsum(equation, *others[:place], x, *others[place:])
 
 

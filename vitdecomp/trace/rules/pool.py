@@ -23,12 +23,12 @@ aten = torch.ops.aten
     aten._upsample_bicubic2d_aa,
 )  # fmt: skip
 def resample(op: Op, x: fx.Node, *settings: Any) -> list[Term]:
-    """Weighted means of neighbours, with weights that depend on sizes alone."""
+    """Average neighbors, with weights that depend on sizes alone."""
     return [data(x).then(sample, op.target, settings)]
 
 
 def sample(x: Tensor, fn: Any, settings: Sequence[Any]) -> Tensor:
-    """Means of neighbours; some operations carry the memory layout over by means that torch.vmap does not know."""
+    """Average neighbors; some operations keep the memory layout by calls that torch.vmap does not know."""
     return fn(x.contiguous(), *settings)  # type: ignore[no-any-return]
 
 
@@ -40,7 +40,7 @@ def nearest_exact(op: Op, x: fx.Node, *settings: Any) -> list[Term]:
 
 
 def nearest_places(x: Tensor, fn: Any, settings: Sequence[Any]) -> Tensor:
-    """Flat position of each nearest neighbour."""
+    """Return the flat position of each nearest neighbor."""
     size = x.shape[2:]
     positions = torch.arange(size.numel(), dtype=torch.float32, device=x.device).reshape(1, 1, *size)
     return fn(positions, *settings).flatten().long()  # type: ignore[no-any-return]
@@ -78,14 +78,14 @@ def _picked(op: Op, x: fx.Node, indices: Gate, spatial: int) -> list[Term] | Non
 
 
 def winners(x: Tensor, spatial: int, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool) -> Tensor:
-    """Flat position of the largest element of each window."""
+    """Return the flat position of the largest element of each window."""
     pool: Any = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}[spatial]
     _, indices = pool(x, kernel, stride or None, padding, dilation, ceil, return_indices=True)
     return indices  # type: ignore[no-any-return]
 
 
 def adaptive_winners(x: Tensor, spatial: int, size: Any) -> Tensor:
-    """Flat position of the largest element of each window."""
+    """Return the flat position of the largest element of each window."""
     pool: Any = {1: F.adaptive_max_pool1d, 2: F.adaptive_max_pool2d, 3: F.adaptive_max_pool3d}[spatial]
     return pool(x, size, return_indices=True)[1]  # type: ignore[no-any-return]
 
@@ -108,7 +108,7 @@ def extreme(op: Op, x: fx.Node, dim: Sequence[int] = (), keepdim: bool = False) 
 
 
 def best(x: Tensor, order: Sequence[int], kept: int, largest: bool) -> Tensor:
-    """Flat position of the extreme element over the last axes of a permutation, with an axis of its own."""
+    """Return the flat position of the extreme element over the last axes of a permutation, with an axis of its own."""
     flat = x.permute(tuple(order)).flatten(kept)
     return (flat.argmax if largest else flat.argmin)(-1, keepdim=True)
 

@@ -21,7 +21,7 @@ aten = torch.ops.aten
     aten.atleast_3d.default, aten.ravel,
 )  # fmt: skip
 def view(op: Op, x: fx.Node, *_: Any) -> list[Term]:
-    """Another shape, the same order of elements."""
+    """View in another shape, the elements in the same order."""
     return [op.reshaped(x)]
 
 
@@ -32,13 +32,13 @@ def reinterpret(op: Op, *_: Any) -> None:
 
 @register_rule(aten.permute, aten.permute_copy)
 def permute(op: Op, x: fx.Node, dims: Sequence[int]) -> list[Term]:
-    """Another order of axes."""
+    """Permute the axes."""
     return [data(x).then(torch.permute, tuple(d % len(dims) for d in dims))]
 
 
 @register_rule(aten.transpose, aten.swapaxes, aten.swapdims, aten.transpose_copy)
 def transpose(op: Op, x: fx.Node, a: int, b: int) -> list[Term]:
-    """Two axes change places."""
+    """Exchange two axes."""
     dims = list(range(len(op.shape)))
     dims[a], dims[b] = dims[b], dims[a]
     return permute(op, x, dims)
@@ -46,19 +46,19 @@ def transpose(op: Op, x: fx.Node, a: int, b: int) -> list[Term]:
 
 @register_rule(aten.t, aten.t_copy, aten.mT)
 def last_two(op: Op, x: fx.Node) -> list[Term]:
-    """Matrix transpose."""
+    """Transpose a matrix."""
     return transpose(op, x, -1, -2) if len(op.shape) > 1 else [data(x)]
 
 
 @register_rule(aten.mH, aten.adjoint)
 def adjoint(op: Op, x: fx.Node) -> list[Term]:
-    """Conjugate transpose."""
+    """Transpose and conjugate a matrix."""
     return [term.then(conjugate) for term in last_two(op, x)]
 
 
 @register_rule(aten.numpy_T)
 def reverse_axes(op: Op, x: fx.Node) -> list[Term]:
-    """Take all axes in reverse order."""
+    """Reverse the order of all axes."""
     return permute(op, x, range(len(op.shape))[::-1])
 
 
@@ -71,19 +71,19 @@ def movedim(op: Op, x: fx.Node, source: Any, target: Any) -> list[Term]:
 
 @register_rule(aten.expand, aten.expand_as, aten.broadcast_to, aten.expand_copy)
 def expand(op: Op, x: fx.Node, *_: Any, **__: Any) -> list[Term]:
-    """Repetition without a copy."""
+    """Repeat along axes of size one, without a copy."""
     return [data(x).then(broadcast, op.size)]
 
 
 @register_rule(aten.repeat, aten.tile)
 def repeat(op: Op, x: fx.Node, repeats: Sequence[Any]) -> list[Term]:
-    """Tiling."""
+    """Tile."""
     return [data(x).then(torch.tile, tuple(repeats))]
 
 
 @register_rule(aten.repeat_interleave.self_int)
 def repeat_interleave(op: Op, x: fx.Node, repeats: Any, dim: int | None = None, **_: Any) -> list[Term]:
-    """Take every slice several times in a row."""
+    """Repeat every slice several times in a row."""
     return [data(x).then(torch.repeat_interleave, repeats, dim=dim)]
 
 
@@ -104,13 +104,13 @@ def rearrange(op: Op, x: fx.Node, *args: Any) -> list[Term]:
 
 @register_rule(aten.pixel_shuffle, aten.pixel_unshuffle, aten.im2col, aten.col2im, aten.unfold, aten.unfold_copy)
 def regroup(op: Op, x: fx.Node, *args: Any) -> list[Term]:
-    """Windows and blocks of positions to channels and back."""
+    """Move windows and blocks of positions to channels and back."""
     return [data(x).then(op.target, *args)]
 
 
 @register_rule(aten.channel_shuffle, aten.native_channel_shuffle)
 def channel_shuffle(op: Op, x: fx.Node, groups: int) -> list[Term]:
-    """Channels of several groups interleaved."""
+    """Interleave the channels of several groups."""
     per_group = shape(x)[1] // groups
     split = data(x).then(torch.unflatten, 1, (groups, per_group)).then(torch.transpose, 1, 2)
     return [split.then(torch.flatten, 1, 2)]

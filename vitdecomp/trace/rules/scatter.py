@@ -41,7 +41,7 @@ def insert(x: Tensor, fn: Any, size: Sequence[int], place: Sequence[Any]) -> Ten
 def index_put(
     op: Op, x: fx.Node, indices: Sequence[Any], values: fx.Node, accumulate: bool = False
 ) -> list[Term] | None:
-    """Elements overwritten (or added to) at frozen indices. A mask made of the image is an activation's."""
+    """Overwrite (or add to) elements at frozen indices. A mask made of the image is an activation's."""
     if any(varies(i) and i.meta.get("trial_dtype") is torch.bool for i in indices):
         return None
     first = data(x) if accumulate else data(x).then(zero_at, tuple(indices))
@@ -60,7 +60,7 @@ def put_at(x: Tensor, indices: Sequence[Tensor | None], size: Sequence[int], acc
 
 @register_rule(aten.scatter.src, aten.scatter_add)
 def scatter(op: Op, x: fx.Node, dim: int, index: fx.Node, source: fx.Node) -> list[Term]:
-    """Elements overwritten (or added to) along an axis."""
+    """Overwrite (or add to) elements along an axis."""
     adds = op.target.overloadpacket is aten.scatter_add
     first = data(x) if adds else data(x).then(torch.scatter, dim, index, 0)
     return [first, data(source).then(scatter_in, op.target, dim, index, op.size)]
@@ -87,7 +87,7 @@ def scatter_ones(x: Tensor, dim: int, index: Tensor) -> Tensor:
 def scatter_reduce(
     op: Op, x: fx.Node, dim: int, index: fx.Node, source: fx.Node, reduce: str, include_self: bool = True
 ) -> list[Term] | None:
-    """Elements summed or averaged along an axis (token merging)."""
+    """Sum or average elements along an axis (token merging)."""
     if reduce not in ("sum", "mean"):
         return None
     first = data(x) if include_self else data(x).then(torch.scatter, dim, index, 0)
@@ -107,18 +107,18 @@ def shares(x: Tensor, dim: int, index: Tensor, include_self: bool) -> Tensor:
 
 @register_rule(aten.index_add)
 def index_add(op: Op, x: fx.Node, dim: int, index: fx.Node, source: fx.Node, alpha: Any = 1) -> list[Term]:
-    """Slices added to at frozen indices."""
+    """Add to slices at frozen indices."""
     return [data(x), data(source).then(slices_in, dim, index, op.size).then(operator.mul, alpha)]
 
 
 @register_rule(aten.index_copy)
 def index_copy(op: Op, x: fx.Node, dim: int, index: fx.Node | Gate, source: fx.Node) -> list[Term]:
-    """Slices overwritten at frozen indices."""
+    """Overwrite slices at frozen indices."""
     return [data(x).then(torch.index_fill, dim, index, 0), data(source).then(slices_in, dim, index, op.size)]
 
 
 def slices_in(x: Tensor, dim: int, index: Tensor, size: Sequence[int]) -> Tensor:
-    """Slices at some indices along an axis, zeros elsewhere."""
+    """Put slices at some indices along an axis, zeros elsewhere."""
     return x.new_zeros(tuple(size)).index_add(dim, index, x)
 
 
@@ -138,7 +138,7 @@ def counted(x: Tensor, dim: int, start: Any, end: Any, step: int) -> Tensor:
 
 @register_rule(aten.index_fill.int_Scalar)
 def index_fill(op: Op, x: fx.Node, dim: int, index: fx.Node, value: Any) -> list[Term]:
-    """Slices overwritten with a number."""
+    """Overwrite slices with a number."""
     outside = gate(outside_slices, x, dim, index)
     return [
         data(x).then(operator.mul, outside),
@@ -153,14 +153,14 @@ def outside_slices(x: Tensor, dim: int, index: Tensor) -> Tensor:
 
 @register_rule(aten.masked_scatter)
 def masked_scatter(op: Op, x: fx.Node, mask: fx.Node, source: fx.Node) -> list[Term] | None:
-    """Elements of one operand, in their order, where a constant mask is set in the other."""
+    """Put elements of one operand, in order, where a constant mask is set in the other."""
     if varies(mask) or shape(x) != op.shape:
         return None
     return [data(x).then(torch.masked_fill, mask, 0), data(source).then(scatter_masked, mask, op.size)]
 
 
 def scatter_masked(x: Tensor, mask: Tensor, size: Sequence[int]) -> Tensor:
-    """Elements, in their order, where a mask is set, zeros elsewhere."""
+    """Put elements, in order, where a mask is set, zeros elsewhere."""
     places = mask.expand(tuple(size)).flatten().nonzero().squeeze(1)
     flat = x.new_zeros(torch.Size(size).numel())
     return flat.index_add(0, places, x.flatten()[: len(places)]).reshape(tuple(size))

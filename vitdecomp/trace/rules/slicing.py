@@ -95,7 +95,7 @@ def part(x: Tensor, fn: Any, sections: Any, dim: int, index: int) -> Tensor:
 
 @register_rule(aten.index.Tensor, aten._unsafe_index)
 def index(op: Op, x: fx.Node, indices: Sequence[Any]) -> list[Term]:
-    """Advanced indexing; the indices are frozen."""
+    """Index by frozen tensors (advanced indexing)."""
     return [data(x).then(take, tuple(indices))]
 
 
@@ -106,19 +106,19 @@ def take(x: Tensor, indices: Sequence[Tensor | None]) -> Tensor:
 
 @register_rule(aten.index_select, aten.gather, aten.take_along_dim, aten.repeat_interleave.self_Tensor)
 def gather(op: Op, x: fx.Node, *args: Any, **kwargs: Any) -> list[Term]:
-    """Slices or elements at frozen indices."""
+    """Take slices or elements at frozen indices."""
     return [data(x).then(op.target, *args, **kwargs)]
 
 
 @register_rule(aten.take)
 def take_flat(op: Op, x: fx.Node, index: fx.Node) -> list[Term]:
-    """Elements at frozen places in the order of all elements."""
+    """Take elements at frozen flat positions."""
     return [data(x).then(torch.flatten).then(take, (index,))]
 
 
 @register_rule(aten.masked_select)
 def masked_select(op: Op, x: fx.Node, mask: fx.Node) -> list[Term]:
-    """Elements where a frozen mask is set."""
+    """Take the elements where a frozen mask is set."""
     return [data(x).then(torch.masked_select, mask)]
 
 

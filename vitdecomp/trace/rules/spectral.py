@@ -26,13 +26,13 @@ def transform(op: Op, x: fx.Node, *settings: Any) -> list[Term]:
 
 @register_rule(aten.view_as_real, aten.view_as_real_copy)
 def parts(op: Op, z: fx.Node) -> list[Term]:
-    """Complex numbers as pairs of real ones."""
+    """View complex numbers as pairs of real ones."""
     return [data(z).then(torch.view_as_real)]
 
 
 @register_rule(aten.view_as_complex, aten.view_as_complex_copy)
 def whole(op: Op, pairs: fx.Node) -> list[Term]:
-    """Pairs of real numbers as complex ones."""
+    """View pairs of real numbers as complex ones."""
     return [data(pairs).then(torch.Tensor.contiguous).then(torch.view_as_complex)]
 
 
@@ -49,7 +49,7 @@ def compose(op: Op, real: fx.Node, imaginary: fx.Node) -> list[Term]:
 
 
 def as_part(x: Tensor, i: int) -> Tensor:
-    """Complex numbers of which x is the real (0) or imaginary (1) part and the other one is zero."""
+    """Make complex numbers of which x is the real (0) or imaginary (1) part and the other part is zero."""
     return torch.view_as_complex(F.pad(x[..., None], (i, 1 - i)))
 
 
@@ -60,7 +60,7 @@ def conj(op: Op, z: fx.Node) -> list[Term]:
 
 
 def conjugate(z: Tensor) -> Tensor:
-    """Write out the complex conjugate (not as a mark that other operations refuse)."""
+    """Compute the complex conjugate, without the lazy conjugate bit that other operations refuse."""
     if not z.is_complex():
         return z
     signs = torch.tensor([1, -1], dtype=z.real.dtype, device=z.device)

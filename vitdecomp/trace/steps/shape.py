@@ -26,7 +26,7 @@ class Move(LinearStep):
 
 @register_step(torch.flatten, torch.unsqueeze)
 class Regroup(Move):
-    """Another shape, the same order of elements."""
+    """View in another shape, the elements in the same order."""
 
     def summed(
         self, step: Step, wanted: WeightedSum, before: Shape, after: Shape, recorded: Recorded
@@ -55,7 +55,7 @@ class Reshape(Regroup):
 
 @register_step(torch.permute)
 class Permute(Move):
-    """Another order of axes."""
+    """Permute the axes."""
 
     def stacked(self, step: Step, x: Tensor, recorded: Recorded) -> Tensor:
         """Take one more axis in front."""
@@ -86,7 +86,7 @@ class Permute(Move):
 
 @register_step(broadcast)
 class Broadcast(Move):
-    """Repetition without a copy."""
+    """Repeat along axes of size one, without a copy."""
 
     def sliced(self, step: Step, wanted: Slice, before: Shape, after: Shape) -> SlicedStep | None:
         """Slice the axis if it is there before, else take all that there is."""

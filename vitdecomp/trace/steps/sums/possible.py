@@ -27,7 +27,7 @@ def places(wanted: WeightedSum, factor: int, recorded: Mapping[Gate, Any]) -> ra
 
 
 def _possible(weights: Gate, recorded: Mapping[Gate, Any]) -> Tensor:
-    """Weights as they would be if all that the model computes were one: zero where no image gives them a value."""
+    """Compute the weights as if all that the model computes were one: zero where no image gives them a value."""
     if weights.fn not in KEEPS_ZEROS:
         return torch.ones_like(recorded[weights])
     found: Tensor = weights.fn(*_argument(weights.args, recorded))

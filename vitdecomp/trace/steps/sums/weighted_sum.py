@@ -25,7 +25,7 @@ Groups = tuple[Shape, ...]
 
 @dataclass(frozen=True, slots=True)
 class WeightedSum:
-    """The factors of a value, and which of them are added up with which weights.
+    """Describe the factors of a value, and which of them are added up with which weights.
 
     Attributes:
         groups: the factors of each axis, from the outermost to the innermost, with the sizes of the trial batch.

@@ -20,13 +20,13 @@ def viewed(x: Any, shape: Shape) -> Any:
 
 
 def joined(weights: Tensor, sizes: Shape, shape: Shape) -> Tensor:
-    """Weights at full size along some axes, and these as one."""
+    """Expand weights to full size along some axes, and merge these into one."""
     known = [own if size == -1 else size for size, own in zip(sizes, weights.shape, strict=True)]
     return weights.expand(known).reshape(shape)
 
 
 def one_each(weights: Tensor, sums: int, factors: Sequence[int], sizes: Shape) -> Tensor:
-    """Weights of several sums, one for each place of some factors, behind the sums that there are."""
+    """Give each place of some factors a sum of its own, behind the sums that exist."""
     for k, (factor, size) in enumerate(zip(factors, sizes, strict=True)):
         weights = weights.unsqueeze(sums + k)
         shape = [1] * weights.ndim
@@ -41,14 +41,14 @@ def as_factors(x: Tensor, order: Sequence[int], shape: Shape) -> Tensor:
 
 
 def one_place(like: Tensor, start: int, total: int, behind: int) -> Tensor:
-    """Weights that are one at a place and zero elsewhere, with so many axes behind."""
+    """Make weights that are one at a place and zero elsewhere, with so many axes behind."""
     weights = like.new_zeros(total)
     weights[start] = 1
     return weights.reshape(total, *(1,) * behind)
 
 
 def placed(weights: Tensor, axis: int, start: int, length: int, total: int) -> Tensor:
-    """Weights of a range, zeros around it."""
+    """Pad the weights of a range with zeros around it."""
     return embed(weights.expand(*weights.shape[:axis], length, *weights.shape[axis + 1 :]), axis, start, total)
 
 
@@ -73,7 +73,7 @@ def key_weights(weights: Tensor, pattern: Tensor, factors: Shape, lead: Shape, o
 
 
 def in_front(weights: Tensor, order: Shape, kept: int) -> Tensor:
-    """Weights in another order of axes, of which those behind the first ones, all of size one, become a single one."""
+    """Permute the axes of weights, of which those behind the first ones, all of size one, become a single one."""
     ordered = weights.permute(*order)
     return ordered.reshape(*ordered.shape[:kept], 1)
 
