@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from pooled import POOLS
 from torch import Tensor
 
-from vitdecomp.trace.capture import capture
+import vitdecomp as vd
 from vitdecomp.trace.linear_graph import SOURCE, LinearGraph
 from vitdecomp.trace.passes.slice_pushdown import push_slices_down
 from vitdecomp.trace.probe import Derived, measured
@@ -61,7 +61,7 @@ def test_random_graphs_never_grow_leaves(choices: list[int]) -> None:
 def traced(name: str) -> tuple[LinearGraph, LinearGraph, Callable[[int], tuple[Tensor, Derived]]]:
     torch.manual_seed(0)
     model = POOLS[name]().double().eval()
-    captured = capture(model, torch.randn(2, 3, 16, 16, dtype=torch.float64))
+    captured = vd.Decomposer(model).fit(torch.randn(2, 3, 16, 16, dtype=torch.float64))._paths.captured
     graph = fold_image(walk(captured))
     recorder = Recorder(captured, graph.gates())
     recorded = Derived(recorder(captured.trial)[1])
