@@ -1,18 +1,29 @@
-"""Ground-truth measures: what can be checked where every factor is known."""
+"""Ground-truth measures: what can be checked where every factor, or every pixel, is known."""
 
 from vitdecomp.metrics.causal import Causal, causal_matrix
 from vitdecomp.metrics.heatmaps import Localisation, localisation
 from vitdecomp.metrics.knowledge import Knowledge, choose, component_decodability
 from vitdecomp.metrics.probes import Decodability, Probe, decodability
+from vitdecomp.metrics.protocols import PROTOCOLS, Protocol, register_protocol
 from vitdecomp.metrics.retrieval import FeaturePrecision, feature_precision, precision_at_k, retrieve
+from vitdecomp.metrics.segmentation import Estimate, Segmentation, SegmentationResult
+from vitdecomp.metrics.segmentation_rows import SegmentationRows
+from vitdecomp.metrics.segmentation_weights import MEASURES
 
 __all__ = [
+    "MEASURES",
+    "PROTOCOLS",
     "Causal",
     "Decodability",
+    "Estimate",
     "FeaturePrecision",
     "Knowledge",
     "Localisation",
     "Probe",
+    "Protocol",
+    "Segmentation",
+    "SegmentationResult",
+    "SegmentationRows",
     "causal_matrix",
     "choose",
     "component_decodability",
@@ -20,5 +31,6 @@ __all__ = [
     "feature_precision",
     "localisation",
     "precision_at_k",
+    "register_protocol",
     "retrieve",
 ]

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from vitdecomp._utils.registry import did_you_mean
 from vitdecomp.component import Component
@@ -32,6 +33,20 @@ def as_double(x: Tensor | np.ndarray, noun: str, axes: str) -> Float64[Tensor, "
     if not bool(found.sum().isfinite()):  # one sum sees them all, in a fifth of the time
         raise InputError(f"{noun}: NaN or infinity among the values")
     return found
+
+
+def upsampled(maps: Float64[Tensor, "n h w"], shape: tuple[int, ...]) -> Float64[Tensor, "n height width"]:
+    """Upsample heatmaps bilinearly to the size of masks of a shape `(n, height, width)`.
+
+    Raises:
+        InputError: the masks are of another number, or smaller.
+    """
+    if len(shape) != 3 or len(maps) != shape[0] or any(a > b for a, b in zip(maps.shape, shape, strict=True)):
+        raise InputError(f"heatmaps {tuple(maps.shape)} do not fit masks {shape}; both are (n, h, w)")
+    if maps.shape == shape:
+        return maps
+    larger: Tensor = interpolate(maps[:, None], shape[1:], mode="bilinear", align_corners=False)[:, 0]
+    return larger
 
 
 def as_labels(labels: Labels, n: int, noun: str = "labels") -> Int64[np.ndarray, " n"]:
