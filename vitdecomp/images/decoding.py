@@ -55,6 +55,12 @@ def decode(data: bytes, name: str) -> Image.Image:
         raise InputError(f"cannot read image {name}: {reason}") from error
 
 
+def upright_turn(data: bytes) -> Image.Transpose | None:
+    """Tell how `decode` turns the content of a readable image file; `None` if it does not."""
+    with Image.open(io.BytesIO(data), formats=readable_formats()) as image:
+        return UPRIGHT.get(_orientation(image))
+
+
 def as_rgb(image: Image.Image) -> Image.Image:
     """Turn any image into plain RGB; one that is plain already is itself.
 
