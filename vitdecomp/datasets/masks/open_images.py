@@ -86,7 +86,7 @@ def read(place: Path, images: Path | None, split: str | None) -> MaskedImages:
 
     def build(index: int) -> MaskedImage:
         a, b = shown[index]
-        image, label = points.images[a], points.labels[a]
+        image, label = str(points.images[a]), str(points.labels[a])
         return MaskedImage(
             id=spelled(f"{image}{label}" if label.startswith("/") else f"{image}/{label}"),
             image_id=spelled(image),
