@@ -1,6 +1,15 @@
-"""Ground-truth measures: what can be checked where every factor, or every pixel, is known."""
+"""Measures: what can be checked where a factor or a mask is known, and how faithful maps are where none is."""
 
 from vitdecomp.metrics.causal import Causal, causal_matrix
+from vitdecomp.metrics.faithfulness import (
+    FAITHFULNESS,
+    Deletion,
+    Insertion,
+    Perturbation,
+    Road,
+    SaCo,
+    black,
+)
 from vitdecomp.metrics.heatmaps import Localisation, localisation
 from vitdecomp.metrics.knowledge import Knowledge, choose, component_decodability
 from vitdecomp.metrics.probes import Decodability, Probe, decodability
@@ -11,19 +20,26 @@ from vitdecomp.metrics.segmentation_rows import SegmentationRows
 from vitdecomp.metrics.segmentation_weights import MEASURES
 
 __all__ = [
+    "FAITHFULNESS",
     "MEASURES",
     "PROTOCOLS",
     "Causal",
     "Decodability",
+    "Deletion",
     "Estimate",
     "FeaturePrecision",
+    "Insertion",
     "Knowledge",
     "Localisation",
+    "Perturbation",
     "Probe",
     "Protocol",
+    "Road",
+    "SaCo",
     "Segmentation",
     "SegmentationResult",
     "SegmentationRows",
+    "black",
     "causal_matrix",
     "choose",
     "component_decodability",

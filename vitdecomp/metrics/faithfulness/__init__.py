@@ -1,0 +1,33 @@
+"""Faithfulness: does what a map shows matter to the score that it explains?"""
+
+from __future__ import annotations
+
+from vitdecomp.metrics.faithfulness.deletion import Deletion
+from vitdecomp.metrics.faithfulness.insertion import Insertion
+from vitdecomp.metrics.faithfulness.perturbation import Perturbation
+from vitdecomp.metrics.faithfulness.road import Road
+from vitdecomp.metrics.faithfulness.saco import SaCo
+from vitdecomp.metrics.faithfulness.scoring import Fill, Measure, Score, black
+
+FAITHFULNESS: dict[str, Measure] = {
+    "insertion": Insertion(),
+    "deletion": Deletion(),
+    "positive-perturbation": Perturbation("positive"),
+    "negative-perturbation": Perturbation("negative"),
+    "road": Road(),
+    "saco": SaCo(),
+}
+"""The measures of given maps by name, with the settings of their papers; `dataclasses.replace` changes settings."""
+
+__all__ = [
+    "FAITHFULNESS",
+    "Deletion",
+    "Fill",
+    "Insertion",
+    "Measure",
+    "Perturbation",
+    "Road",
+    "SaCo",
+    "Score",
+    "black",
+]
