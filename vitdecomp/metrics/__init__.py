@@ -6,9 +6,13 @@ from vitdecomp.metrics.faithfulness import (
     Deletion,
     Insertion,
     Perturbation,
+    Randomization,
+    Randomized,
     Road,
     SaCo,
+    Stability,
     black,
+    stages_of,
 )
 from vitdecomp.metrics.heatmaps import Localisation, localisation
 from vitdecomp.metrics.knowledge import Knowledge, choose, component_decodability
@@ -34,11 +38,14 @@ __all__ = [
     "Perturbation",
     "Probe",
     "Protocol",
+    "Randomization",
+    "Randomized",
     "Road",
     "SaCo",
     "Segmentation",
     "SegmentationResult",
     "SegmentationRows",
+    "Stability",
     "black",
     "causal_matrix",
     "choose",
@@ -49,4 +56,5 @@ __all__ = [
     "precision_at_k",
     "register_protocol",
     "retrieve",
+    "stages_of",
 ]
