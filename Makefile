@@ -103,8 +103,9 @@ format: setup ## Rewrite the sources in the project's format
 	$(BIN)/ruff format .
 
 constraints: | $(UV) ## Pin the newest dependencies again, for every supported Python
-	$(UV) pip compile pyproject.toml --extra dev --extra bench --universal --python-version 3.10 --upgrade --quiet \
-	  --no-header --no-annotate --no-emit-index-url --no-emit-find-links --output-file constraints.txt
+	$(UV) pip compile pyproject.toml --extra dev --extra bench --extra faithfulness-peers --universal \
+	  --python-version 3.10 --upgrade --quiet --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
+	  --output-file constraints.txt
 
 clean: ## Remove everything that was built, environments too
 	rm -rf .venv .venv-* dist build site .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
