@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -30,12 +30,13 @@ from vitdecomp.models.outputs import Output, name_of
 from vitdecomp.provenance import Origin
 from vitdecomp.report import Report, make_report
 from vitdecomp.trace.cache.search import NEURONS, PARTS, TOKENS, Search
-from vitdecomp.trace.capture import still
+from vitdecomp.trace.capture import Captured, still
 from vitdecomp.trace.passes.optimize import PASSES, check_passes
 from vitdecomp.trace.paths import LinearPaths
 from vitdecomp.trace.recorder import Recorder
 from vitdecomp.trace.snapshot import Snapshot
 
+T = TypeVar("T")
 SHOWN = 3  # changes of a model that an error names
 
 
@@ -135,14 +136,19 @@ class Decomposer(Portable):
         self._formats = (images.dtype, images.dtype)  # of images that `transform` takes
         self._paths, self._views = paths, dict[Any, tuple[LinearPaths, ComponentSet]]()
         self._optimized, self._recorders = dict[str, LinearPaths](), dict[tuple[int, ...], Recorder]()
+        self._derived = dict[Any, Any]()
         self.components_ = self._view(self.by)[1].components
         sample = self._decompose(images, "head")
         self.report_ = make_report(loaded, name_of(self.output), paths, sample, time.perf_counter() - began)
         self._snapshot = Snapshot.of(search.module, paths.captured)
 
     @in_neutral_mode
-    def transform(self, images: Float[Tensor, "n *image"]) -> Contributions:
+    def transform(self, images: Float[Tensor, "n *image"], by: By | None = None) -> Contributions:
         """Contributions of all components to the representation of each image.
+
+        Args:
+            images: n images.
+            by: as in the constructor, whose value is the default.
 
         Returns:
             `values` of shape `(n, component, d)` in the model's dtype, and the relative `error` per image.
@@ -151,7 +157,7 @@ class Decomposer(Portable):
             InputError: images unlike those of `fit`, or contributions that are larger than the memory that is free.
             InexactError: the sum misses the representation by more than the tolerance; the message says where.
         """
-        return self._decompose(self._checked(images), self.by)
+        return self._decompose(self._checked(images), self.by if by is None else by)
 
     def fit_transform(self, images: Float[Tensor, "n *image"]) -> Contributions:
         """`fit`, then `transform`, on the same images."""
@@ -284,11 +290,49 @@ class Decomposer(Portable):
 
     def _decompose(self, images: Tensor, by: By) -> Contributions:
         paths, component_set = self._view(by)
-        values, errors = decompose(paths, component_set, images, self._tolerance)
+        values, errors = decompose(paths, component_set, images, self.allowed_error)
         return Contributions(values, component_set.components, errors, component_set.bias_receivers, self.origin_)
 
     @property
-    def _tolerance(self) -> float:
+    def loaded_(self) -> LoadedModel:
+        """The model with what its library knows of it: preprocessing, texts, classes.
+
+        Raises:
+            SpecError: not fitted yet.
+        """
+        self._view(self.by)
+        return self._loaded
+
+    @property
+    def captured(self) -> Captured:
+        """The model's graph.
+
+        Raises:
+            SpecError: not fitted yet.
+        """
+        return self._view(self.by)[0].captured
+
+    @property
+    def paths(self) -> LinearPaths:
+        """The linear paths, as they were found.
+
+        Raises:
+            SpecError: not fitted yet.
+        """
+        self._view(self.by)
+        return self._paths
+
+    def derived(self, kind: type[T], make: Callable[[], T]) -> T:
+        """Return what follows from the captured graph, made once for each fit."""
+        with SERIAL:
+            if kind not in self._derived:
+                self._derived[kind] = make()
+            found: T = self._derived[kind]
+        return found
+
+    @property
+    def allowed_error(self) -> float:
+        """The largest relative error of a sum that is taken for exact."""
         return TOLERANCE[self._paths.coarsest] if self.tolerance is None else self.tolerance
 
     def _checked(self, images: Tensor) -> Tensor:

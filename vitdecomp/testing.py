@@ -238,7 +238,7 @@ def snapshot(module: nn.Module) -> dict[str, Any]:
         "hooks": {name: [len(getattr(part, hook, ())) for hook in HOOKS] for name, part in parts.items()},
         "attributes": {name: sorted(vars(part)) for name, part in parts.items()},
         "tensors": {name: (id(t), t.dtype, t.device, t.requires_grad) for name, t in tensors.items()},
-        "values": {name: t.detach().double().sum().item() for name, t in tensors.items()},
+        "values": {name: repr(t.detach().double().sum().item()) for name, t in tensors.items()},  # NaN is as it was
         "random state": torch.get_rng_state().tolist(),
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -16,9 +16,24 @@ from vitdecomp.models.outputs import Compute, Output, call, check_function, part
 from vitdecomp.models.wrappers import refuse_torchscript
 
 EncodeText: TypeAlias = Callable[[Sequence[str]], Tensor]
+"""Texts to vectors in the space that images are compared in, `(n, d)`."""
 ImageSize: TypeAlias = "tuple[int, ...]"  # (channels, height, width)
 OWN_OUTPUT: Mapping[str, Compute] = MappingProxyType({"embedding": call})
 WEIGHTS = MappingProxyType({True: "trained", False: "random", None: "as the module came, trained or not"})
+
+
+@runtime_checkable
+class TextEncoder(Protocol):
+    """Gives texts vectors in the space that images are compared in, such as `ClipSpace`."""
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """Return one vector for each text, `(text, d)`."""
+        ...
+
+
+def as_encoder(encoder: EncodeText | TextEncoder | None) -> EncodeText | None:
+    """Return the function of an encoder that is given as an object."""
+    return encoder.encode_text if isinstance(encoder, TextEncoder) else encoder
 
 
 class Representation(nn.Module):

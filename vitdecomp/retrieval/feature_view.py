@@ -18,7 +18,8 @@ from vitdecomp.component import Component
 from vitdecomp.contributions import Contributions
 from vitdecomp.errors import InputError, SpecError
 from vitdecomp.images.opening import open_image
-from vitdecomp.retrieval.query import Decompose, EncodeText, Query
+from vitdecomp.models.loaded_model import EncodeText
+from vitdecomp.retrieval.query import Decompose, Query
 from vitdecomp.retrieval.space import Space
 from vitdecomp.sources.source import Block, Columns, block, scan
 

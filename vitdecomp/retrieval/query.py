@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, TypeAlias
 
 import numpy as np
 from jaxtyping import Float
@@ -22,16 +22,6 @@ KINDS = (int, np.integer, str, Path, Image.Image, Contributions)
 COMBINE = ("mean", "best")
 
 
-@runtime_checkable
-class TextEncoder(Protocol):
-    """Gives texts vectors in the space that images are compared in, such as `ClipSpace`."""
-
-    def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """Return one vector for each text, `(text, d)`."""
-        ...
-
-
-EncodeText: TypeAlias = Callable[[Sequence[str]], Tensor]
 Decompose: TypeAlias = Callable[[Sequence[Image.Image]], Contributions]
 
 

@@ -17,11 +17,12 @@ from vitdecomp._utils.registry import did_you_mean
 from vitdecomp._utils.summary import kinds, summary
 from vitdecomp.contributions import Contributions
 from vitdecomp.errors import InputError, SpecError
+from vitdecomp.models.loaded_model import EncodeText, TextEncoder, as_encoder
 from vitdecomp.retrieval.feature_view import FeatureView
 from vitdecomp.retrieval.hit import Hit, Named
 from vitdecomp.retrieval.nearest import Nearest
 from vitdecomp.retrieval.norms import NormCache
-from vitdecomp.retrieval.query import Decompose, EncodeText, Query, Reference, TextEncoder
+from vitdecomp.retrieval.query import Decompose, Query, Reference
 from vitdecomp.retrieval.scope import SUBSPACES, Chooser, Ranking, Scope
 from vitdecomp.retrieval.space import Space
 from vitdecomp.sources.aligner import Aligner
@@ -84,7 +85,7 @@ class Retriever:
         self.source, self.center, self.block = source, center, block
         self.space = Space(source, aligner)
         self.chooser = Chooser(self.space, scorer, _checked(texts or {}, self.space.dimension), top, subspace)
-        self.encode_text = encode_text.encode_text if isinstance(encode_text, TextEncoder) else encode_text
+        self.encode_text = as_encoder(encode_text)
         self.decompose = decompose
         self._paths = None if paths is None else tuple(map(Path, paths))
         if self._paths is not None and len(self._paths) != len(source):
