@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         TraceError,
         VitdecompError,
     )
+    from vitdecomp.heatmaps import Explainer, Heatmaps, explain, explainers, register_explainer
     from vitdecomp.models.adapter import Adapter, LoadedModel, Representation, load_model, register_adapter
     from vitdecomp.retrieval import Query, Retriever, Scope
     from vitdecomp.score import FeatureScorer
@@ -56,6 +57,7 @@ else:
                 "TraceError",
                 "VitdecompError",
             ),
+            "vitdecomp.heatmaps": ("Explainer", "Heatmaps", "explain", "explainers", "register_explainer"),
             "vitdecomp.retrieval": ("Query", "Retriever", "Scope"),
             "vitdecomp.score": ("FeatureScorer",),
             "vitdecomp.store.store": ("Store",),
@@ -76,7 +78,9 @@ __all__ = [
     "DamageError",
     "Debiased",
     "Decomposer",
+    "Explainer",
     "FeatureScorer",
+    "Heatmaps",
     "InexactError",
     "InputError",
     "LoadError",
@@ -95,11 +99,14 @@ __all__ = [
     "VitdecompError",
     "data",
     "debiased",
+    "explain",
+    "explainers",
     "frozen",
     "gate",
     "load_model",
     "nonlinear",
     "register_adapter",
+    "register_explainer",
     "register_opening",
     "register_rule",
 ]

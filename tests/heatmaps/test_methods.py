@@ -1,0 +1,191 @@
+"""What every method for heatmaps does, on models of all kinds."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from families import case
+from helpers import cached
+from torch import Tensor
+
+import vitdecomp as vd
+from vitdecomp.heatmaps.explainer import EXPLAINERS
+from vitdecomp.heatmaps.explaining import explain_each
+from vitdecomp.heatmaps.grid import PatchGrid
+from vitdecomp.testing import untouched
+
+METHODS = vd.explainers()
+MODELS = [
+    "vit_cls", "vit_registers", "vit_avg", "dinov2", "siglip", "swin", "swinv2", "maxvit", "hiera", "pvt_v2",
+    "open_clip_coca", "third_party/windows",
+]  # fmt: skip
+MULTIPLY = {"chefer", "rollout"}  # the patterns of all blocks, which must be between the same tokens
+SEVERAL_GRIDS = {"swin", "swinv2", "maxvit", "hiera"}
+BLIND = {"random", "center", "raw-attention", "rollout"}  # the same for every direction
+
+
+@cached
+def directions(name: str) -> Tensor:
+    d = case(name).contributions.dimension
+    return torch.randn(2, d, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+def able(name: str) -> list[str]:
+    return [m for m in METHODS if not (m in MULTIPLY and name in SEVERAL_GRIDS)]
+
+
+@cached
+def together(name: str) -> dict[str, vd.Heatmaps]:
+    """Maps of all images by all methods."""
+    known = case(name)
+    with untouched(known.module):
+        return explain_each(known.decomposer, known.images, directions(name), able(name))
+
+
+@cached
+def alone(name: str) -> dict[str, vd.Heatmaps]:
+    """Maps of the third image and the second direction, under fused attention or not as the user's code has it."""
+    known = case(name)
+    with torch.inference_mode():
+        return explain_each(known.decomposer, known.images[2:3], directions(name)[1:], able(name))
+
+
+def pairs() -> list:
+    found = [(name, method) for name in MODELS for method in able(name)]
+    return [pytest.param(*pair, marks=pytest.mark.xdist_group(pair[0])) for pair in found]
+
+
+@pytest.mark.parametrize(("name", "method"), pairs())
+class TestContract:
+    def test_maps_have_the_size_of_the_images(self, name: str, method: str) -> None:
+        known, maps = case(name), together(name)[method]
+        n, (height, width) = len(known.images), known.images.shape[-2:]
+        assert maps.values.shape == (n, 2, height, width)
+        assert maps.grid.shape == (n, 2, *PatchGrid(known.decomposer.tokens_).size)
+        assert not maps.grid.requires_grad
+        assert bool(maps.grid.isfinite().all())
+        assert maps.method == method
+
+    def test_an_image_and_a_direction_alone_have_the_same_map(self, name: str, method: str) -> None:
+        if method != "random":
+            whole = together(name)[method].grid[2:3, 1:]
+            torch.testing.assert_close(alone(name)[method].grid, whole, rtol=1e-9, atol=1e-12)
+
+    def test_unsigned_maps_have_no_negative_values(self, name: str, method: str) -> None:
+        maps = together(name)[method]
+        assert maps.signed == EXPLAINERS[method].signed
+        assert maps.signed or float(maps.grid.min()) >= 0
+
+    def test_methods_that_read_directions_tell_them_apart(self, name: str, method: str) -> None:
+        grid = together(name)[method].grid
+        assert torch.allclose(grid[:, 0], grid[:, 1]) == (method in BLIND - {"random"})
+
+    def test_what_adds_up_adds_up_to_the_score(self, name: str, method: str) -> None:
+        audit = together(name)[method].audit
+        score = case(name).contributions.total() @ directions(name).T
+        torch.testing.assert_close(audit.score, score, rtol=1e-10, atol=1e-10)
+        if EXPLAINERS[method].adds_up:
+            total = together(name)[method].grid.sum((-2, -1)) + audit.constants + audit.placeless
+            torch.testing.assert_close(total, score, rtol=1e-10, atol=1e-10)
+            assert float(audit.residual.abs().max()) <= 1e-10
+        else:
+            assert bool(audit.residual.isnan().all())
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.xdist_group(n)) for n in ("swin", "hiera")])
+@pytest.mark.parametrize("method", sorted(MULTIPLY))
+def test_grids_of_several_sizes_have_no_product(name: str, method: str) -> None:
+    with pytest.raises(vd.SpecError, match=f"{method} multiplies the patterns of all blocks.*: take another method"):
+        vd.explain(case(name).decomposer, case(name).images[:1], directions(name), method)
+
+
+@pytest.mark.xdist_group("vit_cls")
+class TestMaps:
+    """On one model what is the same for all."""
+
+    NAME = "vit_cls"
+
+    def maps(self, method: str = "decompose", **settings) -> vd.Heatmaps:
+        known = case(self.NAME)
+        return vd.explain(known.decomposer, known.images, directions(self.NAME), method, **settings)
+
+    @pytest.mark.parametrize("method", ["decompose", "value"])
+    def test_parts_of_the_heads_add_up(self, method: str) -> None:
+        """A map of all heads of a block is the sum of those of each head."""
+        whole = self.maps(method, components="blocks.1.attn.*")
+        heads = [self.maps(method, components=f"blocks.1.attn.head.{i}").grid for i in range(4)]
+        torch.testing.assert_close(sum(heads), whole.grid, rtol=1e-9, atol=1e-11)
+        assert not torch.allclose(heads[0], heads[1])
+
+    def test_chosen_components_explain_their_own_part(self) -> None:
+        maps = self.maps(components="blocks.2.attn.*")
+        part = case(self.NAME).contributions.select("blocks.2.attn.*").values.sum(1) @ directions(self.NAME).T
+        torch.testing.assert_close(maps.audit.score, part, rtol=1e-10, atol=1e-10)
+        assert float(maps.residual.abs().max()) <= 1e-10
+
+    @pytest.mark.parametrize("method", ["decompose", "frozen"])
+    def test_shifted_maps_still_add_up_on_a_finer_grid(self, method: str) -> None:
+        maps = self.maps(method, shifts=4)
+        assert maps.grid.shape[-2:] == (8, 8)
+        audit = maps.audit
+        total = maps.grid.sum((-2, -1)) + audit.constants + audit.placeless
+        torch.testing.assert_close(total, audit.score, rtol=1e-10, atol=1e-10)
+
+    def test_a_shifted_image_has_a_shifted_map(self) -> None:
+        """On a map of pixels, moving the image by the shift and the map back is what `shifts` averages."""
+        known = case(self.NAME)
+        moved = torch.roll(known.images, (-4, 0), (-2, -1))
+        parts = [
+            vd.explain(known.decomposer, torch.roll(known.images, (-i * 4, -j * 4), (-2, -1)), directions(self.NAME))
+            for i, j in ((0, 0), (0, 1), (1, 0), (1, 1))
+        ]
+        fine = [p.grid.repeat_interleave(2, 2).repeat_interleave(2, 3) / 4 for p in parts]
+        back = [torch.roll(f, s, (2, 3)) for f, s in zip(fine, ((0, 0), (0, 1), (1, 0), (1, 1)), strict=True)]
+        torch.testing.assert_close(self.maps(shifts=4).grid, sum(back) / 4, rtol=1e-10, atol=1e-12)
+        assert not torch.allclose(moved, known.images)
+
+    def test_pixels_add_up_to_patches(self) -> None:
+        pixels = self.maps("frozen", pixels=True)
+        assert pixels.grid.shape[-2:] == (32, 32)
+        patches = pixels.grid.reshape(4, 2, 4, 8, 4, 8).sum((3, 5))
+        torch.testing.assert_close(patches, self.maps("frozen").grid, rtol=1e-10, atol=1e-12)
+
+    def test_the_gate_gap_is_a_share(self) -> None:
+        gap = self.maps(gap=True).audit.gate_gap
+        assert gap.shape == (4, 2)
+        assert bool(((gap > 0) & (gap < 1)).all())
+        assert bool(self.maps().audit.gate_gap.isnan().all())
+
+    def test_a_file_holds_all_of_it(self, tmp_path) -> None:
+        maps = self.maps(gap=True, labels=["one", "two"])
+        maps.save(tmp_path / "maps.safetensors")
+        read = vd.Heatmaps.load(tmp_path / "maps.safetensors")
+        assert torch.equal(read.values, maps.values)
+        assert all(torch.equal(vars(read.audit)[k], v) for k, v in vars(maps.audit).items())
+        assert (read.method, read.signed, read.size, read.labels) == (maps.method, True, (32, 32), ("one", "two"))
+
+    def test_a_figure_has_a_panel_for_each_map(self) -> None:
+        figure = self.maps().plot(case(self.NAME).images)
+        panels = [axis for axis in figure.axes if axis.get_xlabel().startswith("score")]
+        assert len(panels) == 4 * 2
+
+    @pytest.mark.parametrize(
+        ("method", "settings", "message"),
+        [
+            ("legard", {}, "no explainer 'legard'; did you mean legrad"),
+            ("legrad", {"preset": "papers"}, "preset must be paper or code, not 'papers'"),
+            ("legrad", {"layer": 2}, "method 'legrad' has no setting 'layer'; did you mean layers"),
+            ("chefer", {"layers": 0}, "layers must be a positive number"),
+            ("chefer", {"components": "blocks.1.*"}, "chefer explains the whole representation"),
+            ("decompose", {"components": "blocks.7.*"}, "no component matches 'blocks.7.*'"),
+            ("decompose", {"shifts": 2}, "shifts must be 1, 4, 9 or another square, not 2"),
+        ],
+    )
+    def test_what_is_refused(self, method: str, settings: dict, message: str) -> None:
+        with pytest.raises(vd.SpecError, match=message):
+            self.maps(method, **settings)
+
+    def test_a_direction_of_another_size_is_refused(self) -> None:
+        known = case(self.NAME)
+        with pytest.raises(vd.InputError, match=r"directions must be \(direction, 48\)"):
+            vd.explain(known.decomposer, known.images, torch.randn(2, 7, dtype=torch.float64))

@@ -1,0 +1,31 @@
+"""What stands under every map: the score, and what the map leaves out of it."""
+
+from __future__ import annotations
+
+import math
+
+from vitdecomp.heatmaps.heatmaps import Heatmaps
+
+
+def caption(maps: Heatmaps, row: int, column: int) -> dict[str, str]:
+    """Write the audit of one map, each share in percent of the sizes of all parts together.
+
+    Returns:
+        What is said, by its name; what a method does not claim or nobody measured is left out.
+    """
+    audit = maps.audit
+    score = float(audit.score[row, column])
+    said = {"score": f"{score:.3g}"}
+    residual = float(audit.residual[row, column])
+    if not math.isnan(residual):
+        parts = {
+            "map": float(maps.grid[row, column].sum()),
+            "constants": float(audit.constants[row, column]),
+            "no place": float(audit.placeless[row, column]),
+        }
+        said |= {name: f"{value:+.3g}" for name, value in parts.items()}
+        said["residual"] = f"{abs(residual):.0e}"
+    gap = float(audit.gate_gap[row, column])
+    if not math.isnan(gap):
+        said["gate gap"] = f"{gap:.0%}"
+    return said

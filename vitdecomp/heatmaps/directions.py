@@ -1,0 +1,171 @@
+"""What is explained: vectors, texts and classes, as directions in the space of a representation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vitdecomp._utils.registry import did_you_mean
+from vitdecomp.component import WHOLE, Component
+from vitdecomp.decompose import Decomposer
+from vitdecomp.engine.inputs import as_directions
+from vitdecomp.errors import InputError, SpecError
+from vitdecomp.models.loaded_model import Classifier, EncodeText
+from vitdecomp.sources.aligner import Aligner
+
+One: TypeAlias = "str | int"
+Ask: TypeAlias = "One | tuple[One, One]"
+Asked: TypeAlias = "Tensor | Ask | Sequence[Ask] | Sequence[Sequence[Ask]]"
+
+
+@dataclass(frozen=True)
+class Directions:
+    """Directions of scores: one vector for the whole representation, or one for each component.
+
+    Attributes:
+        vectors: in the representation's space, `(n, direction, d)`; `None` where maps differ between components.
+        by_component: for each component by head, its vectors, `(direction, d)`, in place of these.
+        offset: what the maps add to every score, `(direction,)`.
+        labels: for figures.
+    """
+
+    vectors: Float[Tensor, "n direction d"] | None
+    by_component: Mapping[str, Float[Tensor, "direction d"]] = field(default_factory=dict)
+    offset: Float[Tensor, " direction"] | None = None
+    labels: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        """Count the directions of each image."""
+        known = next(iter(self.by_component.values())) if self.vectors is None else self.vectors[0]
+        return len(known)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Who gives texts and classes vectors.
+
+    Attributes:
+        decomposer: of the model.
+        aligner: maps from its contributions to the texts' space; `None` where that is the model's own.
+        encode_text: texts to vectors; `None` for those of the model itself.
+    """
+
+    decomposer: Decomposer
+    aligner: Aligner | None = None
+    encode_text: EncodeText | None = None
+
+    def directions(self, asked: Asked, representation: Float[Tensor, "n d"]) -> Directions:
+        """Read what is asked.
+
+        Args:
+            asked: vectors `(direction, d)` or `(n, direction, d)`, in the space of the maps where there are some; or
+                texts, names or numbers of classes, and pairs of these for differences; one list for all images, or
+                one for each.
+            representation: of the images.
+
+        Raises:
+            InputError: vectors of another size, or lists for another number of images.
+            SpecError: a text that nobody reads, or a class that the model does not have.
+        """
+        n = len(representation)
+        if isinstance(asked, Tensor):
+            vectors, labels = asked, tuple[str, ...]()
+        else:
+            vectors, labels = self._stacked([asked] if isinstance(asked, (str, int)) else asked, n)
+        if self.aligner is None:
+            vectors = as_directions(vectors, representation, 0, n).transpose(0, 1).to(representation)
+            return Directions(vectors, labels=labels)
+        return self._pulled(vectors.to(representation), labels, representation)
+
+    def _stacked(self, asked: Sequence[Ask] | Sequence[Sequence[Ask]], n: int) -> tuple[Tensor, tuple[str, ...]]:
+        """Return vectors of all that is asked, and labels where they are the same for every image."""
+        if not asked:
+            raise InputError("directions: nothing to explain; give vectors, texts or classes")
+        if not isinstance(asked[0], list):
+            return torch.stack([self._vector(each) for each in asked]), tuple(map(label, asked))  # type: ignore[arg-type]
+        if len(asked) != n or len({len(each) for each in asked}) != 1:  # type: ignore[arg-type]
+            raise InputError(f"directions: {len(asked)} lists for {n} images; give one for each, all of one length")
+        return torch.stack([torch.stack([self._vector(a) for a in each]) for each in asked]), ()  # type: ignore[union-attr]
+
+    def _vector(self, ask: Ask) -> Float[Tensor, " d"]:
+        if isinstance(ask, tuple):
+            return self._vector(ask[0]) - self._vector(ask[1])
+        if isinstance(ask, str) and self._encoder is not None:
+            found = self._encoder([ask])[0].detach().double()
+            unit: Tensor = found / found.norm()
+            return unit
+        return class_vector(self.decomposer.loaded_.classifier, ask, self.decomposer.loaded_.spec).double()
+
+    @property
+    def _encoder(self) -> Callable[[Sequence[str]], Tensor] | None:
+        if self.encode_text is not None:
+            return self.encode_text
+        if self.aligner is not None:
+            raise SpecError("texts through maps need the encoder of the space that they lead to: give encode_text=")
+        return self.decomposer.loaded_.encode_text
+
+    def _pulled(self, q: Tensor, labels: tuple[str, ...], representation: Tensor) -> Directions:
+        """Take directions of the maps' space back to the components'."""
+        assert self.aligner is not None
+        parts = self.decomposer.components_of("head")
+        maps = {c: self.aligner.restricted(c) for c in self._mapped(parts)}
+        d_clip = next(iter(maps.values())).shape[1]
+        if q.ndim != 2 or q.shape[1] != d_clip:
+            raise InputError(f"directions must be (direction, {d_clip}) in the space of the maps, not {tuple(q.shape)}")
+        offset = getattr(getattr(self.aligner, "maps_", None), "bias", None)
+        offset = None if offset is None else q @ offset.to(q)
+        if WHOLE in maps:
+            vectors = (q @ maps[WHOLE].to(q).T).expand(len(representation), -1, -1)
+            return Directions(vectors, offset=offset, labels=labels)
+        by_component = {c.name: q @ w.to(q).T for c, w in maps.items()}
+        return Directions(None, by_component, offset, labels)
+
+    def _mapped(self, parts: Sequence[Component]) -> Sequence[Component]:
+        known = getattr(self.aligner, "components_", parts)
+        if set(known) == {WHOLE}:
+            return (WHOLE,)
+        missing = [c.name for c in parts if c not in known]
+        if missing:
+            raise InputError(
+                f"the maps have none for {missing[0]}: heatmaps need maps of the representation or of its heads "
+                "(vitdecomp align --by representation, or --by head)"
+            )
+        return parts
+
+
+def class_vector(classifier: Classifier | None, ask: One, spec: str) -> Float[Tensor, " d"]:
+    """Return the row of a classifier.
+
+    Raises:
+        SpecError: no classifier, or no such class.
+    """
+    if classifier is None:
+        what = f"text {ask!r}: {spec} reads no texts" if isinstance(ask, str) else f"class {ask}: {spec} has no classes"
+        raise SpecError(f"{what}; give maps into a CLIP's space, or vectors")
+    weight, names = classifier.layer.weight.detach(), classifier.names
+    found = [] if isinstance(ask, int) else _named(names, ask)
+    if len(found) == 1:
+        return weight[found[0]]
+    if found:
+        raise SpecError(f"class {ask!r} of {spec} may be any of {', '.join(map(str, found))}: give the number")
+    if isinstance(ask, str) and not ask.isdecimal():
+        raise SpecError(f"{spec} has no class {ask!r}{did_you_mean(ask, names)}")
+    if not 0 <= int(ask) < len(weight):
+        raise SpecError(f"{spec} has no class {ask}: its classes are 0 to {len(weight) - 1}")
+    return weight[int(ask)]
+
+
+def _named(names: Sequence[str], name: str) -> list[int]:
+    """Return the classes of a name; ImageNet's have several, as in `tench, Tinca tinca`."""
+    whole = [i for i, known in enumerate(names) if known == name]
+    return whole or [i for i, known in enumerate(names) if name in known.split(", ")]
+
+
+def label(ask: Ask) -> str:
+    """Write what is asked in words."""
+    return f"{ask[0]} - {ask[1]}" if isinstance(ask, tuple) else str(ask)

@@ -1,0 +1,126 @@
+"""`explain`: from a model, images and directions to heatmaps."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from vitdecomp._utils.modes import neutral
+from vitdecomp.component import matching
+from vitdecomp.decompose import Decomposer
+from vitdecomp.errors import InputError, SpecError
+from vitdecomp.heatmaps.directions import Asked, Reader
+from vitdecomp.heatmaps.explainer import Explainer, make_explainer
+from vitdecomp.heatmaps.gate_gap import gate_gap
+from vitdecomp.heatmaps.heatmaps import Heatmaps
+from vitdecomp.heatmaps.methods.from_attention import FromAttention, explain_together
+from vitdecomp.heatmaps.shifts import offsets, put_together
+from vitdecomp.heatmaps.subject import Subject
+from vitdecomp.models.adapter import LoadedModel
+from vitdecomp.models.loaded_model import EncodeText, TextEncoder, as_encoder
+from vitdecomp.sources.aligner import Aligner
+
+
+def explain(  # noqa: PLR0913 - one for each setting
+    model: nn.Module | LoadedModel | Decomposer | str,
+    images: Tensor,
+    directions: Asked,
+    method: str = "decompose",
+    *,
+    components: str | Collection[str] | None = None,
+    aligner: Aligner | None = None,
+    encode_text: EncodeText | TextEncoder | None = None,
+    shifts: int = 1,
+    gap: bool = False,
+    labels: Sequence[str] = (),
+    **settings: Any,
+) -> Heatmaps:
+    """Show where in each image the score of each direction comes from.
+
+    Args:
+        model: a spec, a module, a `LoadedModel`, or a fitted `Decomposer`, which saves the time to trace.
+        images: `(n, channels, height, width)`, as the model takes them.
+        directions: vectors in the representation's space, `(direction, d)`, or for each image `(n, direction, d)`;
+            or texts, where the model or `encode_text` reads them, else names of classes; numbers of classes; pairs
+            `(a, b)` for the difference a - b. A list of n lists has directions of its own for each image. Texts
+            become unit vectors.
+        method: one of `explainers()`.
+        components: patterns of names, such as `"blocks.5.attn.*"`, for `decompose` and `value`.
+        aligner: maps into another space, such as CLIP's, in which the directions lie.
+        encode_text: gives texts vectors there: a function, or an object with such a method, such as `ClipSpace`.
+        shifts: 1, or 4, 9, ...: the mean over images shifted by halves (thirds, ...) of a patch in both axes, on a grid
+            that is finer in proportion. Images are shifted cyclically, so that maps still add up.
+        gap: measure the gate gap too, for one more forward and two backward passes a direction.
+        labels: of the directions, for figures; by default the texts and classes.
+        settings: of the method.
+
+    Returns:
+        Maps with `values` of shape `(n, direction, height, width)`.
+
+    Raises:
+        SpecError: no such method, setting, component or class; a text that nobody reads; or the method has no meaning
+            for the model.
+        InputError: images or directions that do not fit the model.
+        InexactError: a map that should add up to its score does not.
+    """
+    return explain_each(
+        model,
+        images,
+        directions,
+        {method: settings},
+        components=components,
+        aligner=aligner,
+        encode_text=encode_text,
+        shifts=shifts,
+        gap=gap,
+        labels=labels,
+    )[method]
+
+
+def explain_each(  # noqa: PLR0913 - one for each setting
+    model: nn.Module | LoadedModel | Decomposer | str,
+    images: Tensor,
+    directions: Asked,
+    methods: Collection[str] | Mapping[str, Mapping[str, Any]],
+    *,
+    components: str | Collection[str] | None = None,
+    aligner: Aligner | None = None,
+    encode_text: EncodeText | TextEncoder | None = None,
+    shifts: int = 1,
+    gap: bool = False,
+    labels: Sequence[str] = (),
+) -> dict[str, Heatmaps]:
+    """Explain by several methods, as `explain` does; those that read attention patterns share one run of the model.
+
+    `methods` are names of explainers, or these with the settings of each.
+    """
+    known = methods if isinstance(methods, Mapping) else {name: {} for name in methods}
+    made = {name: make_explainer(name, settings) for name, settings in known.items()}
+    parts = offsets(shifts)
+    decomposer = model if isinstance(model, Decomposer) else Decomposer(model).fit(images[:1])
+    patterns = None if components is None else (components,) if isinstance(components, str) else tuple(components)
+    if patterns is not None:
+        matching(decomposer.components_of("head"), patterns)  # each pattern must match
+    with neutral(images):
+        reader = Reader(decomposer, aligner, as_encoder(encode_text))
+        asked = reader.directions(directions, decomposer.represent(images))
+        if labels and len(labels) != len(asked):
+            raise InputError(f"{len(labels)} labels for {len(asked)} directions")
+        asked = replace(asked, labels=tuple(labels) or asked.labels)
+        subject = Subject(decomposer, images, asked, patterns)
+        found = [_explained(made, subject.shifted(rows, columns)) for rows, columns in parts]
+        maps = {name: put_together([each[name] for each in found]) for name in made}
+        return gate_gap(subject, maps) if gap else maps
+
+
+def _explained(made: Mapping[str, Explainer], subject: Subject) -> dict[str, Heatmaps]:
+    together = {name: each for name, each in made.items() if isinstance(each, FromAttention)}
+    found = explain_together(together, subject)
+    for name, each in made.items():
+        if subject.components is not None and not each.takes_components:
+            able = "decompose and value"
+            raise SpecError(f"{name} explains the whole representation: components= is for {able}")
+    return {name: found[name] if name in found else each.explain(subject) for name, each in made.items()}

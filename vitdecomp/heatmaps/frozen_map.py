@@ -1,0 +1,78 @@
+"""The linear map from the image to the representation, with every gate frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from jaxtyping import Float
+from torch import Tensor, fx
+
+from vitdecomp.errors import SpecError
+from vitdecomp.trace.activations import Activation, activation_ends, can_open
+from vitdecomp.trace.axes.layout import Layout, find_layout
+from vitdecomp.trace.capture import Captured
+from vitdecomp.trace.linear_graph import IMAGE, LinearGraph
+from vitdecomp.trace.paths import on_trial
+from vitdecomp.trace.probe import supports
+from vitdecomp.trace.recorder import Recorder
+from vitdecomp.trace.rule import linear_terms, varies
+from vitdecomp.trace.walk import walk
+
+
+@dataclass(frozen=True)
+class FrozenMap:
+    """The linear map from the image to the representation with every gate frozen.
+
+    Attributes:
+        graph: its leaves are the image, constants, and sources that cannot be walked through.
+        recorder: records its gates.
+        layouts: where the images lie in each leaf.
+    """
+
+    graph: LinearGraph
+    recorder: Recorder
+    layouts: Mapping[int, Layout]
+
+    @classmethod
+    def of(cls, captured: Captured) -> FrozenMap:
+        """Walk through every non-linear operation that can be opened.
+
+        Raises:
+            SpecError: nothing of the image reaches the representation that way.
+        """
+        ends = activation_ends(captured.module.graph)
+        opened = frozenset(n for n in captured.module.graph.nodes if varies(n) and _needs_opening(n, ends))
+        graph = walk(captured, opened)
+        if not any(leaf.kind == IMAGE for leaf in graph.leaves.values()):
+            raise SpecError("frozen: no path from the image to the representation: take method='decompose'")
+        recorded, images = on_trial(captured, graph), len(captured.trial)
+        reach = supports(graph, recorded, image=1)
+        layouts = {
+            i: find_layout(leaf, recorded[leaf.value], None, reach[i], images)[0] for i, leaf in graph.leaves.items()
+        }
+        return cls(graph, Recorder(captured, graph.gates()), layouts)
+
+    @cached_property
+    def kinds(self) -> Mapping[int, str]:
+        """What each leaf is: the image, a constant, or a source."""
+        return {i: leaf.kind for i, leaf in self.graph.leaves.items()}
+
+    def total(self, values: Mapping[int, Tensor], kind: str, images: int) -> Float[Tensor, " n"]:
+        """Sum the values of one kind of leaves over all but the images."""
+        total = next(iter(values.values())).new_zeros(images)
+        for i, x in values.items():
+            if self.kinds[i] == kind:
+                total = total + self.layouts[i].canonical(x, images).flatten(1).sum(1)
+        return total
+
+    def at_image(self, values: Mapping[int, Tensor]) -> Float[Tensor, "n channel H W"]:
+        """Sum the values at the leaves that are the image."""
+        found: Tensor = sum(x for i, x in values.items() if self.kinds[i] == IMAGE)  # type: ignore[assignment]
+        return found
+
+
+def _needs_opening(node: fx.Node, ends: dict[fx.Node, Activation]) -> bool:
+    """Check whether a path ends at a node, and there is a way through it."""
+    return node in ends or (can_open(node, ends) and linear_terms(node) is None)

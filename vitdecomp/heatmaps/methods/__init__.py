@@ -1,0 +1,14 @@
+"""One file for each method; importing this registers all of them."""
+
+from vitdecomp.heatmaps.methods import (
+    attention_gradcam,
+    baselines,
+    decompose,
+    frozen,
+    legrad,
+    raw_attention,
+    rollout,
+    value,
+)
+
+__all__ = ["attention_gradcam", "baselines", "decompose", "frozen", "legrad", "raw_attention", "rollout", "value"]

@@ -1,0 +1,33 @@
+"""`attention-gradcam`: the last block's heads, each weighted by its mean gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from jaxtyping import Float
+from torch import Tensor
+
+from vitdecomp.heatmaps.explainer import register_explainer
+from vitdecomp.heatmaps.methods.from_attention import FromAttention, Patterns, on_grid
+
+
+@register_explainer
+class AttentionGradCam(FromAttention):
+    """(mean over heads of w_h A_h)+ with w_h the mean of the gradient with respect to A_h, over the queries read.
+
+    References:
+        The baseline of Chefer et al., arXiv 2012.09838.
+    """
+
+    name: ClassVar[str] = "attention-gradcam"
+
+    def layers(self, patterns: Patterns, direction: int) -> Sequence[Float[Tensor, "n h w"]]:
+        """One layer."""
+        number = len(patterns.each) - 1
+        attention, gradient = patterns.each[number], patterns.gradients(direction)[number]
+        heads, read = attention.heads.flatten(), attention.read.flatten()
+        count = gradient.new_zeros(int(heads.max()) + 1).index_add_(0, heads[read], gradient.new_ones(int(read.sum())))
+        weights = gradient.new_zeros((len(gradient), len(count))).index_add_(1, heads[read], gradient[:, read]) / count
+        weighted = weights[:, heads] * patterns.pattern(number)
+        return [on_grid(attention, attention.by_key(weighted, attention.read)).clamp_min(0)]

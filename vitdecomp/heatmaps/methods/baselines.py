@@ -1,0 +1,55 @@
+"""`random` and `center`: maps that know nothing of the model."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+
+from vitdecomp.heatmaps.explainer import Explainer, register_explainer
+from vitdecomp.heatmaps.heatmaps import Heatmaps
+from vitdecomp.heatmaps.subject import Subject
+
+
+@register_explainer
+class Random(Explainer):
+    """Independent uniform numbers.
+
+    Args:
+        seed: of the numbers.
+    """
+
+    name: ClassVar[str] = "random"
+    signed: ClassVar[bool] = False
+
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = seed
+
+    def explain(self, subject: Subject) -> Heatmaps:
+        """Draw a number for each patch."""
+        source = torch.Generator().manual_seed(self.seed)
+        n, directions = subject.score.shape
+        grid = torch.rand((n, directions, *subject.grid.size), generator=source, dtype=torch.float64)
+        return self.unaudited(subject, grid.to(subject.score))
+
+
+@register_explainer
+class Center(Explainer):
+    """A Gaussian around the center of the image: objects tend to be there.
+
+    Args:
+        width: its standard deviation, as a share of the image's height and width.
+    """
+
+    name: ClassVar[str] = "center"
+    signed: ClassVar[bool] = False
+
+    def __init__(self, width: float = 0.25) -> None:
+        self.width = width
+
+    def explain(self, subject: Subject) -> Heatmaps:
+        """Give every image the same map."""
+        n, directions = subject.score.shape
+        lines = [torch.exp(-(((torch.arange(k) + 0.5) / k - 0.5) / self.width).square() / 2) for k in subject.grid.size]
+        grid = torch.outer(*lines).to(subject.score).expand(n, directions, -1, -1)
+        return self.unaudited(subject, grid)

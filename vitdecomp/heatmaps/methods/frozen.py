@@ -1,0 +1,54 @@
+"""`frozen`: a complete attribution to pixels, through every attention and activation with their gates frozen."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from vitdecomp.engine.pull import pull
+from vitdecomp.heatmaps.explainer import Explainer, register_explainer
+from vitdecomp.heatmaps.grid import summed
+from vitdecomp.heatmaps.heatmaps import Audit, Heatmaps
+from vitdecomp.heatmaps.subject import Subject
+from vitdecomp.trace.linear_graph import CONSTANT, SOURCE
+
+
+@register_explainer
+class Frozen(Explainer):
+    """Gradient x input with all gates frozen: softmax(Q K^T), f(x)/x of every activation, 1/std of every norm.
+
+    The map and the constants add up to the score. What cannot be walked through counts as without a place.
+
+    Args:
+        pixels: keep the map at the resolution of the image, in place of sums over patches.
+
+    References:
+        LibraGrad, arXiv 2411.16760, for gates that are frozen in the backward pass.
+    """
+
+    name: ClassVar[str] = "frozen"
+    adds_up: ClassVar[bool] = True
+
+    def __init__(self, pixels: bool = False) -> None:
+        self.pixels = pixels
+
+    def explain(self, subject: Subject) -> Heatmaps:
+        """Pull the directions back to the pixels."""
+        frozen = subject.frozen
+        parts: list[list[Tensor]] = []
+        for images, q in subject.portions(frozen.recorder):
+            recorded = frozen.recorder(images)[1]
+            values = {i: recorded[leaf.value] for i, leaf in frozen.graph.leaves.items()}
+            sweeps = []
+            for adjoints in pull(frozen.graph, recorded, q):
+                products = {i: values[i] * adjoint for i, adjoint in adjoints.items()}
+                kinds = (frozen.total(products, kind, len(images)) for kind in (CONSTANT, SOURCE))
+                sweeps.append((frozen.at_image(products).flatten(1, -3).sum(1), *kinds))
+            parts.append([torch.stack(list(each), 1) for each in zip(*sweeps, strict=True)])
+        pixels, constants, placeless = (torch.cat(each)[: len(subject.images)] for each in zip(*parts, strict=True))
+        constants = subject.with_offset(constants)
+        grid = pixels if self.pixels else summed(pixels, subject.grid.size)
+        residual = subject.score - constants - placeless - grid.sum((-2, -1))
+        return self.audited(subject, grid, Audit.of(subject.score, constants, placeless, residual))

@@ -1,0 +1,28 @@
+"""`raw-attention`: where the last block attends to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from jaxtyping import Float
+from torch import Tensor
+
+from vitdecomp.heatmaps.explainer import register_explainer
+from vitdecomp.heatmaps.methods.from_attention import FromAttention, Patterns, on_grid
+
+
+@register_explainer
+class RawAttention(FromAttention):
+    """The last attention's pattern, mean over heads and over the queries that the representation reads.
+
+    In a class-token model that is the class token's row. The map is the same for every direction.
+    """
+
+    name: ClassVar[str] = "raw-attention"
+
+    def layers(self, patterns: Patterns, direction: int) -> Sequence[Float[Tensor, "n h w"]]:
+        """One layer."""
+        number = len(patterns.each) - 1
+        attention = patterns.each[number]
+        return [on_grid(attention, attention.by_key(patterns.pattern(number), attention.read))]

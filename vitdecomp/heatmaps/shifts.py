@@ -1,0 +1,43 @@
+"""Maps averaged over images that are shifted by parts of a patch: finer than the grid of patches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from math import isqrt
+
+import torch
+
+from vitdecomp.errors import SpecError
+from vitdecomp.heatmaps.heatmaps import Audit, Heatmaps
+
+
+def offsets(shifts: int) -> list[tuple[float, float]]:
+    """Return the shifts as shares of a patch along rows and columns.
+
+    Raises:
+        SpecError: their number is no square.
+    """
+    side = isqrt(max(shifts, 0))
+    if side < 1 or side * side != shifts:
+        raise SpecError(f"shifts must be 1, 4, 9 or another square, not {shifts}")
+    return [(i / side, j / side) for i in range(side) for j in range(side)]
+
+
+def put_together(found: Sequence[Heatmaps]) -> Heatmaps:
+    """Average the maps of shifted images, each moved back, on a grid that is finer by the number of shifts per axis.
+
+    Args:
+        found: of the shifts of `offsets`, in this order.
+    """
+    side = isqrt(len(found))
+    if side == 1:
+        return found[0]
+    total = None
+    for k, maps in enumerate(found):
+        fine = maps.grid.repeat_interleave(side, -2).repeat_interleave(side, -1) / (side * side)
+        moved = torch.roll(fine, divmod(k, side), (-2, -1))
+        total = moved if total is None else total + moved
+    assert total is not None
+    audit = Audit(*(torch.stack([getattr(m.audit, f.name) for m in found]).mean(0) for f in fields(Audit)))
+    return replace(found[0], grid=total / len(found), audit=audit)

@@ -1,0 +1,145 @@
+"""What is to be explained: a fitted model, a batch of images, directions; and what several methods share of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vitdecomp.component import Component
+from vitdecomp.decompose import Decomposer
+from vitdecomp.engine.granularity import By
+from vitdecomp.errors import SpecError
+from vitdecomp.heatmaps.attention import Attentions
+from vitdecomp.heatmaps.directions import Directions
+from vitdecomp.heatmaps.frozen_map import FrozenMap
+from vitdecomp.heatmaps.grid import PatchGrid
+from vitdecomp.trace.recorder import Recorder
+
+NUMBERED = re.compile(r"^(.*\.\d+)\..*$")  # a path up to its last number
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One batch of images, and the directions to explain.
+
+    Attributes:
+        decomposer: fitted to the model.
+        images: as the model takes them.
+        asked: the directions whose scores are explained.
+        components: patterns of names; only these are explained, `None` for all.
+    """
+
+    decomposer: Decomposer
+    images: Float[Tensor, "n *image"]
+    asked: Directions
+    components: tuple[str, ...] | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the images."""
+        height, width = self.images.shape[-2:]
+        return height, width
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the directions, for figures."""
+        return self.asked.labels
+
+    @property
+    def directions(self) -> Float[Tensor, "n direction d"]:
+        """The directions as vectors in the representation's space.
+
+        Raises:
+            SpecError: maps take each component another way, so that there is no such vector.
+        """
+        if self.asked.vectors is None:
+            raise SpecError(
+                "these maps have a direction for each component, and the method needs one for the whole "
+                "representation: take decompose or value, or maps by vitdecomp align --by representation"
+            )
+        return self.asked.vectors
+
+    @cached_property
+    def grid(self) -> PatchGrid:
+        """The places of the tokens in the image."""
+        return PatchGrid(self.decomposer.tokens_)
+
+    @cached_property
+    def representation(self) -> Float[Tensor, "n d"]:
+        """The vectors that are explained."""
+        return self.decomposer.represent(self.images)
+
+    @cached_property
+    def score(self) -> Float[Tensor, "n direction"]:
+        """<direction, representation>, and what the maps add to it."""
+        return self.with_offset((self.directions @ self.representation[:, :, None])[..., 0])
+
+    @property
+    def scale(self) -> Float[Tensor, "n direction"]:
+        """|direction| |representation|, which residuals are compared with; with maps by component, their largest."""
+        directions = self.asked.vectors
+        if directions is None:
+            found: Tensor = torch.stack([*self.asked.by_component.values()]).norm(dim=-1).amax(0)[None]
+        else:
+            found = directions.norm(dim=-1)
+        largest: Tensor = found * self.representation.norm(dim=-1, keepdim=True)
+        return largest
+
+    def with_offset(self, constants: Float[Tensor, "n direction"]) -> Float[Tensor, "n direction"]:
+        """Add what maps add to every score."""
+        return constants if self.asked.offset is None else constants + self.asked.offset
+
+    @cached_property
+    def attentions(self) -> Attentions:
+        """The model's attentions, with the places of their keys and queries.
+
+        Raises:
+            SpecError: there are none.
+        """
+        return self.decomposer.derived(Attentions, self._find_attentions)
+
+    def _find_attentions(self) -> Attentions:
+        parts = self.decomposer.components_of("head")
+        blocks = {c.module: c.block for c in parts if c.kind == "attn"}
+        return Attentions(self.decomposer.captured, lambda m: blocks.get(m) or NUMBERED.sub(r"\1", m))
+
+    @cached_property
+    def frozen(self) -> FrozenMap:
+        """The linear map from the image to the representation with all gates frozen.
+
+        Raises:
+            SpecError: nothing of the image reaches the representation that way.
+        """
+        return self.decomposer.derived(FrozenMap, lambda: FrozenMap.of(self.decomposer.captured))
+
+    def portions(self, recorder: Recorder) -> Iterator[tuple[Tensor, Float[Tensor, "direction n d"]]]:
+        """Split the batch as a recorder wants it; the last portion may be filled up with its last image."""
+        q, start = self.directions, 0
+        for images in recorder.portions(self.images):
+            own = q[start : start + len(images)]
+            start += len(images)
+            yield images, torch.cat([own, own[-1:].expand(len(images) - len(own), -1, -1)]).transpose(0, 1)
+
+    def shifted(self, rows: float, columns: float) -> Subject:
+        """Shift the images cyclically by shares of a patch, up and to the left."""
+        if not rows and not columns:
+            return self
+        cells = [length / cells for length, cells in zip(self.size, self.grid.size, strict=True)]
+        by = [-round(share * cell) for share, cell in zip((rows, columns), cells, strict=True)]
+        return replace(self, images=torch.roll(self.images, by, (-2, -1)))
+
+    @property
+    def token_granularities(self) -> list[By]:
+        """Return the granularities that hold all chosen components by token: heads apart only if that is needed."""
+        whole = self.components is None and not self.asked.by_component
+        return ["token"] if whole else ["token", ("head", "token")]
+
+    def chosen(self, components: tuple[Component, ...]) -> list[int]:
+        """Return the places of the chosen ones among some components."""
+        return [i for i, c in enumerate(components) if self.components is None or c.matches(self.components)]
