@@ -35,11 +35,11 @@ def make_aligner(method: str, seed: int, settings: Sequence[str] = ()) -> Linear
     kinds = get_type_hints(aligner.__init__)
     takes = {argument: kinds.get(argument, Any) for argument in made.get_params()}
     given = {SEED: seed} if SEED in takes else {}
-    made.set_params(**given | dict(_setting(text, takes) for text in settings))
+    made.set_params(**given | dict(parse_setting(text, takes) for text in settings))
     return made
 
 
-def _setting(text: str, known: Mapping[str, Any]) -> tuple[str, Any]:
+def parse_setting(text: str, known: Mapping[str, Any]) -> tuple[str, Any]:
     """Parse an argument and its value: a number, true, false or null as in JSON, or a word."""
     name, given, word = text.partition("=")
     if not given or name not in known:

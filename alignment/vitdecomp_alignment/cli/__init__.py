@@ -3,7 +3,8 @@
 from vitdecomp_alignment.cli.align.command import align
 from vitdecomp_alignment.cli.debias.command import debias
 from vitdecomp_alignment.cli.describe.command import describe
+from vitdecomp_alignment.cli.explain.command import explain
 from vitdecomp_alignment.cli.rank.command import rank
 from vitdecomp_alignment.cli.search.command import search
 
-__all__ = ["align", "debias", "describe", "rank", "search"]
+__all__ = ["align", "debias", "describe", "explain", "rank", "search"]

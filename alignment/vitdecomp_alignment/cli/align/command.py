@@ -18,7 +18,7 @@ from vitdecomp.cli.options import (
     ResultOptions,
     SingleModelOptions,
 )
-from vitdecomp_alignment.cli.options import StoreOf
+from vitdecomp_alignment.cli.options import Settings, StoreOf
 
 if TYPE_CHECKING:
     from vitdecomp_alignment.align.program import AlignConfig
@@ -36,9 +36,7 @@ class AlignOptions:
     store: StoreOf = None
     by: By = "head"
     method: Annotated[str, Option(help="compalign, closed-form, linear, or a plug-in's.")] = "compalign"
-    settings: Annotated[
-        tuple[str, ...], Option("--set", help="An argument of the method, such as epochs=1; repeatable.")
-    ] = ()
+    settings: Settings = ()
     report: Annotated[bool, Option("--report", help="Evaluate all methods, with controls.")] = False
     seeds: Annotated[int, Option(min=1, help="Repetitions.")] = 3
 

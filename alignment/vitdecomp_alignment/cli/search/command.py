@@ -11,7 +11,7 @@ from typer import Argument, Option
 
 from vitdecomp.cli.command import Alias, command
 from vitdecomp.cli.options import MODEL, CachedOptions, ResultOptions, SingleModelOptions
-from vitdecomp_alignment.cli.options import Components, ContributionOptions, Features, count
+from vitdecomp_alignment.cli.options import Components, ContributionOptions, Feature, Features, Texts, count
 
 if TYPE_CHECKING:
     from vitdecomp_alignment.cli.search.searches import SearchConfig
@@ -23,11 +23,11 @@ logger = logging.getLogger(__name__)
 class QueryOptions:
     """What images are looked for, and by which components."""
 
-    text: Annotated[tuple[str, ...], Option(help="What images should be like; repeatable.")] = ()
+    text: Texts = ()
     image: Annotated[tuple[Path, ...], Option(help="A file that they should be like; repeatable.")] = ()
     negative: Annotated[str | None, Option(help="A text that they should not be like.")] = None
     combine: Annotated[str, Option(help="Several references: mean, or best for the nearest one.")] = "mean"
-    feature: Annotated[str | None, Option(help="What they should share, such as location.")] = None
+    feature: Feature = None
     components: Components = ()
     without: Annotated[tuple[str, ...], Option(help="Feature that does not count; repeatable.")] = ()
     features: Features = ()

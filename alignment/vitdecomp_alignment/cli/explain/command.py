@@ -1,0 +1,98 @@
+"""`vitdecomp explain`: show where in images a text or a class is seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from typer import Option
+
+from vitdecomp.cli.command import command
+from vitdecomp.cli.options import CachedOptions, Model, PathOptions, ResultOptions, SingleModelOptions
+from vitdecomp_alignment.cli.options import Clip, Components, Feature, Features, Maps, Settings, Texts, count
+
+if TYPE_CHECKING:
+    from vitdecomp_alignment.cli.explain.explanations import ExplainConfig
+
+SHOWN = 16  # images by default
+
+
+@dataclass(frozen=True, slots=True)
+class DirectionOptions:
+    """What scores of which images are explained."""
+
+    images: Annotated[
+        Path | None, Option(help="An image, a folder or another data set; default: the embedded world.")
+    ] = None
+    text: Texts = ()
+    classes: Annotated[
+        tuple[str, ...],
+        Option("--class", help="A class by its name or number; repeatable; default: the predicted one."),
+    ] = ()
+    minus: Annotated[str | None, Option(help="A text or class that is subtracted from each of them.")] = None
+    maps: Maps = None
+    clip: Clip = None
+
+
+@dataclass(frozen=True, slots=True)
+class MethodOptions:
+    """How the maps are made."""
+
+    method: Annotated[tuple[str, ...], Option(help="An explainer, or all; repeatable; default: decompose.")] = ()
+    settings: Settings = ()
+    components: Components = ()
+    feature: Feature = None
+    features: Features = ()
+    top: Annotated[str | None, Option(help="Components of the feature: a number, or auto; default: 8.")] = None
+    shifts: Annotated[int, Option(min=1, help="1, or 4, 9, ...: average over images shifted by parts of a patch.")] = 1
+
+
+@command
+def explain(
+    model: Model,
+    *,
+    directions: DirectionOptions,
+    methods: MethodOptions,
+    paths: PathOptions,
+    out: Annotated[Path | None, Option(help="Write FILE.html; or DIR/ with PNG files and maps.safetensors.")] = None,
+    loading: SingleModelOptions,
+    reading: CachedOptions,
+    result: ResultOptions,
+) -> None:
+    """Show where in images a text or a class is seen, by any of the methods for heatmaps."""
+    from vitdecomp.heatmaps.sheet import check_heatmaps_place, write_heatmaps
+    from vitdecomp_alignment.cli.explain.explanations import explain_images
+    from vitdecomp_alignment.cli.explain.show import explanation_json, show_explanation
+
+    if out is not None:
+        check_heatmaps_place(out)
+    config = _config(directions, methods, paths, reading.limit or SHOWN)
+    found = explain_images(
+        loading.of(model), config, reading.folder, loading=reading.loading, stage=result.stage, pictures=out is not None
+    )
+    written = () if out is None else tuple(write_heatmaps(found.sheet(), out))
+    result.show(explanation_json(found, written), lambda console: show_explanation(console, found, written))
+
+
+def _config(directions: DirectionOptions, methods: MethodOptions, paths: PathOptions, limit: int) -> ExplainConfig:
+    from vitdecomp_alignment.cli.explain.explanations import ExplainConfig
+
+    return ExplainConfig(
+        directions.images,
+        directions.text,
+        directions.classes,
+        directions.minus,
+        directions.maps,
+        directions.clip,
+        methods.method or ("decompose",),
+        methods.settings,
+        methods.components,
+        methods.feature,
+        methods.features,
+        8 if methods.top is None else count(methods.top),
+        methods.shifts,
+        paths.output,
+        paths.through,
+        limit,
+    )

@@ -1,0 +1,283 @@
+"""Heatmaps of a model's images, in batches."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import torch
+from torch import Tensor
+
+from vitdecomp._utils.progress import Stage
+from vitdecomp._utils.registry import did_you_mean
+from vitdecomp.datasets import Pictures, open_pictures
+from vitdecomp.decompose import Decomposer
+from vitdecomp.errors import InputError, SpecError
+from vitdecomp.heatmaps import Heatmaps, explain_each, explainers
+from vitdecomp.heatmaps.directions import Ask
+from vitdecomp.heatmaps.explainer import EXPLAINERS
+from vitdecomp.heatmaps.sheet import HeatmapSheet
+from vitdecomp.models.image_loader import Loading, load_all, name
+from vitdecomp.models.prepare import ModelOptions, PreparedModel, fitted, prepare
+from vitdecomp.scenes.folder import cached_scenes
+from vitdecomp_alignment.aligners.linear import LinearAligner
+from vitdecomp_alignment.aligners.settings import parse_setting
+from vitdecomp_alignment.cli.options import Count, check_top
+from vitdecomp_alignment.clip.maps import MapsToClip
+from vitdecomp_alignment.clip.space import ClipSpace
+from vitdecomp_alignment.texts.feature_words import read_features
+
+logger = logging.getLogger(__name__)
+WORLD = 512  # images of the embedded world, where no others are given
+SCORED = 512  # images on which the components of a feature are ranked, at most
+ALL = "all"
+PREDICTED = "predicted class"
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainConfig:
+    """What is to be explained, and how; as the command line has it."""
+
+    images: Path | None
+    texts: tuple[str, ...]
+    classes: tuple[str, ...]
+    minus: str | None
+    maps: Path | None
+    clip: str | None
+    methods: tuple[str, ...]
+    settings: tuple[str, ...]
+    components: tuple[str, ...]
+    feature: str | None
+    features: tuple[str, ...]
+    top: Count
+    shifts: int
+    output: str
+    through: tuple[str, ...]
+    limit: int
+
+    @property
+    def asked(self) -> list[str | int]:
+        """Texts and classes that the user named."""
+        return [*self.texts, *(int(c) if c.isdecimal() else c for c in self.classes)]
+
+    def made(self) -> dict[str, dict[str, Any]]:
+        """Return the settings of each method.
+
+        Raises:
+            SpecError: no such method or setting.
+        """
+        known = explainers()
+        names = known if ALL in self.methods else tuple(dict.fromkeys(self.methods))
+        for each in names:
+            if each not in known:
+                near = did_you_mean(each, [*known, ALL]) or f"; there are {', '.join(sorted(known))}"
+                raise SpecError(f"no explainer {each!r}{near}")
+        takes = {each: _settings_of(each) for each in names}
+        every = {setting: kind for each in takes.values() for setting, kind in each.items()}
+        given = dict(parse_setting(text, every) for text in self.settings)
+        return {each: {s: v for s, v in given.items() if s in takes[each]} for each in names}
+
+
+def _settings_of(method: str) -> dict[str, Any]:
+    hints = get_type_hints(EXPLAINERS[method].__init__)
+    return {setting: kind for setting, kind in hints.items() if setting != "return"}
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Maps of images.
+
+    Attributes:
+        model: its spec. names: of the images. skipped: what could not be read.
+        images: as the model takes them, if they are to be drawn. maps: by method.
+        components: that are explained, if not all. refused: methods that have no meaning here, and why.
+    """
+
+    model: str
+    names: tuple[str, ...]
+    skipped: tuple[str, ...]
+    images: Sequence[Tensor]
+    maps: Mapping[str, Heatmaps]
+    components: tuple[str, ...]
+    refused: Mapping[str, str]
+
+    def sheet(self) -> HeatmapSheet:
+        """Return the maps as a page for people."""
+        notes = [f"Components: {', '.join(self.components)}."] if self.components else []
+        notes += list(self.refused.values())
+        return HeatmapSheet(f"Heatmaps of {self.model}", self.names, self.images, self.maps, notes)
+
+
+def explain_images(
+    options: ModelOptions, config: ExplainConfig, cache: Path, *, loading: Loading, stage: Stage, pictures: bool
+) -> Explanation:
+    """Make the maps of all images.
+
+    Args:
+        options: the model.
+        config: what to explain, and how.
+        cache: folder for what can be computed again.
+        loading: how images are read.
+        stage: shows what is being done.
+        pictures: keep the images, to draw them.
+
+    Raises:
+        SpecError: no such model, method, setting, component, feature or class; or a text that nobody reads.
+        InputError: no images, none that can be read, or maps of another model.
+    """
+    methods = config.made()
+    words = _feature_words(config)
+    place = open_pictures(config.images or cached_scenes(cache, WORLD, "test") / "test")
+    maps = None if config.maps is None else MapsToClip.read(config.maps, clip=config.clip, model=options.model)
+    with stage(f"tracing {options.model}"):
+        subject = prepare(options)
+        space = _space(config, subject, maps, cache)
+        aligner = None if maps is None else maps.aligner
+        batches = _batches(place, range(min(config.limit, len(place.pictures))), subject, loading)
+        first = next(batches, None)
+        if first is None:
+            raise InputError(f"no image in {place.root} can be read")
+        through = config.through or "auto"
+        decomposer = fitted(
+            Decomposer(subject.loaded, output=config.output, through=through).fit, first.images[:1], subject
+        )
+        if aligner is not None and aligner.origin_ is not None:
+            aligner.origin_.check(decomposer.origin_, "the maps are for")
+    components = config.components
+    if config.feature is not None:
+        with stage(f"components of {config.feature}"):
+            components = _components_of(decomposer, subject, place, words, aligner, space, config, loading)
+    encode = None if space is None else space.encode_text
+
+    def maps_of(images: Tensor, methods: Mapping[str, Mapping[str, Any]]) -> dict[str, Heatmaps]:
+        asked = _directions(config, decomposer, images)
+        return explain_each(
+            decomposer,
+            images,
+            asked,
+            methods,
+            components=components or None,
+            aligner=aligner,
+            encode_text=encode,
+            shifts=config.shifts,
+            gap=True,
+            labels=() if config.asked else (PREDICTED,),
+        )
+
+    parts, kept, names, skipped = list[dict[str, Heatmaps]](), list[Tensor](), list[str](), first.skipped
+    with stage("heatmaps") as progress:
+        refused = _refused(maps_of, first.images[:1], methods) if ALL in config.methods else {}
+        able = {method: settings for method, settings in methods.items() if method not in refused}
+        for batch in (first, *batches):
+            parts.append(maps_of(batch.images, able))
+            names += batch.names
+            skipped = batch.skipped
+            kept += list(batch.images.cpu()) if pictures else []
+            progress(len(names), min(config.limit, len(place.pictures)))
+    joined = {method: Heatmaps.joined([part[method] for part in parts]) for method in able}
+    return Explanation(options.model, tuple(names), skipped, kept, joined, tuple(components), refused)
+
+
+def _refused(
+    maps_of: Callable[[Tensor, Mapping[str, Mapping[str, Any]]], object],
+    images: Tensor,
+    methods: Mapping[str, Mapping[str, Any]],
+) -> dict[str, str]:
+    """Find the methods that have no meaning for the model, and why."""
+    found = {}
+    for method, settings in methods.items():
+        try:
+            maps_of(images, {method: settings})
+        except SpecError as error:
+            found[method] = str(error)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Images that were read together; `skipped` are all that could not be, so far."""
+
+    names: tuple[str, ...]
+    images: Tensor
+    skipped: tuple[str, ...]
+
+
+def _batches(place: Pictures, indices: Collection[int], subject: PreparedModel, loading: Loading) -> Iterator[_Batch]:
+    pixels, names, skipped = list[Tensor](), list[str](), list[str]()
+    left = len(indices)
+    for loaded in load_all(place, indices, subject.preprocess, loading):
+        left -= 1
+        if isinstance(loaded.pixels, str):
+            if not loading.skip_unreadable:
+                raise InputError(loaded.pixels)
+            logger.warning("left out: %s", loaded.pixels)
+            skipped.append(name(place, loaded.index))
+        else:
+            pixels.append(loaded.pixels)
+            names.append(str(place.pictures[loaded.index].id))
+        if pixels and (len(pixels) == loading.batch_size or not left):
+            yield _Batch(tuple(names), torch.stack(pixels).to(subject.device, subject.dtype), tuple(skipped))
+            pixels, names = [], []
+
+
+def _space(config: ExplainConfig, subject: PreparedModel, maps: MapsToClip | None, cache: Path) -> ClipSpace | None:
+    """Return whose texts are read, if any are."""
+    texts = bool(config.texts or config.feature)
+    if not texts and maps is None:
+        return None
+    if maps is not None:
+        return maps.space(device=subject.options.device, cache=cache / "texts")
+    if subject.loaded.encode_text is None:
+        raise SpecError(f"{subject.loaded.spec} reads no texts: give --maps, which vitdecomp align writes, or --class")
+    return ClipSpace(subject.loaded, cache=cache / "texts")
+
+
+def _directions(
+    config: ExplainConfig, decomposer: Decomposer, images: Tensor
+) -> Sequence[Ask] | Sequence[Sequence[Ask]]:
+    """Return what is asked of each image: texts, classes, or the class that the model sees."""
+    if config.asked:
+        return [each if config.minus is None else (each, config.minus) for each in config.asked]
+    classifier = decomposer.loaded_.classifier
+    if classifier is None:
+        raise SpecError("nothing to explain: give --text or --class")
+    with torch.no_grad():
+        logits = classifier.layer(decomposer.represent(images))
+    return [[int(best)] if config.minus is None else [(int(best), config.minus)] for best in logits.argmax(1)]
+
+
+def _feature_words(config: ExplainConfig) -> Mapping[str, Sequence[str]]:
+    words = read_features(config.features, "scenes" if config.images is None else "photographs").words
+    if config.feature is not None and config.feature not in words:
+        raise SpecError(f"no feature {config.feature!r}{did_you_mean(config.feature, list(words))}")
+    if config.feature is not None and config.components:
+        raise SpecError("give --feature or --components, not both")
+    return words
+
+
+def _components_of(
+    decomposer: Decomposer,
+    subject: PreparedModel,
+    place: Pictures,
+    words: Mapping[str, Sequence[str]],
+    aligner: LinearAligner | None,
+    space: ClipSpace | None,
+    config: ExplainConfig,
+    loading: Loading,
+) -> tuple[str, ...]:
+    """Choose the components of a feature by texts, on images of the same data set."""
+    from vitdecomp.contributions import Contributions
+    from vitdecomp.score import FeatureScorer
+
+    assert space is not None
+    assert config.feature is not None
+    batches = _batches(place, range(min(SCORED, len(place.pictures))), subject, loading)
+    parts = (decomposer.transform(batch.images, "head") for batch in batches)
+    c = Contributions.joined([part if aligner is None else aligner.transform(part) for part in parts])
+    check_top(config.top, c.components)
+    texts = {feature: space.encode_text(list(some)).cpu() for feature, some in words.items()}
+    scorer = FeatureScorer(center="feature", bootstrap=0, shuffles=0).fit(c, texts)
+    return tuple(component.name for component in scorer.top(config.feature, k=config.top))

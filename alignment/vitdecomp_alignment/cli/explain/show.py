@@ -1,0 +1,69 @@
+"""Explanations set out for a terminal, and as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from vitdecomp._utils.console import make_table, print_table
+from vitdecomp.heatmaps.caption import caption
+from vitdecomp.heatmaps.heatmaps import Audit, labels_of
+from vitdecomp_alignment.cli.explain.explanations import Explanation
+
+COLUMNS = ("score", "map", "constants", "no place", "residual", "gate gap")
+LEGEND = (
+    "score = map + constants + no place (class and register tokens), where a method adds up; residual: what is missing",
+    "gate gap: how much of the gradient goes through attention patterns, activations and norms, which are held fixed",
+)
+
+
+def show_explanation(console: Console, found: Explanation, written: Sequence[Path]) -> None:
+    """Print the scores with their audits, and what was written."""
+    table = make_table(
+        "image",
+        "direction",
+        "method",
+        *COLUMNS,
+        words={"image", "direction", "method"},
+        title=f"Heatmaps of {found.model}",
+    )
+    for row, name in enumerate(found.names):
+        for method, maps in found.maps.items():
+            for column, label in enumerate(labels_of(maps.labels, maps.grid.shape[1])):
+                said = caption(maps, row, column)
+                table.add_row(name, label, method, *(said.get(key, "") for key in COLUMNS))
+    print_table(console, table)
+    console.print("", *LEGEND, sep="\n")
+    for reason in found.refused.values():
+        console.print(f"left out: {reason}")
+    if found.components:
+        console.print(f"components: {', '.join(found.components)}")
+    if written:
+        more = f" and {len(written) - 1} images beside it" if len(written) > 1 else ""
+        console.print(f"wrote {written[0]}{more}")
+
+
+def explanation_json(found: Explanation, written: Sequence[Path]) -> dict[str, Any]:
+    """Give the scores and audits as plain values; what is not known is null."""
+    maps = {}
+    for method, each in found.maps.items():
+        audit = {f.name: _plain(getattr(each.audit, f.name).tolist()) for f in fields(Audit)}
+        directions = list(labels_of(each.labels, each.grid.shape[1]))
+        maps[method] = {"directions": directions, "grid": list(each.grid.shape[-2:]), "signed": each.signed, **audit}
+    return {
+        "model": found.model,
+        "images": list(found.names),
+        "skipped": list(found.skipped),
+        "components": list(found.components),
+        "maps": maps,
+        "refused": dict(found.refused),
+        "written": [str(path) for path in written],
+    }
+
+
+def _plain(rows: list[list[float]]) -> list[list[float | None]]:
+    return [[None if value != value else value for value in row] for row in rows]  # noqa: PLR0124 - NaN
