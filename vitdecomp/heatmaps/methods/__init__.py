@@ -5,10 +5,23 @@ from vitdecomp.heatmaps.methods import (
     baselines,
     decompose,
     frozen,
+    gradient_input,
     legrad,
     raw_attention,
     rollout,
+    softened,
     value,
 )
 
-__all__ = ["attention_gradcam", "baselines", "decompose", "frozen", "legrad", "raw_attention", "rollout", "value"]
+__all__ = [
+    "attention_gradcam",
+    "baselines",
+    "decompose",
+    "frozen",
+    "gradient_input",
+    "legrad",
+    "raw_attention",
+    "rollout",
+    "softened",
+    "value",
+]

@@ -1,0 +1,96 @@
+"""`softened`: the frozen attribution through patterns that are mostly spread out evenly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vitdecomp.engine.pull import pull
+from vitdecomp.errors import SpecError
+from vitdecomp.heatmaps.explainer import Explainer, register_explainer
+from vitdecomp.heatmaps.frozen_map import FrozenMap
+from vitdecomp.heatmaps.heatmaps import Audit, Heatmaps
+from vitdecomp.heatmaps.pattern_gates import PatternGate, even, pattern_gates
+from vitdecomp.heatmaps.subject import Subject
+from vitdecomp.trace.linear_graph import CONSTANT, SOURCE
+
+
+@register_explainer
+class Softened(Explainer):
+    """Frozen gradient x (image - its median color), each pattern A replaced by (1 - m) A + m (its row spread evenly).
+
+    The pattern says where a head looked, the values what stands there; an even row asks for the values alone. The map
+    is at the resolution of the image, every pixel spread by a Gaussian. It and the constants, to which the median color
+    belongs, sum to the score through softened patterns; the audit's residual is what the true ones add to it. With
+    `mix=0` there is none: the map adds up.
+
+    Args:
+        mix: m, the share of the even row, 0 .. 1.
+        blur: standard deviation of the Gaussian, as a share of the image's height and width; 0 for none.
+
+    Raises:
+        SpecError: a mix or a blur outside its range.
+    """
+
+    name: ClassVar[str] = "softened"
+
+    def __init__(self, mix: float = 0.85, blur: float = 3 / 64) -> None:
+        if not 0 <= mix <= 1:
+            raise SpecError(f"softened: mix must lie between 0 and 1, not {mix}")
+        if not blur >= 0:
+            raise SpecError(f"softened: blur must not be negative, not {blur}")
+        self.mix, self.blur = mix, blur
+
+    def explain(self, subject: Subject) -> Heatmaps:
+        """Pull the directions back to the pixels."""
+        frozen, gates = subject.frozen, pattern_gates(subject.decomposer.captured)
+        parts = [
+            self._swept(frozen, images, q, self._softened(frozen.recorder(images)[1], gates))
+            for images, q in subject.portions(frozen.recorder)
+        ]
+        pixels, constants, placeless = (torch.cat(each)[: len(subject.images)] for each in zip(*parts, strict=True))
+        constants = subject.with_offset(constants)
+        residual = subject.score - constants - placeless - pixels.sum((-2, -1))
+        audit = Audit.of(subject.score, constants, placeless, residual)
+        if self.mix == 0:
+            return self.audited(subject, pixels, audit)
+        return Heatmaps(pixels, subject.size, audit, self.name, subject.labels, self.signed)
+
+    def _softened(self, recorded: Mapping[Any, Any], gates: tuple[PatternGate, ...]) -> dict[Any, Any]:
+        """Return what was recorded, with its patterns mixed."""
+        mixed = {
+            each.gate: (1 - self.mix) * recorded[each.gate] + self.mix * even(recorded[each.gate], each.keys)
+            for each in gates
+            if each.gate in recorded
+        }
+        return {**recorded, **mixed}
+
+    def _swept(
+        self, frozen: FrozenMap, images: Tensor, q: Float[Tensor, "direction n d"], recorded: Mapping[Any, Any]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the maps of all directions, constants, and what has no place, the images in front."""
+        color = images.flatten(2).median(2).values[..., None, None]
+        spread = [spreading(length, self.blur * length, images) for length in images.shape[-2:]]
+        sweeps = []
+        for adjoints in pull(frozen.graph, recorded, q):
+            adjoint = frozen.at_image(adjoints)
+            pixels = ((images - color) * adjoint).sum(1)
+            products = {i: recorded[leaf.value] * adjoints[i] for i, leaf in frozen.graph.leaves.items()}
+            constants, placeless = (frozen.total(products, kind, len(images)) for kind in (CONSTANT, SOURCE))
+            constants = constants + (color * adjoint).sum((1, 2, 3))
+            sweeps.append((spread[0] @ pixels @ spread[1].T, constants, placeless))
+        maps, constants, placeless = (torch.stack(list(each), 1) for each in zip(*sweeps, strict=True))
+        return maps, constants, placeless
+
+
+def spreading(length: int, sigma: float, like: Tensor) -> Float[Tensor, "to from"]:
+    """Spread each place of a line over its neighbors by a Gaussian; columns sum to one, so that sums stay."""
+    at = torch.arange(length, device=like.device, dtype=like.dtype)
+    if sigma == 0:
+        return torch.eye(length, device=like.device, dtype=like.dtype)
+    weights = torch.exp(-((at[:, None] - at) / sigma).square() / 2)
+    return weights / weights.sum(0)
