@@ -43,26 +43,34 @@ def draw(scene: Scene, moment: int = 0) -> tuple[Image, Mask]:
         moment: at another one a like object (its shape, colour and pattern) is seen elsewhere, nearer or farther away,
             in another shade and light, in front of another stretch of the same kind of place.
     """
+    image, mask, _ = draw_both(scene, moment)
+    return image, mask
+
+
+def draw_both(scene: Scene, moment: int = 0) -> tuple[Image, Mask, Mask]:
+    """Draw a scene as `draw` does, and mask its second object too; that mask is empty where there is none."""
     block = words(scene.seed, SPLITS[scene.split], scene.index, 1, count=NOISE.stop)
     if moment:
         scene, block = _later(scene, block, moment)
     picture = background(scene.location, Dice(block[PLACE]))
     behind = picture
     body = _place(scene, Dice(block[OBJECT]))
+    seen = ramp(0.5 - body.distance)
+    beside = np.zeros_like(seen)
     if scene.second is not None:
         other = _beside(scene.second.shape, body, Dice(block[BESIDE]))
         surface = (scene.second.colour, scene.second.pattern)
         picture = _put(picture, other, surface, Dice(block[BESIDE_FILL]))
+        beside = ramp(0.5 - other.distance) * (1 - seen)
     picture = _put(picture, body, (scene.colour, scene.pattern), Dice(block[FILL]))
-    seen = ramp(0.5 - body.distance)
     if scene.occluded:
         picture, bar = _bar(picture, behind, body, Dice(block[BAR]))
-        seen = seen * (1 - bar)
+        seen, beside = seen * (1 - bar), beside * (1 - bar)
     picture = _light(picture, Dice(block[LIGHT]))
     if scene.word is not None:
         picture, board = _word(picture, scene.word, body, Dice(block[WORD]))
-        seen = seen * (1 - board)
-    return _develop(picture, block), seen > 0.5
+        seen, beside = seen * (1 - board), beside * (1 - board)
+    return _develop(picture, block), seen > 0.5, beside > 0.5
 
 
 def _later(scene: Scene, block: Words, moment: int) -> tuple[Scene, Words]:
