@@ -17,6 +17,7 @@ from torch import Tensor, fx
 
 from vitdecomp.errors import SpecError
 from vitdecomp.heatmaps.blocks import Block, Tail, find_blocks, mean_over, token_axes
+from vitdecomp.heatmaps.differentiable import Differentiable
 from vitdecomp.trace.axes.attention_ops import attention_operations
 from vitdecomp.trace.axes.fields import Field
 from vitdecomp.trace.axes.grids import Grid, find_grids
@@ -26,11 +27,6 @@ from vitdecomp.trace.linear_graph import resolve, run_step
 from vitdecomp.trace.rule import Gate, Step, Term, module_path, opened_terms, same, shape_of
 from vitdecomp.trace.rules.parametric import einsum_at
 
-aten = torch.ops.aten
-IN_PLACE_OF = {
-    aten.view.default: torch.reshape,  # of a product that lies otherwise in memory than a fused attention's output
-    aten.copy.default: lambda x, source, *_: source.to(x.dtype).expand_as(x).clone(),
-}
 ROUNDING = 64  # parts of a pixel, below which places are the same
 NOWHERE = -1
 """In place of the number of a token: padding, and what mixes several tokens."""
@@ -214,7 +210,7 @@ def _random_like(x: Tensor) -> Tensor:
     return torch.rand(x.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(x) + 0.5
 
 
-class _WrittenOut(fx.Interpreter):
+class _WrittenOut(Differentiable):
     """A run of the graph in which attentions are products of a pattern that can be differentiated with values."""
 
     def __init__(self, captured: Captured, terms: Mapping[fx.Node, Term], wanted: Collection[fx.Node]) -> None:
@@ -222,15 +218,6 @@ class _WrittenOut(fx.Interpreter):
         self.terms, self.wanted = terms, wanted
         self.patterns: dict[fx.Node, Tensor] = {}
         self.kept: dict[fx.Node, Tensor] = {}
-
-    def fetch_attr(self, target: str) -> Any:
-        """Take parameters as constants."""
-        value = super().fetch_attr(target)
-        return value.detach() if isinstance(value, Tensor) else value
-
-    def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Call what stands for an operation here: one that needs no memory layout and has a derivative."""
-        return super().call_function(IN_PLACE_OF.get(target, target), args, kwargs)
 
     def run_node(self, n: fx.Node) -> Any:
         """Run one node; an attention in two steps."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vitdecomp.engine.pull import pull
 from vitdecomp.errors import SpecError
+from vitdecomp.heatmaps.differentiable import run
 from vitdecomp.heatmaps.frozen_map import FrozenMap
 from vitdecomp.heatmaps.heatmaps import Heatmaps
 from vitdecomp.heatmaps.subject import Subject
@@ -43,9 +44,8 @@ def measure_gap(subject: Subject) -> Float[Tensor, "n direction"]:
 
 def _full(subject: Subject, images: Tensor, q: Float[Tensor, "direction n d"]) -> Float[Tensor, "direction n pixel"]:
     x = images.detach().requires_grad_()
+    output = run(subject.decomposer.captured.module, x)
     with torch.enable_grad():
-        found = subject.decomposer.captured.module(x)
-        output = found[0] if isinstance(found, (tuple, list)) else found
         scores = [(output * each).sum() for each in q]
     return torch.stack([torch.autograd.grad(s, x, retain_graph=True)[0].flatten(1) for s in scores])
 

@@ -23,9 +23,10 @@ class PatternGate:
     """The gate that records a pattern.
 
     Attributes:
-        gate: what is recorded. keys: its axes that are keys, counted from the last.
+        node: the attention. gate: what is recorded. keys: its axes that are keys, counted from the last.
     """
 
+    node: fx.Node
     gate: Gate
     keys: tuple[int, ...]
 
@@ -38,7 +39,8 @@ def pattern_gates(captured: Captured) -> tuple[PatternGate, ...]:
         if terms:
             step = terms[0].steps[-1]
             pattern = step.args[2][0] if step.fn is einsum_at else step.args[0]
-            found.append(PatternGate(pattern if isinstance(pattern, Gate) else Gate(same, (pattern,)), _keys(node)))
+            gate = pattern if isinstance(pattern, Gate) else Gate(same, (pattern,))
+            found.append(PatternGate(node, gate, _keys(node)))
     return tuple(found)
 
 

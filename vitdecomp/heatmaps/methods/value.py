@@ -10,15 +10,9 @@ from vitdecomp.engine.component_set import split
 from vitdecomp.engine.pull import pull
 from vitdecomp.heatmaps.explainer import Explainer, register_explainer
 from vitdecomp.heatmaps.heatmaps import Heatmaps
+from vitdecomp.heatmaps.pattern_gates import HIDDEN, pattern_gates
 from vitdecomp.heatmaps.subject import Subject
-from vitdecomp.trace.axes.attention_ops import attention_operations
 from vitdecomp.trace.find import split_by_token
-from vitdecomp.trace.rule import Gate, same
-from vitdecomp.trace.rules.attention import value_term
-from vitdecomp.trace.rules.parametric import einsum_at
-
-HIDDEN = 1e-20
-"""Keys with at most this probability are masked: windows mask by a score of -100, which leaves 1e-44."""
 
 
 @register_explainer
@@ -38,8 +32,8 @@ class Value(Explainer):
         paths = split_by_token(subject.decomposer.paths, passes=())
         units = split(paths, subject.token_granularities[-1])
         rows = [i for i in subject.chosen(units.rows) if units.rows[i].kind == "attn"]
-        operations = attention_operations(paths.captured.module.graph)
-        patterns = {_pattern(node) for node in operations if node not in paths.bottleneck.linearized}
+        sources = (each for each in pattern_gates(paths.captured) if each.node not in paths.bottleneck.linearized)
+        patterns = {each.gate for each in sources}
         parts, start = [], 0
         for images in paths.recorder.portions(subject.images):
             q = subject.directions[start : start + len(images)].transpose(0, 1)
@@ -50,10 +44,3 @@ class Value(Explainer):
             found = [units.attributed(open_, adjoints, len(images))[:, rows].sum(1) for adjoints in sweeps]
             parts.append(subject.grid.place(torch.stack(found, 1))[0])
         return self.unaudited(subject, torch.cat(parts))
-
-
-def _pattern(node: torch.fx.Node) -> Gate:
-    """Return the gate that records an attention's pattern."""
-    _, step = value_term(node)
-    pattern = step.args[2][0] if step.fn is einsum_at else step.args[0]
-    return pattern if isinstance(pattern, Gate) else Gate(same, (pattern,))

@@ -1,0 +1,42 @@
+"""A run of a captured model through which gradients flow to whatever asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+aten = torch.ops.aten
+
+
+def _copied(x: Tensor, source: Tensor, *_: Any) -> Tensor:
+    return source.to(x.dtype).expand_as(x).clone()
+
+
+IN_PLACE_OF: dict[Any, Callable[..., Any]] = {
+    aten.view.default: torch.reshape,  # what is differentiated may lie otherwise in memory
+    aten.copy.default: _copied,  # the operation itself has no derivative
+}
+
+
+class Differentiable(fx.Interpreter):
+    """Runs a graph with parameters as constants, and operations that have derivatives whatever the memory layout."""
+
+    def fetch_attr(self, target: str) -> Any:
+        """Take parameters as constants."""
+        value = super().fetch_attr(target)
+        return value.detach() if isinstance(value, Tensor) else value
+
+    def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call what stands for an operation here."""
+        return super().call_function(IN_PLACE_OF.get(target, target), args, kwargs)
+
+
+def run(module: fx.GraphModule, images: Tensor) -> Tensor:
+    """Compute the representation as a part of the autograd graph of the images."""
+    with torch.enable_grad():
+        found = Differentiable(module).run(images)
+    output: Tensor = found[0] if isinstance(found, (tuple, list)) else found
+    return output
