@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 SIDE = 0.9  # of a panel, in inches
+SHADES = 128  # of which a small file is made
 
 
 @dataclass(frozen=True)
@@ -47,4 +50,7 @@ def draw(rows: Sequence[Sequence[Panel]], path: Path) -> None:
             axis.imshow(panel.image.mean(2), cmap="gray", alpha=0.5)
             most = float(np.abs(panel.heat).max()) or 1.0
             axis.imshow(panel.heat, cmap="RdBu_r", vmin=-most, vmax=most, alpha=0.65)
-    figure.savefig(path, format="png", dpi=90, metadata={"Software": None})
+    drawn = BytesIO()
+    figure.savefig(drawn, format="png", dpi=90)
+    with Image.open(drawn) as large:
+        large.convert("RGB").quantize(SHADES).save(path, format="png", optimize=True)
