@@ -125,6 +125,16 @@ class TestMaps:
         torch.testing.assert_close(maps.audit.score, part, rtol=1e-10, atol=1e-10)
         assert float(maps.residual.abs().max()) <= 1e-10
 
+    def test_maps_of_pixels_are_moved_back_by_pixels(self) -> None:
+        known = case(self.NAME)
+        parts = []
+        for i, j in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            images = torch.roll(known.images, (-i * 4, -j * 4), (-2, -1))
+            grid = vd.explain(known.decomposer, images, directions(self.NAME), "frozen", pixels=True).grid
+            parts.append(torch.roll(grid, (i * 4, j * 4), (-2, -1)))
+        found = self.maps("frozen", pixels=True, shifts=4)
+        torch.testing.assert_close(found.grid, sum(parts) / 4, rtol=1e-10, atol=1e-12)
+
     @pytest.mark.parametrize("method", ["decompose", "frozen"])
     def test_shifted_maps_still_add_up_on_a_finer_grid(self, method: str) -> None:
         maps = self.maps(method, shifts=4)

@@ -30,13 +30,13 @@ class Directions:
     Attributes:
         vectors: in the representation's space, `(n, direction, d)`; `None` where maps differ between components.
         by_component: for each component by head, its vectors, `(direction, d)`, in place of these.
-        offset: what the maps add to every score, `(direction,)`.
+        offset: what the maps add to every score, `(direction,)` or `(n, direction)`.
         labels: for figures.
     """
 
     vectors: Float[Tensor, "n direction d"] | None
     by_component: Mapping[str, Float[Tensor, "direction d"]] = field(default_factory=dict)
-    offset: Float[Tensor, " direction"] | None = None
+    offset: Float[Tensor, "*n direction"] | None = None
     labels: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -115,13 +115,15 @@ class Reader:
         parts = self.decomposer.components_of("head")
         maps = {c: self.aligner.restricted(c) for c in self._mapped(parts)}
         d_clip = next(iter(maps.values())).shape[1]
+        bias = getattr(getattr(self.aligner, "maps_", None), "bias", None)
+        if WHOLE in maps:
+            q = as_directions(q, representation.new_zeros((len(representation), d_clip)), 0, len(representation))
+            q = q.transpose(0, 1)
+            offset = None if bias is None else q @ bias.to(q)
+            return Directions(q @ maps[WHOLE].to(q).T, offset=offset, labels=labels)
         if q.ndim != 2 or q.shape[1] != d_clip:
             raise InputError(f"directions must be (direction, {d_clip}) in the space of the maps, not {tuple(q.shape)}")
-        offset = getattr(getattr(self.aligner, "maps_", None), "bias", None)
-        offset = None if offset is None else q @ offset.to(q)
-        if WHOLE in maps:
-            vectors = (q @ maps[WHOLE].to(q).T).expand(len(representation), -1, -1)
-            return Directions(vectors, offset=offset, labels=labels)
+        offset = None if bias is None else q @ bias.to(q)
         by_component = {c.name: q @ w.to(q).T for c, w in maps.items()}
         return Directions(None, by_component, offset, labels)
 

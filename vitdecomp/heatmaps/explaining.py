@@ -112,7 +112,7 @@ def explain_each(  # noqa: PLR0913 - one for each setting
         asked = replace(asked, labels=tuple(labels) or asked.labels)
         subject = Subject(decomposer, images, asked, patterns)
         found = [_explained(made, subject.shifted(rows, columns)) for rows, columns in parts]
-        maps = {name: put_together([each[name] for each in found]) for name in made}
+        maps = {name: put_together([each[name] for each in found], subject.grid.size) for name in made}
         return gate_gap(subject, maps) if gap else maps
 
 

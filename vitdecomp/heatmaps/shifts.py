@@ -24,19 +24,27 @@ def offsets(shifts: int) -> list[tuple[float, float]]:
     return [(i / side, j / side) for i in range(side) for j in range(side)]
 
 
-def put_together(found: Sequence[Heatmaps]) -> Heatmaps:
-    """Average the maps of shifted images, each moved back, on a grid that is finer by the number of shifts per axis.
+def put_together(found: Sequence[Heatmaps], patches: tuple[int, int]) -> Heatmaps:
+    """Average the maps of shifted images, each moved back.
+
+    A grid of patches becomes finer by the number of shifts per axis; one that is finer than the patches stays.
 
     Args:
         found: of the shifts of `offsets`, in this order.
+        patches: rows and columns of the grid of patches.
     """
     side = isqrt(len(found))
     if side == 1:
         return found[0]
     total = None
     for k, maps in enumerate(found):
-        fine = maps.grid.repeat_interleave(side, -2).repeat_interleave(side, -1) / (side * side)
-        moved = torch.roll(fine, divmod(k, side), (-2, -1))
+        if maps.grid.shape[-2:] == patches:
+            fine = maps.grid.repeat_interleave(side, -2).repeat_interleave(side, -1) / (side * side)
+        else:
+            fine = maps.grid
+        cells = [length / count for length, count in zip(fine.shape[-2:], patches, strict=True)]
+        by = [round(steps / side * cell) for steps, cell in zip(divmod(k, side), cells, strict=True)]
+        moved = torch.roll(fine, by, (-2, -1))
         total = moved if total is None else total + moved
     assert total is not None
     audit = Audit(*(torch.stack([getattr(m.audit, f.name) for m in found]).mean(0) for f in fields(Audit)))
