@@ -31,7 +31,8 @@ class Differentiable(fx.Interpreter):
 
     def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call what stands for an operation here."""
-        return super().call_function(IN_PLACE_OF.get(target, target), args, kwargs)
+        chosen: Any = IN_PLACE_OF.get(target, target)
+        return super().call_function(chosen, args, kwargs)
 
 
 def run(module: fx.GraphModule, images: Tensor) -> Tensor:
