@@ -62,7 +62,7 @@ HEADING = (
 
 @dataclass(frozen=True)
 class Settings:
-    """What is measured: n scenes of each seed, and alignment with so many others."""
+    """Fix how many scenes of each seed are measured, and with how many others models are aligned."""
 
     n: int
     seeds: tuple[int, ...]

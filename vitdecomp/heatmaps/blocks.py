@@ -13,6 +13,7 @@ from vitdecomp.errors import SpecError
 from vitdecomp.trace.axes.places import Places
 from vitdecomp.trace.capture import Captured
 from vitdecomp.trace.rule import module_path, shape, varies
+from vitdecomp.trace.search import Search
 
 
 @dataclass(frozen=True)
@@ -57,14 +58,7 @@ def _within(node: fx.Node, path: str) -> bool:
 
 
 def _leads_to(start: fx.Node, end: fx.Node) -> bool:
-    seen, waiting = set[fx.Node](), [end]
-    while waiting:
-        node = waiting.pop()
-        if node is start:
-            return True
-        waiting += [i for i in node.all_input_nodes if i not in seen]
-        seen.update(node.all_input_nodes)
-    return False
+    return start in Search([end], lambda node: node.all_input_nodes)
 
 
 def token_axes(captured: Captured, node: fx.Node) -> tuple[int, ...]:
@@ -117,11 +111,11 @@ class Tail:
         """
         begin = blocks[number].output
         replaced = {b.output: b.input for b in blocks[number + 1 :] if shape(b.output) == shape(b.input)}
-        needed, waiting = set[fx.Node](), [next(n for n in captured.module.graph.nodes if n.op == "output")]
-        while waiting:
-            node = waiting.pop()
-            if node not in needed:
-                needed.add(node)
-                before = [replaced[node]] if node in replaced else node.all_input_nodes
-                waiting += [] if node is begin else before
-        return cls(begin, replaced, blocks[-1].output, axes, frozenset(needed))
+
+        def before(node: fx.Node) -> Sequence[fx.Node]:
+            if node is begin:
+                return ()
+            return (replaced[node],) if node in replaced else node.all_input_nodes
+
+        (end,) = (node for node in captured.module.graph.nodes if node.op == "output")
+        return cls(begin, replaced, blocks[-1].output, axes, frozenset(Search([end], before)))

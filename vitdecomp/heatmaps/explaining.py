@@ -13,7 +13,7 @@ from vitdecomp.component import matching
 from vitdecomp.decompose import Decomposer
 from vitdecomp.errors import InputError, SpecError
 from vitdecomp.heatmaps.directions import Asked, Reader
-from vitdecomp.heatmaps.explainer import Explainer, make_explainer
+from vitdecomp.heatmaps.explainer import EXPLAINERS, Explainer, explainers, make_explainer
 from vitdecomp.heatmaps.gate_gap import gate_gap
 from vitdecomp.heatmaps.heatmaps import Heatmaps
 from vitdecomp.heatmaps.methods.from_attention import FromAttention, explain_together
@@ -117,10 +117,9 @@ def explain_each(  # noqa: PLR0913 - one for each setting
 
 
 def _explained(made: Mapping[str, Explainer], subject: Subject) -> dict[str, Heatmaps]:
-    together = {name: each for name, each in made.items() if isinstance(each, FromAttention)}
-    found = explain_together(together, subject)
     for name, each in made.items():
         if subject.components is not None and not each.takes_components:
-            able = "decompose and value"
+            able = " and ".join(known for known in explainers() if EXPLAINERS[known].takes_components)
             raise SpecError(f"{name} explains the whole representation: components= is for {able}")
+    found = explain_together({n: each for n, each in made.items() if isinstance(each, FromAttention)}, subject)
     return {name: found[name] if name in found else each.explain(subject) for name, each in made.items()}

@@ -61,7 +61,7 @@ class Subject:
         if self.asked.vectors is None:
             raise SpecError(
                 "these maps have a direction for each component, and the method needs one for the whole "
-                "representation: take decompose or value, or maps by vitdecomp align --by representation"
+                "representation: take decompose, or maps by vitdecomp align --by representation"
             )
         return self.asked.vectors
 

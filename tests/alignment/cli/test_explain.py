@@ -145,3 +145,14 @@ def test_what_is_refused_in_one_line(place, words, message):
     assert last.startswith("error: ")
     assert message in last
     assert done.stdout == ""
+
+
+def test_an_unreadable_image_at_the_end_is_listed_too(place):
+    words = ("scenes:clip", "--images", "photos", "--limit", "2", "--batch-size", "1", "--text", "x", "--json")
+    told = json.loads(run(place, *words).stdout)
+    assert (told["images"], [name.rpartition("/")[2] for name in told["skipped"]]) == (["0.png"], ["1.png"])
+
+
+def test_a_class_that_is_not_there_is_refused_by_all_methods(place):
+    done = run(place, "scenes:deit", *IN_PHOTOS, "--class", "cirle", "--method", "all", "--quiet", code=2)
+    assert "has no class 'cirle'" in done.stderr.splitlines()[-1]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Case:
-    """What a measure takes."""
+    """Hold what a measure takes."""
 
     score: Callable[[Tensor, Tensor], Tensor]
     images: Tensor

@@ -26,7 +26,7 @@ def gradient(model: nn.Module, images: Tensor, rows: Tensor) -> Tensor:
 
 
 def edges(model: nn.Module, images: Tensor, rows: Tensor) -> Tensor:
-    """What does not look at the model."""
+    """Stand for a map that does not look at the model."""
     return images.diff(dim=2, append=images[:, :, -1:]).abs().sum(1)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 
@@ -13,6 +15,32 @@ from vitdecomp.heatmaps.heatmaps import Heatmaps
 from vitdecomp.heatmaps.pattern_gates import HIDDEN, pattern_gates
 from vitdecomp.heatmaps.subject import Subject
 from vitdecomp.trace.find import split_by_token
+from vitdecomp.trace.paths import LinearPaths
+from vitdecomp.trace.rule import Gate
+
+
+@dataclass(frozen=True)
+class ValuePaths:
+    """The paths from the values of every attention, and the gates that hold the patterns behind them.
+
+    Attributes:
+        paths: split by token. Sums and slices are not pushed down in them, since those need the true patterns.
+        patterns: of the attentions that paths begin at; those that are walked through keep theirs.
+    """
+
+    paths: LinearPaths
+    patterns: frozenset[Gate]
+
+    @classmethod
+    def of(cls, paths: LinearPaths) -> ValuePaths:
+        """Split the paths of a model."""
+        linearized = paths.bottleneck.linearized
+        patterns = frozenset(p.gate for p in pattern_gates(paths.captured) if p.node not in linearized)
+        return cls(split_by_token(paths, passes=()), patterns)
+
+    def opened(self, recorded: Mapping[Gate, Any]) -> dict[Gate, Any]:
+        """Put ones in place of what a pattern shows, and zeros where it is masked."""
+        return {gate: (x > HIDDEN).to(x) if gate in self.patterns else x for gate, x in recorded.items()}
 
 
 @register_explainer
@@ -29,18 +57,13 @@ class Value(Explainer):
 
     def explain(self, subject: Subject) -> Heatmaps:
         """Pull the directions back to the values with every pattern at one."""
-        paths = split_by_token(subject.decomposer.paths, passes=())
-        units = split(paths, subject.token_granularities[-1])
+        known = subject.decomposer.derived(ValuePaths, lambda: ValuePaths.of(subject.decomposer.paths))
+        units = split(known.paths, subject.token_granularities[-1])
         rows = [i for i in subject.chosen(units.rows) if units.rows[i].kind == "attn"]
-        sources = (each for each in pattern_gates(paths.captured) if each.node not in paths.bottleneck.linearized)
-        patterns = {each.gate for each in sources}
-        parts, start = [], 0
-        for images in paths.recorder.portions(subject.images):
-            q = subject.directions[start : start + len(images)].transpose(0, 1)
-            start += len(images)
-            _, recorded = paths.recorder(images)
-            open_ = {gate: (x > HIDDEN).to(x) if gate in patterns else x for gate, x in recorded.items()}
-            sweeps = pull(paths.graph, open_, q)
-            found = [units.attributed(open_, adjoints, len(images))[:, rows].sum(1) for adjoints in sweeps]
+        parts = []
+        for images, q in subject.portions(known.paths.recorder):
+            opened = known.opened(known.paths.recorder(images)[1])
+            sweeps = pull(known.paths.graph, opened, q)
+            found = [units.attributed(opened, adjoints, len(images))[:, rows].sum(1) for adjoints in sweeps]
             parts.append(subject.grid.place(torch.stack(found, 1))[0])
-        return self.unaudited(subject, torch.cat(parts))
+        return self.unaudited(subject, torch.cat(parts)[: len(subject.images)])

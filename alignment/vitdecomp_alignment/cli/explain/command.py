@@ -20,7 +20,7 @@ SHOWN = 16  # images by default
 
 @dataclass(frozen=True, slots=True)
 class DirectionOptions:
-    """What scores of which images are explained."""
+    """Choose which scores of which images are explained."""
 
     images: Annotated[
         Path | None, Option(help="An image, a folder or another data set; default: the embedded world.")
@@ -37,7 +37,7 @@ class DirectionOptions:
 
 @dataclass(frozen=True, slots=True)
 class MethodOptions:
-    """How the maps are made."""
+    """Choose how the maps are made."""
 
     method: Annotated[tuple[str, ...], Option(help="An explainer, or all; repeatable; default: decompose.")] = ()
     settings: Settings = ()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -39,7 +40,7 @@ PREDICTED = "predicted class"
 
 @dataclass(frozen=True, slots=True)
 class ExplainConfig:
-    """What is to be explained, and how; as the command line has it."""
+    """Say what is to be explained, and how, as the command line has it."""
 
     images: Path | None
     texts: tuple[str, ...]
@@ -136,7 +137,9 @@ def explain_images(
         subject = prepare(options)
         space = _space(config, subject, maps, cache)
         aligner = None if maps is None else maps.aligner
-        batches = _batches(place, range(min(config.limit, len(place.pictures))), subject, loading)
+        skipped = list[str]()
+        count = min(config.limit, len(place.pictures))
+        batches = _batches(place, count, subject, loading, skipped)
         first = next(batches, None)
         if first is None:
             raise InputError(f"no image in {place.root} can be read")
@@ -167,18 +170,19 @@ def explain_images(
             labels=() if config.asked else (PREDICTED,),
         )
 
-    parts, kept, names, skipped = list[dict[str, Heatmaps]](), list[Tensor](), list[str](), first.skipped
+    parts, kept, names = list[dict[str, Heatmaps]](), list[Tensor](), list[str]()
     with stage("heatmaps") as progress:
         refused = _refused(maps_of, first.images[:1], methods) if ALL in config.methods else {}
         able = {method: settings for method, settings in methods.items() if method not in refused}
-        for batch in (first, *batches):
+        if not able:  # it is not the methods that are wrong
+            raise SpecError(next(iter(refused.values())))
+        for batch in chain([first], batches):
             parts.append(maps_of(batch.images, able))
             names += batch.names
-            skipped = batch.skipped
             kept += list(batch.images.cpu()) if pictures else []
-            progress(len(names), min(config.limit, len(place.pictures)))
+            progress(len(names) + len(skipped), count)
     joined = {method: Heatmaps.joined([part[method] for part in parts]) for method in able}
-    return Explanation(options.model, tuple(names), skipped, kept, joined, tuple(components), refused)
+    return Explanation(options.model, tuple(names), tuple(skipped), kept, joined, tuple(components), refused)
 
 
 def _refused(
@@ -198,18 +202,18 @@ def _refused(
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """Images that were read together; `skipped` are all that could not be, so far."""
+    """Images that were read together."""
 
     names: tuple[str, ...]
     images: Tensor
-    skipped: tuple[str, ...]
 
 
-def _batches(place: Pictures, indices: Collection[int], subject: PreparedModel, loading: Loading) -> Iterator[_Batch]:
-    pixels, names, skipped = list[Tensor](), list[str](), list[str]()
-    left = len(indices)
-    for loaded in load_all(place, indices, subject.preprocess, loading):
-        left -= 1
+def _batches(
+    place: Pictures, count: int, subject: PreparedModel, loading: Loading, skipped: list[str]
+) -> Iterator[_Batch]:
+    """Read the first images of a data set; the names of those that cannot be read are added to `skipped`."""
+    pixels, names = list[Tensor](), list[str]()
+    for loaded in load_all(place, range(count), subject.preprocess, loading):
         if isinstance(loaded.pixels, str):
             if not loading.skip_unreadable:
                 raise InputError(loaded.pixels)
@@ -218,8 +222,8 @@ def _batches(place: Pictures, indices: Collection[int], subject: PreparedModel, 
         else:
             pixels.append(loaded.pixels)
             names.append(str(place.pictures[loaded.index].id))
-        if pixels and (len(pixels) == loading.batch_size or not left):
-            yield _Batch(tuple(names), torch.stack(pixels).to(subject.device, subject.dtype), tuple(skipped))
+        if pixels and (len(pixels) == loading.batch_size or loaded.index == count - 1):
+            yield _Batch(tuple(names), torch.stack(pixels).to(subject.device, subject.dtype))
             pixels, names = [], []
 
 
@@ -274,7 +278,7 @@ def _components_of(
 
     assert space is not None
     assert config.feature is not None
-    batches = _batches(place, range(min(SCORED, len(place.pictures))), subject, loading)
+    batches = _batches(place, min(SCORED, len(place.pictures)), subject, loading, [])
     parts = (decomposer.transform(batch.images, "head") for batch in batches)
     c = Contributions.joined([part if aligner is None else aligner.transform(part) for part in parts])
     check_top(config.top, c.components)
