@@ -11,10 +11,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, fx
 
-from vitdecomp.heatmaps.attention import Attention, Attentions, Run
+from vitdecomp.heatmaps.attention import Attentions, Run
 from vitdecomp.heatmaps.explainer import Explainer
 from vitdecomp.heatmaps.grid import resized
 from vitdecomp.heatmaps.heatmaps import Heatmaps
+from vitdecomp.heatmaps.pattern_tokens import Attention
 from vitdecomp.heatmaps.subject import Subject
 
 ROOM = 2**28  # bytes of patterns that one run may hold

@@ -11,9 +11,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitdecomp.errors import SpecError
-from vitdecomp.heatmaps.attention import NOWHERE, Attention
 from vitdecomp.heatmaps.explainer import register_explainer
 from vitdecomp.heatmaps.methods.from_attention import FromAttention, Patterns, on_grid
+from vitdecomp.heatmaps.pattern_tokens import NOWHERE, Attention
 
 
 class _Product(FromAttention):

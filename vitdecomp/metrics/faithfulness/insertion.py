@@ -12,49 +12,26 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from vitdecomp.metrics.faithfulness.curve import Curve
 from vitdecomp.metrics.faithfulness.filters import gaussian, smooth
-from vitdecomp.metrics.faithfulness.scoring import Score, area, check_counts, checked, ranks
 
 WIDTH, SIGMA = 11, 5.0  # of the blur, in pixels
 REACH = 20  # four standard deviations
 
 
-@dataclass(frozen=True, slots=True)
-class Insertion:
+@dataclass(frozen=True)
+class Insertion(Curve):
     """Area under the score while the pixels return to a blurred image, largest values first. Higher is better.
 
     Args:
-        step: pixels that are inserted at a time; one row of 224 in the paper.
-        batch_size: images that are scored at once.
-        seed: of the order of pixels with equal values.
-
-    Raises:
-        InputError: a step or batch size below 1.
+        step, batch_size, seed: as for `Curve`.
     """
 
-    step: int = 224
-    batch_size: int = 64
-    seed: int = 0
     higher_is_better = True
 
-    def __post_init__(self) -> None:
-        check_counts(step=self.step, batch_size=self.batch_size)
-
-    def __call__(
-        self, score: Score, images: Float[Tensor, "n c h w"], maps: Float[Tensor, "_n _h _w"]
-    ) -> Float[Tensor, " n"]:
-        """Return the trapezoid rule's area over the share of pixels inserted, in the units of the score.
-
-        Args:
-            score: `score(images, rows)`, such as the probability of the class that is explained.
-            images: as the model takes them, `(n, c, h, w)`.
-            maps: signed, `(n, h, w)`.
-
-        Raises:
-            InputError: maps that do not fit, NaN, or a step larger than the image.
-        """
-        rank = ranks(checked(images, maps), self.seed)
-        return area(score, blurred(images), images, rank, self.step, self.batch_size)
+    def ends(self, images: Float[Tensor, "n c h w"]) -> tuple[Float[Tensor, "n c h w"], Float[Tensor, "n c h w"]]:
+        """Go from blurred images to the images."""
+        return blurred(images), images
 
 
 def blurred(images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:

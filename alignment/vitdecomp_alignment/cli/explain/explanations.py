@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -129,60 +129,76 @@ def explain_images(
         SpecError: no such model, method, setting, component, feature or class; or a text that nobody reads.
         InputError: no images, none that can be read, or maps of another model.
     """
-    methods = config.made()
-    words = _feature_words(config)
+    methods, words = config.made(), _feature_words(config)
     place = open_pictures(config.images or cached_scenes(cache, WORLD, "test") / "test")
     maps = None if config.maps is None else MapsToClip.read(config.maps, clip=config.clip, model=options.model)
+    count, skipped = min(config.limit, len(place.pictures)), list[str]()
     with stage(f"tracing {options.model}"):
         subject = prepare(options)
         space = _space(config, subject, maps, cache)
-        aligner = None if maps is None else maps.aligner
-        skipped = list[str]()
-        count = min(config.limit, len(place.pictures))
         batches = _batches(place, count, subject, loading, skipped)
         first = next(batches, None)
         if first is None:
             raise InputError(f"no image in {place.root} can be read")
-        through = config.through or "auto"
-        decomposer = fitted(
-            Decomposer(subject.loaded, output=config.output, through=through).fit, first.images[:1], subject
-        )
-        if aligner is not None and aligner.origin_ is not None:
-            aligner.origin_.check(decomposer.origin_, "the maps are for")
-    components = config.components
+        traced = _traced(config, subject, first.images[:1], None if maps is None else maps.aligner, space)
     if config.feature is not None:
         with stage(f"components of {config.feature}"):
-            components = _components_of(decomposer, subject, place, words, aligner, space, config, loading)
-    encode = None if space is None else space.encode_text
-
-    def maps_of(images: Tensor, methods: Mapping[str, Mapping[str, Any]]) -> dict[str, Heatmaps]:
-        asked = _directions(config, decomposer, images)
-        return explain_each(
-            decomposer,
-            images,
-            asked,
-            methods,
-            components=components or None,
-            aligner=aligner,
-            encode_text=encode,
-            shifts=config.shifts,
-            gap=True,
-            labels=() if config.asked else (PREDICTED,),
-        )
-
+            traced = replace(traced, components=_components_of(traced, subject, place, words, loading))
     parts, kept, names = list[dict[str, Heatmaps]](), list[Tensor](), list[str]()
     with stage("heatmaps") as progress:
-        refused = _refused(maps_of, first.images[:1], methods) if ALL in config.methods else {}
+        refused = _refused(traced.maps, first.images[:1], methods) if ALL in config.methods else {}
         able = {method: settings for method, settings in methods.items() if method not in refused}
         if not able:  # it is not the methods that are wrong
             raise SpecError(next(iter(refused.values())))
         for batch in chain([first], batches):
-            parts.append(maps_of(batch.images, able))
+            parts.append(traced.maps(batch.images, able))
             names += batch.names
             kept += list(batch.images.cpu()) if pictures else []
             progress(len(names) + len(skipped), count)
     joined = {method: Heatmaps.joined([part[method] for part in parts]) for method in able}
-    return Explanation(options.model, tuple(names), tuple(skipped), kept, joined, tuple(components), refused)
+    return Explanation(options.model, tuple(names), tuple(skipped), kept, joined, traced.components, refused)
+
+
+@dataclass(frozen=True, slots=True)
+class _Traced:
+    """A traced model, and all that its maps depend on beside the images.
+
+    Attributes:
+        config: what to explain. decomposer: of the model. components: that are explained, all if there are none.
+        aligner, space: maps, and whose texts are read, if they are needed.
+    """
+
+    config: ExplainConfig
+    decomposer: Decomposer
+    components: tuple[str, ...]
+    aligner: LinearAligner | None
+    space: ClipSpace | None
+
+    def maps(self, images: Tensor, methods: Mapping[str, Mapping[str, Any]]) -> dict[str, Heatmaps]:
+        """Make the maps of a batch by some methods with their settings."""
+        return explain_each(
+            self.decomposer,
+            images,
+            _directions(self.config, self.decomposer, images),
+            methods,
+            components=self.components or None,
+            aligner=self.aligner,
+            encode_text=self.space,
+            shifts=self.config.shifts,
+            gap=True,
+            labels=() if self.config.asked else (PREDICTED,),
+        )
+
+
+def _traced(
+    config: ExplainConfig, subject: PreparedModel, image: Tensor, aligner: LinearAligner | None, space: ClipSpace | None
+) -> _Traced:
+    """Trace the model, and check that the maps are for it."""
+    decomposer = Decomposer(subject.loaded, output=config.output, through=config.through or "auto")
+    decomposer = fitted(decomposer.fit, image, subject)
+    if aligner is not None and aligner.origin_ is not None:
+        aligner.origin_.check(decomposer.origin_, "the maps are for")
+    return _Traced(config, decomposer, config.components, aligner, space)
 
 
 def _refused(
@@ -263,23 +279,17 @@ def _feature_words(config: ExplainConfig) -> Mapping[str, Sequence[str]]:
 
 
 def _components_of(
-    decomposer: Decomposer,
-    subject: PreparedModel,
-    place: Pictures,
-    words: Mapping[str, Sequence[str]],
-    aligner: LinearAligner | None,
-    space: ClipSpace | None,
-    config: ExplainConfig,
-    loading: Loading,
+    traced: _Traced, subject: PreparedModel, place: Pictures, words: Mapping[str, Sequence[str]], loading: Loading
 ) -> tuple[str, ...]:
     """Choose the components of a feature by texts, on images of the same data set."""
     from vitdecomp.contributions import Contributions
     from vitdecomp.score import FeatureScorer
 
+    config, aligner, space = traced.config, traced.aligner, traced.space
     assert space is not None
     assert config.feature is not None
     batches = _batches(place, min(SCORED, len(place.pictures)), subject, loading, [])
-    parts = (decomposer.transform(batch.images, "head") for batch in batches)
+    parts = (traced.decomposer.transform(batch.images, "head") for batch in batches)
     c = Contributions.joined([part if aligner is None else aligner.transform(part) for part in parts])
     check_top(config.top, c.components)
     texts = {feature: space.encode_text(list(some)).cpu() for feature, some in words.items()}

@@ -1,0 +1,89 @@
+"""Runs of a captured model with attention patterns written out, so that scores can be differentiated by them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from torch import Tensor, fx
+
+from vitdecomp.heatmaps.blocks import Tail, mean_over
+from vitdecomp.heatmaps.differentiable import Differentiable
+from vitdecomp.trace.capture import Captured
+from vitdecomp.trace.linear_graph import resolve, run_step
+from vitdecomp.trace.rule import Gate, Step, Term, same
+from vitdecomp.trace.rules.parametric import einsum_at
+
+
+class WrittenOut(Differentiable):
+    """A run of the graph in which attentions are products of a pattern that can be differentiated with values."""
+
+    def __init__(self, captured: Captured, terms: Mapping[fx.Node, Term], wanted: Collection[fx.Node]) -> None:
+        super().__init__(captured.module)
+        self.terms, self.wanted = terms, wanted
+        self.patterns: dict[fx.Node, Tensor] = {}
+        self.kept: dict[fx.Node, Tensor] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        """Run one node; an attention in two steps."""
+        value = self._attend(n) if n in self.terms else super().run_node(n)
+        if n in self.wanted:
+            self.kept[n] = value
+        return value
+
+    def _attend(self, n: fx.Node) -> Tensor:
+        here, term = _Here(self.env), self.terms[n]
+        values = resolve(term.operand, here)
+        for step in term.steps[:-1]:
+            values = run_step(step, values, here)
+        pattern = _pattern_of(term.steps[-1], here)
+        if not pattern.requires_grad:
+            pattern = pattern.detach().requires_grad_()
+        self.patterns[n] = pattern
+        return applied(term.steps[-1], values, pattern)
+
+
+class Behind(WrittenOut):
+    """A run of what is behind a block, on its output."""
+
+    def __init__(self, captured: Captured, terms: Mapping[fx.Node, Term], tail: Tail, tokens: Tensor) -> None:
+        super().__init__(captured, terms, ())
+        self.tail, self.tokens = tail, tokens
+        self.garbage_collect_values = False  # a value may be read again in place of a block that is left out
+
+    def run_node(self, n: fx.Node) -> Any:
+        """Run one node, or put another value in its place."""
+        tail = self.tail
+        if n not in tail.needed and n.op != "placeholder":
+            return None
+        value = self.tokens if n is tail.begin else self._value(n)
+        return mean_over(value, tail.axes) if n is tail.last and tail.axes else value
+
+    def _value(self, n: fx.Node) -> Any:
+        return self.env[self.tail.replaced[n]] if n in self.tail.replaced else super().run_node(n)
+
+
+class _Here(dict[Gate, Any]):
+    """Gates while a run is at a node."""
+
+    def __init__(self, env: Mapping[fx.Node, Any]) -> None:
+        super().__init__()
+        self.env = env
+
+    def __missing__(self, gate: Gate) -> Any:
+        if gate.fn is same and isinstance(gate.args[0], fx.Node):
+            return self.env[gate.args[0]]
+        return gate.fn(*(resolve(a, self) for a in gate.args), **{k: resolve(a, self) for k, a in gate.kwargs})
+
+
+def _pattern_of(step: Step, values: Mapping[Gate, Any]) -> Tensor:
+    """Return the pattern among the arguments of the step that applies it."""
+    argument = step.args[2][0] if step.fn is einsum_at else step.args[0]
+    found: Tensor = resolve(argument, values)
+    return found
+
+
+def applied(step: Step, values: Tensor, pattern: Tensor) -> Tensor:
+    """Multiply a pattern with values, by the last step of an attention's term."""
+    arguments = (*step.args[:2], (pattern,)) if step.fn is einsum_at else (pattern,)
+    return step.fn(values, *arguments)
