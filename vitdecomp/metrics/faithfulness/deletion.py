@@ -19,8 +19,9 @@ from vitdecomp.metrics.faithfulness.scoring import Fill, canvas
 class Deletion(Curve):
     """Area under the score while the pixels are deleted, those of the largest values first. Lower is better.
 
+    The other arguments are those of `Curve`.
+
     Args:
-        step, batch_size, seed: as for `Curve`.
         fill: what a deleted pixel is set to, in the units of the images; 0, the mean color, in the paper.
     """
 

@@ -23,8 +23,7 @@ REACH = 20  # four standard deviations
 class Insertion(Curve):
     """Area under the score while the pixels return to a blurred image, largest values first. Higher is better.
 
-    Args:
-        step, batch_size, seed: as for `Curve`.
+    The other arguments are those of `Curve`.
     """
 
     higher_is_better = True
