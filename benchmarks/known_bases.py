@@ -79,7 +79,7 @@ class Measured:
 
 def spans(dec: Decomposer, images: Tensor) -> list[np.ndarray]:
     """For each component a basis of what random sources become with the gates of these images."""
-    paths, component_set = dec._view("head")
+    paths, component_set = dec.views.of("head")
     source, found = torch.Generator().manual_seed(0), []
     for chunk in paths.recorder.portions(images):
         representation, recorded = paths.recorder(chunk)

@@ -93,7 +93,7 @@ class TestRoom:
         monkeypatch.setattr(units, "free_bytes", lambda device: needed)
         assert dec.transform(images[:1]).values.nbytes == needed
         seen: list[Tensor] = []
-        dec._view(dec.by)[0].recorder.module.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+        dec.views.of(dec.by)[0].recorder.module.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
         with pytest.raises(
             vd.InputError, match=r"2 image\(s\), .* components of 48 numbers .* by=\.\.\., or .*attribute"
         ):

@@ -49,7 +49,7 @@ class TestFamilies:
 
     def test_passes_change_no_number(self, known: Case) -> None:
         """What the plain paths give, with nothing pushed down and nothing folded."""
-        plain = find_paths(known.decomposer._paths.captured, passes=())
+        plain = find_paths(known.decomposer.views.captured, passes=())
         units = split(plain, "head")
         assert units.components == known.contributions.components
         representation, recorded = plain.recorder(known.images[:2])

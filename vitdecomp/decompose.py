@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -18,25 +18,24 @@ from vitdecomp._utils.tolerance import TOLERANCE
 from vitdecomp.component import Component, Token
 from vitdecomp.contributions import Contributions
 from vitdecomp.decomposer_file import Portable, Through
-from vitdecomp.engine.component_set import ComponentSet, split
+from vitdecomp.engine.component_set import ComponentSet
 from vitdecomp.engine.decomposition import decompose
-from vitdecomp.engine.granularity import BY, By, normalised
+from vitdecomp.engine.granularity import By, normalised
 from vitdecomp.engine.inputs import as_directions, check_images, in_format, input_format
 from vitdecomp.engine.products import products
 from vitdecomp.engine.subset import Subset
+from vitdecomp.engine.views import Views
 from vitdecomp.errors import InexactError, InputError, SpecError, TraceError, VitdecompError
 from vitdecomp.models.adapter import LoadedModel, as_loaded
 from vitdecomp.models.outputs import Output, name_of
 from vitdecomp.provenance import Origin
 from vitdecomp.report import Report, make_report
-from vitdecomp.trace.cache.search import NEURONS, PARTS, TOKENS, Search
-from vitdecomp.trace.capture import Captured, still
+from vitdecomp.trace.cache.search import Search
+from vitdecomp.trace.capture import still
 from vitdecomp.trace.passes.optimize import PASSES, check_passes
 from vitdecomp.trace.paths import LinearPaths
-from vitdecomp.trace.recorder import Recorder
 from vitdecomp.trace.snapshot import Snapshot
 
-T = TypeVar("T")
 SHOWN = 3  # changes of a model that an error names
 
 
@@ -58,6 +57,7 @@ class Decomposer(Portable):
             same without any.
 
     Attributes:
+        loaded_: the model with what its library knows of it: preprocessing, texts, classes.
         components_: the components, in the order of the contributions' axis.
         report_: exactness, coverage, gates opened, operations, and the graph of linear paths.
         origin_: the model, by the checksum of its weights.
@@ -66,6 +66,7 @@ class Decomposer(Portable):
         RepDecompose, arXiv 2406.01583; docs/mathematics.md.
     """
 
+    loaded_: LoadedModel
     components_: tuple[Component, ...]
     report_: Report
     origin_: Origin
@@ -87,7 +88,7 @@ class Decomposer(Portable):
         check_passes(passes)
 
     def __repr__(self) -> str:
-        fitted = f"{len(self.components_):,} components" if hasattr(self, "_paths") else "not fitted yet"
+        fitted = f"{len(self.components_):,} components" if hasattr(self, "_views") else "not fitted yet"
         model = getattr(self.model, "spec", self.model if isinstance(self.model, str) else type(self.model).__name__)
         return f"Decomposer: {name_of(self.output)} of {model} by {self.by}, {fitted}"
 
@@ -132,12 +133,9 @@ class Decomposer(Portable):
     ) -> None:
         """Take linear paths, if their sum is exact."""
         self.origin_ = Origin.of(loaded.module, loaded.spec, name_of(self.output))
-        self._loaded, self._search, self._image = loaded, search, images[:1].clone()
+        self.loaded_, self._image, self._views = loaded, images[:1].clone(), Views(search, paths)
         self._formats = (images.dtype, images.dtype)  # of images that `transform` takes
-        self._paths, self._views = paths, dict[Any, tuple[LinearPaths, ComponentSet]]()
-        self._optimized, self._recorders = dict[str, LinearPaths](), dict[tuple[int, ...], Recorder]()
-        self._derived = dict[Any, Any]()
-        self.components_ = self._view(self.by)[1].components
+        self.components_ = self._views.of(self.by)[1].components
         sample = self._decompose(images, "head")
         self.report_ = make_report(loaded, name_of(self.output), paths, sample, time.perf_counter() - began)
         self._snapshot = Snapshot.of(search.module, paths.captured)
@@ -157,7 +155,7 @@ class Decomposer(Portable):
             InputError: images unlike those of `fit`, or contributions that are larger than the memory that is free.
             InexactError: the sum misses the representation by more than the tolerance; the message says where.
         """
-        return self._decompose(self._checked(images), self.by if by is None else by)
+        return self._decompose(self.checked(images), self.by if by is None else by)
 
     def fit_transform(self, images: Float[Tensor, "n *image"]) -> Contributions:
         """`fit`, then `transform`, on the same images."""
@@ -166,8 +164,8 @@ class Decomposer(Portable):
     @in_neutral_mode
     def represent(self, images: Float[Tensor, "n *image"]) -> Float[Tensor, "n d"]:
         """Compute the representation itself, from the captured graph."""
-        images = self._checked(images)
-        recorder = self._view(self.by)[0].recorder
+        images = self.checked(images)
+        recorder = self.views.of(self.by)[0].recorder
         return torch.cat([recorder(chunk)[0] for chunk in recorder.portions(images)])[: len(images)]
 
     def attribute(
@@ -209,14 +207,14 @@ class Decomposer(Portable):
         Raises:
             InputError: images unlike those of `fit`, or directions of another size.
         """
-        images = self._checked(images)
-        views = [self._view(by) for by in bys]
-        recorder = self._recorder([paths for paths, _ in views])
+        images = self.checked(images)
+        views = [self.views.of(by) for by in bys]
+        recorder = self.views.recorder(gate for paths, _ in views for gate in paths.recorder.gates)
         results: list[list[Tensor]] = [[] for _ in views]
         done = 0
         for chunk in recorder.portions(images):
             representation, recorded = recorder(chunk)
-            q = as_directions(directions, representation, done, len(images)).to(representation)
+            q = as_directions(directions, (len(chunk), representation.shape[1]), done, len(images)).to(representation)
             done += len(chunk)
             with torch.no_grad():
                 for found, (paths, component_set) in zip(results, views, strict=True):
@@ -224,20 +222,10 @@ class Decomposer(Portable):
             del recorded  # room for the next
         return [torch.cat(found)[: len(images)] for found in results]
 
-    def _recorder(self, paths: Sequence[LinearPaths]) -> Recorder:
-        """Return one run of the model for all that some paths need."""
-        if len(paths) == 1:
-            return paths[0].recorder
-        key = tuple(map(id, paths))
-        if key not in self._recorders:
-            gates = [gate for each in paths for gate in each.recorder.gates]
-            self._recorders[key] = Recorder(self._paths.captured, [*dict.fromkeys(gates)])
-        return self._recorders[key]
-
     @in_neutral_mode
     def components_of(self, by: By) -> tuple[Component, ...]:
         """Return the components along the third axis of `attribute(..., by=by)`."""
-        return self._view(by)[1].rows
+        return self.views.of(by)[1].rows
 
     @property
     def tokens_(self) -> tuple[Token, ...]:
@@ -248,7 +236,7 @@ class Decomposer(Portable):
         first; behind them what windows are padded with, and vectors without a place in the image. So what several
         components have at one index may be added up.
         """
-        return self._view("token")[0].axis.tokens
+        return self.views.of("token")[0].axis.tokens
 
     @in_neutral_mode
     def subset(self, components: Collection[Component]) -> Subset:
@@ -267,7 +255,7 @@ class Decomposer(Portable):
         Raises:
             SpecError: no such component, or not fitted yet. TraceError: the model has changed since.
         """
-        paths, component_set = self._view(self.by)
+        paths, component_set = self.views.of(self.by)
         self._keep_up()
         unknown = [c.name for c in components if c not in component_set.components]
         if unknown:
@@ -276,70 +264,23 @@ class Decomposer(Portable):
             )
         return paths, component_set
 
-    def _view(self, by: By) -> tuple[LinearPaths, ComponentSet]:
-        by = normalised(by)
-        if not hasattr(self, "_paths"):
-            raise SpecError("this Decomposer is not fitted yet: call fit(images) first")
-        with SERIAL:
-            if by not in self._views:
-                view = TOKENS if BY[by].tokens else NEURONS if BY[by].neurons else PARTS
-                if view not in self._optimized:
-                    self._optimized[view] = self._search.view(view, self._paths)
-                self._views[by] = (self._optimized[view], split(self._optimized[view], by))
-            return self._views[by]
-
     def _decompose(self, images: Tensor, by: By) -> Contributions:
-        paths, component_set = self._view(by)
+        paths, component_set = self.views.of(by)
         values, errors = decompose(paths, component_set, images, self.allowed_error)
         return Contributions(values, component_set.components, errors, component_set.bias_receivers, self.origin_)
 
     @property
-    def loaded_(self) -> LoadedModel:
-        """The model with what its library knows of it: preprocessing, texts, classes.
-
-        Raises:
-            SpecError: not fitted yet.
-        """
-        self._view(self.by)
-        return self._loaded
-
-    @property
-    def captured(self) -> Captured:
-        """The model's graph.
-
-        Raises:
-            SpecError: not fitted yet.
-        """
-        return self._view(self.by)[0].captured
-
-    @property
-    def paths(self) -> LinearPaths:
-        """The linear paths, as they were found.
-
-        Raises:
-            SpecError: not fitted yet.
-        """
-        self._view(self.by)
-        return self._paths
-
-    def derived(self, kind: type[T], make: Callable[[], T]) -> T:
-        """Return what follows from the captured graph, made once for each fit."""
-        with SERIAL:
-            if kind not in self._derived:
-                self._derived[kind] = make()
-            found: T = self._derived[kind]
-        return found
-
-    @property
     def allowed_error(self) -> float:
         """The largest relative error of a sum that is taken for exact."""
-        return TOLERANCE[self._paths.coarsest] if self.tolerance is None else self.tolerance
+        return TOLERANCE[self.views.paths.coarsest] if self.tolerance is None else self.tolerance
 
-    def _checked(self, images: Tensor) -> Tensor:
-        """Images as the model takes them, once it is sure that the model is still that of `fit`."""
-        if not hasattr(self, "_paths"):
-            raise SpecError("this Decomposer is not fitted yet: call fit(images) first")
-        images = check_images(images, self._search.module, tuple(self._image.shape[1:]))
+    def checked(self, images: Tensor) -> Tensor:
+        """Bring images to the number format that the model takes, once it is sure that the model is that of `fit`.
+
+        Raises:
+            SpecError: not fitted yet. InputError: images unlike those of `fit`. TraceError: the model has changed.
+        """
+        images = check_images(images, self.views.search.module, tuple(self._image.shape[1:]))
         self._keep_up()
         if images.dtype not in self._formats:
             raise InputError(
@@ -355,7 +296,7 @@ class Decomposer(Portable):
             return
         with SERIAL:
             try:
-                same = still(self._search.module, self._paths.captured)
+                same = still(self._views.search.module, self._views.captured)
                 sample = self._decompose(self._image, self.by) if same else None
             except InexactError:
                 sample = None
@@ -364,5 +305,5 @@ class Decomposer(Portable):
                 raise TraceError(
                     f"the model has changed since fit ({'; '.join(changes[:SHOWN])}{more}): call fit again"
                 )
-            self.origin_ = Origin.of(self._loaded.module, self._loaded.spec, name_of(self.output))
-            self._snapshot = Snapshot.of(self._search.module, self._paths.captured)
+            self.origin_ = Origin.of(self.loaded_.module, self.loaded_.spec, name_of(self.output))
+            self._snapshot = Snapshot.of(self._views.search.module, self._views.captured)

@@ -17,6 +17,7 @@ from vitdecomp._utils.modes import SERIAL, neutral
 from vitdecomp._utils.schema import Versioned
 from vitdecomp._utils.tensor_file import TensorFormat
 from vitdecomp.engine.granularity import By
+from vitdecomp.engine.views import Views
 from vitdecomp.errors import InputError, SpecError, TraceError
 from vitdecomp.models.adapter import LoadedModel, as_loaded
 from vitdecomp.models.outputs import Output, name_of
@@ -70,9 +71,8 @@ class Portable(ABC):
     cache: Path | Literal["auto"] | None
     passes: Collection[str]
     origin_: Origin
-    _loaded: LoadedModel
-    _search: Search
-    _paths: LinearPaths
+    loaded_: LoadedModel
+    _views: Views
     _image: Tensor  # one of those of `fit`
 
     @abstractmethod
@@ -150,10 +150,10 @@ class Portable(ABC):
 
     def __deepcopy__(self: Self, memo: dict[int, Any]) -> Self:
         """Copy the decomposer and the model."""
-        fitted, loaded = hasattr(self, "_paths"), None
+        fitted, loaded = hasattr(self, "_views"), None
         model: Any = deepcopy(self.model, memo) if isinstance(self.model, nn.Module) else self.model
         if fitted:
-            loaded = replace(self._loaded, module=deepcopy(self._loaded.module, memo))
+            loaded = replace(self.loaded_, module=deepcopy(self.loaded_.module, memo))
             model = model if isinstance(model, nn.Module) else loaded
         new: Any = type(self)
         made: Self = new(
@@ -174,6 +174,17 @@ class Portable(ABC):
         return made
 
     @property
+    def views(self) -> Views:
+        """The linear paths at every granularity.
+
+        Raises:
+            SpecError: not fitted yet.
+        """
+        if not hasattr(self, "_views"):
+            raise SpecError("this Decomposer is not fitted yet: call fit(images) first")
+        return self._views
+
+    @property
     def _through(self) -> tuple[str, ...] | None:
         """The attentions to walk through, `None` for those that the trunk needs."""
         return None if isinstance(self.through, str) else tuple(self.through)
@@ -185,10 +196,9 @@ class Portable(ABC):
 
     def _plain(self) -> tuple[Plain, dict[str, Tensor]]:
         """Return the paths without weights."""
-        if not hasattr(self, "_paths"):
-            raise SpecError("this Decomposer is not fitted yet: call fit(images) first")
+        views = self.views
         try:
-            return plain(self._paths, self._search.module)
+            return plain(views.paths, views.search.module)
         except UnnamedError as error:
             raise SpecError(f"this Decomposer cannot be saved ({error}): fit it again where it is needed") from error
 

@@ -89,7 +89,7 @@ class TestPortions:
 
     def test_they_find_room(self, tiny_vit: nn.Module, images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
         dec = vd.Decomposer(tiny_vit.double(), cache=None).fit(images[:2])
-        run = dec._paths.recorder
+        run = dec.views.paths.recorder
         one = peak_bytes(run.module, images[:1])
         for room, expected in ((7 * one, [7]), (6.9 * one, [4, 3]), (3 * one, [3, 2, 2]), (0, [1] * 7)):
             monkeypatch.setattr(recorder, "ROOM", {"cpu": int(room)})

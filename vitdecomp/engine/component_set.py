@@ -13,10 +13,11 @@ from torch import Tensor
 from vitdecomp.component import Component
 from vitdecomp.engine.granularity import BY, By, Granularity
 from vitdecomp.engine.head_projection import HeadProjection, find_head_projections
-from vitdecomp.engine.partition import CHANNELS, HEADS, TOKENS, Partition, partition_parts, row
+from vitdecomp.engine.partition import Partition, partition_parts, row
 from vitdecomp.engine.push import push
 from vitdecomp.engine.tangents import Chunk
 from vitdecomp.errors import InputError
+from vitdecomp.trace.axes.layout import Axis
 from vitdecomp.trace.footprint import free_bytes
 from vitdecomp.trace.linear_graph import Sum, inputs
 from vitdecomp.trace.paths import LinearPaths
@@ -43,18 +44,44 @@ class ComponentSet:
     partitions: tuple[Partition, ...]
 
     def attributed(self, recorded: Mapping[Gate, Any], adjoints: Mapping[int, Tensor], images: int) -> Tensor:
-        """<direction, contribution> from recorded leaves and their adjoints, `(n, row)` or `(n, row, cell)`."""
+        """<direction, contribution> from recorded leaves and their adjoints.
+
+        Args:
+            recorded: the gates of a batch of n images.
+            adjoints: of every leaf, for some directions, `(direction, *shape of the leaf)`.
+            images: n.
+
+        Returns:
+            `(n, direction, row)`, or `(n, direction, row, cell)` where one axis is kept apart.
+        """
         index = {c: i for i, c in enumerate(self.rows)}
         kept = [partition for partition in self.partitions if not self.granularity.kinds or self._kept(partition)]
         example, length = next(iter(adjoints.values())), self._cells(kept)
-        result = example.new_zeros((images, len(index) * length))
+        result = example.new_zeros((len(example), images, len(index) * length))
         for partition in kept:
             table = self._products(partition, recorded, adjoints[partition.part.leaf], images)
             rows = torch.tensor([index[c] for c in self._row_components(partition)])
             cells = torch.tensor([partition.cells[place] for place in partition.places])
             places = (rows[:, None] * length + cells).flatten().to(table.device)
-            result.index_add_(1, places, table.flatten(1).to(result.dtype))
-        return result.reshape(images, len(index), length) if self.granularity.kinds else result
+            result.index_add_(2, places, table.flatten(2).to(result.dtype))
+        found = result.transpose(0, 1)
+        return torch.unflatten(found, 2, (len(index), length)) if self.granularity.kinds else found
+
+    @cached_property
+    def rest(self) -> tuple[Component, ...]:
+        """The components without the axis that is kept apart, such as constants by token."""
+        rows = (i for partition in self.partitions if not self._kept(partition) for i in partition.rows)
+        return tuple(self.components[i] for i in dict.fromkeys(rows))
+
+    def attributed_rest(self, recorded: Mapping[Gate, Any], adjoints: Mapping[int, Tensor], images: int) -> Tensor:
+        """<direction, contribution> of the components in `rest`, `(n, direction, component)`; see `attributed`."""
+        index, example = {c: i for i, c in enumerate(self.rest)}, next(iter(adjoints.values()))
+        result = example.new_zeros((len(example), images, len(index)))
+        for partition in (each for each in self.partitions if not self._kept(each)):
+            table = self._products(partition, recorded, adjoints[partition.part.leaf], images).flatten(2)
+            places = torch.tensor([index[self.components[i]] for i in partition.rows], device=table.device)
+            result.index_add_(2, places, table.to(result.dtype))
+        return result.transpose(0, 1)
 
     def _cells(self, partitions: Sequence[Partition]) -> int:
         """Return how long the axis of tokens or neurons is."""
@@ -63,22 +90,14 @@ class ComponentSet:
         return max((len(partition.cells) for partition in partitions), default=1)
 
     def _products(self, partition: Partition, recorded: Mapping[Gate, Any], adjoint: Tensor, images: int) -> Tensor:
-        """<adjoint, component of a leaf>, `(n, head, cell)`."""
+        """<adjoint, component of a leaf>, `(direction, n, head, cell)`."""
         part = partition.part
-        if partition.axis == TOKENS and part.whole is not None:
+        if partition.split == Axis.TOKEN and part.whole is not None:
             found = part.whole.tokens(recorded, adjoint, images)
-            return found if partition.heads > 1 else found.sum(1, keepdim=True)
+            return found if partition.heads > 1 else found.sum(2, keepdim=True)
         value = recorded[self.paths.graph.leaves[part.leaf].value]
-        return self._summed(partition, part.layout.canonical(value * adjoint, images))
-
-    def _summed(self, partition: Partition, x: Tensor) -> Tensor:
-        """Sum a canonical product to `(n, head, cell)`."""
-        if partition.axis == CHANNELS:
-            x = x.sum(TOKENS)
-            return x.reshape(len(x), 1, -1)
-        kept = {a for a in (HEADS if partition.heads > 1 else None, partition.axis) if a is not None}
-        x = x.sum([a for a in (HEADS, TOKENS, CHANNELS) if a not in kept])
-        return x.reshape(len(x), partition.heads, len(partition.places))
+        table = part.layout.summed(value * adjoint, images, partition.kept)
+        return table.reshape(*table.shape[:2], partition.heads, len(partition.places))
 
     def _kept(self, partition: Partition) -> bool:
         return partition.part.who.kind in self.granularity.kinds

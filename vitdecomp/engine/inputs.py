@@ -89,13 +89,19 @@ def _describe(value: object) -> str:
     return f"of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
 
 
-def as_directions(directions: object, representation: Tensor, start: int, total: int) -> Tensor:
+def as_directions(directions: object, shape: tuple[int, int], start: int, total: int) -> Tensor:
     """Directions as `(direction, n, d)` for one chunk of images.
+
+    Args:
+        directions: `(direction, d)`, or `(total, direction, d)`.
+        shape: n and d, of the chunk's representations.
+        start: the chunk's first image among all.
+        total: how many images there are.
 
     Raises:
         InputError: they do not fit the representation or the images.
     """
-    n, d = representation.shape
+    n, d = shape
     directions = ordinary(directions) if isinstance(directions, Tensor) else directions
     if not isinstance(directions, Tensor) or directions.shape[-1:] != (d,) or directions.ndim not in (2, 3):
         raise InputError(f"directions must be (direction, {d}) or (n, direction, {d}), not {_describe(directions)}")

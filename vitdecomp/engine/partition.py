@@ -11,8 +11,6 @@ from vitdecomp.engine.granularity import NEURON_KINDS, Granularity
 from vitdecomp.trace.axes.layout import Axis
 from vitdecomp.trace.paths import Part
 
-HEADS, TOKENS, CHANNELS = 1, 2, 3  # axes of a leaf in canonical form, (n, head, token, channel)
-
 
 @dataclass(frozen=True)
 class Partition:
@@ -24,7 +22,7 @@ class Partition:
     Attributes:
         part: what is split.
         heads: how many heads there are, 1 where they are taken together.
-        axis: along which axis the cells lie, `None` where there is but one.
+        split: what the cells are, tokens or channels (of all heads); `None` where there is but one.
         cells: the number of each cell, as components carry it.
         places: the cell of each token (or neuron) that the part has.
         rows: the component of each cell of each head.
@@ -32,10 +30,16 @@ class Partition:
 
     part: Part
     heads: int
-    axis: int | None
+    split: Axis | None
     cells: tuple[int, ...]
     places: tuple[int, ...]
     rows: tuple[int, ...] = ()
+
+    @property
+    def kept(self) -> frozenset[Axis]:
+        """The axes that cells and heads lie along."""
+        heads = self.heads > 1 or self.split == Axis.CHANNEL
+        return frozenset(axis for axis in (self.split, Axis.HEAD if heads else None) if axis is not None)
 
     def row(self, head: int, place: int) -> int:
         """Return the component to which a token (or neuron) of a head belongs."""
@@ -81,10 +85,10 @@ def _partition(part: Part, granularity: Granularity) -> Partition:
         return Partition(part, 1, None, (0,), (0,))
     heads = layout.count(Axis.HEAD) if granularity.heads and kind == "attn" else 1
     if granularity.tokens and (not granularity.kinds or kind in granularity.kinds):
-        return Partition(part, heads, TOKENS, part.tokens.cells, part.tokens.places)
+        return Partition(part, heads, Axis.TOKEN, part.tokens.cells, part.tokens.places)
     if granularity.neurons and kind in NEURON_KINDS:
         neurons = tuple(range(layout.count(Axis.HEAD) * layout.count(Axis.CHANNEL)))
-        return Partition(part, 1, CHANNELS, neurons, neurons)
+        return Partition(part, 1, Axis.CHANNEL, neurons, neurons)
     return Partition(part, heads, None, (0,), (0,))
 
 

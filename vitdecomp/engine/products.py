@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitdecomp.engine.component_set import ComponentSet
-from vitdecomp.engine.pull import pull
+from vitdecomp.engine.pull import pull_together
 from vitdecomp.trace.paths import LinearPaths
 from vitdecomp.trace.rule import Gate
 
@@ -34,5 +34,5 @@ def products(
     n = directions.shape[1]
     if len(directions) > PULLED and not component_set.granularity.kinds:
         return torch.einsum("ncd,qnd->nqc", component_set.pushed(recorded, n, directions[0]), directions)
-    sweeps = pull(paths.graph, recorded, directions)
-    return torch.stack([component_set.attributed(recorded, adjoints, n) for adjoints in sweeps], 1)
+    sweeps = pull_together(paths.graph, recorded, directions)
+    return torch.cat([component_set.attributed(recorded, adjoints, n) for adjoints in sweeps], 1)

@@ -1,4 +1,4 @@
-"""Pull: one backward sweep of the frozen linear graph for a direction in the output."""
+"""Pull: one backward sweep of the frozen linear graph for a direction in the output, or for several at once."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from torch import Tensor
 from vitdecomp.trace.linear_graph import Apply, LinearGraph
 from vitdecomp.trace.rule import Gate
 
+ROOM = 2**27  # bytes of adjoints at a time
+
 
 def pull(graph: LinearGraph, recorded: Mapping[Gate, Any], directions: Tensor) -> Iterator[dict[int, Tensor]]:
-    """Pull directions back to every leaf.
+    """Pull directions back to every leaf, one by one.
 
     Args:
         graph: the linear map.
@@ -26,12 +28,42 @@ def pull(graph: LinearGraph, recorded: Mapping[Gate, Any], directions: Tensor) -
         For each direction, the adjoint of every leaf, in the leaf's shape: its product with the leaf's value,
         summed over one image's elements, is <direction, contribution>.
     """
+    leaves, output = _run(graph, recorded)
+    for direction in directions.to(output):
+        grads = torch.autograd.grad(output, list(leaves.values()), direction, retain_graph=True)
+        yield dict(zip(leaves, grads, strict=True))
+
+
+def pull_together(graph: LinearGraph, recorded: Mapping[Gate, Any], directions: Tensor) -> Iterator[dict[int, Tensor]]:
+    """Pull directions back to every leaf, as many in one sweep as find room.
+
+    Args:
+        graph: the linear map.
+        recorded: the gates of a batch of n images.
+        directions: one or more directions per image, `(direction, n, d)`.
+
+    Yields:
+        For each sweep, the adjoints of every leaf, `(direction, *shape of the leaf)`.
+    """
+    leaves, output = _run(graph, recorded)
+    one = sum(leaf.numel() * leaf.element_size() for leaf in leaves.values())
+    for some in torch.split(directions.to(output), max(1, ROOM // one)):
+        together = len(some) > 1
+        grads = torch.autograd.grad(
+            output,
+            list(leaves.values()),
+            some if together else some[0],
+            retain_graph=True,
+            is_grads_batched=together,
+        )
+        yield {i: grad if together else grad[None] for i, grad in zip(leaves, grads, strict=True)}
+
+
+def _run(graph: LinearGraph, recorded: Mapping[Gate, Any]) -> tuple[dict[int, Tensor], Tensor]:
+    """Evaluate the linear map as a part of the autograd graph of its leaves."""
     leaves = {i: recorded[leaf.value].detach().requires_grad_() for i, leaf in graph.leaves.items()}
     with torch.enable_grad():
-        output = _backwards(graph).evaluate(recorded, leaves)
-    for direction in directions:
-        grads = torch.autograd.grad(output, list(leaves.values()), direction.to(output), retain_graph=True)
-        yield dict(zip(leaves, grads, strict=True))
+        return leaves, _backwards(graph).evaluate(recorded, leaves)
 
 
 def _backwards(graph: LinearGraph) -> LinearGraph:
@@ -62,4 +94,5 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         (weight,) = ctx.saved_tensors
-        return grads[0] @ weight, None
+        flat = grads[0].reshape(-1, len(weight)) @ weight  # one product, for many directions too
+        return flat.reshape(*grads[0].shape[:-1], weight.shape[1]), None

@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from vitdecomp.engine.partition import CHANNELS, HEADS, TOKENS, Partition
+from vitdecomp.engine.partition import Partition
+from vitdecomp.trace.axes.layout import LABELS, Axis
 from vitdecomp.trace.passes.partial_sums import one_hot
 from vitdecomp.trace.rule import Gate
 
@@ -47,14 +48,15 @@ class Chunk:
 
     def _places(self, value: Gate, recorded: Mapping[Gate, Any], images: int) -> Tensor:
         """Return one row for each place, with all heads."""
-        part, axis = self.partition.part, self.partition.axis
-        if axis == TOKENS and part.whole is not None:
+        part, split = self.partition.part, self.partition.split
+        if split == Axis.TOKEN and part.whole is not None:
             return part.whole.apart(recorded, images, self.places)
         whole: Tensor = recorded[value][None]
-        if axis is None or len(self.partition.places) == 1:
+        if split is None or len(self.partition.places) == 1:
             return whole
         canonical = part.layout.canonical(whole, images)
-        sizes = [canonical.shape[1 + a] if a == axis or (axis == CHANNELS and a == HEADS) else 1 for a in range(4)]
+        counted = {split, Axis.HEAD} if split == Axis.CHANNEL else {split}
+        sizes = [size if label in counted else 1 for label, size in zip(LABELS, canonical.shape[1:], strict=True)]
         one = one_hot(self.places, len(self.partition.places), whole)
         return part.layout.native(canonical * one.reshape(-1, *sizes), images)
 

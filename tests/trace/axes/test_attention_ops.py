@@ -35,7 +35,7 @@ WRITTEN = {
 
 
 def graph_of(kind: str) -> fx.Graph:
-    return case(f"third_party/{WRITTEN[kind]}").decomposer._paths.captured.module.graph
+    return case(f"third_party/{WRITTEN[kind]}").decomposer.views.captured.module.graph
 
 
 def kinds(*but: str) -> list[Any]:

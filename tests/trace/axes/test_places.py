@@ -67,7 +67,7 @@ def test_a_patch_changes_its_own_token_and_those_that_it_is_merged_into(name: st
     for row, column in ((0, 0), (1, 6 % (size // patch)), (size // patch - 1, 2)):
         other = images.clone()
         other[:, :, row * patch : (row + 1) * patch, column * patch : (column + 1) * patch] += 1
-        found = changed(split_by_token(dec._paths), images, other)
+        found = changed(split_by_token(dec.views.paths), images, other)
         assert len(found) >= 4
         for part, indices in found.items():
             (token,) = [dec.tokens_[i] for i in indices]

@@ -41,7 +41,7 @@ def test_tokens_keep_their_numbers(name: str) -> None:
 
 def test_a_class_token_asks_for_one_row_of_every_pattern() -> None:
     model = POOLS["cls"]().double().eval()
-    by_token = split_by_token(vd.Decomposer(model).fit(torch.randn(2, 3, 16, 16, dtype=torch.float64))._paths)
+    by_token = split_by_token(vd.Decomposer(model).fit(torch.randn(2, 3, 16, 16, dtype=torch.float64)).views.paths)
     patterns = [gate for gate in by_token.graph.gates() if gate.fn is rows_of]
     _, recorded = by_token.recorder(torch.randn(3, 3, 16, 16, dtype=torch.float64))
     assert {tuple(recorded[gate].shape[-2:]) for gate in patterns} == {(1, 17)}

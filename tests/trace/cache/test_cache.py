@@ -85,13 +85,13 @@ def test_other_weights_of_the_same_structure(name: str, traces: list[nn.Module])
     second = vd.Decomposer(module, cache=first.folder).fit(first.images[:1])
     assert not traces
     assert len(files(first.folder)) == 1
-    graphs = (each._paths.captured.module.graph for each in (first.decomposer, second))
+    graphs = (each.views.captured.module.graph for each in (first.decomposer, second))
     for a, b in zip(*(graph.nodes for graph in graphs), strict=True):
         assert [a.op, a.name, a.target, plain(a.args), plain(a.kwargs)] == [
             b.op, b.name, b.target, plain(b.args), plain(b.kwargs),
         ]  # fmt: skip
         assert {k: a.meta[k] for k in META if k in a.meta} == {k: b.meta[k] for k in META if k in b.meta}
-    assert plain(first.decomposer._paths) == plain(second._paths)
+    assert plain(first.decomposer.views.paths) == plain(second.views.paths)
     found = second.transform(first.images)
     assert found.components == first.contributions.components
     with torch.no_grad():
@@ -99,7 +99,7 @@ def test_other_weights_of_the_same_structure(name: str, traces: list[nn.Module])
     assert ((found.total() - truth).norm(dim=1) / truth.norm(dim=1)).max() <= 1e-12
     if name in TRACED_AGAIN:
         anew = vd.Decomposer(module, cache=None).fit(first.images[:1])
-        assert plain(anew._paths) == plain(second._paths)
+        assert plain(anew.views.paths) == plain(second.views.paths)
         assert found.values.equal(anew.transform(first.images).values)
 
 
@@ -179,8 +179,9 @@ def test_a_damaged_file_is_replaced(
 def test_paths_that_are_not_exact_are_replaced(tiny_vit: nn.Module, tmp_path: Path, traces: list[nn.Module]) -> None:
     images = pictures(1, 32)
     good = vd.Decomposer(tiny_vit, cache=tmp_path).fit(images)
-    paths, store = good._view("head")[0], saved.PathsCache(tmp_path)
-    store.keep(f"{good._search.key}-{search.PARTS}", good._search.module, replace(paths, parts=paths.parts[:-1]))
+    paths, store = good.views.of("head")[0], saved.PathsCache(tmp_path)
+    made = good.views.search
+    store.keep(f"{made.key}-{search.PARTS}", made.module, replace(paths, parts=paths.parts[:-1]))
     assert vd.Decomposer(tiny_vit, cache=tmp_path).fit(images).report_.exact
     assert len(traces) == 2
 
@@ -258,7 +259,7 @@ def test_many_tokens_make_no_long_header(tmp_path: Path, traces: list[nn.Module]
     assert path.stat().st_size < 200_000  # 1024 tokens of 16 channels, in every constant
     second = vd.Decomposer(randomised(mean_pooled(), seed=1), cache=tmp_path).fit(images)
     assert len(traces) == 1
-    assert plain(first._paths) == plain(second._paths)
+    assert plain(first.views.paths) == plain(second.views.paths)
 
 
 @pytest.mark.parametrize("failing", ["write", "read", "mkdir", "fingerprint"])

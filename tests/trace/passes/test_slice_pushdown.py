@@ -61,7 +61,7 @@ def test_random_graphs_never_grow_leaves(choices: list[int]) -> None:
 def traced(name: str) -> tuple[LinearGraph, LinearGraph, Callable[[int], tuple[Tensor, Derived]]]:
     torch.manual_seed(0)
     model = POOLS[name]().double().eval()
-    captured = vd.Decomposer(model).fit(torch.randn(2, 3, 16, 16, dtype=torch.float64))._paths.captured
+    captured = vd.Decomposer(model).fit(torch.randn(2, 3, 16, 16, dtype=torch.float64)).views.captured
     graph = fold_image(walk(captured))
     recorder = Recorder(captured, graph.gates())
     recorded = Derived(recorder(captured.trial)[1])

@@ -17,6 +17,7 @@ from torch import Tensor
 import vitdecomp as vd
 from vitdecomp.engine.component_set import split
 from vitdecomp.engine.granularity import By
+from vitdecomp.engine.products import products
 from vitdecomp.trace.axes.layout import Layout
 from vitdecomp.trace.find import split_by_token
 from vitdecomp.trace.linear_graph import Apply, LinearGraph
@@ -182,17 +183,19 @@ def test_early_paths_attribute_like_the_plain_ones(name: str) -> None:
     images = torch.randn(3, 3, 16, 16, dtype=torch.float64)
     found = vd.Decomposer(POOLS[name]().double().eval()).fit(images[:2])
     q = torch.randn(2, found.report_.dimension, dtype=torch.float64)
-    paths = found._paths
+    paths = found.views.paths
     plain: dict[By, LinearPaths] = {"head": paths, "token": split_by_token(paths), "neuron": paths, "module": paths}
     for by, slow in {**plain, ("head", "token"): plain["token"]}.items():
-        early, vectors = found.attribute(images, q, by=by), found._decompose(images, by)
-        found._views[by] = (slow, split(slow, by))
-        torch.testing.assert_close(early, found.attribute(images, q, by=by), atol=1e-11, rtol=0)
-        torch.testing.assert_close(vectors.values, found._decompose(images, by).values, atol=1e-11, rtol=0)
+        components, (representation, recorded) = split(slow, by), slow.recorder(images)
+        with torch.no_grad():
+            expected = products(slow, components, recorded, q[:, None].expand(-1, 3, -1))
+            vectors = components.pushed(recorded, 3, representation)
+        torch.testing.assert_close(found.attribute(images, q, by=by), expected, atol=1e-11, rtol=0)
+        torch.testing.assert_close(found.transform(images, by=by).values, vectors, atol=1e-11, rtol=0)
 
 
 def leaf_sizes(decomposer: vd.Decomposer, images: Tensor) -> set[int]:
-    paths = decomposer._view("head")[0]
+    paths = decomposer.views.of("head")[0]
     recorded = Derived(paths.recorder(images)[1])
     return {recorded[leaf.value].numel() // len(images) for leaf in paths.graph.leaves.values()}
 
@@ -215,7 +218,7 @@ def test_tokens_that_several_read_are_added_up_for_each(name: str, sums: int) ->
 def test_patterns_have_the_queries_that_count(name: str, queries: int) -> None:
     images = torch.randn(3, 3, 16, 16, dtype=torch.float64)
     found = vd.Decomposer(POOLS[name]().double().eval(), by="token").fit(images[:2])
-    nodes = found._view("token")[0].recorder.module.graph.nodes
+    nodes = found.views.of("token")[0].recorder.module.graph.nodes
     patterns = [n.target.template[0] for n in nodes if getattr(n.target, "__name__", "") == "attention_pattern"]
     assert len(patterns) == 2
     rows = [length[0] if (length := args[6:]) else 17 for args in patterns]

@@ -7,7 +7,7 @@ with a parameter: what lies along that product's channel axis is heads and chann
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import pairwise
@@ -17,8 +17,9 @@ from torch import Tensor, fx
 
 from vitdecomp.trace.axes.attention_ops import behind, free_axes
 from vitdecomp.trace.axes.coordinates import Coordinates, along_axis, coordinates_at
-from vitdecomp.trace.linear_graph import Leaf
-from vitdecomp.trace.rule import module_path, shape
+from vitdecomp.trace.linear_graph import IMAGE, Leaf
+from vitdecomp.trace.rule import Gate, Step, module_path, shape
+from vitdecomp.trace.steps import contracted_axis
 
 
 class Axis(str, Enum):
@@ -72,6 +73,19 @@ class Layout:
         flat = x.reshape(*lead, *self._sizes(images))
         order = [*range(len(lead)), *(len(lead) + i for i in self._order())]
         return flat.permute(order).reshape(*lead, images, *(self.count(label) for label in LABELS[1:]))
+
+    def summed(self, x: Tensor, images: int, kept: Collection[Axis]) -> Tensor:
+        """Sum a value over all but the images and some labels, in the order of `canonical`, with ones for the others.
+
+        Sums come before the axes are put in order: what is left to be copied is small.
+        """
+        lead, labels = x.ndim - len(self.factors), [label for label, _ in self._flat()]
+        flat = x.reshape(*x.shape[:lead], *self._sizes(images))
+        gone = [lead + i for i, label in enumerate(labels) if label != Axis.IMAGE and label not in kept]
+        flat = flat.sum(gone, keepdim=True) if gone else flat
+        counts = [self.count(label) if label in kept else 1 for label in LABELS[1:]]
+        order = [*range(lead), *(lead + i for i in self._order())]
+        return flat.permute(order).reshape(*x.shape[:lead], images, *counts)
 
     def native(self, x: Tensor, images: int) -> Tensor:
         """Undo `canonical`."""
@@ -160,6 +174,10 @@ def _image_factor(size: Sequence[int], support: Tensor, images: int) -> tuple[in
 def _name_channels(leaf: Leaf, value: Tensor, path: Coordinates, axes: _Axes) -> tuple[str, str]:
     """Name heads and channels among what lies along the channel axis, and return the evidence for both."""
     moving = [a for a in range(value.ndim) if len(_distinct(path.channels[a])) > 1]
+    own = _own_channels(leaf, value)
+    if own is not None:
+        axes.rest(own, Axis.CHANNEL)
+        return "", f"axis {own}: the output of {module_path(leaf.node) or 'the patch embedding'} there"
     channels = f"{_listed(moving)} along the channels of {path.where}" if moving else ""
     attention = behind(leaf.node) if leaf.kind == "source" else None
     if attention is None:
@@ -177,6 +195,14 @@ def _name_channels(leaf: Leaf, value: Tensor, path: Coordinates, axes: _Axes) ->
         return (why if heads else ""), f"{_listed([a for a in moving if a in free])} along the channels of {path.where}"
     found = _name_behind(attention, leaf.node, moving, axes)
     return (f"{_listed(found)} in which the heads of {module} come before here" if found else ""), channels
+
+
+def _own_channels(leaf: Leaf, value: Tensor) -> int | None:
+    """Return the axis of the channels of a patch embedding's product; later products may merge its tokens."""
+    if leaf.kind != IMAGE or not isinstance(leaf.value, Gate):
+        return None
+    axis = contracted_axis(Step(leaf.value.fn, leaf.value.args[1:], leaf.value.kwargs))
+    return None if axis is None else axis % value.ndim
 
 
 def _listed(axes: Sequence[int]) -> str:

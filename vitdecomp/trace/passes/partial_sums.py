@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from vitdecomp.trace.axes.layout import Axis, Layout
+from vitdecomp.trace.axes.layout import LABELS, Axis, Layout
 from vitdecomp.trace.leaf_values import without
+from vitdecomp.trace.passes.token_products import token_products
 from vitdecomp.trace.rule import Gate
 from vitdecomp.trace.steps.sums.weighted_sum import WeightedSum, spans
 
@@ -87,24 +88,46 @@ class SummedLeaf:
         return weights.reshape(*weights.shape[:sums], *(s if many else 1 for many, s in zip(own, sizes, strict=True)))
 
     def tokens(self, recorded: Mapping[Gate, Any], adjoint: Tensor, images: int) -> Tensor:
-        """<adjoint, what each token of each head adds to the sums>, `(n, head, token)`.
+        """<adjoint, what each token of each head adds to the sums>, `(direction, n, head, token)`.
 
         Each token is multiplied with the adjoint of every sum, and these products added up with its weights there.
+
+        Args:
+            recorded: the gates of a batch of n images.
+            adjoint: of the sums, `(direction, *shape that is left)`.
+            images: n.
         """
-        x, weights = self.of(recorded), recorded[self.total.weights]
+        x, weights = self.of(recorded), recorded[self.total.weights].to(adjoint.dtype)
+        if any(piece.label == Axis.TOKEN and not piece.summed for piece in self.pieces):
+            return self._by_piece(x, weights, adjoint, images)
+        order = [i for label in LABELS for i, piece in enumerate(self.pieces) if piece.label == label]
+        sums, sizes = len(self.total.sums), [images if p.label == Axis.IMAGE else p.size for p in self.pieces]
+        fine = self._fine(weights, sizes)
+        tokens = [size if piece.label == Axis.TOKEN else -1 for piece, size in zip(self.pieces, sizes, strict=True)]
+        fine = fine.expand(*fine.shape[:sums], *tokens).permute(*range(sums), *(sums + i for i in order))
+        shape = [
+            torch.Size([fine.shape[sums + j] for j, i in enumerate(order) if self.pieces[i].label == label]).numel()
+            for label in (Axis.IMAGE, Axis.HEAD, Axis.TOKEN)
+        ]
+        adjoints = left(self.total, self.pieces).canonical(adjoint, images)
+        return token_products(self.layout.canonical(x, images), adjoints, fine.reshape(-1, *shape))
+
+    def _by_piece(self, x: Tensor, weights: Tensor, adjoint: Tensor, images: int) -> Tensor:
+        """Multiply where some factors that hold tokens are not added up."""
         sums = [*self.total.sums]
         sizes = [images if piece.label == Axis.IMAGE else piece.size for piece in self.pieces]
-        labels, front = [*range(len(sizes))], [*range(len(sizes), len(sizes) + len(sums))]
+        labels, direction = [*range(len(sizes))], len(sizes)
+        front = [*range(direction + 1, direction + 1 + len(sums))]
         kept = [i for i in labels if not self.pieces[i].summed]
         order = [i for label in (Axis.IMAGE, Axis.HEAD, Axis.TOKEN) for i in labels if self.pieces[i].label == label]
-        a = adjoint.reshape([*sums, *(sizes[i] for i in kept)])
-        products = torch.einsum(x.reshape(sizes), labels, a, [*front, *kept], [*front, *order])
+        a = adjoint.reshape([-1, *sums, *(sizes[i] for i in kept)])
+        products = torch.einsum(x.reshape(sizes), labels, a, [direction, *front, *kept], [direction, *front, *order])
         fine = self._fine(weights, sizes)
         mixed = [i for i in labels if i not in order]
         fine = fine.permute([*range(len(sums)), *(len(sums) + i for i in (*order, *mixed))])
-        found = products * fine.flatten(products.ndim - 1).to(products.dtype)
-        found = found.sum([*range(len(sums))]) if sums else found
-        table: Tensor = found.reshape(images, self.layout.count(Axis.HEAD), self.layout.count(Axis.TOKEN))
+        found = products * fine.flatten(products.ndim - 2)
+        found = found.sum([*range(1, 1 + len(sums))]) if sums else found
+        table: Tensor = found.reshape(-1, images, self.layout.count(Axis.HEAD), self.layout.count(Axis.TOKEN))
         return table
 
 
