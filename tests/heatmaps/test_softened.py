@@ -100,9 +100,9 @@ def test_true_patterns_add_up(name: str) -> None:
 @pytest.mark.parametrize("name", ["vit_cls", "swin", "siglip", "third_party/windows"])
 def test_rows_are_even_over_the_keys_that_are_seen(name: str) -> None:
     known = case(name)
-    captured = known.decomposer.captured
+    captured = known.decomposer.views.captured
     gates = pattern_gates(captured)
-    recorded = FrozenMap.of(captured).recorder(known.images)[1]
+    recorded = known.decomposer.views.recorder(FrozenMap.of(captured).gates)(known.images)[1]
     assert gates
     assert all(each.gate in recorded for each in gates)
     hidden = 0

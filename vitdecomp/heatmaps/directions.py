@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import torch
@@ -39,6 +39,14 @@ class Directions:
     offset: Float[Tensor, "*n direction"] | None = None
     labels: tuple[str, ...] = ()
 
+    def portion(self, start: int, images: int) -> Directions:
+        """Return those of some images; images beyond the last have its directions."""
+        rows = torch.arange(start, start + images)
+        vectors = None if self.vectors is None else self.vectors[rows.clamp_max(len(self.vectors) - 1)]
+        own = self.offset is not None and self.offset.ndim == 2
+        offset = self.offset[rows.clamp_max(len(self.offset) - 1)] if own and self.offset is not None else self.offset
+        return replace(self, vectors=vectors, offset=offset)
+
     def __len__(self) -> int:
         """Count the directions of each image."""
         known = next(iter(self.by_component.values())) if self.vectors is None else self.vectors[0]
@@ -59,28 +67,28 @@ class Reader:
     aligner: Aligner | None = None
     encode_text: EncodeText | None = None
 
-    def directions(self, asked: Asked, representation: Float[Tensor, "n d"]) -> Directions:
+    def directions(self, asked: Asked, images: Tensor) -> Directions:
         """Read what is asked.
 
         Args:
             asked: vectors `(direction, d)` or `(n, direction, d)`, in the space of the maps where there are some; or
                 texts, names or numbers of classes, and pairs of these for differences; one list for all images, or
                 one for each.
-            representation: of the images.
+            images: in the number format that the model takes.
 
         Raises:
             InputError: vectors of another size, or lists for another number of images.
             SpecError: a text that nobody reads, or a class that the model does not have.
         """
-        n = len(representation)
+        n, d = len(images), self.decomposer.report_.dimension
         if isinstance(asked, Tensor):
             vectors, labels = asked, tuple[str, ...]()
         else:
             vectors, labels = self._stacked([asked] if isinstance(asked, (str, int)) else asked, n)
         if self.aligner is None:
-            vectors = as_directions(vectors, representation, 0, n).transpose(0, 1).to(representation)
+            vectors = as_directions(vectors, (n, d), 0, n).transpose(0, 1).to(images)
             return Directions(vectors, labels=labels)
-        return self._pulled(vectors.to(representation), labels, representation)
+        return self._pulled(vectors.to(images), labels, n)
 
     def _stacked(self, asked: Sequence[Ask] | Sequence[Sequence[Ask]], n: int) -> tuple[Tensor, tuple[str, ...]]:
         """Return vectors of all that is asked, and labels where they are the same for every image."""
@@ -109,7 +117,7 @@ class Reader:
             raise SpecError("texts through maps need the encoder of the space that they lead to: give encode_text=")
         return self.decomposer.loaded_.encode_text
 
-    def _pulled(self, q: Tensor, labels: tuple[str, ...], representation: Tensor) -> Directions:
+    def _pulled(self, q: Tensor, labels: tuple[str, ...], n: int) -> Directions:
         """Take directions of the maps' space back to the components'."""
         assert self.aligner is not None
         parts = self.decomposer.components_of("head")
@@ -117,8 +125,7 @@ class Reader:
         d_clip = next(iter(maps.values())).shape[1]
         bias = getattr(getattr(self.aligner, "maps_", None), "bias", None)
         if WHOLE in maps:
-            q = as_directions(q, representation.new_zeros((len(representation), d_clip)), 0, len(representation))
-            q = q.transpose(0, 1)
+            q = as_directions(q, (n, d_clip), 0, n).transpose(0, 1)
             offset = None if bias is None else q @ bias.to(q)
             return Directions(q @ maps[WHOLE].to(q).T, offset=offset, labels=labels)
         if q.ndim != 2 or q.shape[1] != d_clip:

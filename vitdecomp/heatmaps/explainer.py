@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from inspect import signature
 from typing import Any, ClassVar, TypeVar
 
@@ -14,6 +14,7 @@ from vitdecomp._utils.registry import Registry, did_you_mean
 from vitdecomp.errors import InexactError, SpecError
 from vitdecomp.heatmaps.heatmaps import Audit, Heatmaps
 from vitdecomp.heatmaps.subject import Subject
+from vitdecomp.trace.rule import Gate
 
 EXPLAINERS: Registry[str, type[Explainer]] = Registry("explainer")
 
@@ -32,6 +33,14 @@ class Explainer(ABC):
     signed: ClassVar[bool] = True
     adds_up: ClassVar[bool] = False
     takes_components: ClassVar[bool] = False
+
+    def gates(self, subject: Subject) -> Collection[Gate]:
+        """Return what the method reads of the run that all methods share, in `subject.recorded`.
+
+        Raises:
+            SpecError: the method has no meaning for this model.
+        """
+        return ()
 
     @abstractmethod
     def explain(self, subject: Subject) -> Heatmaps:

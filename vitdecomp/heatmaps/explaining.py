@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from vitdecomp.decompose import Decomposer
 from vitdecomp.errors import InputError, SpecError
 from vitdecomp.heatmaps.directions import Asked, Reader
 from vitdecomp.heatmaps.explainer import EXPLAINERS, Explainer, explainers, make_explainer
-from vitdecomp.heatmaps.gate_gap import gate_gap
+from vitdecomp.heatmaps.gate_gap import gap_gates, gate_gap
 from vitdecomp.heatmaps.heatmaps import Heatmaps
 from vitdecomp.heatmaps.methods.from_attention import FromAttention, explain_together
 from vitdecomp.heatmaps.shifts import offsets, put_together
@@ -101,25 +101,55 @@ def explain_each(  # noqa: PLR0913 - one for each setting
     made = {name: make_explainer(name, settings) for name, settings in known.items()}
     parts = offsets(shifts)
     decomposer = model if isinstance(model, Decomposer) else Decomposer(model).fit(images[:1])
+    images = decomposer.checked(images)
     patterns = None if components is None else (components,) if isinstance(components, str) else tuple(components)
     if patterns is not None:
-        matching(decomposer.components_of("head"), patterns)  # each pattern must match
+        _check_components(made, patterns, decomposer)
     with neutral(images):
         reader = Reader(decomposer, aligner, as_encoder(encode_text))
-        asked = reader.directions(directions, decomposer.represent(images))
+        asked = reader.directions(directions, images)
         if labels and len(labels) != len(asked):
             raise InputError(f"{len(labels)} labels for {len(asked)} directions")
         asked = replace(asked, labels=tuple(labels) or asked.labels)
         subject = Subject(decomposer, images, asked, patterns)
-        found = [_explained(made, subject.shifted(rows, columns)) for rows, columns in parts]
-        maps = {name: put_together([each[name] for each in found], subject.grid.size) for name in made}
-        return gate_gap(subject, maps) if gap else maps
+        gates = [gate for each in made.values() for gate in each.gates(subject)]
+        subject = replace(subject, gates=(*gates, *(gap_gates(subject) if gap else ())))
+        found = [_explained(made, subject.shifted(rows, columns), gap) for rows, columns in parts]
+        return {name: put_together([each[name] for each in found], subject.grid.size) for name in made}
 
 
-def _explained(made: Mapping[str, Explainer], subject: Subject) -> dict[str, Heatmaps]:
+def _explained(made: Mapping[str, Explainer], subject: Subject, gap: bool) -> dict[str, Heatmaps]:
+    """Explain a batch in portions, each by one run of the model for all methods."""
+    found = [_by_each(made, portion, gap) for portion in subject.portions()]
+    return {name: Heatmaps.joined([each[name] for each in found], len(subject.images)) for name in made}
+
+
+def _by_each(made: Mapping[str, Explainer], subject: Subject, gap: bool) -> dict[str, Heatmaps]:
+    found = explain_together({n: each for n, each in made.items() if isinstance(each, FromAttention)}, subject)
+    maps = {name: found[name] if name in found else each.explain(subject) for name, each in made.items()}
+    return gate_gap(subject, maps) if gap else maps
+
+
+def _check_components(made: Mapping[str, Explainer], patterns: tuple[str, ...], decomposer: Decomposer) -> None:
+    """Raise `SpecError` where a pattern matches nothing, or a method explains all components or none."""
+    matching(decomposer.components_of("head"), patterns)
     for name, each in made.items():
-        if subject.components is not None and not each.takes_components:
+        if not each.takes_components:
             able = " and ".join(known for known in explainers() if EXPLAINERS[known].takes_components)
             raise SpecError(f"{name} explains the whole representation: components= is for {able}")
-    found = explain_together({n: each for n, each in made.items() if isinstance(each, FromAttention)}, subject)
-    return {name: found[name] if name in found else each.explain(subject) for name, each in made.items()}
+
+
+def refusals(methods: Iterable[str], make: Callable[[str], object]) -> dict[str, str]:
+    """Find the methods that have no meaning for a model, and why.
+
+    Args:
+        methods: names.
+        make: makes the maps of one image by one of them.
+    """
+    found = {}
+    for method in methods:
+        try:
+            make(method)
+        except SpecError as error:
+            found[method] = str(error)
+    return found

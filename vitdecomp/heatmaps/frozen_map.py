@@ -16,8 +16,7 @@ from vitdecomp.trace.capture import Captured
 from vitdecomp.trace.linear_graph import IMAGE, LinearGraph
 from vitdecomp.trace.paths import on_trial
 from vitdecomp.trace.probe import supports
-from vitdecomp.trace.recorder import Recorder
-from vitdecomp.trace.rule import linear_terms, varies
+from vitdecomp.trace.rule import Gate, linear_terms, varies
 from vitdecomp.trace.walk import walk
 
 
@@ -27,12 +26,12 @@ class FrozenMap:
 
     Attributes:
         graph: its leaves are the image, constants, and sources that cannot be walked through.
-        recorder: records its gates.
+        gates: what it takes of a run of the model.
         layouts: where the images lie in each leaf.
     """
 
     graph: LinearGraph
-    recorder: Recorder
+    gates: tuple[Gate, ...]
     layouts: Mapping[int, Layout]
 
     @classmethod
@@ -52,7 +51,7 @@ class FrozenMap:
         layouts = {
             i: find_layout(leaf, recorded[leaf.value], None, reach[i], images)[0] for i, leaf in graph.leaves.items()
         }
-        return cls(graph, Recorder(captured, graph.gates()), layouts)
+        return cls(graph, tuple(graph.gates()), layouts)
 
     @cached_property
     def kinds(self) -> Mapping[int, str]:

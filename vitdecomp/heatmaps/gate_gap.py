@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 import torch
@@ -12,9 +12,17 @@ from torch import Tensor
 from vitdecomp.engine.pull import pull
 from vitdecomp.errors import SpecError
 from vitdecomp.heatmaps.differentiable import run
-from vitdecomp.heatmaps.frozen_map import FrozenMap
 from vitdecomp.heatmaps.heatmaps import Heatmaps
 from vitdecomp.heatmaps.subject import Subject
+from vitdecomp.trace.rule import Gate
+
+
+def gap_gates(subject: Subject) -> Collection[Gate]:
+    """Return what is read of the run of the model; nothing where the frozen map does not reach the image."""
+    try:
+        return subject.frozen.gates
+    except SpecError:
+        return ()
 
 
 def gate_gap(subject: Subject, maps: Mapping[str, Heatmaps]) -> dict[str, Heatmaps]:
@@ -35,22 +43,16 @@ def measure_gap(subject: Subject) -> Float[Tensor, "n direction"]:
     Raises:
         SpecError: with frozen gates nothing of the image reaches the representation, or there is no one direction.
     """
-    frozen, gaps = subject.frozen, []
-    for images, q in subject.portions(frozen.recorder):
-        full, held = _full(subject, images, q), _frozen(frozen, images, q)
-        gaps.append((full - held).norm(dim=2) / (full.norm(dim=2) + held.norm(dim=2)).clamp_min(1e-30))
-    return torch.cat(gaps, 1).T[: len(subject.images)]
-
-
-def _full(subject: Subject, images: Tensor, q: Float[Tensor, "direction n d"]) -> Float[Tensor, "direction n pixel"]:
-    x = images.detach().requires_grad_()
-    output = run(subject.decomposer.captured.module, x)
-    with torch.enable_grad():
-        scores = [(output * each).sum() for each in q]
-    return torch.stack([torch.autograd.grad(s, x, retain_graph=True)[0].flatten(1) for s in scores])
-
-
-def _frozen(frozen: FrozenMap, images: Tensor, q: Float[Tensor, "direction n d"]) -> Float[Tensor, "direction n pixel"]:
-    recorded = frozen.recorder(images)[1]
-    sweeps = pull(frozen.graph, recorded, q)
-    return torch.stack([frozen.at_image(adjoints).flatten(1) for adjoints in sweeps])
+    frozen = subject.frozen
+    x = subject.images.detach().requires_grad_()
+    output = run(subject.decomposer.views.captured.module, x)
+    gaps = []
+    for q, adjoints in zip(
+        subject.by_direction, pull(frozen.graph, subject.recorded, subject.by_direction), strict=True
+    ):
+        with torch.enable_grad():
+            score = (output * q).sum()
+        full = torch.autograd.grad(score, x, retain_graph=True)[0].flatten(1)
+        held = frozen.at_image(adjoints).flatten(1)
+        gaps.append((full - held).norm(dim=1) / (full.norm(dim=1) + held.norm(dim=1)).clamp_min(1e-30))
+    return torch.stack(gaps, 1)

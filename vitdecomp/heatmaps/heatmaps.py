@@ -98,10 +98,15 @@ class Heatmaps:
         return self.audit.residual
 
     @classmethod
-    def joined(cls, parts: Sequence[Heatmaps]) -> Heatmaps:
-        """Put the maps of several batches, by one method and of the same directions, behind one another."""
-        audits = (torch.cat([getattr(part.audit, f.name) for part in parts]) for f in fields(Audit))
-        return replace(parts[0], grid=torch.cat([part.grid for part in parts]), audit=Audit(*audits))
+    def joined(cls, parts: Sequence[Heatmaps], images: int | None = None) -> Heatmaps:
+        """Put the maps of several batches, by one method and of the same directions, behind one another.
+
+        Args:
+            parts: the maps of each batch.
+            images: how many of all are kept; `None` for all.
+        """
+        audits = (torch.cat([getattr(part.audit, f.name) for part in parts])[:images] for f in fields(Audit))
+        return replace(parts[0], grid=torch.cat([part.grid for part in parts])[:images], audit=Audit(*audits))
 
     def plot(self, images: Tensor | None = None) -> Figure:
         """Draw a figure with a row for each image and a column for each direction, without showing it.

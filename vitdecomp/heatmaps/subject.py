@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -19,7 +20,7 @@ from vitdecomp.heatmaps.attention import Attentions
 from vitdecomp.heatmaps.directions import Directions
 from vitdecomp.heatmaps.frozen_map import FrozenMap
 from vitdecomp.heatmaps.grid import PatchGrid
-from vitdecomp.trace.recorder import Recorder
+from vitdecomp.trace.rule import Gate
 
 NUMBERED = re.compile(r"^(.*\.\d+)\..*$")  # a path up to its last number
 
@@ -33,12 +34,14 @@ class Subject:
         images: as the model takes them.
         asked: the directions whose scores are explained.
         components: patterns of names; only these are explained, `None` for all.
+        gates: what the methods read of the one run of the model that they share.
     """
 
     decomposer: Decomposer
     images: Float[Tensor, "n *image"]
     asked: Directions
     components: tuple[str, ...] | None = None
+    gates: tuple[Gate, ...] = ()
 
     @property
     def size(self) -> tuple[int, int]:
@@ -63,7 +66,12 @@ class Subject:
                 "these maps have a direction for each component, and the method needs one for the whole "
                 "representation: take decompose, or maps by vitdecomp align --by representation"
             )
-        return self.asked.vectors
+        return self.asked.vectors.to(self.representation)
+
+    @property
+    def by_direction(self) -> Float[Tensor, "direction n d"]:
+        """The directions, as they are pulled through a linear graph one by one."""
+        return self.directions.transpose(0, 1)
 
     @cached_property
     def grid(self) -> PatchGrid:
@@ -71,9 +79,18 @@ class Subject:
         return PatchGrid(self.decomposer.tokens_)
 
     @cached_property
+    def _run(self) -> tuple[Tensor, dict[Gate, Any]]:
+        return self.decomposer.views.recorder(self.gates)(self.images)
+
+    @property
     def representation(self) -> Float[Tensor, "n d"]:
         """The vectors that are explained."""
-        return self.decomposer.represent(self.images)
+        return self._run[0]
+
+    @property
+    def recorded(self) -> Mapping[Gate, Any]:
+        """The values of the gates."""
+        return self._run[1]
 
     @cached_property
     def score(self) -> Float[Tensor, "n direction"]:
@@ -102,12 +119,12 @@ class Subject:
         Raises:
             SpecError: there are none.
         """
-        return self.decomposer.derived(Attentions, self._find_attentions)
+        return self.decomposer.views.derived(Attentions, self._find_attentions)
 
     def _find_attentions(self) -> Attentions:
         parts = self.decomposer.components_of("head")
         blocks = {c.module: c.block for c in parts if c.kind == "attn"}
-        return Attentions(self.decomposer.captured, lambda m: blocks.get(m) or NUMBERED.sub(r"\1", m))
+        return Attentions(self.decomposer.views.captured, lambda m: blocks.get(m) or NUMBERED.sub(r"\1", m))
 
     @cached_property
     def frozen(self) -> FrozenMap:
@@ -116,15 +133,14 @@ class Subject:
         Raises:
             SpecError: nothing of the image reaches the representation that way.
         """
-        return self.decomposer.derived(FrozenMap, lambda: FrozenMap.of(self.decomposer.captured))
+        return self.decomposer.views.derived(FrozenMap, lambda: FrozenMap.of(self.decomposer.views.captured))
 
-    def portions(self, recorder: Recorder) -> Iterator[tuple[Tensor, Float[Tensor, "direction n d"]]]:
-        """Split the batch as a recorder wants it; the last portion may be filled up with its last image."""
-        q, start = self.directions, 0
-        for images in recorder.portions(self.images):
-            own = q[start : start + len(images)]
+    def portions(self) -> Iterator[Subject]:
+        """Split the batch so that a run finds room; the last portion may be filled up with its last image."""
+        start = 0
+        for images in self.decomposer.views.recorder(self.gates).portions(self.images):
+            yield replace(self, images=images, asked=self.asked.portion(start, len(images)))
             start += len(images)
-            yield images, torch.cat([own, own[-1:].expand(len(images) - len(own), -1, -1)]).transpose(0, 1)
 
     def shifted(self, rows: float, columns: float) -> Subject:
         """Shift the images cyclically by shares of a patch, up and to the left."""
@@ -135,10 +151,14 @@ class Subject:
         return replace(self, images=torch.roll(self.images, by, (-2, -1)))
 
     @property
+    def whole(self) -> bool:
+        """Whether all components are explained, by one direction for all of them."""
+        return self.components is None and not self.asked.by_component
+
+    @property
     def token_granularities(self) -> list[By]:
         """Return the granularities that hold all chosen components by token: heads apart only if that is needed."""
-        whole = self.components is None and not self.asked.by_component
-        return ["token"] if whole else ["token", ("head", "token")]
+        return ["token"] if self.whole else ["token", ("head", "token")]
 
     def chosen(self, components: tuple[Component, ...]) -> list[int]:
         """Return the places of the chosen ones among some components."""

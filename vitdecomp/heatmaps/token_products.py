@@ -11,7 +11,10 @@ from torch import Tensor
 
 from vitdecomp.component import Component
 from vitdecomp.engine.granularity import By
+from vitdecomp.engine.products import products
+from vitdecomp.engine.pull import pull_together
 from vitdecomp.heatmaps.subject import Subject
+from vitdecomp.trace.rule import Gate
 
 ROOM = 2**28  # bytes of vectors at a time
 
@@ -32,36 +35,60 @@ class TokenProducts:
     score: Float[Tensor, "n direction"]
 
 
+def token_gates(subject: Subject) -> list[Gate]:
+    """Return what is read of the run of the model; nothing where the maps differ between components."""
+    if subject.asked.by_component:
+        return []
+    views = subject.decomposer.views
+    bys: list[By] = subject.token_granularities if subject.whole else ["head", *subject.token_granularities]
+    return [gate for by in bys for gate in views.of(by)[0].recorder.gates]
+
+
 def token_products(subject: Subject) -> TokenProducts:
     """Compute the products of the chosen components with the directions of a subject."""
+    return _of_all(subject) if subject.whole else _of_some(subject)
+
+
+def _of_all(subject: Subject) -> TokenProducts:
+    """Pull the directions back once, to all components by token."""
+    paths, components = subject.decomposer.views.of("token")
+    recorded, n = subject.recorded, len(subject.images)
+    by_token, rest = list[Tensor](), list[Tensor]()
+    for adjoints in pull_together(paths.graph, recorded, subject.by_direction):
+        by_token.append(components.attributed(recorded, adjoints, n).sum(2))
+        rest.append(components.attributed_rest(recorded, adjoints, n))
+    others = torch.cat(rest, 1)
+    constants = others[..., [i for i, c in enumerate(components.rest) if c.is_constant]].sum(-1)
+    return TokenProducts(torch.cat(by_token, 1), constants, others.sum(-1) - constants, subject.score)
+
+
+def _of_some(subject: Subject) -> TokenProducts:
+    """Tell heads apart: some components, or a direction for each."""
     decomposer = subject.decomposer
     whole, *split = _products(subject, ["head", *subject.token_granularities])
     parts = decomposer.components_of("head")
     chosen, placed = subject.chosen(parts), set[str]()
     by_token = whole.new_zeros((*whole.shape[:2], len(decomposer.tokens_)))
-    for by, products in zip(subject.token_granularities, split, strict=True):
+    for by, found in zip(subject.token_granularities, split, strict=True):
         rows = decomposer.components_of(by)
-        kept = [i for i in subject.chosen(rows) if _is_new(rows[i], placed, subject)]
+        kept = [i for i in subject.chosen(rows) if _is_new(rows[i], placed)]
         placed |= {rows[i].name for i in kept}
-        by_token += products[:, :, kept].sum(2)
+        by_token += found[:, :, kept].sum(2)
     constants = whole[:, :, [i for i in chosen if parts[i].is_constant]].sum(2)
     other = whole[:, :, [i for i in chosen if parts[i].kind == "other"]].sum(2)
-    score = (
-        subject.score if not subject.asked.by_component and subject.components is None else whole[:, :, chosen].sum(2)
-    )
-    return TokenProducts(by_token, constants, other, score)
+    return TokenProducts(by_token, constants, other, whole[:, :, chosen].sum(2))
 
 
-def _is_new(row: Component, placed: set[str], subject: Subject) -> bool:
-    """Whole attentions are left to the heads where these are told apart."""
-    heads_apart = len(subject.token_granularities) > 1
-    return row.name not in placed and not (heads_apart and row.kind == "attn" and row.head is None)
+def _is_new(row: Component, placed: set[str]) -> bool:
+    """Whole attentions are left to their heads."""
+    return row.name not in placed and not (row.kind == "attn" and row.head is None)
 
 
 def _products(subject: Subject, bys: list[By]) -> list[Float[Tensor, "n direction *axes"]]:
-    """Compute `Decomposer.attribute_each`, with directions of each component's own where maps give them."""
+    """Compute the products at some granularities, with directions of each component's own where maps give them."""
     if not subject.asked.by_component:
-        return subject.decomposer.attribute_each(subject.images, subject.directions, bys)
+        views = (subject.decomposer.views.of(by) for by in bys)
+        return [products(*view, subject.recorded, subject.by_direction) for view in views]
     return [_pushed(subject, by) for by in bys]
 
 

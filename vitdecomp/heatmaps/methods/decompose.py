@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import ClassVar
 
 from vitdecomp.heatmaps.explainer import Explainer, register_explainer
 from vitdecomp.heatmaps.heatmaps import Audit, Heatmaps
 from vitdecomp.heatmaps.subject import Subject
-from vitdecomp.heatmaps.token_products import token_products
+from vitdecomp.heatmaps.token_products import token_gates, token_products
+from vitdecomp.trace.rule import Gate
 
 
 @register_explainer
@@ -24,6 +26,10 @@ class Decompose(Explainer):
     name: ClassVar[str] = "decompose"
     takes_components: ClassVar[bool] = True
     adds_up: ClassVar[bool] = True
+
+    def gates(self, subject: Subject) -> Collection[Gate]:
+        """Return those of the components' paths, by head and by token."""
+        return token_gates(subject)
 
     def explain(self, subject: Subject) -> Heatmaps:
         """Lay the products of all chosen components with the directions out by token."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import ClassVar
 
 import torch
-from torch import Tensor
 
 from vitdecomp.engine.pull import pull
 from vitdecomp.heatmaps.explainer import Explainer, register_explainer
@@ -13,6 +13,7 @@ from vitdecomp.heatmaps.grid import summed
 from vitdecomp.heatmaps.heatmaps import Audit, Heatmaps
 from vitdecomp.heatmaps.subject import Subject
 from vitdecomp.trace.linear_graph import CONSTANT, SOURCE
+from vitdecomp.trace.rule import Gate
 
 
 @register_explainer
@@ -34,20 +35,19 @@ class Frozen(Explainer):
     def __init__(self, pixels: bool = False) -> None:
         self.pixels = pixels
 
+    def gates(self, subject: Subject) -> Collection[Gate]:
+        """Return those of the frozen map."""
+        return subject.frozen.gates
+
     def explain(self, subject: Subject) -> Heatmaps:
         """Pull the directions back to the pixels."""
-        frozen = subject.frozen
-        parts: list[list[Tensor]] = []
-        for images, q in subject.portions(frozen.recorder):
-            recorded = frozen.recorder(images)[1]
-            values = {i: recorded[leaf.value] for i, leaf in frozen.graph.leaves.items()}
-            sweeps = []
-            for adjoints in pull(frozen.graph, recorded, q):
-                products = {i: values[i] * adjoint for i, adjoint in adjoints.items()}
-                kinds = (frozen.total(products, kind, len(images)) for kind in (CONSTANT, SOURCE))
-                sweeps.append((frozen.at_image(products).flatten(1, -3).sum(1), *kinds))
-            parts.append([torch.stack(list(each), 1) for each in zip(*sweeps, strict=True)])
-        pixels, constants, placeless = (torch.cat(each)[: len(subject.images)] for each in zip(*parts, strict=True))
+        frozen, recorded, n = subject.frozen, subject.recorded, len(subject.images)
+        sweeps = []
+        for adjoints in pull(frozen.graph, recorded, subject.by_direction):
+            products = {i: recorded[leaf.value] * adjoints[i] for i, leaf in frozen.graph.leaves.items()}
+            kinds = (frozen.total(products, kind, n) for kind in (CONSTANT, SOURCE))
+            sweeps.append((frozen.at_image(products).flatten(1, -3).sum(1), *kinds))
+        pixels, constants, placeless = (torch.stack(list(each), 1) for each in zip(*sweeps, strict=True))
         constants = subject.with_offset(constants)
         grid = pixels if self.pixels else summed(pixels, subject.grid.size)
         residual = subject.score - constants - placeless - grid.sum((-2, -1))

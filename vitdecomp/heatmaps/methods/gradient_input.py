@@ -27,7 +27,7 @@ class GradientInput(Explainer):
 
     def explain(self, subject: Subject) -> Heatmaps:
         """Differentiate the score of each direction."""
-        model, maps = subject.decomposer.captured.module, []
+        model, maps = subject.decomposer.views.captured.module, []
         for images, q in zip(*(torch.split(x, BATCH) for x in (subject.images, subject.directions)), strict=True):
             x = images.detach().requires_grad_()
             output = run(model, x)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -12,11 +12,11 @@ from torch import Tensor
 from vitdecomp.engine.pull import pull
 from vitdecomp.errors import SpecError
 from vitdecomp.heatmaps.explainer import Explainer, register_explainer
-from vitdecomp.heatmaps.frozen_map import FrozenMap
 from vitdecomp.heatmaps.heatmaps import Audit, Heatmaps
 from vitdecomp.heatmaps.pattern_gates import PatternGate, even, pattern_gates
 from vitdecomp.heatmaps.subject import Subject
 from vitdecomp.trace.linear_graph import CONSTANT, SOURCE
+from vitdecomp.trace.rule import Gate
 
 
 @register_explainer
@@ -45,14 +45,14 @@ class Softened(Explainer):
             raise SpecError(f"softened: blur must not be negative, not {blur}")
         self.mix, self.blur = mix, blur
 
+    def gates(self, subject: Subject) -> Collection[Gate]:
+        """Return those of the frozen map."""
+        return subject.frozen.gates
+
     def explain(self, subject: Subject) -> Heatmaps:
         """Pull the directions back to the pixels."""
-        frozen, gates = subject.frozen, pattern_gates(subject.decomposer.captured)
-        parts = [
-            self._swept(frozen, images, q, self._softened(frozen.recorder(images)[1], gates))
-            for images, q in subject.portions(frozen.recorder)
-        ]
-        pixels, constants, placeless = (torch.cat(each)[: len(subject.images)] for each in zip(*parts, strict=True))
+        recorded = self._softened(subject.recorded, pattern_gates(subject.decomposer.views.captured))
+        pixels, constants, placeless = self._swept(subject, recorded)
         constants = subject.with_offset(constants)
         residual = subject.score - constants - placeless - pixels.sum((-2, -1))
         audit = Audit.of(subject.score, constants, placeless, residual)
@@ -60,7 +60,7 @@ class Softened(Explainer):
             return self.audited(subject, pixels, audit)
         return Heatmaps(pixels, subject.size, audit, self.name, subject.labels, self.signed)
 
-    def _softened(self, recorded: Mapping[Any, Any], gates: tuple[PatternGate, ...]) -> dict[Any, Any]:
+    def _softened(self, recorded: Mapping[Gate, Any], gates: tuple[PatternGate, ...]) -> dict[Gate, Any]:
         """Return what was recorded, with its patterns mixed."""
         mixed = {
             each.gate: (1 - self.mix) * recorded[each.gate] + self.mix * even(recorded[each.gate], each.keys)
@@ -69,14 +69,13 @@ class Softened(Explainer):
         }
         return {**recorded, **mixed}
 
-    def _swept(
-        self, frozen: FrozenMap, images: Tensor, q: Float[Tensor, "direction n d"], recorded: Mapping[Any, Any]
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _swept(self, subject: Subject, recorded: Mapping[Gate, Any]) -> tuple[Tensor, Tensor, Tensor]:
         """Return the maps of all directions, constants, and what has no place, the images in front."""
+        frozen, images = subject.frozen, subject.images
         color = images.flatten(2).median(2).values[..., None, None]
         spread = [spreading(length, self.blur * length, images) for length in images.shape[-2:]]
         sweeps = []
-        for adjoints in pull(frozen.graph, recorded, q):
+        for adjoints in pull(frozen.graph, recorded, subject.by_direction):
             adjoint = frozen.at_image(adjoints)
             pixels = ((images - color) * adjoint).sum(1)
             products = {i: recorded[leaf.value] * adjoints[i] for i, leaf in frozen.graph.leaves.items()}

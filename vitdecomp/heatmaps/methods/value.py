@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 
 from vitdecomp.engine.component_set import split
-from vitdecomp.engine.pull import pull
+from vitdecomp.engine.pull import pull_together
 from vitdecomp.heatmaps.explainer import Explainer, register_explainer
 from vitdecomp.heatmaps.heatmaps import Heatmaps
 from vitdecomp.heatmaps.pattern_gates import HIDDEN, pattern_gates
@@ -55,15 +55,21 @@ class Value(Explainer):
     name: ClassVar[str] = "value"
     takes_components: ClassVar[bool] = True
 
+    def gates(self, subject: Subject) -> Collection[Gate]:
+        """Return those of the paths."""
+        return self._paths(subject).paths.recorder.gates
+
     def explain(self, subject: Subject) -> Heatmaps:
         """Pull the directions back to the values with every pattern at one."""
-        known = subject.decomposer.derived(ValuePaths, lambda: ValuePaths.of(subject.decomposer.paths))
+        known, n = self._paths(subject), len(subject.images)
         units = split(known.paths, subject.token_granularities[-1])
         rows = [i for i in subject.chosen(units.rows) if units.rows[i].kind == "attn"]
-        parts = []
-        for images, q in subject.portions(known.paths.recorder):
-            opened = known.opened(known.paths.recorder(images)[1])
-            sweeps = pull(known.paths.graph, opened, q)
-            found = [units.attributed(opened, adjoints, len(images))[:, rows].sum(1) for adjoints in sweeps]
-            parts.append(subject.grid.place(torch.stack(found, 1))[0])
-        return self.unaudited(subject, torch.cat(parts)[: len(subject.images)])
+        opened = known.opened(subject.recorded)
+        sweeps = pull_together(known.paths.graph, opened, subject.by_direction)
+        found = [units.attributed(opened, adjoints, n)[:, :, rows].sum(2) for adjoints in sweeps]
+        return self.unaudited(subject, subject.grid.place(torch.cat(found, 1))[0])
+
+    @staticmethod
+    def _paths(subject: Subject) -> ValuePaths:
+        views = subject.decomposer.views
+        return views.derived(ValuePaths, lambda: ValuePaths.of(views.paths))

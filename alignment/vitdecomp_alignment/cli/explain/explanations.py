@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -20,6 +20,7 @@ from vitdecomp.errors import InputError, SpecError
 from vitdecomp.heatmaps import Heatmaps, explain_each, explainers
 from vitdecomp.heatmaps.directions import Ask
 from vitdecomp.heatmaps.explainer import EXPLAINERS
+from vitdecomp.heatmaps.explaining import refusals
 from vitdecomp.heatmaps.sheet import HeatmapSheet
 from vitdecomp.models.image_loader import Loading, load_all, name
 from vitdecomp.models.prepare import ModelOptions, PreparedModel, fitted, prepare
@@ -146,7 +147,9 @@ def explain_images(
             traced = replace(traced, components=_components_of(traced, subject, place, words, loading))
     parts, kept, names = list[dict[str, Heatmaps]](), list[Tensor](), list[str]()
     with stage("heatmaps") as progress:
-        refused = _refused(traced.maps, first.images[:1], methods) if ALL in config.methods else {}
+        one = first.images[:1]
+        tried = methods if ALL in config.methods else ()
+        refused = refusals(tried, lambda method: traced.maps(one, {method: methods[method]}))
         able = {method: settings for method, settings in methods.items() if method not in refused}
         if not able:  # it is not the methods that are wrong
             raise SpecError(next(iter(refused.values())))
@@ -199,21 +202,6 @@ def _traced(
     if aligner is not None and aligner.origin_ is not None:
         aligner.origin_.check(decomposer.origin_, "the maps are for")
     return _Traced(config, decomposer, config.components, aligner, space)
-
-
-def _refused(
-    maps_of: Callable[[Tensor, Mapping[str, Mapping[str, Any]]], object],
-    images: Tensor,
-    methods: Mapping[str, Mapping[str, Any]],
-) -> dict[str, str]:
-    """Find the methods that have no meaning for the model, and why."""
-    found = {}
-    for method, settings in methods.items():
-        try:
-            maps_of(images, {method: settings})
-        except SpecError as error:
-            found[method] = str(error)
-    return found
 
 
 @dataclass(frozen=True, slots=True)
