@@ -37,7 +37,7 @@ class SubjectOptions:
 @command
 def demo(
     *,
-    out: Annotated[Path | None, Option(help="Folder for report.html, summary.json and paths.graphml.")] = None,
+    out: Annotated[Path | None, Option(help="Folder for report.html and what it is made of.")] = None,
     subject: SubjectOptions,
     weights: WeightOptions,
     result: ResultOptions,

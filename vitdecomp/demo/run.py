@@ -21,6 +21,7 @@ from vitdecomp.demo.story import story
 from vitdecomp.demo.subject import decompose
 from vitdecomp.demo.world import World, folder_world, scenes_world
 from vitdecomp.errors import SpecError
+from vitdecomp.heatmaps.sheet import write_heatmaps
 from vitdecomp.models.prepare import ModelOptions
 from vitdecomp.trace.graph_file import write_graph
 
@@ -92,10 +93,13 @@ class Demo:
         return render({"claim": CLAIM, "demo": self})
 
     def write(self, out: Path) -> None:
-        """Write `summary.json`, `paths.graphml` of the featured model, and `report.html`."""
+        """Write `summary.json`, `paths.graphml` of the featured model, and `report.html` with the pages of sections."""
         page, summary = self.to_html(), json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n"
         make_directory(out)
         write_graph(self.context.featured.report.graph, out / "paths.graphml")
+        for section in self.sections.values():
+            for name, sheet in section.pages.items():
+                write_heatmaps(sheet, out / name)
         for name, text in (("summary.json", summary), ("report.html", page)):
             with atomic(out / name) as partial:
                 partial.write_text(text, encoding="utf-8")

@@ -8,6 +8,7 @@ from math import isnan
 from typing import Any, TypeAlias
 
 from vitdecomp.demo.figure import Cell, Number, Sentence
+from vitdecomp.heatmaps.sheet import HeatmapSheet
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +185,7 @@ class Section:
         title: its heading. finding: the result in one sentence. blocks: what shows it.
         how: how it was measured, in one sentence. repeat: the command that does it again.
         key: figures for the top of the page, by their names.
+        pages: what has a page of its own, by its file's name.
     """
 
     title: str
@@ -192,6 +194,7 @@ class Section:
     how: Sentence
     repeat: str
     key: Mapping[str, Number] = field(default_factory=dict)
+    pages: Mapping[str, HeatmapSheet] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values: all figures that the page shows."""
@@ -202,6 +205,7 @@ class Section:
             "blocks": [block.to_json() for block in self.blocks],
             "how": self.how.to_json(),
             "repeat": self.repeat,
+            "pages": [*self.pages],
         }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -9,9 +11,11 @@ from torch import Tensor
 
 from vitdecomp.demo.context import Context
 from vitdecomp.demo.figure import Number, Sentence
+from vitdecomp.demo.methods import by_method
 from vitdecomp.demo.picture import data_uri, masked, overlay
 from vitdecomp.demo.section import Gallery, Picture, Row, Section, Table
 from vitdecomp.demo.subject import Subject
+from vitdecomp.heatmaps.sheet import HeatmapSheet
 from vitdecomp.metrics import Localisation, localisation
 
 GRID = 8  # patches along a side
@@ -57,18 +61,30 @@ def heatmaps(context: Context) -> Section:
         ),
         repeat=context.options.command,
         key={"average precision of heatmaps": precision},
+        pages={"heatmaps.html": _page(first)},
     )
+
+
+def _page(subject: Subject) -> HeatmapSheet:
+    """Show the same factors by every method, on the first pictures."""
+    world = subject.world
+    places = world.examples(_places(subject), SHOWN)
+    pictures = [(world.names[i], world.pictures[i]) for i in places]
+    return by_method(subject, pictures, _own_directions(subject, places), FACTORS)
 
 
 def maps_of(subject: Subject) -> Float[Tensor, "n factor 8 8"]:
     """Heatmaps of the own value of each of some pictures, for every factor."""
     places = _places(subject)
-    directions = torch.stack(
-        [_directions(subject, factor)[subject.world.labels[factor][places]] for factor in FACTORS], 1
-    )
+    directions = _own_directions(subject, places)
     images = subject.prepared.batch([subject.world.pictures[i] for i in places])
     heat = subject.dec.attribute(images, directions, by="token").sum(2)[..., 1:]  # the class token has no place
     return heat.reshape(*heat.shape[:2], GRID, GRID)
+
+
+def _own_directions(subject: Subject, places: Sequence[int] | np.ndarray) -> Float[Tensor, "n factor d"]:
+    """Return the directions of each picture's own values."""
+    return torch.stack([_directions(subject, f)[subject.world.labels[f][places]] for f in FACTORS], 1)
 
 
 def measures_of(subject: Subject, maps: Float[Tensor, "n factor 8 8"]) -> dict[str, Localisation]:
