@@ -31,8 +31,7 @@ from vitdecomp import Decomposer, LoadedModel, VitdecompError
 from vitdecomp._utils.files import atomic
 from vitdecomp.component import WHOLE
 from vitdecomp.heatmaps.grid import PatchGrid, summed, upsampled
-from vitdecomp.metrics import Protocol, Segmentation
-from vitdecomp.metrics.segmentation import Estimate
+from vitdecomp.metrics import Estimate, Protocol, Segmentation
 from vitdecomp.models.adapter import adapters, load_model
 from vitdecomp.models.preprocessing import preprocessing
 from vitdecomp.scenes import FACTORS, SceneDataset

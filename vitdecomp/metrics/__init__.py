@@ -1,5 +1,6 @@
 """Measures: what can be checked where a factor or a mask is known, and how faithful maps are where none is."""
 
+from vitdecomp.metrics.bootstrap import Bootstrap, Estimate
 from vitdecomp.metrics.causal import Causal, causal_matrix
 from vitdecomp.metrics.faithfulness import (
     FAITHFULNESS,
@@ -12,6 +13,9 @@ from vitdecomp.metrics.faithfulness import (
     SaCo,
     Stability,
     black,
+    randomized,
+    spearman,
+    ssim,
     stages_of,
 )
 from vitdecomp.metrics.heatmaps import Localisation, localisation
@@ -19,7 +23,7 @@ from vitdecomp.metrics.knowledge import Knowledge, choose, component_decodabilit
 from vitdecomp.metrics.probes import Decodability, Probe, decodability
 from vitdecomp.metrics.protocols import PROTOCOLS, Protocol, register_protocol
 from vitdecomp.metrics.retrieval import FeaturePrecision, feature_precision, precision_at_k, retrieve
-from vitdecomp.metrics.segmentation import Estimate, Segmentation, SegmentationResult
+from vitdecomp.metrics.segmentation import Segmentation, SegmentationResult
 from vitdecomp.metrics.segmentation_rows import SegmentationRows
 from vitdecomp.metrics.segmentation_weights import MEASURES
 
@@ -27,6 +31,7 @@ __all__ = [
     "FAITHFULNESS",
     "MEASURES",
     "PROTOCOLS",
+    "Bootstrap",
     "Causal",
     "Decodability",
     "Deletion",
@@ -54,7 +59,10 @@ __all__ = [
     "feature_precision",
     "localisation",
     "precision_at_k",
+    "randomized",
     "register_protocol",
     "retrieve",
+    "spearman",
+    "ssim",
     "stages_of",
 ]

@@ -3,7 +3,7 @@
 References:
     Pixel accuracy, mIoU and AP of heatmaps: Chefer, Gur and Wolf, "Transformer Interpretability Beyond Attention
     Visualization", arXiv 2012.09838. Pointing game: Zhang et al., "Top-down Neural Attention by Excitation Backprop",
-    arXiv 1608.00507. Percentile bootstrap: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993.
+    arXiv 1608.00507.
 """
 
 from __future__ import annotations
@@ -12,30 +12,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Int8, Integer
+from jaxtyping import Bool, Float, Int8, Integer
 from torch import Tensor
 
 from vitdecomp.errors import InputError
+from vitdecomp.metrics.bootstrap import Bootstrap, Estimate
 from vitdecomp.metrics.inputs import as_double, upsampled
 from vitdecomp.metrics.protocols import PROTOCOLS, Protocol
 from vitdecomp.metrics.segmentation_rows import SegmentationRows, joined, measure_each
-from vitdecomp.metrics.segmentation_weights import MEASURES, WeightedMeasures, draws
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A measure and how far it moves when other images are drawn.
-
-    Attributes:
-        value: the measure, 0 .. 1; NaN if no map defines it.
-        low, high: the ends of the interval; NaN without replicates.
-        n: the maps that define it.
-    """
-
-    value: float
-    low: float
-    high: float
-    n: int
+from vitdecomp.metrics.segmentation_weights import MEASURES, WeightedMeasures
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,22 +132,16 @@ class Segmentation:
             InputError: no map was added, none has an annotated pixel, a negative number of replicates, or a share that
                 is none.
         """
-        if bootstrap < 0:
-            raise InputError(f"bootstrap = {bootstrap}; give the number of replicates, or 0 for none")
-        if not 0 < confidence < 1:
-            raise InputError(f"confidence = {confidence}; give a share between 0 and 1")
-        rows = self.rows
+        drawing, rows = Bootstrap(bootstrap, seed, confidence), self.rows
         if not rows.counts.any():
             raise InputError(f"none of {len(rows)} masks has an annotated pixel: there is nothing to measure")
-        place = {name: i for i, name in enumerate(dict.fromkeys(rows.images))}
-        groups = np.array([place[name] for name in rows.images])
         table = WeightedMeasures.of(rows, self.protocol)
         whole = table.weighted(np.ones((1, len(rows))))
-        drawn = [table.weighted(weights[:, groups]) for weights in draws(len(place), bootstrap, seed, len(rows))]
-        ends = {m: _ends([each[m] for each in drawn], confidence) for m in MEASURES}
+        drawn = [table.weighted(weights) for weights in drawing.draws(rows.images)]
+        ends = {m: drawing.ends([each[m] for each in drawn]) for m in MEASURES}
         counted = table.counted()
         estimates = {m: Estimate(float(whole[m][0]), *ends[m], counted[m]) for m in MEASURES}
-        return SegmentationResult(self.protocol, len(rows), len(place), confidence, **estimates)
+        return SegmentationResult(self.protocol, len(rows), len(set(rows.images)), confidence, **estimates)
 
 
 def _as_masks(masks: Tensor | np.ndarray) -> Int8[np.ndarray, "n height width"]:
@@ -177,12 +156,3 @@ def _names(given: Sequence[str] | None, n: int, noun: str, usual: Sequence[str])
     if given is not None and len(given) != n:
         raise InputError(f"{noun}: {len(given)} names for {n} heatmaps; give one for each")
     return usual if given is None else given
-
-
-def _ends(chunks: Sequence[Float64[np.ndarray, " b"]], confidence: float) -> tuple[float, float]:
-    drawn = np.concatenate([np.empty(0), *chunks])
-    defined = drawn[np.isfinite(drawn)]
-    if not len(defined):
-        return float("nan"), float("nan")
-    low, high = np.quantile(defined, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
+from vitdecomp.metrics.bootstrap import ratio, weighted_mean
 from vitdecomp.metrics.protocols import Protocol
 from vitdecomp.metrics.segmentation_rows import SegmentationRows
 
 MEASURES = ("pixel_accuracy", "miou", "average_precision", "pointing", "inside")
-CHUNK = 2**22  # weights that are held at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +44,14 @@ class WeightedMeasures:
 
     def weighted(self, weights: Float64[np.ndarray, "b n"]) -> dict[str, Float64[np.ndarray, " b"]]:
         """Compute every measure for b weightings of the maps; NaN where nothing with a weight defines it."""
-        found = {name: _mean(values, weights) for name, values in self.means.items()}
+        found = {name: weighted_mean(values, weights) for name, values in self.means.items()}
         if self.protocol.average != "image":
             pooled = weights @ self.counts
             found |= {"pixel_accuracy": _accuracy(pooled), "miou": _iou(pooled, self.protocol)}
         if self.protocol.average == "class":
             each = weights[:, self.order, None] * self.counts[self.order]
             iou = _iou(np.add.reduceat(each, self.starts, axis=1), self.protocol)
-            found["miou"] = _ratio(np.nansum(iou, axis=1), np.isfinite(iou).sum(axis=1))
+            found["miou"] = ratio(np.nansum(iou, axis=1), np.isfinite(iou).sum(axis=1))
         return found
 
     def counted(self) -> dict[str, int]:
@@ -60,38 +60,15 @@ class WeightedMeasures:
         return {m: int(np.isfinite(self.means[m]).sum()) if m in self.means else annotated for m in MEASURES}
 
 
-def draws(images: int, replicates: int, seed: int, rows: int) -> Iterator[Float64[np.ndarray, "b image"]]:
-    """Draw how often each image is in each replicate; replicates in chunks that fit into memory for so many rows."""
-    source = np.random.default_rng(seed)
-    step = max(1, CHUNK // rows)
-    for start in range(0, replicates, step):
-        b = min(step, replicates - start)
-        yield source.multinomial(images, np.full(images, 1 / images), size=b).astype(np.float64)
-
-
 def _accuracy(counts: Float64[np.ndarray, "*b 4"]) -> Float64[np.ndarray, "*b"]:
-    return _ratio(counts[..., 0] + counts[..., 3], counts.sum(axis=-1))
+    return ratio(counts[..., 0] + counts[..., 3], counts.sum(axis=-1))
 
 
 def _iou(counts: Float64[np.ndarray, "*b 4"], protocol: Protocol) -> Float64[np.ndarray, "*b"]:
     """IoU of the foreground, or its mean with that of the background; NaN where a class is neither there nor found."""
     true, false, missed, background = np.moveaxis(counts, -1, 0)
-    found = _ratio(true, true + false + missed)
+    found = ratio(true, true + false + missed)
     if protocol.classes == "foreground":
         return found
-    both = np.stack([found, _ratio(background, background + false + missed)])
-    return _ratio(np.nansum(both, axis=0), np.isfinite(both).sum(axis=0))
-
-
-def _mean(values: Float64[np.ndarray, " n"], weights: Float64[np.ndarray, "b n"]) -> Float64[np.ndarray, " b"]:
-    """Average what is defined."""
-    defined = np.isfinite(values)
-    return _ratio(weights[:, defined] @ values[defined], weights[:, defined].sum(axis=1))
-
-
-def _ratio(
-    above: Float64[np.ndarray, "*b"], below: Float64[np.ndarray, "*b"] | Int64[np.ndarray, "*b"]
-) -> Float64[np.ndarray, "*b"]:
-    """Divide; NaN where there is nothing to divide by."""
-    result: Float64[np.ndarray, "*b"] = np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
-    return result
+    both = np.stack([found, ratio(background, background + false + missed)])
+    return ratio(np.nansum(both, axis=0), np.isfinite(both).sum(axis=0))

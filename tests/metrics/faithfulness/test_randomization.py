@@ -11,8 +11,7 @@ from helpers import pictures
 from torch import Tensor, nn
 
 from vitdecomp import InputError
-from vitdecomp.metrics import Randomization, stages_of
-from vitdecomp.metrics.faithfulness.similarity import spearman, ssim
+from vitdecomp.metrics import Randomization, randomized, spearman, ssim, stages_of
 
 IMAGES = pictures(3, 16)
 STAGES = ("head", "norm", "blocks.1", "blocks.0", "patch_embed.proj", "pos_embed", "cls_token")
@@ -104,6 +103,16 @@ def test_the_model_and_the_random_state_stay_and_the_seed_decides(classifier: nn
     again, other = Randomization()(gradient, classifier, IMAGES), Randomization(seed=1)(gradient, classifier, IMAGES)
     assert torch.equal(first.spearman, again.spearman)
     assert not torch.allclose(first.spearman, other.spearman, atol=1e-3)
+
+
+def test_a_copy_with_all_parameters_random_is_what_the_last_stage_leaves(classifier: nn.Module) -> None:
+    before = copy.deepcopy(classifier.state_dict())
+    twin = randomized(classifier, seed=4)
+    own, found = (gradient(model, IMAGES, torch.arange(3)) for model in (classifier, twin))
+    whole = Randomization(seed=4)(gradient, classifier, IMAGES)
+    assert torch.equal(spearman(own, found), whole.spearman[-1])
+    assert torch.equal(ssim(own, found), whole.ssim[-1])
+    assert all(torch.equal(value, before[name]) for name, value in classifier.state_dict().items())
 
 
 def test_batches_change_nothing_and_tell_which_image_is_which(classifier: nn.Module) -> None:

@@ -6,10 +6,17 @@ from vitdecomp.metrics.faithfulness.deletion import Deletion
 from vitdecomp.metrics.faithfulness.explaining import Explain
 from vitdecomp.metrics.faithfulness.insertion import Insertion
 from vitdecomp.metrics.faithfulness.perturbation import Perturbation
-from vitdecomp.metrics.faithfulness.randomization import ExplainModel, Randomization, Randomized, stages_of
+from vitdecomp.metrics.faithfulness.randomization import (
+    ExplainModel,
+    Randomization,
+    Randomized,
+    randomized,
+    stages_of,
+)
 from vitdecomp.metrics.faithfulness.road import Road
 from vitdecomp.metrics.faithfulness.saco import SaCo
 from vitdecomp.metrics.faithfulness.scoring import Fill, Measure, Score, black
+from vitdecomp.metrics.faithfulness.similarity import spearman, ssim
 from vitdecomp.metrics.faithfulness.stability import Predict, Stability
 
 FAITHFULNESS: dict[str, Measure] = {
@@ -40,5 +47,8 @@ __all__ = [
     "Score",
     "Stability",
     "black",
+    "randomized",
+    "spearman",
+    "ssim",
     "stages_of",
 ]

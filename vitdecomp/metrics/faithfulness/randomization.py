@@ -90,6 +90,22 @@ class Randomization:
         return Randomized(stages, torch.stack(by_rank), torch.stack(by_structure))
 
 
+def randomized(model: nn.Module, seed: int = 0) -> nn.Module:
+    """Return a copy of a model with all parameters random, as it is after the last stage of `Randomization`.
+
+    Args:
+        model: which is read only.
+        seed: of the weights.
+
+    Raises:
+        InputError: a model without parameters.
+    """
+    twin, source = copy.deepcopy(model), generator(seed)
+    for names in _parts(model, stages_of(model)):
+        _randomize(twin, names, source)
+    return twin
+
+
 def stages_of(model: nn.Module) -> tuple[str, ...]:
     """Name the parts of a model from the last one registered to the first: blocks, and what stands outside of them.
 

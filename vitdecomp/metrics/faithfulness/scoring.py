@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int64
@@ -21,6 +21,7 @@ Fill: TypeAlias = float | tuple[float, ...]
 TENTHS = tuple(k / 10 for k in range(1, 10))
 
 
+@runtime_checkable
 class Measure(Protocol):
     """How faithful maps are to a score, one number for each image."""
 
