@@ -53,6 +53,20 @@ def test_words_are_written_on_request(run, tmp_path):
         assert all(row["word"] for row in csv.DictReader(file))
 
 
+def test_masks_are_written_on_request(run, tmp_path):
+    done = run("--out", tmp_path / "masked", "--n", 4, "--masks", "--quiet")
+    assert done.returncode == 0
+    assert done.stdout.startswith("4 images with masks in 10 classes: ")
+    names = {
+        room: {f.relative_to(tmp_path / "masked" / room) for f in (tmp_path / "masked" / room).rglob("*.png")}
+        for room in ("images", "masks")
+    }
+    assert len(names["images"]) == 4
+    assert names["images"] == names["masks"]
+    with (tmp_path / "masked" / "labels.csv").open(newline="", encoding="utf-8") as file:
+        assert all((tmp_path / "masked" / row["path"]).is_file() for row in csv.DictReader(file))
+
+
 def test_a_folder_that_holds_something_stays_as_it_is(run, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     assert_refused(run("--out", tmp_path, "--n", 2), "is not empty")

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from vitdecomp._utils.lazy import lazily
 from vitdecomp.datasets.folder import Folder
 from vitdecomp.datasets.huggingface import HuggingFace
 from vitdecomp.datasets.image import Picture, Pictures
 from vitdecomp.datasets.listing import Listing
 from vitdecomp.datasets.webdataset import WebDataset
 from vitdecomp.errors import InputError
+
+if TYPE_CHECKING:
+    from vitdecomp.datasets import grouped as grouped
+    from vitdecomp.datasets import masks as masks
+else:
+    __getattr__, __dir__ = lazily(__name__, {}, rooms=("grouped", "masks"))
 
 __all__ = ["KINDS", "Picture", "Pictures", "open_pictures"]
 

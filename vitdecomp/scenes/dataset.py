@@ -128,9 +128,11 @@ class SceneDataset(Dataset[tuple[Any, int]]):
             drawn = list(pool.map(partial(_draw_all, self.spec, moment), parts))
         return np.concatenate([_draw_all(self.spec, moment, []), *drawn])
 
-    def write(self, folder: Path | str, progress: Callable[[int, int], object] | None = None) -> None:
-        """Write the pictures for torchvision's ImageFolder; see `vitdecomp.scenes.folder.write`."""
-        folders.write(self, Path(folder), progress)
+    def write(
+        self, folder: Path | str, progress: Callable[[int, int], object] | None = None, *, masks: bool = False
+    ) -> None:
+        """Write the pictures for torchvision's ImageFolder, or with masks; see `vitdecomp.scenes.folder.write`."""
+        folders.write(self, Path(folder), progress, masks=masks)
 
     def _checked(self, index: int) -> int:
         if not -self.n <= index < self.n:

@@ -1,4 +1,4 @@
-"""A data set on disk: a folder of pictures for each class, and a table of labels."""
+"""A data set on disk: a folder of pictures for each class, a table of labels, and masks on request."""
 
 from __future__ import annotations
 
@@ -19,17 +19,21 @@ from vitdecomp.scenes.factors import FACTORS
 if TYPE_CHECKING:
     from vitdecomp.scenes.dataset import SceneDataset
 
-TABLE = "labels.csv"
+TABLE, IMAGES, MASKS = "labels.csv", "images", "masks"
 COLUMNS = ("path", "split", "target", "group", *FACTORS, "word", "caption")
 
 
-def write(data: SceneDataset, folder: Path, progress: Callable[[int, int], object] | None = None) -> None:
+def write(
+    data: SceneDataset, folder: Path, progress: Callable[[int, int], object] | None = None, *, masks: bool = False
+) -> None:
     """Write `folder`/CLASS/INDEX.png for every picture, and `labels.csv`: the whole of it or nothing.
 
     Args:
-        data: what to write; with masks or other formats, use `data.sample`.
+        data: what to write; in other formats, use `data.sample`.
         folder: must not exist, or be empty.
         progress: called with the number of pictures that are written and that there are.
+        masks: write `folder`/images/CLASS/INDEX.png and `folder`/masks/CLASS/INDEX.png instead, white where the main
+            object is seen, as `vitdecomp.datasets.masks` reads them.
 
     Raises:
         OutputError: the folder holds something, or cannot be written.
@@ -38,7 +42,7 @@ def write(data: SceneDataset, folder: Path, progress: Callable[[int, int], objec
         table = csv.writer(file, lineterminator="\n")
         table.writerow(COLUMNS)
         for index in range(len(data)):
-            table.writerow(_write_one(data, index, partial))
+            table.writerow(_write_one(data, index, partial, masks=masks))
             if progress is not None:
                 progress(index + 1, len(data))
 
@@ -67,12 +71,15 @@ def cached_scenes(cache: Path, n: int, *splits: str, subset: str = "plain") -> P
     return folder
 
 
-def _write_one(data: SceneDataset, index: int, folder: Path) -> list[str | int]:
+def _write_one(data: SceneDataset, index: int, folder: Path, *, masks: bool) -> list[str | int]:
     sample = data.sample(index)
     scene, target = sample.scene, data.classes[sample.labels["target"]]
-    make_directory(folder / target)
-    path = f"{target}/{index:06d}.png"
-    Image.fromarray(sample.image).save(folder / path, optimize=False)
+    name = f"{target}/{index:06d}.png"
+    path = f"{IMAGES}/{name}" if masks else name
+    written = {path: sample.image, f"{MASKS}/{name}": sample.mask} if masks else {path: sample.image}
+    for place, values in written.items():
+        make_directory((folder / place).parent)
+        Image.fromarray(values).save(folder / place, optimize=False)
     group = "" if scene.group is None else scene.group
     return [path, scene.split, target, group, *scene.values.values(), scene.word or "", scene.caption]
 

@@ -10,8 +10,8 @@ from mask_files import gray, photograph, square
 from torchvision import transforms
 
 from vitdecomp import InputError, SpecError
-from vitdecomp.datasets.masks import FORMATS, open_masked_images
-from vitdecomp.metrics import Segmentation
+from vitdecomp.datasets.masks import FORMATS, Format, open_masked_images
+from vitdecomp.metrics import PROTOCOLS, Segmentation
 from vitdecomp.models.frame import MaskedPreprocess
 
 
@@ -31,6 +31,11 @@ def test_a_named_format_that_is_not_there_is_refused(tmp_path: Path, kind: str) 
         open_masked_images(tmp_path, kind)
     assert str(tmp_path) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("form", FORMATS.values(), ids=FORMATS)
+def test_each_format_names_a_protocol(form: Format) -> None:
+    assert form.protocol in PROTOCOLS
 
 
 def test_what_a_format_does_not_take_is_refused(tmp_path: Path) -> None:

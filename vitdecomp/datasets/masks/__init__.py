@@ -10,9 +10,10 @@ from types import MappingProxyType
 from vitdecomp._utils.registry import did_you_mean
 from vitdecomp.datasets.masks import folder, gtsegs, imagenet_s, open_images, pascal_voc, pixel_imagenet
 from vitdecomp.datasets.masks.masked_image import MaskedImage, MaskedImages
+from vitdecomp.datasets.masks.scenes import masked_scenes
 from vitdecomp.errors import InputError, SpecError
 
-__all__ = ["FORMATS", "Format", "MaskedImage", "MaskedImages", "open_masked_images"]
+__all__ = ["FORMATS", "Format", "MaskedImage", "MaskedImages", "find_format", "masked_scenes", "open_masked_images"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +24,14 @@ class Format:
         recognizes: whether a place holds one.
         read: reads it, from its place, a folder of images that lies elsewhere, and a split.
         layout: what it looks like, for messages.
+        protocol: by which of `vitdecomp.metrics.PROTOCOLS` heatmaps are measured on it, if no other is named.
         images, split: whether these can be given.
     """
 
     recognizes: Callable[[Path], bool]
     read: Callable[[Path, Path | None, str | None], MaskedImages]
     layout: str
+    protocol: str = "imagenet-segmentation"
     images: bool = True
     split: bool = False
 
@@ -36,15 +39,37 @@ class Format:
 FORMATS: Mapping[str, Format] = MappingProxyType(  # the first that recognizes a place reads it
     {
         "imagenet-segmentation": Format(gtsegs.recognizes, gtsegs.read, "gtsegs_ijcv.mat", images=False),
-        "open-images": Format(open_images.recognizes, open_images.read, "*-point-labels.csv"),
+        "open-images": Format(open_images.recognizes, open_images.read, "*-point-labels.csv", "points"),
         "voc": Format(pascal_voc.recognizes, pascal_voc.read, "VOC2012/SegmentationClass", split=True),
         "imagenet-s": Format(
             imagenet_s.recognizes, imagenet_s.read, "ImageNetS919/validation-segmentation", split=True
         ),
-        "pixel-imagenet": Format(pixel_imagenet.recognizes, pixel_imagenet.read, "n01440764/*.png"),
+        "pixel-imagenet": Format(pixel_imagenet.recognizes, pixel_imagenet.read, "n01440764/*.png", "foreground"),
         "folder": Format(folder.recognizes, folder.read, "images/*.jpg with masks/*.png"),
     }
 )
+
+
+def find_format(place: Path, kind: str | None = None) -> str:
+    """Find out the format of a data set, a name in `FORMATS`.
+
+    Args:
+        place: its folder or file.
+        kind: the format that the user named, if any.
+
+    Raises:
+        InputError: there is none, or of no known format.
+        SpecError: an unknown format.
+    """
+    if not place.exists():
+        raise InputError(f"there is no file or folder {place}")
+    if kind is not None and kind not in FORMATS:
+        raise SpecError(f"no format of masks {kind!r}{did_you_mean(kind, list(FORMATS))}")
+    found = kind or next((name for name, form in FORMATS.items() if form.recognizes(place)), None)
+    if found is None:
+        layouts = "; ".join(f"{form.layout} ({name})" for name, form in FORMATS.items())
+        raise InputError(f"{place} has no masks in a known format: {layouts}")
+    return found
 
 
 def open_masked_images(
@@ -62,14 +87,7 @@ def open_masked_images(
         InputError: there is none, of no known format, or not as its format wants it.
         SpecError: an unknown format or split, or a split of a format that has none.
     """
-    if not place.exists():
-        raise InputError(f"there is no file or folder {place}")
-    if kind is not None and kind not in FORMATS:
-        raise SpecError(f"no format of masks {kind!r}{did_you_mean(kind, list(FORMATS))}")
-    found = kind or next((name for name, form in FORMATS.items() if form.recognizes(place)), None)
-    if found is None:
-        layouts = "; ".join(f"{form.layout} ({name})" for name, form in FORMATS.items())
-        raise InputError(f"{place} has no masks in a known format: {layouts}")
+    found = find_format(place, kind)
     form = FORMATS[found]
     for noun, given, known in (("split", split, form.split), ("folder of images", images, form.images)):
         if given is not None and not known:

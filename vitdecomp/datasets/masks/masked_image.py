@@ -61,13 +61,21 @@ class MaskedImage:
             InputError: one cannot be read, the mask is of another size, or has values that mean nothing.
         """
         image = self.image()
+        return image, self.mask_of(image)
+
+    def mask_of(self, image: Image.Image) -> Int8[np.ndarray, "height width"]:
+        """Read the mask of the image, which was opened before.
+
+        Raises:
+            InputError: it cannot be read, is of another size, or has values that mean nothing.
+        """
         mask = self.reader(image.height, image.width)
         if mask.shape != (image.height, image.width):
             raise InputError(
                 f"mask {self.source} has {mask.shape[1]} x {mask.shape[0]} pixels, and image {self.image_id} "
                 f"{image.width} x {image.height}: give a mask of the image's size"
             )
-        return image, mask
+        return mask
 
 
 class MaskedImages(Sequence[MaskedImage]):
