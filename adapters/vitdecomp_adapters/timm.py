@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from vitdecomp._utils.registry import did_you_mean
 from vitdecomp.errors import SpecError
 from vitdecomp.models.adapter import Adapter, Classifier, LoadedModel, call, own_spec, register_adapter
+from vitdecomp_adapters import imagenet
 from vitdecomp_adapters.checkpoint import Rules, fill, path_of, unusable
 from vitdecomp_adapters.hub import fetching, first_line, local_file, quiet
 
@@ -95,6 +96,10 @@ class TimmAdapter(Adapter):
 
         return list(timm.list_pretrained(pattern) if "." in pattern else timm.list_models(pattern))
 
+    def class_words(self, class_id: str) -> str | None:
+        """Return words for a WordNet id of ImageNet-1k, or of ImageNet-22k."""
+        return imagenet.words(class_id)
+
     def defines(self, name: str) -> bool:
         """Check whether timm knows the architecture and the tag; it fetches weights of its own alone."""
         if not PLAIN.fullmatch(name):  # hf-hub:REPO and local-dir:PATH name a stranger's
@@ -164,16 +169,16 @@ def transform(config: Mapping[str, Any], size: tuple[int, ...]) -> Callable[[Any
 
 def _classifier(module: Any) -> Classifier | None:
     """Return the last layer, with the names that timm has for the classes of its data set."""
-    from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
+    from timm.data.imagenet_info import infer_imagenet_subset
 
     layer = module.get_classifier() if hasattr(module, "get_classifier") else None
     if not isinstance(layer, nn.Linear):
         return None
     subset = infer_imagenet_subset(module)
-    names = tuple(ImageNetInfo(subset).label_descriptions()) if subset else ()
-    if len(names) != layer.out_features:
-        names = tuple(f"class {i}" for i in range(layer.out_features))
-    return Classifier(names, layer)
+    info = imagenet.info_of(subset) if subset else None
+    if info is None or info.num_classes() != layer.out_features:
+        return Classifier(tuple(f"class {i}" for i in range(layer.out_features)), layer)
+    return Classifier(tuple(info.label_descriptions()), layer, tuple(info.label_names()))
 
 
 def _built_size(module: nn.Module) -> tuple[int, int] | None:

@@ -28,6 +28,7 @@ __all__ = [
     "adapters",
     "as_loaded",
     "call",
+    "class_words",
     "load_model",
     "load_texts",
     "own_spec",
@@ -79,6 +80,10 @@ class Adapter(ABC):
     def names(self, pattern: str = "*") -> list[str]:
         """Names that `load` takes, without the prefix, for listings and suggestions."""
         return []
+
+    def class_words(self, class_id: str) -> str | None:
+        """Return the words for a class that the library knows by an id, such as WordNet's `n01440764`."""
+        return None
 
     def defines(self, name: str) -> bool:
         """Check whether the library itself defines a model of this name.
@@ -163,6 +168,12 @@ def is_defined(spec: str) -> bool:
     prefix, _, name = spec.partition(":")
     adapter = adapters().get(prefix)
     return adapter is not None and adapter.defines(name)
+
+
+def class_words(class_id: str) -> str:
+    """Return the words for a class that a data set names by an id, as a library knows them; else the id itself."""
+    found = (adapter.class_words(class_id) for adapter in adapters().values())
+    return next((words for words in found if words is not None), class_id)
 
 
 def as_loaded(model: nn.Module | LoadedModel | str) -> LoadedModel:

@@ -68,13 +68,13 @@ def load(pictures: Pictures, index: int, preprocess: Preprocess) -> Loaded:
 
 def load_all(pictures: Pictures, indices: Iterable[int], preprocess: Preprocess, loading: Loading) -> Iterator[Loaded]:
     """Pictures in the order asked for."""
-    return _mapped(lambda i: load(pictures, i, preprocess), indices, loading)
+    return ahead(lambda i: load(pictures, i, preprocess), indices, loading)
 
 
 def digests(pictures: Pictures, indices: Sequence[int], *, workers: int = 4) -> tuple[str, ...]:
     """SHA-256 of the files of pictures, in hexadecimal; empty for those that cannot be read."""
     loading = Loading(batch_size=64, workers=workers)
-    return tuple(_mapped(lambda i: _digest(pictures, i), indices, loading))
+    return tuple(ahead(lambda i: _digest(pictures, i), indices, loading))
 
 
 def name(pictures: Pictures, index: int) -> str:
@@ -82,22 +82,7 @@ def name(pictures: Pictures, index: int) -> str:
     return spelled(str(pictures.root / pictures.pictures[index].id))
 
 
-def _digest(pictures: Pictures, index: int) -> str:
-    try:
-        return digest([_read(pictures, index)])
-    except InputError:
-        return ""
-
-
-def _read(pictures: Pictures, index: int) -> bytes:
-    try:
-        return pictures.read(index)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise InputError(f"cannot read image {name(pictures, index)}: {reason}") from error
-
-
-def _mapped(function: Callable[[A], B], items: Iterable[A], loading: Loading) -> Iterator[B]:
+def ahead(function: Callable[[A], B], items: Iterable[A], loading: Loading) -> Iterator[B]:
     """Apply a function to items, in their order, a little ahead of its reader."""
     if loading.workers == 0:
         yield from map(function, items)
@@ -113,3 +98,18 @@ def _mapped(function: Callable[[A], B], items: Iterable[A], loading: Loading) ->
             yield waiting.popleft().result()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _digest(pictures: Pictures, index: int) -> str:
+    try:
+        return digest([_read(pictures, index)])
+    except InputError:
+        return ""
+
+
+def _read(pictures: Pictures, index: int) -> bytes:
+    try:
+        return pictures.read(index)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(f"cannot read image {name(pictures, index)}: {reason}") from error

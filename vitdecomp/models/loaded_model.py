@@ -62,10 +62,12 @@ class Classifier:
     Attributes:
         names: of the classes.
         layer: embeddings to logits; its rows are the classes' vectors.
+        ids: of the classes, in which data sets name theirs: those of WordNet for ImageNet; empty if there are none.
     """
 
     names: tuple[str, ...]
     layer: nn.Linear
+    ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

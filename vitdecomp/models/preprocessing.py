@@ -18,6 +18,7 @@ from vitdecomp.models.adapter import LoadedModel
 
 Preprocess: TypeAlias = Callable[[Any], Tensor]
 DEFAULT_SIZE = (3, 224, 224)
+GRAY_SIDE = 512  # of images of one gray level
 CHANNELS = (1, 3)  # what a photograph can be made into
 
 
@@ -71,3 +72,13 @@ def as_tensor(preprocess: Preprocess, image: Image.Image) -> Float[Tensor, "chan
         got = f"shape {tuple(tensor.shape)}" if isinstance(tensor, Tensor) else type(tensor).__name__
         raise InputError(f"the model's preprocessing must give a tensor (channels, height, width), not {got}")
     return tensor
+
+
+def gray_image(preprocess: Preprocess, value: int) -> Float[Tensor, "channel height width"]:
+    """Preprocess an image of one gray level, 0 .. 255."""
+    return as_tensor(preprocess, Image.new("RGB", (GRAY_SIDE, GRAY_SIDE), (value, value, value)))
+
+
+def color_of(pixels: Float[Tensor, "channel height width"]) -> Float[Tensor, " channel"]:
+    """Return the color of an image of one, from the middle, where no preprocessing pads."""
+    return pixels[:, pixels.shape[1] // 2, pixels.shape[2] // 2]

@@ -9,9 +9,8 @@ from PIL import Image
 from torch import Tensor
 
 from vitdecomp.errors import InputError
-from vitdecomp.models.preprocessing import Preprocess, as_tensor
+from vitdecomp.models.preprocessing import Preprocess, color_of, gray_image
 
-SIDE = 512  # of the test images
 LINEAR = 0.01  # share of the range by which gray may miss the middle of black and white
 
 
@@ -29,19 +28,15 @@ class Squeezed:
 
     def __init__(self, preprocess: Preprocess) -> None:
         self.preprocess = preprocess
-        black, gray, white = (self._constant(value) for value in (0, 128, 255))
+        levels = [gray_image(preprocess, value) for value in (0, 128, 255)]
+        self.height, self.width = levels[0].shape[1:]
+        black, gray, white = map(color_of, levels)
         self.low, self.range = black[:, None, None], (white - black)[:, None, None]
         missed = gray - black - (white - black) * 128 / 255
         if not bool((missed.abs() < LINEAR * (white - black).abs()).all()):
             raise InputError(
                 "the model's preprocessing does not scale values linearly: images cannot be squeezed for it"
             )
-
-    def _constant(self, value: int) -> Float[Tensor, " channel"]:
-        """Preprocess an image of one color, and look at the middle, where no preprocessing pads."""
-        found = as_tensor(self.preprocess, Image.new("RGB", (SIDE, SIDE), (value, value, value)))
-        self.height, self.width = found.shape[1:]
-        return found[:, self.height // 2, self.width // 2]
 
     def __call__(self, image: Image.Image) -> Float[Tensor, "channel height width"]:
         """Turn a photograph into a tensor."""

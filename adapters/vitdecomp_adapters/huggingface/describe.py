@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from vitdecomp.errors import LoadError, SpecError
 from vitdecomp.models.adapter import Classifier, LoadedModel
+from vitdecomp_adapters import imagenet
 from vitdecomp_adapters.hub import REMEDY
 from vitdecomp_adapters.huggingface.readings import Reading, Readings, find_readings
 from vitdecomp_adapters.huggingface.texts import text_encoder, text_features
@@ -139,4 +140,4 @@ def _classifier(module: Any, found: Readings) -> Classifier | None:
         return None
     labels = getattr(module.config, "id2label", None) or {}
     names = tuple(str(labels.get(i, f"class {i}")) for i in range(layers[0].out_features))
-    return Classifier(names, layers[0])
+    return Classifier(names, layers[0], imagenet.ids_of(names))
