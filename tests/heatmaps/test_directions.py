@@ -51,8 +51,9 @@ def test_labels_are_what_was_asked() -> None:
 
 def test_a_class_is_a_row_of_the_classifier() -> None:
     layer = nn.Linear(4, 3)
-    classifier = Classifier(("tench, Tinca tinca", "goldfish", "crane, bird"), layer)
-    for ask, row in (("goldfish", 1), ("Tinca tinca", 0), (2, 2), ("2", 2)):
+    ids = ("n01440764", "n01443537", "n02012849")
+    classifier = Classifier(("tench, Tinca tinca", "goldfish", "crane, bird"), layer, ids)
+    for ask, row in (("goldfish", 1), ("Tinca tinca", 0), (2, 2), ("2", 2), ("n01443537", 1)):
         assert torch.equal(class_vector(classifier, ask, "x"), layer.weight[row])
 
 
@@ -60,6 +61,7 @@ def test_a_class_is_a_row_of_the_classifier() -> None:
     ("ask", "message"),
     [
         ("goldfsh", "timm:x has no class 'goldfsh'; did you mean goldfish?"),
+        ("n01443537", "timm:x has no class 'n01443537' (goldfish); did you mean goldfish?"),
         (3, "timm:x has no class 3: its classes are 0 to 2"),
         ("crane", "class 'crane' of timm:x may be any of 1, 2: give the number"),
     ],

@@ -15,6 +15,7 @@ from vitdecomp.component import WHOLE, Component
 from vitdecomp.decompose import Decomposer
 from vitdecomp.engine.inputs import as_directions
 from vitdecomp.errors import InputError, SpecError
+from vitdecomp.models.adapter import class_words
 from vitdecomp.models.loaded_model import Classifier, EncodeText
 from vitdecomp.sources.aligner import Aligner
 
@@ -29,28 +30,35 @@ class Directions:
 
     Attributes:
         vectors: in the representation's space, `(n, direction, d)`; `None` where maps differ between components.
-        by_component: for each component by head, its vectors, `(direction, d)`, in place of these.
-        offset: what the maps add to every score, `(direction,)` or `(n, direction)`.
+        by_component: for each component by head, its vectors, `(n, direction, d)`, in place of these; or
+            `(1, direction, d)`, the same for all images.
+        offset: what the maps add to every score, `(n, direction)`.
         labels: for figures.
     """
 
     vectors: Float[Tensor, "n direction d"] | None
-    by_component: Mapping[str, Float[Tensor, "direction d"]] = field(default_factory=dict)
-    offset: Float[Tensor, "*n direction"] | None = None
+    by_component: Mapping[str, Float[Tensor, "m direction d"]] = field(default_factory=dict)
+    offset: Float[Tensor, "n direction"] | None = None
     labels: tuple[str, ...] = ()
 
     def portion(self, start: int, images: int) -> Directions:
         """Return those of some images; images beyond the last have its directions."""
         rows = torch.arange(start, start + images)
-        vectors = None if self.vectors is None else self.vectors[rows.clamp_max(len(self.vectors) - 1)]
-        own = self.offset is not None and self.offset.ndim == 2
-        offset = self.offset[rows.clamp_max(len(self.offset) - 1)] if own and self.offset is not None else self.offset
-        return replace(self, vectors=vectors, offset=offset)
+
+        def some(x: Tensor) -> Tensor:
+            return x[rows.clamp_max(len(x) - 1)]
+
+        return replace(
+            self,
+            vectors=None if self.vectors is None else some(self.vectors),
+            by_component={name: x if len(x) == 1 else some(x) for name, x in self.by_component.items()},
+            offset=None if self.offset is None else some(self.offset),
+        )
 
     def __len__(self) -> int:
         """Count the directions of each image."""
-        known = next(iter(self.by_component.values())) if self.vectors is None else self.vectors[0]
-        return len(known)
+        known = next(iter(self.by_component.values())) if self.vectors is None else self.vectors
+        return known.shape[1]
 
 
 @dataclass(frozen=True)
@@ -124,14 +132,12 @@ class Reader:
         maps = {c: self.aligner.restricted(c) for c in self._mapped(parts)}
         d_clip = next(iter(maps.values())).shape[1]
         bias = getattr(getattr(self.aligner, "maps_", None), "bias", None)
-        if WHOLE in maps:
-            q = as_directions(q, (n, d_clip), 0, n).transpose(0, 1)
-            offset = None if bias is None else q @ bias.to(q)
-            return Directions(q @ maps[WHOLE].to(q).T, offset=offset, labels=labels)
-        if q.ndim != 2 or q.shape[1] != d_clip:
-            raise InputError(f"directions must be (direction, {d_clip}) in the space of the maps, not {tuple(q.shape)}")
+        for_all = q.ndim == 2
+        q = as_directions(q, (n, d_clip), 0, n).transpose(0, 1)
         offset = None if bias is None else q @ bias.to(q)
-        by_component = {c.name: q @ w.to(q).T for c, w in maps.items()}
+        if WHOLE in maps:
+            return Directions(q @ maps[WHOLE].to(q).T, offset=offset, labels=labels)
+        by_component = {c.name: (q[:1] if for_all else q) @ w.to(q).T for c, w in maps.items()}
         return Directions(None, by_component, offset, labels)
 
     def _mapped(self, parts: Sequence[Component]) -> Sequence[Component]:
@@ -156,23 +162,36 @@ def class_vector(classifier: Classifier | None, ask: One, spec: str) -> Float[Te
     if classifier is None:
         what = f"text {ask!r}: {spec} reads no texts" if isinstance(ask, str) else f"class {ask}: {spec} has no classes"
         raise SpecError(f"{what}; give maps into a CLIP's space, or vectors")
-    weight, names = classifier.layer.weight.detach(), classifier.names
-    found = [] if isinstance(ask, int) else _named(names, ask)
+    return classifier.layer.weight.detach()[class_number(classifier, ask, spec)]
+
+
+def class_number(classifier: Classifier, ask: One, spec: str) -> int:
+    """Find a class by its number, a name or an id.
+
+    Raises:
+        SpecError: no such class.
+    """
+    names, classes = classifier.names, len(classifier.layer.weight)
+    found = [] if isinstance(ask, int) else _named(classifier, ask)
     if len(found) == 1:
-        return weight[found[0]]
+        return found[0]
     if found:
         raise SpecError(f"class {ask!r} of {spec} may be any of {', '.join(map(str, found))}: give the number")
     if isinstance(ask, str) and not ask.isdecimal():
-        raise SpecError(f"{spec} has no class {ask!r}{did_you_mean(ask, names)}")
-    if not 0 <= int(ask) < len(weight):
-        raise SpecError(f"{spec} has no class {ask}: its classes are 0 to {len(weight) - 1}")
-    return weight[int(ask)]
+        words = class_words(ask)
+        means = "" if words == ask else f" ({words})"
+        raise SpecError(f"{spec} has no class {ask!r}{means}{did_you_mean(words, names)}")
+    if not 0 <= int(ask) < classes:
+        raise SpecError(f"{spec} has no class {ask}: its classes are 0 to {classes - 1}")
+    return int(ask)
 
 
-def _named(names: Sequence[str], name: str) -> list[int]:
-    """Return the classes of a name; ImageNet's have several, as in `tench, Tinca tinca`."""
-    whole = [i for i, known in enumerate(names) if known == name]
-    return whole or [i for i, known in enumerate(names) if name in known.split(", ")]
+def _named(classifier: Classifier, name: str) -> list[int]:
+    """Return the classes of an id or a name; ImageNet's have several names, as in `tench, Tinca tinca`."""
+    for whole in (classifier.ids, classifier.names):
+        if name in whole:
+            return [i for i, known in enumerate(whole) if known == name]
+    return [i for i, known in enumerate(classifier.names) if name in known.split(", ")]
 
 
 def label(ask: Ask) -> str:

@@ -102,7 +102,7 @@ class Subject:
         """|direction| |representation|, which residuals are compared with; with maps by component, their largest."""
         directions = self.asked.vectors
         if directions is None:
-            found: Tensor = torch.stack([*self.asked.by_component.values()]).norm(dim=-1).amax(0)[None]
+            found: Tensor = torch.stack([*self.asked.by_component.values()]).norm(dim=-1).amax(0)
         else:
             found = directions.norm(dim=-1)
         largest: Tensor = found * self.representation.norm(dim=-1, keepdim=True)

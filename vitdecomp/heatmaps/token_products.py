@@ -96,11 +96,11 @@ def _pushed(subject: Subject, by: By) -> Float[Tensor, "n direction *axes"]:
     decomposer, directions = subject.decomposer, subject.asked.by_component
     rows = {c.name: i for i, c in enumerate(decomposer.components_of(by))}
     tokens = len(decomposer.tokens_) if by != "head" else 1
-    found = []
+    found, done = [], 0
     for images in _few(subject, by):
         c = decomposer.transform(images, by)
-        q = _stacked(c.components, directions).to(c.values)
-        products = torch.einsum("ncd,cqd->nqc", c.values, q)
+        products = _with_own(c.values, _stacked(c.components, directions, slice(done, done + len(images))))
+        done += len(images)
         places = torch.tensor(
             [rows[_row(k)] * tokens + (k.token or 0) if _row(k) in rows else -1 for k in c.components]
         )
@@ -124,7 +124,17 @@ def _row(component: Component) -> str:
     return component.name if component.token is None else component.name.rsplit(".token.", 1)[0]
 
 
-def _stacked(components: tuple[Component, ...], directions: Mapping[str, Tensor]) -> Float[Tensor, "c direction d"]:
+def _stacked(
+    components: tuple[Component, ...], directions: Mapping[str, Tensor], images: slice
+) -> Float[Tensor, "m c direction d"]:
     """Return the directions of each component; zeros where heads are together, which the heads themselves have."""
-    zero = torch.zeros_like(next(iter(directions.values())))
-    return torch.stack([directions.get(_row(c), zero) for c in components])
+    first = next(iter(directions.values()))
+    zero, some = torch.zeros_like(first), images if len(first) > 1 else slice(None)
+    return torch.stack([directions.get(_row(c), zero)[some] for c in components], 1)
+
+
+def _with_own(values: Float[Tensor, "n c d"], q: Float[Tensor, "m c direction d"]) -> Float[Tensor, "n direction c"]:
+    """Multiply contributions with directions of each component, of each image or the same for all."""
+    if len(q) == len(values):
+        return torch.einsum("ncd,ncqd->nqc", values, q.to(values))
+    return torch.einsum("ncd,cqd->nqc", values, q[0].to(values))

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 
+from vitdecomp._utils.checksum import digest
 from vitdecomp.heatmaps.explainer import Explainer, register_explainer
 from vitdecomp.heatmaps.heatmaps import Heatmaps
 from vitdecomp.heatmaps.subject import Subject
@@ -13,10 +15,10 @@ from vitdecomp.heatmaps.subject import Subject
 
 @register_explainer
 class Random(Explainer):
-    """Independent uniform numbers.
+    """Independent uniform numbers, the same for an image in whatever batch it is.
 
     Args:
-        seed: of the numbers.
+        seed: of the numbers, with the image.
     """
 
     name: ClassVar[str] = "random"
@@ -27,10 +29,12 @@ class Random(Explainer):
 
     def explain(self, subject: Subject) -> Heatmaps:
         """Draw a number for each patch."""
-        source = torch.Generator().manual_seed(self.seed)
-        n, directions = subject.score.shape
-        grid = torch.rand((n, directions, *subject.grid.size), generator=source, dtype=torch.float64)
+        shape = (subject.score.shape[1], *subject.grid.size)
+        grid = torch.stack([torch.rand(shape, generator=self._source(x), dtype=torch.float64) for x in subject.images])
         return self.unaudited(subject, grid.to(subject.score))
+
+    def _source(self, image: Tensor) -> torch.Generator:
+        return torch.Generator().manual_seed(int(digest([f"{self.seed} ", image])[:15], 16))
 
 
 @register_explainer
