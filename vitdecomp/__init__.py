@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from vitdecomp._utils.lazy import lazily
 
 if TYPE_CHECKING:
+    from vitdecomp import datasets as datasets
+    from vitdecomp import metrics as metrics
     from vitdecomp._utils.tolerance import TOLERANCE
     from vitdecomp.ablation import Ablator
     from vitdecomp.component import Component, Token
@@ -64,6 +66,7 @@ else:
             "vitdecomp._utils.tolerance": ("TOLERANCE",),
             "vitdecomp.trace.rule": ("data", "frozen", "gate", "nonlinear", "register_opening", "register_rule"),
         },
+        rooms=("datasets", "metrics"),
     )
 
 __version__ = "0.1.0"

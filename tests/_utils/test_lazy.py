@@ -3,6 +3,8 @@
 import ast
 import inspect
 import pkgutil
+import subprocess
+import sys
 from importlib import import_module
 from multiprocessing.reduction import ForkingPickler
 from types import ModuleType
@@ -46,6 +48,14 @@ def test_a_star_imports_them_all(package):
     names: dict[str, object] = {}
     exec(f"from {package.__name__} import *", names)
     assert {name: names[name] for name in package.__all__} == {name: getattr(package, name) for name in package.__all__}
+
+
+@pytest.mark.parametrize("room", ["metrics", "datasets", "datasets.masks", "datasets.grouped"])
+def test_rooms_are_attributes_of_a_package_that_has_just_been_imported(room):
+    script = f"import sys, vitdecomp as vd; assert 'vitdecomp.{room}' not in sys.modules; vd.{room}"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert room.partition(".")[0] in dir(vitdecomp)
 
 
 def test_they_go_to_other_processes_and_back():
