@@ -62,7 +62,7 @@ def test_an_old_spelling_means_the_same_and_help_leaves_it_out(name: str, old: s
 def test_a_flag_means_the_same_in_every_command() -> None:
     """One help text for each flag, but for those whose subject differs with the command."""
     differs = {"--out", "--images", "--limit", "--features", "--top", "--seeds", "--method", "--by"}
-    differs |= {"--checkpoint", "--clip", "--subspace"}
+    differs |= {"--checkpoint", "--clip", "--subspace", "--masks", "--text", "--class", "--split"}
     texts: dict[str, set[str]] = {}
     for command in COMMANDS.values():
         for option in command.params:

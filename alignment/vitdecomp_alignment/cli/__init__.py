@@ -6,5 +6,6 @@ from vitdecomp_alignment.cli.describe.command import describe
 from vitdecomp_alignment.cli.explain.command import explain
 from vitdecomp_alignment.cli.rank.command import rank
 from vitdecomp_alignment.cli.search.command import search
+from vitdecomp_alignment.cli.segment.command import segment
 
-__all__ = ["align", "debias", "describe", "explain", "rank", "search"]
+__all__ = ["align", "debias", "describe", "explain", "rank", "search", "segment"]

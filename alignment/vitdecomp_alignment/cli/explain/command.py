@@ -10,7 +10,8 @@ from typer import Option
 
 from vitdecomp.cli.command import command
 from vitdecomp.cli.options import CachedOptions, Model, PathOptions, ResultOptions, SingleModelOptions
-from vitdecomp_alignment.cli.options import Clip, Components, Feature, Features, Maps, Settings, Texts, count
+from vitdecomp_alignment.cli.heatmaps.options import MethodOptions, Minus
+from vitdecomp_alignment.cli.options import Clip, Maps, Texts
 
 if TYPE_CHECKING:
     from vitdecomp_alignment.cli.explain.explanations import ExplainConfig
@@ -30,22 +31,9 @@ class DirectionOptions:
         tuple[str, ...],
         Option("--class", help="A class by its name or number; repeatable; default: the predicted one."),
     ] = ()
-    minus: Annotated[str | None, Option(help="A text or class that is subtracted from each of them.")] = None
+    minus: Minus = None
     maps: Maps = None
     clip: Clip = None
-
-
-@dataclass(frozen=True, slots=True)
-class MethodOptions:
-    """Choose how the maps are made."""
-
-    method: Annotated[tuple[str, ...], Option(help="An explainer, or all; repeatable; default: decompose.")] = ()
-    settings: Settings = ()
-    components: Components = ()
-    feature: Feature = None
-    features: Features = ()
-    top: Annotated[str | None, Option(help="Components of the feature: a number, or auto; default: 8.")] = None
-    shifts: Annotated[int, Option(min=1, help="1, or 4, 9, ...: average over images shifted by parts of a patch.")] = 1
 
 
 @command
@@ -77,6 +65,7 @@ def explain(
 
 def _config(directions: DirectionOptions, methods: MethodOptions, paths: PathOptions, limit: int) -> ExplainConfig:
     from vitdecomp_alignment.cli.explain.explanations import ExplainConfig
+    from vitdecomp_alignment.cli.heatmaps.traced import PathConfig
 
     return ExplainConfig(
         directions.images,
@@ -85,14 +74,7 @@ def _config(directions: DirectionOptions, methods: MethodOptions, paths: PathOpt
         directions.minus,
         directions.maps,
         directions.clip,
-        methods.method or ("decompose",),
-        methods.settings,
-        methods.components,
-        methods.feature,
-        methods.features,
-        8 if methods.top is None else count(methods.top),
-        methods.shifts,
-        paths.output,
-        paths.through,
+        methods.config,
+        PathConfig(paths.output, paths.through),
         limit,
     )

@@ -4,38 +4,31 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, get_type_hints
 
 import torch
 from torch import Tensor
 
 from vitdecomp._utils.progress import Stage
-from vitdecomp._utils.registry import did_you_mean
 from vitdecomp.datasets import Pictures, open_pictures
 from vitdecomp.decompose import Decomposer
 from vitdecomp.errors import InputError, SpecError
-from vitdecomp.heatmaps import Heatmaps, explain_each, explainers
+from vitdecomp.heatmaps import Heatmaps
 from vitdecomp.heatmaps.directions import Ask
-from vitdecomp.heatmaps.explainer import EXPLAINERS
-from vitdecomp.heatmaps.explaining import refusals
 from vitdecomp.heatmaps.sheet import HeatmapSheet
 from vitdecomp.models.image_loader import Loading, load_all, name
-from vitdecomp.models.prepare import ModelOptions, PreparedModel, fitted, prepare
+from vitdecomp.models.prepare import ModelOptions, PreparedModel, prepare
 from vitdecomp.scenes.folder import cached_scenes
-from vitdecomp_alignment.aligners.linear import LinearAligner
-from vitdecomp_alignment.aligners.settings import parse_setting
-from vitdecomp_alignment.cli.options import Count, check_top
+from vitdecomp_alignment.cli.heatmaps.methods import MethodConfig, Methods, left_out
+from vitdecomp_alignment.cli.heatmaps.traced import PathConfig, TracedModel, text_space
 from vitdecomp_alignment.clip.maps import MapsToClip
-from vitdecomp_alignment.clip.space import ClipSpace
-from vitdecomp_alignment.texts.feature_words import read_features
 
 logger = logging.getLogger(__name__)
 WORLD = 512  # images of the embedded world, where no others are given
 SCORED = 512  # images on which the components of a feature are ranked, at most
-ALL = "all"
 PREDICTED = "predicted class"
 
 
@@ -49,43 +42,14 @@ class ExplainConfig:
     minus: str | None
     maps: Path | None
     clip: str | None
-    methods: tuple[str, ...]
-    settings: tuple[str, ...]
-    components: tuple[str, ...]
-    feature: str | None
-    features: tuple[str, ...]
-    top: Count
-    shifts: int
-    output: str
-    through: tuple[str, ...]
+    methods: MethodConfig
+    paths: PathConfig
     limit: int
 
     @property
     def asked(self) -> list[str | int]:
         """Texts and classes that the user named."""
         return [*self.texts, *(int(c) if c.isdecimal() else c for c in self.classes)]
-
-    def made(self) -> dict[str, dict[str, Any]]:
-        """Return the settings of each method.
-
-        Raises:
-            SpecError: no such method or setting.
-        """
-        known = explainers()
-        names = known if ALL in self.methods else tuple(dict.fromkeys(self.methods))
-        for each in names:
-            if each not in known:
-                near = did_you_mean(each, [*known, ALL]) or f"; there are {', '.join(sorted(known))}"
-                raise SpecError(f"no explainer {each!r}{near}")
-        takes = {each: _settings_of(each) for each in names}
-        every = {setting: kind for each in takes.values() for setting, kind in each.items()}
-        given = dict(parse_setting(text, every) for text in self.settings)
-        return {each: {s: v for s, v in given.items() if s in takes[each]} for each in names}
-
-
-def _settings_of(method: str) -> dict[str, Any]:
-    hints = get_type_hints(EXPLAINERS[method].__init__)
-    return {setting: kind for setting, kind in hints.items() if setting != "return"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +73,7 @@ class Explanation:
     def sheet(self) -> HeatmapSheet:
         """Return the maps as a page for people."""
         notes = [f"Components: {', '.join(self.components)}."] if self.components else []
-        notes += list(self.refused.values())
+        notes += left_out(self.refused)
         return HeatmapSheet(f"Heatmaps of {self.model}", self.names, self.images, self.maps, notes)
 
 
@@ -130,31 +94,29 @@ def explain_images(
         SpecError: no such model, method, setting, component, feature or class; or a text that nobody reads.
         InputError: no images, none that can be read, or maps of another model.
     """
-    methods, words = config.made(), _feature_words(config)
+    methods = config.methods.made(options.seed)
+    words = config.methods.words("scenes" if config.images is None else "photographs")
     place = open_pictures(config.images or cached_scenes(cache, WORLD, "test") / "test")
     maps = None if config.maps is None else MapsToClip.read(config.maps, clip=config.clip, model=options.model)
     count, skipped = min(config.limit, len(place.pictures)), list[str]()
     with stage(f"tracing {options.model}"):
         subject = prepare(options)
-        space = _space(config, subject, maps, cache)
+        reads = maps is not None or bool(config.texts or config.methods.feature)
+        space = text_space(subject, maps, cache) if reads else None
         batches = _batches(place, count, subject, loading, skipped)
         first = next(batches, None)
         if first is None:
             raise InputError(f"no image in {place.root} can be read")
-        traced = _traced(config, subject, first.images[:1], None if maps is None else maps.aligner, space)
-    if config.feature is not None:
-        with stage(f"components of {config.feature}"):
-            traced = replace(traced, components=_components_of(traced, subject, place, words, loading))
+        traced = TracedModel.of(subject, first.images[:1], config.methods, config.paths, maps=maps, space=space)
+    if config.methods.feature is not None:
+        with stage(f"components of {config.methods.feature}"):
+            some = _batches(place, min(SCORED, len(place.pictures)), subject, loading, [])
+            traced = traced.with_feature(config.methods, words, (batch.images for batch in some))
     parts, kept, names = list[dict[str, Heatmaps]](), list[Tensor](), list[str]()
     with stage("heatmaps") as progress:
-        one = first.images[:1]
-        tried = methods if ALL in config.methods else ()
-        refused = refusals(tried, lambda method: traced.maps(one, {method: methods[method]}))
-        able = {method: settings for method, settings in methods.items() if method not in refused}
-        if not able:  # it is not the methods that are wrong
-            raise SpecError(next(iter(refused.values())))
+        able, refused = config.methods.able(methods, partial(_maps, traced, config, first.images[:1]))
         for batch in chain([first], batches):
-            parts.append(traced.maps(batch.images, able))
+            parts.append(_maps(traced, config, batch.images, able))
             names += batch.names
             kept += list(batch.images.cpu()) if pictures else []
             progress(len(names) + len(skipped), count)
@@ -162,46 +124,10 @@ def explain_images(
     return Explanation(options.model, tuple(names), tuple(skipped), kept, joined, traced.components, refused)
 
 
-@dataclass(frozen=True, slots=True)
-class _Traced:
-    """A traced model, and all that its maps depend on beside the images.
-
-    Attributes:
-        config: what to explain. decomposer: of the model. components: that are explained, all if there are none.
-        aligner, space: maps, and whose texts are read, if they are needed.
-    """
-
-    config: ExplainConfig
-    decomposer: Decomposer
-    components: tuple[str, ...]
-    aligner: LinearAligner | None
-    space: ClipSpace | None
-
-    def maps(self, images: Tensor, methods: Mapping[str, Mapping[str, Any]]) -> dict[str, Heatmaps]:
-        """Make the maps of a batch by some methods with their settings."""
-        return explain_each(
-            self.decomposer,
-            images,
-            _directions(self.config, self.decomposer, images),
-            methods,
-            components=self.components or None,
-            aligner=self.aligner,
-            encode_text=self.space,
-            shifts=self.config.shifts,
-            gap=True,
-            labels=() if self.config.asked else (PREDICTED,),
-        )
-
-
-def _traced(
-    config: ExplainConfig, subject: PreparedModel, image: Tensor, aligner: LinearAligner | None, space: ClipSpace | None
-) -> _Traced:
-    """Trace the model, and check that the maps are for it."""
-    decomposer = Decomposer(subject.loaded, output=config.output, through=config.through or "auto")
-    decomposer = fitted(decomposer.fit, image, subject)
-    if aligner is not None and aligner.origin_ is not None:
-        aligner.origin_.check(decomposer.origin_, "the maps are for")
-    return _Traced(config, decomposer, config.components, aligner, space)
+def _maps(traced: TracedModel, config: ExplainConfig, images: Tensor, methods: Methods) -> dict[str, Heatmaps]:
+    """Make the maps of a batch."""
+    labels = () if config.asked else (PREDICTED,)
+    return traced.maps(images, _directions(config, traced.decomposer, images), methods, gap=True, labels=labels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,18 +157,6 @@ def _batches(
             pixels, names = [], []
 
 
-def _space(config: ExplainConfig, subject: PreparedModel, maps: MapsToClip | None, cache: Path) -> ClipSpace | None:
-    """Return whose texts are read, if any are."""
-    texts = bool(config.texts or config.feature)
-    if not texts and maps is None:
-        return None
-    if maps is not None:
-        return maps.space(device=subject.options.device, cache=cache / "texts")
-    if subject.loaded.encode_text is None:
-        raise SpecError(f"{subject.loaded.spec} reads no texts: give --maps, which vitdecomp align writes, or --class")
-    return ClipSpace(subject.loaded, cache=cache / "texts")
-
-
 def _directions(
     config: ExplainConfig, decomposer: Decomposer, images: Tensor
 ) -> Sequence[Ask] | Sequence[Sequence[Ask]]:
@@ -255,31 +169,3 @@ def _directions(
     with torch.no_grad():
         logits = classifier.layer(decomposer.represent(images))
     return [[int(best)] if config.minus is None else [(int(best), config.minus)] for best in logits.argmax(1)]
-
-
-def _feature_words(config: ExplainConfig) -> Mapping[str, Sequence[str]]:
-    words = read_features(config.features, "scenes" if config.images is None else "photographs").words
-    if config.feature is not None and config.feature not in words:
-        raise SpecError(f"no feature {config.feature!r}{did_you_mean(config.feature, list(words))}")
-    if config.feature is not None and config.components:
-        raise SpecError("give --feature or --components, not both")
-    return words
-
-
-def _components_of(
-    traced: _Traced, subject: PreparedModel, place: Pictures, words: Mapping[str, Sequence[str]], loading: Loading
-) -> tuple[str, ...]:
-    """Choose the components of a feature by texts, on images of the same data set."""
-    from vitdecomp.contributions import Contributions
-    from vitdecomp.score import FeatureScorer
-
-    config, aligner, space = traced.config, traced.aligner, traced.space
-    assert space is not None
-    assert config.feature is not None
-    batches = _batches(place, min(SCORED, len(place.pictures)), subject, loading, [])
-    parts = (traced.decomposer.transform(batch.images, "head") for batch in batches)
-    c = Contributions.joined([part if aligner is None else aligner.transform(part) for part in parts])
-    check_top(config.top, c.components)
-    texts = {feature: space.encode_text(list(some)).cpu() for feature, some in words.items()}
-    scorer = FeatureScorer(center="feature", bootstrap=0, shuffles=0).fit(c, texts)
-    return tuple(component.name for component in scorer.top(config.feature, k=config.top))

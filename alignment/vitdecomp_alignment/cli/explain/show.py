@@ -13,6 +13,7 @@ from vitdecomp._utils.console import make_table, print_table
 from vitdecomp.heatmaps.caption import caption
 from vitdecomp.heatmaps.heatmaps import Audit, labels_of
 from vitdecomp_alignment.cli.explain.explanations import Explanation
+from vitdecomp_alignment.cli.heatmaps.methods import left_out
 
 COLUMNS = ("score", "map", "constants", "no place", "residual", "gate gap")
 LEGEND = (
@@ -38,8 +39,8 @@ def show_explanation(console: Console, found: Explanation, written: Sequence[Pat
                 table.add_row(name, label, method, *(said.get(key, "") for key in COLUMNS))
     print_table(console, table)
     console.print("", *LEGEND, sep="\n")
-    for reason in found.refused.values():
-        console.print(f"left out: {reason}")
+    for line in left_out(found.refused):
+        console.print(line)
     if found.components:
         console.print(f"components: {', '.join(found.components)}")
     if written:

@@ -1,0 +1,1 @@
+"""What `vitdecomp explain` and `vitdecomp segment` share."""
