@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from families import case
@@ -22,7 +24,10 @@ MODELS = [
 MULTIPLY = {"chefer", "rollout"}  # the patterns of all blocks, which must be between the same tokens
 SEVERAL_GRIDS = {"swin", "swinv2", "maxvit", "hiera"}
 FINE = {"softened"}  # at the resolution of the image
-BLIND = {"random", "center", "raw-attention", "rollout"}  # the same for every direction
+AUDITED = {"softened", "integrated-gradients"}  # say what they leave out
+SINGLE = {"occlusion", "eigencam"}  # whose package computes in single precision
+BLIND = {"random", "center", "raw-attention", "rollout", "eigencam"}  # the same for every direction
+CHEAP: dict[str, dict[str, Any]] = {"integrated-gradients": {"steps": 2}, "occlusion": {"window": 16, "step": 16}}
 
 
 @cached
@@ -31,8 +36,8 @@ def directions(name: str) -> Tensor:
     return torch.randn(2, d, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
-def able(name: str) -> list[str]:
-    return [m for m in METHODS if not (m in MULTIPLY and name in SEVERAL_GRIDS)]
+def able(name: str) -> dict[str, dict[str, Any]]:
+    return {m: CHEAP.get(m, {}) for m in METHODS if not (m in MULTIPLY and name in SEVERAL_GRIDS)}
 
 
 @cached
@@ -71,7 +76,8 @@ class TestContract:
     def test_an_image_and_a_direction_alone_have_the_same_map(self, name: str, method: str) -> None:
         if method != "random":
             whole = together(name)[method].grid[2:3, 1:]
-            torch.testing.assert_close(alone(name)[method].grid, whole, rtol=1e-9, atol=1e-12)
+            rtol, atol = (1e-4, 1e-5) if method in SINGLE else (1e-9, 1e-12)
+            torch.testing.assert_close(alone(name)[method].grid, whole, rtol=rtol, atol=atol)
 
     def test_unsigned_maps_have_no_negative_values(self, name: str, method: str) -> None:
         maps = together(name)[method]
@@ -91,7 +97,7 @@ class TestContract:
             torch.testing.assert_close(total, score, rtol=1e-10, atol=1e-10)
             assert float(audit.residual.abs().max()) <= 1e-10
         else:
-            assert method in FINE or bool(audit.residual.isnan().all())
+            assert method in AUDITED or bool(audit.residual.isnan().all())
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.xdist_group(n)) for n in ("swin", "hiera")])

@@ -16,6 +16,7 @@ from torch import Tensor, fx
 
 from vitdecomp.errors import SpecError
 from vitdecomp.heatmaps.blocks import Block, Tail, find_blocks, token_axes
+from vitdecomp.heatmaps.image_axis import ImageAxis, check_any_number, random_like
 from vitdecomp.heatmaps.pattern_tokens import NOWHERE, PatternTokens
 from vitdecomp.heatmaps.written_out import Behind, WrittenOut
 from vitdecomp.trace.axes.attention_ops import attention_operations
@@ -52,11 +53,7 @@ class Attentions:
 
     def __init__(self, captured: Captured, block_of: Callable[[str], str]) -> None:
         self.captured, self.block_of = captured, block_of
-        if captured.batch is not None:
-            raise SpecError(
-                f"attention patterns need a graph for any number of images, and this one, by {captured.front_end}, "
-                f"holds for {captured.batch}: take method='decompose'"
-            )
+        check_any_number(captured, "attention patterns")
         found = {node: opened_terms(node) for node in attention_operations(captured.module.graph)}
         self._terms = {node: terms[0] for node, terms in found.items() if terms}
         tokens = PatternTokens(captured, self._terms)
@@ -64,9 +61,9 @@ class Attentions:
         if not self._terms:
             raise SpecError("no attention of this model has keys with places in the image: take method='decompose'")
         one, two = self.run(captured.trial[:1]), self.run(captured.trial[:2])
-        self._images = [_image_axis(a, b) for a, b in zip(one.patterns, two.patterns, strict=True)]
+        self._images = [ImageAxis.of(a, b) for a, b in zip(one.patterns, two.patterns, strict=True)]
         with torch.enable_grad():
-            score = (one.output * _random_like(one.output)).sum()
+            score = (one.output * random_like(one.output)).sum()
         reads = torch.autograd.grad(score, one.patterns, allow_unused=True)
         self.each = tuple(
             tokens.attention(node, pattern, read)
@@ -121,26 +118,4 @@ class Attentions:
 
     def flat(self, number: int, x: Tensor, images: int) -> Float[Tensor, "n pattern"]:
         """Give values in the axes of a pattern one axis for images and one for all else."""
-        axis, outer = self._images[number]
-        return torch.unflatten(x, axis, (outer, images, -1)).movedim(axis + 1, 0).reshape(images, -1)
-
-
-def _image_axis(one: Tensor, two: Tensor) -> tuple[int, int]:
-    """Find where images lie in a pattern: an axis, and how many windows or heads stand in front of them on it.
-
-    Args:
-        one: the pattern of one image.
-        two: that of the same image and another one.
-    """
-    axis = next(i for i, (a, b) in enumerate(zip(one.shape, two.shape, strict=True)) if a != b)
-    length = one.shape[axis]
-
-    def misses(outer: int) -> float:
-        first = torch.unflatten(two, axis, (outer, 2, -1)).select(axis + 1, 0).flatten(axis, axis + 1)
-        return float((first - one).detach().abs().max())
-
-    return axis, min((outer for outer in range(1, length + 1) if length % outer == 0), key=misses)
-
-
-def _random_like(x: Tensor) -> Tensor:
-    return torch.rand(x.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(x) + 0.5
+        return self._images[number].flat(x, images)

@@ -35,20 +35,26 @@ def find_blocks(captured: Captured, paths: Sequence[str]) -> tuple[Block, ...]:
     Raises:
         SpecError: one returns nothing, or they do not follow one another.
     """
-    found = tuple(_block(captured.module.graph, path) for path in dict.fromkeys(paths))
+    found = []
+    for path in dict.fromkeys(paths):
+        block = block_at(captured.module.graph, path)
+        if block is None:
+            raise SpecError(f"block {path} is not in the graph of the model")
+        found.append(block)
     for before, after in pairwise(found):
         if not _leads_to(before.output, after.input):
             raise SpecError(f"block {after.path} does not read what {before.path} returns")
-    return found
+    return tuple(found)
 
 
-def _block(graph: fx.Graph, path: str) -> Block:
+def block_at(graph: fx.Graph, path: str) -> Block | None:
+    """Find what a module reads and returns; `None` if it is not in the graph."""
     inside = [node for node in graph.nodes if _within(node, path) and varies(node)]
     outputs = [node for node in inside if any(not _within(user, path) for user in node.users)]
     known = set(inside)
     read = {i for node in inside for i in node.all_input_nodes if varies(i) and i not in known}
     if not outputs or not read:
-        raise SpecError(f"block {path} is not in the graph of the model")
+        return None
     return Block(path, max(read, key=lambda node: torch.Size(shape(node)).numel()), outputs[-1])
 
 

@@ -6,7 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, fx
+
+from vitdecomp.trace.capture import Captured
 
 aten = torch.ops.aten
 
@@ -35,9 +38,8 @@ class Differentiable(fx.Interpreter):
         return super().call_function(chosen, args, kwargs)
 
 
-def run(module: fx.GraphModule, images: Tensor) -> Tensor:
-    """Compute the representation as a part of the autograd graph of the images."""
-    with torch.enable_grad():
-        found = Differentiable(module).run(images)
-    output: Tensor = found[0] if isinstance(found, (tuple, list)) else found
-    return output
+def run(captured: Captured, images: Float[Tensor, "n *image"]) -> Float[Tensor, "n d"]:
+    """Compute the representation of any number of images; where gradients are on, as a part of their autograd graph."""
+    outputs = [Differentiable(captured.module).run(chunk) for chunk in captured.chunks(images)]
+    found = [output[0] if isinstance(output, (tuple, list)) else output for output in outputs]
+    return found[0] if len(images) == len(found[0]) else torch.cat(found)[: len(images)]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from vitdecomp._utils.modes import neutral
 from vitdecomp.component import matching
 from vitdecomp.decompose import Decomposer
-from vitdecomp.errors import InputError, SpecError
+from vitdecomp.errors import InputError, LoadError, SpecError
 from vitdecomp.heatmaps.directions import Asked, Reader
 from vitdecomp.heatmaps.explainer import EXPLAINERS, Explainer, explainers, make_explainer
 from vitdecomp.heatmaps.gate_gap import gap_gates, gate_gap
@@ -140,7 +140,7 @@ def _check_components(made: Mapping[str, Explainer], patterns: tuple[str, ...], 
 
 
 def refusals(methods: Iterable[str], make: Callable[[str], object]) -> dict[str, str]:
-    """Find the methods that have no meaning for a model, and why.
+    """Find the methods that have no meaning for a model, or whose package is not installed, and why.
 
     Args:
         methods: names.
@@ -150,6 +150,6 @@ def refusals(methods: Iterable[str], make: Callable[[str], object]) -> dict[str,
     for method in methods:
         try:
             make(method)
-        except SpecError as error:
+        except (LoadError, SpecError) as error:
             found[method] = str(error)
     return found

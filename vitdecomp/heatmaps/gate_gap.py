@@ -45,11 +45,10 @@ def measure_gap(subject: Subject) -> Float[Tensor, "n direction"]:
     """
     frozen = subject.frozen
     x = subject.images.detach().requires_grad_()
-    output = run(subject.decomposer.views.captured.module, x)
-    gaps = []
-    for q, adjoints in zip(
-        subject.by_direction, pull(frozen.graph, subject.recorded, subject.by_direction), strict=True
-    ):
+    with torch.enable_grad():
+        output = run(subject.decomposer.views.captured, x)
+    directions, gaps = subject.by_direction, []
+    for q, adjoints in zip(directions, pull(frozen.graph, subject.recorded, directions), strict=True):
         with torch.enable_grad():
             score = (output * q).sum()
         full = torch.autograd.grad(score, x, retain_graph=True)[0].flatten(1)

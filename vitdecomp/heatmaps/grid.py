@@ -83,7 +83,7 @@ def upsampled(grid: Float[Tensor, "n direction h w"], size: tuple[int, int]) -> 
     return F.interpolate(grid, size=size, mode="bilinear", align_corners=False)
 
 
-def resized(grid: Float[Tensor, "n h w"], size: tuple[int, int]) -> Float[Tensor, "n H W"]:
+def resized(grid: Float[Tensor, "*lead h w"], size: tuple[int, int]) -> Float[Tensor, "*lead H W"]:
     """Bring a grid of patches to a finer one; each patch keeps its value all over its area."""
     if grid.shape[-2:] == size:
         return grid

@@ -98,7 +98,7 @@ class PatternTokens:
             except LOST:
                 continue
         numbered = dict(enumerate(self.values))
-        at = {i: _distinct_places(self.values[node]) for i, node in numbered.items()}
+        at = {i: distinct_places(self.values[node]) for i, node in numbered.items()}
         grids = find_grids(at, captured.trial.shape[1:])
         self.placed: dict[fx.Node, Grid] = {numbered[i]: grid for i, grid in grids.items()}
 
@@ -106,9 +106,9 @@ class PatternTokens:
         """Describe one attention: a pattern of one image, and its gradient, which is zero where nothing reads it."""
         step, grid = self.terms[node].steps[-1], self.placed[node]
         values, queries = self.values[node], self.fields.get(node)
-        keys = _numbers(grid, _carried(values, step, pattern))
+        keys = numbers_of(grid, _carried(values, step, pattern))
         asked = None if queries is None else _carried(queries, step, pattern, values)
-        own = torch.full_like(keys, NOWHERE) if asked is None else _numbers(grid, asked)
+        own = torch.full_like(keys, NOWHERE) if asked is None else numbers_of(grid, asked)
         read = torch.zeros_like(keys, dtype=torch.bool) if reads is None else (reads != 0)
         return Attention(module_path(node), grid.size, keys, own, _heads(keys, own), read)
 
@@ -144,7 +144,7 @@ def _carried(field: Field, step: Step, pattern: Tensor, like: Field | None = Non
     return field.mixed(lambda x: sums(x.contiguous()) / width)
 
 
-def _distinct_places(field: Field) -> Tensor:
+def distinct_places(field: Field) -> Tensor:
     """Return the different coordinates of all elements that are made of the image, `(place, axis)`."""
     seen = (field.seen > 0).flatten()
     at = torch.stack([axis.expand(field.seen.shape).flatten()[seen] for axis in field.at], -1)
@@ -152,8 +152,8 @@ def _distinct_places(field: Field) -> Tensor:
     return found
 
 
-def _numbers(grid: Grid, field: Field) -> Tensor:
-    """Return the number of the token behind each element."""
+def numbers_of(grid: Grid, field: Field) -> Tensor:
+    """Return the number of the token behind each element: cells row by row, then constants, `NOWHERE` for all else."""
     rows, columns = grid.size
     row, column = (
         _nearest(lines.values, at) for lines, at in zip((grid.rows, grid.columns), field.at[-2:], strict=True)

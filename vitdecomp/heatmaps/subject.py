@@ -142,6 +142,10 @@ class Subject:
             yield replace(self, images=images, asked=self.asked.portion(start, len(images)))
             start += len(images)
 
+    def batches(self, most: int) -> Iterator[tuple[Tensor, Float[Tensor, "n direction d"]]]:
+        """Split the batch so that one part has at most so many images."""
+        yield from zip(torch.split(self.images, most), torch.split(self.directions, most), strict=True)
+
     def shifted(self, rows: float, columns: float) -> Subject:
         """Shift the images cyclically by shares of a patch, up and to the left."""
         if not rows and not columns:

@@ -27,11 +27,11 @@ class GradientInput(Explainer):
 
     def explain(self, subject: Subject) -> Heatmaps:
         """Differentiate the score of each direction."""
-        model, maps = subject.decomposer.views.captured.module, []
-        for images, q in zip(*(torch.split(x, BATCH) for x in (subject.images, subject.directions)), strict=True):
+        maps = []
+        for images, q in subject.batches(BATCH):
             x = images.detach().requires_grad_()
-            output = run(model, x)
             with torch.enable_grad():
+                output = run(subject.decomposer.views.captured, x)
                 scores = [(output * each).sum() for each in q.unbind(1)]
             gradients = [torch.autograd.grad(score, x, retain_graph=True)[0] for score in scores]
             maps.append(torch.stack([(images * gradient).sum(1) for gradient in gradients], 1))
