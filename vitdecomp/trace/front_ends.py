@@ -14,12 +14,14 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
+from vitdecomp.trace.functional import made_functional
+
 
 def export(module: nn.Module, images: Tensor) -> fx.GraphModule:
     """torch.export: works for nearly every model, and names the module behind every node."""
-    program = torch.export.export(
-        module, (images,), strict=False, dynamic_shapes=({0: torch.export.Dim.AUTO},)
-    ).run_decompositions({})
+    program = torch.export.export(module, (images,), strict=False, dynamic_shapes=({0: torch.export.Dim.AUTO},))
+    if not made_functional(program.graph):
+        program = program.run_decompositions({})  # which traces the graph a second time
     signature = program.graph_signature
     lifted = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     named: dict[str, Tensor] = dict(module.named_parameters(remove_duplicate=False))
@@ -45,6 +47,7 @@ def export(module: nn.Module, images: Tensor) -> fx.GraphModule:
         else:
             new = graph.node_copy(node, values.__getitem__)
         values[node] = new
+    graph.eliminate_dead_code()
     return fx.GraphModule(root, graph)
 
 

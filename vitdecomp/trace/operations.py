@@ -55,7 +55,7 @@ POOLING = EXTREMA | _packets("""
 MIXES = PRODUCTS | ATTENTIONS | PROJECTIONS | NORMS | POOLING
 """All that makes an element of several others."""
 
-COPIES = _packets("clone contiguous _to_copy alias detach lift_fresh dropout native_dropout")
+COPIES = _packets("clone contiguous to _to_copy alias detach lift_fresh dropout native_dropout")
 REARRANGES = COPIES | _packets("""
     view _unsafe_view reshape flatten unflatten squeeze unsqueeze view_as _reshape_alias reshape_as view_copy ravel
     unsqueeze_copy squeeze_copy permute permute_copy transpose transpose_copy swapaxes swapdims t t_copy mT numpy_T

@@ -88,6 +88,7 @@ class TestArithmetic(RuleContract):
         Case(aten.dropout.default, X, 0.5, False),
         Case(aten.feature_dropout.default, X, 0.5, False),
         Case(aten.alpha_dropout.default, X, 0.5, False),
+        Case(aten.feature_alpha_dropout.default, X, 0.5, False),
         Case(aten.native_dropout.default, X, 0.5, False, pick=0),
         Case(aten.copy.default, X, Y, formula=second),
         Case(aten.copy.default, X, Data(1, 5), formula=second),

@@ -146,7 +146,7 @@ def cast(x: Tensor, dtype: torch.dtype) -> Tensor:
     return x.to(dtype)
 
 
-@register_rule(aten.dropout, aten.feature_dropout, aten.alpha_dropout, aten.native_dropout)
+@register_rule(aten.dropout, aten.feature_dropout, aten.alpha_dropout, aten.feature_alpha_dropout, aten.native_dropout)
 def dropout(op: Op, x: fx.Node, p: float, train: bool | None) -> list[Term] | None:
     """Pass x on: dropout does nothing in evaluation."""
     return None if train or op.index else [data(x)]
