@@ -20,6 +20,7 @@ from vitdecomp.testing import AlignerContract
 
 GOLDEN = np.load(Path(__file__).parents[2] / "golden" / "compalign.npz")
 FEW = 1e-5
+pytestmark = pytest.mark.xdist_group("aligners")  # which the contract fits once
 
 
 class TestCompAlign(AlignerContract):
