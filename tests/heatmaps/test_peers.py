@@ -102,9 +102,9 @@ def test_the_last_grid_of_a_model_without_attention() -> None:
 def test_windows_are_put_back_in_place() -> None:
     """The last attention of Swin reads shifted windows: the grid of its norm is the same."""
     known = case("swin")
-    target = TargetLayer.of(known.decomposer.captured, "layers.1.blocks.1.attn", None)
+    target = TargetLayer.of(known.decomposer.views.captured, "layers.1.blocks.1.attn", None)
     assert (target.node.meta["trial_shape"][0], target.size) == (3 * 4, (8, 8))
-    norm = TargetLayer.of(known.decomposer.captured, None, "layers.1.blocks.1.norm1")
+    norm = TargetLayer.of(known.decomposer.views.captured, None, "layers.1.blocks.1.norm1")
     run, other = target.run(known.images), norm.run(known.images)
     torch.testing.assert_close(target.on_grid(run.value, 4), norm.on_grid(other.value, 4))
     q = torch.ones_like(run.output)

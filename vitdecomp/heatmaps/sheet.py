@@ -127,7 +127,7 @@ def _folder(sheet: HeatmapSheet, place: Path) -> list[Path]:
 
 def _plain(words: str) -> str:
     """Keep what a file name may hold everywhere."""
-    return re.sub(r"[^A-Za-z0-9]+", "_", words).strip("_")[:60] or "_"
+    return re.sub(r"[^A-Za-z0-9]+", "_", words.replace("+", "plus")).strip("_")[:60] or "_"
 
 
 def _uri(picture: Image.Image) -> str:
