@@ -11,9 +11,9 @@ from pathlib import Path
 
 import commands
 import pytest
+import shape_checks
 import torch
 from helpers import randomised
-from jaxtyping import install_import_hook
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
@@ -27,7 +27,7 @@ CHECKED = [
     for path in (ROOT / package).rglob("*.py")
     if "jaxtyping import" in path.read_text()
 ]
-install_import_hook(CHECKED, "beartype.beartype")
+shape_checks.install(CHECKED)
 
 # One thread for each worker, and for each command that it runs: more would fight for two cores.
 torch.set_num_threads(1)
@@ -43,6 +43,11 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 10, 10)
+
+
+def pytest_runtest_setup() -> None:
+    """Check shapes anew."""
+    shape_checks.seen.clear()
 
 
 def pytest_unconfigure() -> None:
