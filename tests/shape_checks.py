@@ -14,6 +14,8 @@ from jaxtyping import jaxtyped
 CALLS = 100
 seen: Counter[CodeType] = Counter()
 """Calls of each function, to be cleared before each test."""
+made: dict[CodeType, Callable[..., Any]] = {}
+"""The functions with their checks."""
 
 
 def install(modules: Iterable[str]) -> None:
@@ -26,16 +28,22 @@ def decorated(typechecker: Callable[..., Any], function: Any) -> Any:
     """A function whose first calls are checked, or a class; the check itself is made when it is first needed."""
     if not isinstance(function, FunctionType):
         return jaxtyped(function, typechecker=typechecker)
-    checked: Callable[..., Any] | None = None
 
     @wraps(function)
     def call(*given: Any, **named: Any) -> Any:
-        nonlocal checked
-        if seen[function.__code__] >= CALLS:
-            return function(*given, **named)
-        seen[function.__code__] += 1
-        if checked is None:
-            checked = jaxtyped(function, typechecker=typechecker)
-        return checked(*given, **named)
+        return _check(function, typechecker)(*given, **named)
 
     return call
+
+
+def _check(function: FunctionType, typechecker: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function or its check, which is not kept in the function: what that holds names cached paths."""
+    code = function.__code__
+    if seen[code] >= CALLS:
+        return function
+    seen[code] += 1
+    if function.__closure__:  # functions with the same code and other variables
+        return jaxtyped(function, typechecker=typechecker)
+    if code not in made:
+        made[code] = jaxtyped(function, typechecker=typechecker)
+    return made[code]
