@@ -16,7 +16,7 @@ from torch import Tensor, fx
 
 from vitdecomp.errors import NoRuleError
 from vitdecomp.trace.axes.attention_ops import is_product_of_data
-from vitdecomp.trace.axes.fields import Field, advance, together
+from vitdecomp.trace.axes.fields import TINY, Field, advance, together
 from vitdecomp.trace.axes.layout import Layout
 from vitdecomp.trace.capture import Captured
 from vitdecomp.trace.linear_graph import resolve
@@ -158,14 +158,18 @@ class Places(fx.Interpreter):
         return together([field for field in fields if field.seen.shape == value.shape])
 
     def _product(self, node: fx.Node, value: Tensor) -> Field | None:
-        """Return the field of a product: rows from the left operand, columns from the right, the wider spread first."""
+        """Return the field of a product: rows from the left operand, columns from the right, the wider spread first.
+
+        An operand whose places differ along the axis that is summed over tells nothing of the sum's place.
+        """
         if packet(node) is aten.einsum:
             operands: Any = node.args[1]
             maps = [self._einsum(node, place) for place in range(len(operands))]
         else:
             operands, maps = node.args[-2:], [_spread_out(axis, value) for axis in (-1, -2)]
         known = [(self.fields[x], fn) for x, fn in zip(operands, maps, strict=True) if x in self.fields]
-        return together([field.mixed(fn) for field, fn in known])
+        mixed = [(field, field.mixed(fn)) for field, fn in known]
+        return together([after for before, after in mixed if before.spread <= after.spread + TINY])
 
     def _einsum(self, node: fx.Node, place: int) -> Map:
         """Build the einsum of one operand, with ones for all others."""
