@@ -11,7 +11,7 @@ from torch import Tensor
 from vitdecomp.demo.subject import Subject
 from vitdecomp.heatmaps import explain_each, explainers
 from vitdecomp.heatmaps.explaining import refusals
-from vitdecomp.heatmaps.sheet import HeatmapSheet
+from vitdecomp.heatmaps.sheet import HeatmapSheet, SheetBatch
 
 LEFT_OUT = ("random",)  # noise is no picture of anything
 
@@ -36,4 +36,5 @@ def by_method(
     able = [method for method in known if method not in refused]
     maps = explain_each(subject.dec, images, directions, able, gap=True, labels=labels)
     names = [name for name, _ in pictures]
-    return HeatmapSheet(f"Heatmaps of {subject.name} by method", names, list(images.cpu()), maps, [*refused.values()])
+    batch = SheetBatch(names, list(images.cpu()), maps)
+    return HeatmapSheet(f"Heatmaps of {subject.name} by method", [batch], [*refused.values()])

@@ -1,11 +1,14 @@
-"""Heatmaps of several methods for people: one page that needs nothing else, or a folder of images."""
+"""Heatmaps of several methods for people: one page that needs nothing else, or a folder of images.
+
+Both are written as the maps are made, a batch at a time.
+"""
 
 from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from io import BytesIO
 from pathlib import Path
@@ -20,6 +23,7 @@ from vitdecomp.errors import SpecError
 from vitdecomp.heatmaps.caption import caption
 from vitdecomp.heatmaps.colors import Palette, gray, shown
 from vitdecomp.heatmaps.file import save
+from vitdecomp.heatmaps.grid import upsampled
 from vitdecomp.heatmaps.heatmaps import Heatmaps, labels_of
 
 SIDE = 224  # pixels of the longer side of a map on a page, at least
@@ -42,23 +46,20 @@ class Panel:
 
 
 @dataclass(frozen=True, slots=True)
-class HeatmapSheet:
-    """What a page shows.
+class SheetBatch:
+    """Some images with their maps.
 
     Attributes:
-        title: of the page. notes: what else is to be said. names: of the images.
-        images: as the model takes them, or PIL images. maps: of these, by method.
+        names: of the images. images: as the model takes them, or PIL images. maps: of these, by method.
     """
 
-    title: str
     names: Sequence[str]
     images: Sequence[Any]
     maps: Mapping[str, Heatmaps]
-    notes: Sequence[str] = ()
 
     def rows(self) -> Iterator[tuple[str, Image.Image, list[Panel]]]:
         """Give each image, with its maps."""
-        values = {method: maps.values.detach().float().cpu().numpy() for method, maps in self.maps.items()}
+        values = {m: upsampled(maps.grid, maps.size).detach().float().cpu().numpy() for m, maps in self.maps.items()}
         for row, name in enumerate(self.names):
             size = next(iter(self.maps.values())).size
             pixels = shown(self.images[row], size)
@@ -68,6 +69,24 @@ class HeatmapSheet:
                 for column, label in enumerate(labels_of(maps.labels, maps.grid.shape[1]))
             ]
             yield name, Image.fromarray(np.round(255 * pixels).astype(np.uint8)), panels
+
+
+@dataclass(frozen=True, slots=True)
+class HeatmapSheet:
+    """What a page shows.
+
+    Attributes:
+        title: of the page. notes: what else is to be said. batches: of images, which are asked for once, one by one.
+    """
+
+    title: str
+    batches: Iterable[SheetBatch]
+    notes: Sequence[str] = ()
+
+    def rows(self) -> Iterator[tuple[str, Image.Image, list[Panel]]]:
+        """Give each image, with its maps."""
+        for batch in self.batches:
+            yield from batch.rows()
 
 
 def _panel(maps: Heatmaps, heat: np.ndarray, below: np.ndarray, at: tuple[int, int], label: str) -> Panel:
@@ -90,7 +109,9 @@ def check_heatmaps_place(place: Path) -> None:
 
 
 def write_heatmaps(sheet: HeatmapSheet, place: Path) -> list[Path]:
-    """Write `FILE.html`; or into a folder a PNG file for each map, and all values as `maps.safetensors`.
+    """Write `FILE.html`; or into a folder a PNG file for each map, and at the end all values as `maps.safetensors`.
+
+    No more than one batch of images is held, and of folders the grids of all maps.
 
     Returns:
         The files.
@@ -106,23 +127,36 @@ def _page(sheet: HeatmapSheet, place: Path) -> Path:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["uri"] = _uri
     text = files("vitdecomp.heatmaps").joinpath("sheet.html.jinja").read_text(encoding="utf-8")
-    page = environment.from_string(text).render(sheet=sheet, rows=list(sheet.rows()))
-    with atomic(place) as partial:
-        partial.write_text(page, encoding="utf-8")
+    page = environment.from_string(text).stream(sheet=sheet, rows=sheet.rows())
+    with atomic(place) as partial, partial.open("wb") as file:
+        page.dump(file, encoding="utf-8")
     return place
 
 
 def _folder(sheet: HeatmapSheet, place: Path) -> list[Path]:
     make_directory(place)
-    written = [place / "maps.safetensors"]
-    save(sheet.maps, written[0], tuple(sheet.names))
-    for number, (name, _, panels) in enumerate(sheet.rows()):
-        for panel in panels:
-            words = "-".join(_plain(part) for part in (Path(name).stem, panel.method, panel.label))
-            written.append(place / f"{number:04d}-{words}.png")
-            with atomic(written[-1]) as partial:
-                panel.picture.save(partial, "PNG")
-    return written
+    values, pictures, done = place / "maps.safetensors", list[Path](), list[SheetBatch]()
+    names = list[str]()
+    for batch in sheet.batches:
+        for name, _, panels in batch.rows():
+            pictures += _pictures(panels, place, f"{len(names):04d}-{_plain(Path(name).stem)}")
+            names.append(name)
+        done.append(replace(batch, images=()))
+    methods = done[0].maps if done else {}
+    save({method: Heatmaps.joined([batch.maps[method] for batch in done]) for method in methods}, values, tuple(names))
+    return [values, *pictures]
+
+
+def _pictures(panels: Sequence[Panel], place: Path, stem: str) -> Iterator[Path]:
+    """Write the maps of one image; where two would have the same name, the second is numbered."""
+    taken: dict[str, int] = {}
+    for panel in panels:
+        words = f"{stem}-{_plain(panel.method)}-{_plain(panel.label)}"
+        taken[words] = taken.get(words, 0) + 1
+        path = place / f"{words}{f'-{taken[words]}' if taken[words] > 1 else ''}.png"
+        with atomic(path) as partial:
+            panel.picture.save(partial, "PNG")
+        yield path
 
 
 def _plain(words: str) -> str:

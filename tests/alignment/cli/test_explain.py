@@ -97,6 +97,21 @@ def test_texts_through_maps_of_each_head(place, maps):
     assert refused.stderr.splitlines()[-1].startswith("error: ")
 
 
+def test_values_of_each_head_with_a_direction_of_its_own(place, maps):
+    words = ("scenes:deit", *IN_PHOTOS, "--text", "something red", "--maps", str(maps["head"]))
+    told = json.loads(run(place, *words, "--method", "value", "--out", "values/", "--json").stdout)
+    assert all(".attn.head." in name for name in told["maps"]["value"]["components"]["names"])
+    assert float(load_each(place / "values" / "maps.safetensors")["value"].grid.abs().max()) > 0
+
+
+def test_maps_with_the_same_words_have_files_of_their_own(place):
+    words = ("scenes:clip", *IN_PHOTOS, "--batch-size", "1", "--text", "red?", "--text", "red!", "--out", "alike/")
+    told = json.loads(run(place, *words, "--json").stdout)
+    pictures = {name for name in told["written"] if name.endswith(".png")}
+    assert len(pictures) == 2 * 2
+    assert len(load_each(place / "alike" / "maps.safetensors")["decompose"].grid) == 2
+
+
 def test_maps_by_head_say_what_aligned_contributions_say(place, maps):
     clip, subject = ClipSpace("scenes:clip"), vd.load_model("scenes:deit")
     with Image.open(place / "photos" / "0.png") as image:

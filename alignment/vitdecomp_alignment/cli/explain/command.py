@@ -49,7 +49,7 @@ def explain(
     result: ResultOptions,
 ) -> None:
     """Show where in images a text or a class is seen, by any of the methods for heatmaps."""
-    from vitdecomp.heatmaps.sheet import check_heatmaps_place, write_heatmaps
+    from vitdecomp.heatmaps.sheet import check_heatmaps_place
     from vitdecomp_alignment.cli.explain.explanations import explain_images
     from vitdecomp_alignment.cli.explain.show import explanation_json, show_explanation
 
@@ -57,10 +57,9 @@ def explain(
         check_heatmaps_place(out)
     config = _config(directions, methods, paths, reading.limit or SHOWN)
     found = explain_images(
-        loading.of(model), config, reading.folder, loading=reading.loading, stage=result.stage, pictures=out is not None
+        loading.of(model), config, reading.folder, loading=reading.loading, stage=result.stage, out=out
     )
-    written = () if out is None else tuple(write_heatmaps(found.sheet(), out))
-    result.show(explanation_json(found, written), lambda console: show_explanation(console, found, written))
+    result.show(explanation_json(found), lambda console: show_explanation(console, found))
 
 
 def _config(directions: DirectionOptions, methods: MethodOptions, paths: PathOptions, limit: int) -> ExplainConfig:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -18,7 +19,7 @@ from vitdecomp.decompose import Decomposer
 from vitdecomp.errors import InputError, SpecError
 from vitdecomp.heatmaps import Heatmaps
 from vitdecomp.heatmaps.directions import Ask
-from vitdecomp.heatmaps.sheet import HeatmapSheet
+from vitdecomp.heatmaps.sheet import HeatmapSheet, SheetBatch, write_heatmaps
 from vitdecomp.models.image_loader import Loading, load_all, name
 from vitdecomp.models.prepare import ModelOptions, PreparedModel, prepare
 from vitdecomp.scenes.folder import cached_scenes
@@ -57,30 +58,26 @@ class Explanation:
     """Maps of images.
 
     Attributes:
-        model: its spec. names: of the images. skipped: what could not be read.
-        images: as the model takes them, if they are to be drawn. maps: by method.
+        model: its spec. names: of the images. skipped: what could not be read. maps: by method.
         components: that are explained, if not all. refused: methods that have no meaning here, and why.
+        written: the files.
     """
 
     model: str
     names: tuple[str, ...]
     skipped: tuple[str, ...]
-    images: Sequence[Tensor]
     maps: Mapping[str, Heatmaps]
     components: tuple[str, ...]
     refused: Mapping[str, str]
-
-    def sheet(self) -> HeatmapSheet:
-        """Return the maps as a page for people."""
-        notes = [f"Components: {', '.join(self.components)}."] if self.components else []
-        notes += left_out(self.refused)
-        return HeatmapSheet(f"Heatmaps of {self.model}", self.names, self.images, self.maps, notes)
+    written: tuple[Path, ...]
 
 
 def explain_images(
-    options: ModelOptions, config: ExplainConfig, cache: Path, *, loading: Loading, stage: Stage, pictures: bool
+    options: ModelOptions, config: ExplainConfig, cache: Path, *, loading: Loading, stage: Stage, out: Path | None
 ) -> Explanation:
-    """Make the maps of all images.
+    """Make the maps of all images, and write them as they are made.
+
+    One batch of images is held at a time, and of all images the maps on their grids.
 
     Args:
         options: the model.
@@ -88,11 +85,11 @@ def explain_images(
         cache: folder for what can be computed again.
         loading: how images are read.
         stage: shows what is being done.
-        pictures: keep the images, to draw them.
+        out: a page or a folder; `None` to write nothing.
 
     Raises:
         SpecError: no such model, method, setting, component, feature or class; or a text that nobody reads.
-        InputError: no images, none that can be read, or maps of another model.
+        InputError: no images, none that can be read, or maps of another model. OutputError: it cannot be written.
     """
     methods = config.methods.made(options.seed)
     words = config.methods.words("scenes" if config.images is None else "photographs")
@@ -112,16 +109,25 @@ def explain_images(
         with stage(f"components of {config.methods.feature}"):
             some = _batches(place, min(SCORED, len(place.pictures)), subject, loading, [])
             traced = traced.with_feature(config.methods, words, (batch.images for batch in some))
-    parts, kept, names = list[dict[str, Heatmaps]](), list[Tensor](), list[str]()
+    done = list[SheetBatch]()
     with stage("heatmaps") as progress:
         able, refused = config.methods.able(methods, partial(_maps, traced, config, first.images[:1]))
-        for batch in chain([first], batches):
-            parts.append(_maps(traced, config, batch.images, able))
-            names += batch.names
-            kept += list(batch.images.cpu()) if pictures else []
-            progress(len(names) + len(skipped), count)
-    joined = {method: Heatmaps.joined([part[method] for part in parts]) for method in able}
-    return Explanation(options.model, tuple(names), tuple(skipped), kept, joined, traced.components, refused)
+
+        def made() -> Iterator[SheetBatch]:
+            for batch in chain([first], batches):
+                found = SheetBatch(batch.names, list(batch.images.cpu()), _maps(traced, config, batch.images, able))
+                done.append(replace(found, images=()))
+                yield found
+                progress(sum(len(each.names) for each in done) + len(skipped), count)
+
+        notes = [f"Components: {', '.join(traced.components)}."] if traced.components else []
+        sheet = HeatmapSheet(f"Heatmaps of {options.model}", made(), [*notes, *left_out(refused)])
+        if out is None:
+            deque(sheet.batches, maxlen=0)
+        written = () if out is None else tuple(write_heatmaps(sheet, out))
+    names = tuple(name for batch in done for name in batch.names)
+    joined = {method: Heatmaps.joined([batch.maps[method] for batch in done]) for method in able}
+    return Explanation(options.model, names, tuple(skipped), joined, traced.components, refused, written)
 
 
 def _maps(traced: TracedModel, config: ExplainConfig, images: Tensor, methods: Methods) -> dict[str, Heatmaps]:

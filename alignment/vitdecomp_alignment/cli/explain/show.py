@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -22,7 +20,7 @@ LEGEND = (
 )
 
 
-def show_explanation(console: Console, found: Explanation, written: Sequence[Path]) -> None:
+def show_explanation(console: Console, found: Explanation) -> None:
     """Print the scores with their audits, and what was written."""
     table = make_table(
         "image",
@@ -43,18 +41,25 @@ def show_explanation(console: Console, found: Explanation, written: Sequence[Pat
         console.print(line)
     if found.components:
         console.print(f"components: {', '.join(found.components)}")
-    if written:
-        more = f" and {len(written) - 1} images beside it" if len(written) > 1 else ""
-        console.print(f"wrote {written[0]}{more}")
+    if found.written:
+        first, *beside = found.written
+        more = f" and {len(beside)} images beside it" if beside else ""
+        console.print(f"wrote {first}{more}")
 
 
-def explanation_json(found: Explanation, written: Sequence[Path]) -> dict[str, Any]:
+def explanation_json(found: Explanation) -> dict[str, Any]:
     """Give the scores and audits as plain values; what is not known is null."""
     maps = {}
     for method, each in found.maps.items():
         audit = {f.name: _plain(getattr(each.audit, f.name).tolist()) for f in fields(Audit)}
         directions = list(labels_of(each.labels, each.grid.shape[1]))
-        maps[method] = {"directions": directions, "grid": list(each.grid.shape[-2:]), "signed": each.signed, **audit}
+        shares = {
+            kind: {"names": list(parts.names), "shares": parts.shares.tolist()}
+            for kind, parts in (("layers", each.layers), ("components", each.components))
+            if parts is not None
+        }
+        told = {"directions": directions, "grid": list(each.grid.shape[-2:]), "signed": each.signed}
+        maps[method] = {**told, **audit, **shares}
     return {
         "model": found.model,
         "images": list(found.names),
@@ -62,7 +67,7 @@ def explanation_json(found: Explanation, written: Sequence[Path]) -> dict[str, A
         "components": list(found.components),
         "maps": maps,
         "refused": dict(found.refused),
-        "written": [str(path) for path in written],
+        "written": [str(path) for path in found.written],
     }
 
 
