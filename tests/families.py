@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from helpers import cached, pictures, randomised
+from others import OTHERS
 from third_party import MODELS
 from torch import Tensor, nn
 from zoo import ZOO, Animal
@@ -47,8 +48,8 @@ class Case:
 def case(name: str) -> Case:
     """A model with random weights, traced and not found in any cache."""
     torch.manual_seed(0)
-    if name in ZOO:
-        animal = ZOO[name]
+    if name in ZOO or name in OTHERS:
+        animal = (ZOO | OTHERS)[name]
     else:
         make, heads = MODELS[name.removeprefix("third_party/")]
         animal = Animal(make, 16, heads)

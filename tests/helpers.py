@@ -23,9 +23,10 @@ def randomised(module: nn.Module, seed: int = 0) -> nn.Module:
     return module
 
 
-def pictures(n: int, size: int, seed: int = 1) -> Tensor:
+def pictures(n: int, size: int | tuple[int, int], seed: int = 1) -> Tensor:
     """Random images in float64."""
-    return torch.randn(n, 3, size, size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    height, width = (size, size) if isinstance(size, int) else size
+    return torch.randn(n, 3, height, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def cached(make: Callable[..., Any]) -> Callable[..., Any]:

@@ -34,7 +34,7 @@ class Animal:
     """A factory with what is known about what it makes."""
 
     make: Callable[[], nn.Module]
-    size: int
+    size: int | tuple[int, int]
     heads: dict[str, int]
     opened: int = 0  # gates on the trunk
     embed: bool = True  # whether the patches themselves reach the representation linearly

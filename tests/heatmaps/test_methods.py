@@ -8,6 +8,7 @@ import pytest
 import torch
 from families import case
 from helpers import cached
+from others import OTHERS
 from torch import Tensor
 
 import vitdecomp as vd
@@ -19,10 +20,11 @@ from vitdecomp.testing import untouched
 METHODS = vd.explainers()
 MODELS = [
     "vit_cls", "vit_registers", "vit_avg", "dinov2", "siglip", "swin", "swinv2", "maxvit", "hiera", "pvt_v2",
-    "open_clip_coca", "third_party/windows",
+    "open_clip_coca", "cait", "third_party/windows",
 ]  # fmt: skip
+OF_EACH_KIND = {"decompose", "value", "frozen", "legrad", "chefer", "raw-attention", "gradcam", "occlusion"}
 MULTIPLY = {"chefer", "rollout"}  # the patterns of all blocks, which must be between the same tokens
-SEVERAL_GRIDS = {"swin", "swinv2", "maxvit", "hiera"}
+SEVERAL_GRIDS = {"swin", "swinv2", "maxvit", "hiera", "hf/swin", "torchvision/swin", "wide/swin", "wide/maxvit"}
 FINE = {"softened"}  # at the resolution of the image
 AUDITED = {"softened", "integrated-gradients"}  # say what they leave out
 SINGLE = {"occlusion", "eigencam"}  # whose package computes in single precision
@@ -37,7 +39,8 @@ def directions(name: str) -> Tensor:
 
 
 def able(name: str) -> dict[str, dict[str, Any]]:
-    return {m: CHEAP.get(m, {}) for m in METHODS if not (m in MULTIPLY and name in SEVERAL_GRIDS)}
+    methods = sorted(OF_EACH_KIND) if name in OTHERS else METHODS
+    return {m: CHEAP.get(m, {}) for m in methods if not (m in MULTIPLY and name in SEVERAL_GRIDS)}
 
 
 @cached
@@ -57,7 +60,7 @@ def alone(name: str) -> dict[str, vd.Heatmaps]:
 
 
 def pairs() -> list:
-    found = [(name, method) for name in MODELS for method in able(name)]
+    found = [(name, method) for name in (*MODELS, *OTHERS) for method in able(name)]
     return [pytest.param(*pair, marks=pytest.mark.xdist_group(pair[0])) for pair in found]
 
 

@@ -14,10 +14,6 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 import vitdecomp as vd
-from vitdecomp.heatmaps.directions import Directions
-from vitdecomp.heatmaps.methods.from_attention import Patterns
-from vitdecomp.heatmaps.methods.legrad import LeGrad
-from vitdecomp.heatmaps.subject import Subject
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 
@@ -35,12 +31,12 @@ def legrad() -> tuple[np.lib.npyio.NpzFile, vd.Decomposer, Tensor, Tensor]:
 
 def test_relevance_of_each_layer() -> None:
     data, decomposer, images, q = legrad()
-    subject = Subject(decomposer, images, Directions(q.expand(len(images), -1, -1)))
-    attentions, method = subject.attentions, LeGrad()
-    patterns = Patterns(attentions, images, attentions.run(images, method.wanted(attentions)), subject.directions)
-    found = torch.stack([torch.stack([*method.layers(patterns, i)])[:, 0] for i in range(len(q))], 1)
+    layers = vd.explain(decomposer, images, q, "legrad").layers
+    assert layers is not None
     expected = torch.from_numpy(data["raw_relevance/layer_index_0"])[:, 0]
-    torch.testing.assert_close(found, expected.double(), rtol=1e-6, atol=1e-6 * float(expected.max()))
+    torch.testing.assert_close(
+        layers.values[0].transpose(0, 1), expected.double(), rtol=1e-6, atol=1e-6 * float(expected.max())
+    )
 
 
 @pytest.mark.parametrize(("preset", "layers"), [("paper", 0), ("code", -2)])

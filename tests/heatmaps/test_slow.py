@@ -67,3 +67,48 @@ def test_values_are_the_direct_path_without_the_pattern() -> None:
         pulled = q * model.norm.weight / (out.var(1, unbiased=False, keepdim=True) + model.norm.eps).sqrt()
         expected = (value @ attn.proj.weight.T @ pulled[..., None])[:, 1:, 0].unflatten(1, (4, 4))
     torch.testing.assert_close(found.grid[:, 0], expected, rtol=1e-9, atol=1e-11)
+
+
+def test_class_attention_is_a_layer_of_legrad() -> None:
+    """CaiT: mean of the patches and of the class token as it is at that depth; the pattern is the class token's row."""
+    known, model = case("cait"), case("cait").module
+    q = torch.randn(48, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
+    patches = (model.patch_embed(known.images) + model.pos_embed).detach()
+    for block in model.blocks:
+        patches = block(patches).detach()
+    cls, expected = model.cls_token.expand(4, -1, -1), []
+    for block in model.blocks_token_only:
+        attn, x = block.attn, block.norm1(torch.cat([cls, patches], 1))
+        a, b, v = (f(x).unflatten(2, (4, -1)).transpose(1, 2).detach() for f in (attn.q, attn.k, attn.v))
+        pattern = (a[:, :, :1] @ b.mT * attn.scale).softmax(-1).requires_grad_()
+        out = cls + block.gamma_1 * attn.proj((pattern @ v).transpose(1, 2).flatten(2))
+        out = out + block.gamma_2 * block.mlp(block.norm2(out))
+        mean = model.norm(torch.cat([out, patches], 1).mean(1))
+        (gradient,) = torch.autograd.grad(torch.cosine_similarity(mean, q, dim=1).sum(), pattern)
+        expected.append(gradient.clamp_min(0)[:, :, 0, 1:].mean(1).unflatten(1, (4, 4)))
+        cls = out.detach()
+    found = vd.explain(known.decomposer, known.images, q[None], method="legrad").layers
+    assert found is not None
+    assert found.names[-2:] == ("blocks_token_only.0", "blocks_token_only.1")
+    torch.testing.assert_close(found.values[:, 0, -2:], torch.stack(expected, 1), rtol=1e-9, atol=1e-14)
+
+
+def test_patches_of_a_model_with_class_attention_are_pooled_with_its_token() -> None:
+    """CaiT: behind its last block of patches, these and the class token's parameter are averaged."""
+    known, model = case("cait"), case("cait").module
+    q = torch.randn(48, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
+    patches = (model.patch_embed(known.images) + model.pos_embed).detach()
+    for block in model.blocks[:2]:
+        patches = block(patches).detach()
+    block, attn = model.blocks[2], model.blocks[2].attn
+    a, b, v = attn.qkv(block.norm1(patches)).unflatten(2, (3, 4, -1)).permute(2, 0, 3, 1, 4).detach()
+    logits = attn.proj_l((a * attn.scale @ b.mT).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+    pattern = attn.proj_w(logits.softmax(-1).permute(0, 2, 3, 1)).permute(0, 3, 1, 2).detach().requires_grad_()
+    patches = patches + block.gamma_1 * attn.proj((pattern @ v).transpose(1, 2).flatten(2))
+    patches = patches + block.gamma_2 * block.mlp(block.norm2(patches))
+    mean = model.norm(torch.cat([model.cls_token.expand(4, -1, -1), patches], 1).mean(1))
+    (gradient,) = torch.autograd.grad(torch.cosine_similarity(mean, q, dim=1).sum(), pattern)
+    expected = gradient.clamp_min(0).mean((1, 2)).unflatten(1, (4, 4))
+    found = vd.explain(known.decomposer, known.images, q[None], method="legrad").layers
+    assert found is not None
+    torch.testing.assert_close(found.values[:, 0, 2], expected, rtol=1e-9, atol=1e-14)

@@ -60,7 +60,7 @@ class ComponentSet:
         result = example.new_zeros((len(example), images, len(index) * length))
         for partition in kept:
             table = self._products(partition, recorded, adjoints[partition.part.leaf], images)
-            rows = torch.tensor([index[c] for c in self._row_components(partition)])
+            rows = torch.tensor([index[c] for c in self.rows_of(partition)])
             cells = torch.tensor([partition.cells[place] for place in partition.places])
             places = (rows[:, None] * length + cells).flatten().to(table.device)
             result.index_add_(2, places, table.flatten(2).to(result.dtype))
@@ -102,7 +102,8 @@ class ComponentSet:
     def _kept(self, partition: Partition) -> bool:
         return partition.part.who.kind in self.granularity.kinds
 
-    def _row_components(self, partition: Partition) -> list[Component]:
+    def rows_of(self, partition: Partition) -> list[Component]:
+        """Return the rows that a part is split into."""
         owners = [self.components[each] for each in partition.rows[:: len(partition.cells)]]
         return [row(owner) for owner in owners] if self._kept(partition) else owners
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -34,18 +34,21 @@ def pull(graph: LinearGraph, recorded: Mapping[Gate, Any], directions: Tensor) -
         yield dict(zip(leaves, grads, strict=True))
 
 
-def pull_together(graph: LinearGraph, recorded: Mapping[Gate, Any], directions: Tensor) -> Iterator[dict[int, Tensor]]:
-    """Pull directions back to every leaf, as many in one sweep as find room.
+def pull_together(
+    graph: LinearGraph, recorded: Mapping[Gate, Any], directions: Tensor, only: Collection[int] | None = None
+) -> Iterator[dict[int, Tensor]]:
+    """Pull directions back to the leaves, as many in one sweep as find room.
 
     Args:
         graph: the linear map.
         recorded: the gates of a batch of n images.
         directions: one or more directions per image, `(direction, n, d)`.
+        only: the leaves that are wanted; `None` for all.
 
     Yields:
-        For each sweep, the adjoints of every leaf, `(direction, *shape of the leaf)`.
+        For each sweep, the adjoints of these leaves, `(direction, *shape of the leaf)`.
     """
-    leaves, output = _run(graph, recorded)
+    leaves, output = _run(graph, recorded, only)
     one = sum(leaf.numel() * leaf.element_size() for leaf in leaves.values())
     for some in torch.split(directions.to(output), max(1, ROOM // one)):
         together = len(some) > 1
@@ -59,11 +62,14 @@ def pull_together(graph: LinearGraph, recorded: Mapping[Gate, Any], directions: 
         yield {i: grad if together else grad[None] for i, grad in zip(leaves, grads, strict=True)}
 
 
-def _run(graph: LinearGraph, recorded: Mapping[Gate, Any]) -> tuple[dict[int, Tensor], Tensor]:
-    """Evaluate the linear map as a part of the autograd graph of its leaves."""
-    leaves = {i: recorded[leaf.value].detach().requires_grad_() for i, leaf in graph.leaves.items()}
+def _run(
+    graph: LinearGraph, recorded: Mapping[Gate, Any], only: Collection[int] | None = None
+) -> tuple[dict[int, Tensor], Tensor]:
+    """Evaluate the linear map as a part of the autograd graph of its leaves, or of some of them."""
+    leaves = {i: recorded[leaf.value].detach() for i, leaf in graph.leaves.items()}
+    wanted = {i: leaf.requires_grad_() for i, leaf in leaves.items() if only is None or i in only}
     with torch.enable_grad():
-        return leaves, _backwards(graph).evaluate(recorded, leaves)
+        return wanted, _backwards(graph).evaluate(recorded, leaves)
 
 
 def _backwards(graph: LinearGraph) -> LinearGraph:

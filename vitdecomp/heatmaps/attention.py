@@ -6,7 +6,8 @@ through every later layer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,13 +16,16 @@ from jaxtyping import Float
 from torch import Tensor, fx
 
 from vitdecomp.errors import SpecError
-from vitdecomp.heatmaps.blocks import Block, Tail, find_blocks, token_axes
+from vitdecomp.heatmaps.blocks import Block, Tail, find_blocks, tokens_behind
 from vitdecomp.heatmaps.image_axis import ImageAxis, check_any_number, random_like
-from vitdecomp.heatmaps.pattern_tokens import NOWHERE, PatternTokens
+from vitdecomp.heatmaps.pattern_tokens import NOWHERE, Attention, PatternTokens
 from vitdecomp.heatmaps.written_out import Behind, WrittenOut
-from vitdecomp.trace.axes.attention_ops import attention_operations
+from vitdecomp.trace.axes.attention_ops import attention_operations, behind
 from vitdecomp.trace.capture import Captured
-from vitdecomp.trace.rule import opened_terms
+from vitdecomp.trace.paths import LinearPaths
+from vitdecomp.trace.rule import module_path, opened_terms
+
+NUMBERED = re.compile(r"^(.*\.\d+)\..*$")  # a path up to its last number
 
 
 @dataclass(frozen=True)
@@ -37,38 +41,78 @@ class Run:
     kept: Mapping[fx.Node, Tensor]
 
 
+@dataclass(frozen=True)
+class Owner:
+    """What an attention is called.
+
+    Attributes:
+        name: of its component. block: path of its residual block. first_head: the number of its first head.
+    """
+
+    name: str
+    block: str
+    first_head: int = 0
+
+    @classmethod
+    def of(cls, paths: LinearPaths) -> dict[fx.Node, Owner]:
+        """Name the attentions that are components."""
+        parts = [part for part in paths.parts if part.who.kind == "attn"]
+        nodes = [behind(paths.graph.leaves[part.leaf].node) for part in parts]
+        return {
+            node: cls(part.who.name, part.who.block or part.who.name, part.first_head)
+            for node, part in zip(nodes, parts, strict=True)
+            if node is not None
+        }
+
+    @classmethod
+    def guessed(cls, node: fx.Node) -> Owner:
+        """Name an attention that is none, such as a pool, by its module: up to the last number, that of a block."""
+        path = module_path(node)
+        return cls(path, NUMBERED.sub(r"\1", path))
+
+
 class Attentions:
     """All attentions of a captured model whose keys have places in the image.
 
     Args:
         captured: the model's graph.
-        block_of: gives the residual block of an attention's module.
+        owners: what they are called, those that are components.
 
     Attributes:
-        each: the attentions, in the order of the graph.
+        each: the attentions, in the order of the graph. owners: what they are called.
 
     Raises:
         SpecError: the model has none.
     """
 
-    def __init__(self, captured: Captured, block_of: Callable[[str], str]) -> None:
-        self.captured, self.block_of = captured, block_of
+    def __init__(self, captured: Captured, owners: Mapping[fx.Node, Owner]) -> None:
+        self.captured = captured
         check_any_number(captured, "attention patterns")
         found = {node: opened_terms(node) for node in attention_operations(captured.module.graph)}
-        self._terms = {node: terms[0] for node, terms in found.items() if terms}
-        tokens = PatternTokens(captured, self._terms)
-        self._terms = {node: self._terms[node] for node in tokens.placed}
-        if not self._terms:
+        terms = {node: terms[0] for node, terms in found.items() if terms}
+        tokens = PatternTokens(captured, terms)
+        self._terms = {node: terms[node] for node in tokens.placed}
+        described = self._described(tokens)
+        if not described:
             raise SpecError("no attention of this model has keys with places in the image: take method='decompose'")
-        one, two = self.run(captured.trial[:1]), self.run(captured.trial[:2])
-        self._images = [ImageAxis.of(a, b) for a, b in zip(one.patterns, two.patterns, strict=True)]
+        self._terms = {node: terms[node] for node in described}
+        self.owners = tuple(owners.get(node) or Owner.guessed(node) for node in described)
+        self._images = [axis for axis, _ in described.values()]
+        self.each = tuple(attention for _, attention in described.values())
+
+    def _described(self, tokens: PatternTokens) -> dict[fx.Node, tuple[ImageAxis, Attention]]:
+        """Describe the attentions whose keys differ in their places, and where images lie in their patterns."""
+        if not self._terms:
+            return {}
+        one, two = self.run(self.captured.trial[:1]), self.run(self.captured.trial[:2])
         with torch.enable_grad():
             score = (one.output * random_like(one.output)).sum()
         reads = torch.autograd.grad(score, one.patterns, allow_unused=True)
-        self.each = tuple(
-            tokens.attention(node, pattern, read)
-            for node, pattern, read in zip(self._terms, one.patterns, reads, strict=True)
-        )
+        found = {
+            node: (ImageAxis.of(pattern, pair), tokens.attention(node, pattern, read))
+            for node, pattern, pair, read in zip(self._terms, one.patterns, two.patterns, reads, strict=True)
+        }
+        return {node: known for node, known in found.items() if known[1].has_places}
 
     def run(self, images: Float[Tensor, "n *image"], wanted: Collection[fx.Node] = ()) -> Run:
         """Run the model with all patterns written out.
@@ -79,14 +123,14 @@ class Attentions:
         """
         return self._run(WrittenOut(self.captured, self._terms, wanted), images)
 
-    def behind(self, number: int, images: Float[Tensor, "n *image"], tokens: Tensor) -> Run:
-        """Run the model behind a block, without the blocks behind it, on the block's output.
+    def behind(self, number: int, images: Float[Tensor, "n *image"], kept: Mapping[fx.Node, Tensor]) -> Run:
+        """Run the model behind a block, without the blocks behind it, on what the blocks up to it have returned.
 
         Where the model has no pool of its own that attends to tokens, their mean stands in the place of each.
         """
         tail = self.tails[number]
         terms = {n: t for n, t in self._terms.items() if n in tail.needed}
-        return self._run(Behind(self.captured, terms, tail, tokens), images)
+        return self._run(Behind(self.captured, terms, tail, kept), images)
 
     @staticmethod
     def _run(run: WrittenOut, images: Tensor) -> Run:
@@ -95,6 +139,11 @@ class Attentions:
         output = output[0] if isinstance(output, (tuple, list)) else output
         return Run(output, tuple(run.patterns.values()), run.kept)
 
+    def heads(self, number: int) -> tuple[str, ...]:
+        """Return the names of an attention's heads."""
+        owner = self.owners[number]
+        return tuple(f"{owner.name}.head.{owner.first_head + i}" for i in range(self.each[number].head_count))
+
     @property
     def pools(self) -> bool:
         """Whether the last attention has queries of its own, which belong to no token: it pools the tokens."""
@@ -102,19 +151,28 @@ class Attentions:
 
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
-        """The residual blocks of the attentions, one for each; an attention that pools is none.
+        """The residual blocks of the attentions; an attention that pools is in none.
 
         Raises:
             SpecError: blocks do not follow one another.
         """
-        each = self.each[:-1] if self.pools else self.each
-        return find_blocks(self.captured, [self.block_of(attention.module) for attention in each])
+        return find_blocks(self.captured, self._block_paths)
+
+    @property
+    def _block_paths(self) -> list[str]:
+        """The block of each attention that is in one."""
+        return [owner.block for owner in (self.owners[:-1] if self.pools else self.owners)]
+
+    def within(self, block: Block) -> list[int]:
+        """Return the numbers of the attentions in a block."""
+        return [number for number, path in enumerate(self._block_paths) if path == block.path]
 
     @cached_property
     def tails(self) -> tuple[Tail, ...]:
         """The model behind each block without the later ones."""
-        axes = () if self.pools else token_axes(self.captured, self.blocks[-1].output)
-        return tuple(Tail.of(self.captured, self.blocks, number, axes) for number in range(len(self.blocks)))
+        last = self.blocks[-1].output
+        tokens = (last, ()) if self.pools else tokens_behind(self.captured, last)
+        return tuple(Tail.of(self.captured, self.blocks, number, tokens) for number in range(len(self.blocks)))
 
     def flat(self, number: int, x: Tensor, images: int) -> Float[Tensor, "n pattern"]:
         """Give values in the axes of a pattern one axis for images and one for all else."""

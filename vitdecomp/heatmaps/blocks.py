@@ -10,19 +10,31 @@ import torch
 from torch import Tensor, fx
 
 from vitdecomp.errors import SpecError
+from vitdecomp.trace.axes.fields import Field
 from vitdecomp.trace.axes.places import Places
 from vitdecomp.trace.capture import Captured
 from vitdecomp.trace.rule import module_path, shape, varies
 from vitdecomp.trace.search import Search
 
+BEHIND = 8  # values behind the last block among which all tokens are looked for
+
 
 @dataclass(frozen=True)
 class Block:
-    """A residual block: the module at a path, the node that it reads, and the node that it returns."""
+    """A residual block.
+
+    Attributes:
+        path: of its module.
+        input: what stands in the place of its output where the block is left out: what it reads that has the same
+            shape; the class token, of class attention. If there is no such value, the largest that it reads.
+        output: what it returns.
+        reads: all that it reads of the image.
+    """
 
     path: str
     input: fx.Node
     output: fx.Node
+    reads: tuple[fx.Node, ...]
 
 
 def find_blocks(captured: Captured, paths: Sequence[str]) -> tuple[Block, ...]:
@@ -42,7 +54,7 @@ def find_blocks(captured: Captured, paths: Sequence[str]) -> tuple[Block, ...]:
             raise SpecError(f"block {path} is not in the graph of the model")
         found.append(block)
     for before, after in pairwise(found):
-        if not _leads_to(before.output, after.input):
+        if before.output not in Search(after.reads, lambda node: node.all_input_nodes):
             raise SpecError(f"block {after.path} does not read what {before.path} returns")
     return tuple(found)
 
@@ -52,10 +64,14 @@ def block_at(graph: fx.Graph, path: str) -> Block | None:
     inside = [node for node in graph.nodes if _within(node, path) and varies(node)]
     outputs = [node for node in inside if any(not _within(user, path) for user in node.users)]
     known = set(inside)
-    read = {i for node in inside for i in node.all_input_nodes if varies(i) and i not in known}
-    if not outputs or not read:
+    read = [*dict.fromkeys(i for node in inside for i in node.all_input_nodes if i not in known)]
+    reads = tuple(node for node in read if varies(node))
+    if not outputs or not reads:
         return None
-    return Block(path, max(read, key=lambda node: torch.Size(shape(node)).numel()), outputs[-1])
+    size = shape(outputs[-1])
+    largest = max(reads, key=lambda node: torch.Size(shape(node)).numel())
+    alike = (node for node in (*reads, *read) if shape(node) == size)
+    return Block(path, next(alike, largest), outputs[-1], reads)
 
 
 def _within(node: fx.Node, path: str) -> bool:
@@ -63,18 +79,28 @@ def _within(node: fx.Node, path: str) -> bool:
     return module == path or module.startswith(path + ".")
 
 
-def _leads_to(start: fx.Node, end: fx.Node) -> bool:
-    return start in Search([end], lambda node: node.all_input_nodes)
+def tokens_behind(captured: Captured, node: fx.Node) -> tuple[fx.Node, tuple[int, ...]]:
+    """Find the first value with tokens, at a node or behind it: behind class attention the patches join its token.
+
+    Returns:
+        The value, and its axes along which places in the image differ.
+
+    Raises:
+        SpecError: there is none.
+    """
+    later = set(Search([node], lambda each: each.users))
+    candidates = [each for each in captured.module.graph.nodes if each in later and len(shape(each)) > 2][:BEHIND]
+    fields = Places(captured, set(candidates)).fields
+    for each in candidates:
+        axes = _token_axes(fields[each]) if each in fields else ()
+        if axes:
+            return each, axes
+    raise SpecError(f"the tokens of {module_path(node) or 'the model'} have no places in the image")
 
 
-def token_axes(captured: Captured, node: fx.Node) -> tuple[int, ...]:
-    """Return the axes of a node's value along which tokens lie: its places in the image differ there."""
-    field = Places(captured, {node}).fields.get(node)
-    if field is None:
-        raise SpecError(f"the tokens of {module_path(node) or 'the model'} have no places in the image")
+def _token_axes(field: Field) -> tuple[int, ...]:
     told = [field.number, *field.at]
-    axes = [a for a in range(1, field.seen.ndim) if any(_differs(values, a) for values in told)]
-    return tuple(axes)
+    return tuple(a for a in range(1, field.seen.ndim) if any(_differs(values, a) for values in told))
 
 
 def _differs(values: Tensor, axis: int) -> bool:
@@ -93,35 +119,37 @@ class Tail:
     A block that changes the number of tokens or of channels stays whole.
 
     Attributes:
-        begin: the node whose value is given.
+        given: the nodes whose values are given: the outputs of the block and of those before.
         replaced: the outputs of blocks that are left out, and what stands in their place.
-        last: the output of the last block. axes: of it, over which tokens are averaged.
+        last: all tokens behind the last block. axes: of them, over which they are averaged; none to leave them.
         needed: the nodes that are computed.
     """
 
-    begin: fx.Node
+    given: frozenset[fx.Node]
     replaced: Mapping[fx.Node, fx.Node]
     last: fx.Node
     axes: tuple[int, ...]
     needed: frozenset[fx.Node]
 
     @classmethod
-    def of(cls, captured: Captured, blocks: Sequence[Block], number: int, axes: tuple[int, ...]) -> Tail:
+    def of(
+        cls, captured: Captured, blocks: Sequence[Block], number: int, tokens: tuple[fx.Node, tuple[int, ...]]
+    ) -> Tail:
         """Find what is needed behind a block.
 
         Args:
             captured: the model's graph.
             blocks: all blocks, in the order of the model.
             number: of the block.
-            axes: of the last block's output, over which tokens are averaged; none to leave them as they are.
+            tokens: all tokens behind the last block, and the axes over which they are averaged.
         """
-        begin = blocks[number].output
+        given = frozenset(block.output for block in blocks[: number + 1])
         replaced = {b.output: b.input for b in blocks[number + 1 :] if shape(b.output) == shape(b.input)}
 
         def before(node: fx.Node) -> Sequence[fx.Node]:
-            if node is begin:
+            if node in given:
                 return ()
             return (replaced[node],) if node in replaced else node.all_input_nodes
 
         (end,) = (node for node in captured.module.graph.nodes if node.op == "output")
-        return cls(begin, replaced, blocks[-1].output, axes, frozenset(Search([end], before)))
+        return cls(given, replaced, *tokens, frozenset(Search([end], before)))

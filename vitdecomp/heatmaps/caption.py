@@ -1,10 +1,12 @@
-"""What stands under every map: the score, and what the map leaves out of it."""
+"""What stands under every map: the score, what the map leaves out of it, and which components it comes from."""
 
 from __future__ import annotations
 
 import math
 
 from vitdecomp.heatmaps.heatmaps import Heatmaps
+
+FROM = "from"  # the components with the largest shares
 
 
 def caption(maps: Heatmaps, row: int, column: int) -> dict[str, str]:
@@ -28,4 +30,7 @@ def caption(maps: Heatmaps, row: int, column: int) -> dict[str, str]:
     gap = float(audit.gate_gap[row, column])
     if not math.isnan(gap):
         said["gate gap"] = f"{gap:.0%}"
+    if maps.components is not None:
+        largest = maps.components.largest(row, column)
+        said[FROM] = ", ".join(f"{name} {share:{'+' if maps.signed else ''}.0%}" for name, share in largest.items())
     return said

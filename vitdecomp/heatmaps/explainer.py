@@ -13,6 +13,7 @@ from torch import Tensor
 from vitdecomp._utils.registry import Registry, did_you_mean
 from vitdecomp.errors import InexactError, SpecError
 from vitdecomp.heatmaps.heatmaps import Audit, Heatmaps
+from vitdecomp.heatmaps.parts import Parts
 from vitdecomp.heatmaps.subject import Subject
 from vitdecomp.trace.rule import Gate
 
@@ -51,12 +52,25 @@ class Explainer(ABC):
             InexactError: the method claims to add up, and does not.
         """
 
-    def unaudited(self, subject: Subject, grid: Tensor) -> Heatmaps:
-        """Return the maps of a method that does not claim to add up."""
-        return Heatmaps(grid, subject.size, Audit.of(subject.score), self.name, subject.labels, self.signed)
+    def unaudited(self, subject: Subject, grid: Tensor, **parts: Parts | None) -> Heatmaps:
+        """Return the maps of a method that does not claim to add up.
 
-    def audited(self, subject: Subject, grid: Tensor, audit: Audit) -> Heatmaps:
+        Args:
+            subject: what is explained.
+            grid: the maps.
+            parts: `layers` or `components` of the maps, where the method tells them apart.
+        """
+        audit = Audit.of(subject.score)
+        return Heatmaps(grid, subject.size, audit, self.name, subject.labels, self.signed, **parts)
+
+    def audited(self, subject: Subject, grid: Tensor, audit: Audit, **parts: Parts | None) -> Heatmaps:
         """Return the maps of a method that adds up.
+
+        Args:
+            subject: what is explained.
+            grid: the maps.
+            audit: what they leave out.
+            parts: as for `unaudited`.
 
         Raises:
             InexactError: a residual is larger than the tolerance, relative to the direction and the representation.
@@ -68,7 +82,7 @@ class Explainer(ABC):
                 f"{self.name}: the map and what has no place miss the score by {float(error.max()):.1e} of "
                 f"|direction| |representation| (allowed {allowed:.0e}): report this model"
             )
-        return Heatmaps(grid, subject.size, audit, self.name, subject.labels, self.signed)
+        return Heatmaps(grid, subject.size, audit, self.name, subject.labels, self.signed, **parts)
 
 
 E = TypeVar("E", bound=type[Explainer])

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from vitdecomp.errors import InputError
-from vitdecomp.heatmaps.caption import caption
+from vitdecomp.heatmaps.caption import FROM, caption
 from vitdecomp.heatmaps.colors import Palette, gray, shown
 from vitdecomp.heatmaps.heatmaps import Heatmaps, labels_of
 
@@ -41,7 +41,8 @@ def figure(maps: Heatmaps, images: Tensor | Sequence[Any] | None) -> Figure:
         for column in range(directions):
             _panel(axes[row][column], values[row, column], below, maps.signed)
             said = caption(maps, row, column)
-            text = "\n".join([f"score {said.pop('score')}", *(f"{name} {value}" for name, value in said.items())])
+            largest = said.pop(FROM, "")
+            text = "\n".join([*(f"{name} {value}" for name, value in said.items()), largest.replace(", ", "\n")])
             axes[row][column].set_xlabel(text, fontsize=6)
     drawn.suptitle(maps.method, fontsize=10)
     return drawn

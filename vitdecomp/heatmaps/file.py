@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from torch import Tensor
+
 from vitdecomp._utils.schema import Versioned
 from vitdecomp._utils.tensor_file import TensorFormat
 from vitdecomp.errors import InputError
@@ -15,14 +17,17 @@ if TYPE_CHECKING:
     from vitdecomp.heatmaps.heatmaps import Heatmaps
 
 SCHEMA = 1
+PARTS = ("layers", "components")
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What stands beside the tensors of one method."""
+    """What stands beside the tensors of one method: names of its layers and components too, where it tells these."""
 
     method: str
     signed: bool
+    layers: tuple[str, ...] = ()
+    components: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +54,14 @@ def save(maps: Mapping[str, Heatmaps], path: Path, images: tuple[str, ...] = ())
         OutputError: the file cannot be written.
     """
     first = next(iter(maps.values()))
-    kinds = tuple(Kind(each.method, each.signed) for each in maps.values())
-    tensors = {f"{each.method}/grid": each.grid for each in maps.values()}
+    kinds, tensors = list[Kind](), dict[str, Tensor]()
     for each in maps.values():
-        tensors |= {f"{each.method}/{f.name}": getattr(each.audit, f.name) for f in fields(each.audit)}
-    header = Header(SCHEMA, first.labels, first.size, kinds, images)
+        parts = {kind: getattr(each, kind) for kind in PARTS if getattr(each, kind) is not None}
+        kinds.append(Kind(each.method, each.signed, **{kind: part.names for kind, part in parts.items()}))
+        values = {"grid": each.grid, **{f.name: getattr(each.audit, f.name) for f in fields(each.audit)}}
+        values |= {kind: part.values for kind, part in parts.items()}
+        tensors |= {f"{each.method}/{name}": value for name, value in values.items()}
+    header = Header(SCHEMA, first.labels, first.size, tuple(kinds), images)
     FORMAT.write(path, header, {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
 
 
@@ -64,14 +72,18 @@ def load_each(path: Path) -> dict[str, Heatmaps]:
         InputError, DamageError: no such file, another format, or damage.
     """
     from vitdecomp.heatmaps.heatmaps import Audit, Heatmaps
+    from vitdecomp.heatmaps.parts import Parts
 
     held = FORMAT.read(path)
     header, found = held.header, {}
     height, width = header.size
     for kind in header.kinds:
-        audit = Audit(**{f.name: held.tensors[f"{kind.method}/{f.name}"] for f in fields(Audit)})
-        grid = held.tensors[f"{kind.method}/grid"]
-        found[kind.method] = Heatmaps(grid, (height, width), audit, kind.method, header.labels, kind.signed)
+        own = {name.removeprefix(f"{kind.method}/"): x for name, x in held.tensors.items()}
+        audit = Audit(**{f.name: own[f.name] for f in fields(Audit)})
+        parts = {part: Parts(getattr(kind, part), own[part]) for part in PARTS if getattr(kind, part)}
+        found[kind.method] = Heatmaps(
+            own["grid"], (height, width), audit, kind.method, header.labels, kind.signed, **parts
+        )
     return found
 
 

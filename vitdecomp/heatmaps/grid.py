@@ -8,7 +8,7 @@ from functools import cached_property
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from vitdecomp.component import Token
@@ -59,8 +59,17 @@ class PatchGrid:
         for (rows, columns), where in self.grids.items():
             coarse = torch.unflatten(x[..., where], -1, (rows, columns))
             grid = grid + _spread(rows, height, x) @ coarse @ _spread(columns, width, x).T
-        elsewhere = torch.tensor([token.grid is None for token in self.tokens], device=x.device)
-        return grid, x[..., elsewhere].sum(-1)
+        return grid, x[..., ~self.placed.to(x.device)].sum(-1)
+
+    @cached_property
+    def placed(self) -> Bool[Tensor, " token"]:
+        """Which tokens have a place in the image."""
+        return torch.tensor([token.grid is not None for token in self.tokens])
+
+    def within(self, x: Float[Tensor, "*lead token"]) -> Float[Tensor, "*lead"]:
+        """Sum over the tokens with a place in the image: what values add to the sum over a map."""
+        found: Tensor = x[..., self.placed.to(x.device)].sum(-1)
+        return found
 
 
 def _spread(coarse: int, fine: int, like: Tensor) -> Float[Tensor, "fine coarse"]:

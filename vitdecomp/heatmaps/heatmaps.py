@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from vitdecomp._utils.summary import summary
+from vitdecomp.errors import SpecError
 from vitdecomp.heatmaps.grid import upsampled
+from vitdecomp.heatmaps.parts import Parts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+Combine: TypeAlias = "Callable[[list[Tensor]], Tensor]"
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,8 @@ class Heatmaps:
         method: the name of the explainer.
         labels: of the directions.
         signed: whether values below zero mean evidence against.
+        layers: the maps of the layers, of a method that sums over some; they add up to `grid`.
+        components: what each component adds to the sum over a map, of a method that tells them apart.
     """
 
     grid: Float[Tensor, "n direction h w"]
@@ -73,6 +79,8 @@ class Heatmaps:
     method: str
     labels: tuple[str, ...] = field(default=())
     signed: bool = True
+    layers: Parts | None = None
+    components: Parts | None = None
 
     def __len__(self) -> int:
         return len(self.grid)
@@ -105,8 +113,44 @@ class Heatmaps:
             parts: the maps of each batch.
             images: how many of all are kept; `None` for all.
         """
-        audits = (torch.cat([getattr(part.audit, f.name) for part in parts])[:images] for f in fields(Audit))
-        return replace(parts[0], grid=torch.cat([part.grid for part in parts])[:images], audit=Audit(*audits))
+
+        def behind(tensors: list[Tensor]) -> Tensor:
+            return torch.cat(tensors)[:images]
+
+        return cls.combined(parts, behind, behind)
+
+    @classmethod
+    def combined(cls, several: Sequence[Heatmaps], numbers: Combine, grids: Combine) -> Heatmaps:
+        """Combine maps by one method and of the same directions.
+
+        Args:
+            several: the maps.
+            numbers: combines what there is of each map in numbers.
+            grids: combines maps.
+        """
+        first = several[0]
+        audit = (numbers([getattr(each.audit, f.name) for each in several]) for f in fields(Audit))
+        layers = [each.layers.values for each in several if each.layers is not None]
+        amounts = [each.components.values for each in several if each.components is not None]
+        return replace(
+            first,
+            grid=grids([each.grid for each in several]),
+            audit=Audit(*audit),
+            layers=replace(first.layers, values=grids(layers)) if first.layers is not None else None,
+            components=replace(first.components, values=numbers(amounts)) if first.components is not None else None,
+        )
+
+    def by_layer(self, direction: int = 0) -> Heatmaps:
+        """Return the maps of each layer for one direction, in place of the maps of directions.
+
+        Raises:
+            SpecError: the method has no layers.
+        """
+        if self.layers is None:
+            raise SpecError(f"{self.method} is no sum over layers: legrad is")
+        values = self.layers.values[:, direction]
+        score = self.audit.score[:, direction, None].expand(-1, len(self.layers.names))
+        return Heatmaps(values, self.size, Audit.of(score), self.method, self.layers.names, self.signed)
 
     def plot(self, images: Tensor | None = None) -> Figure:
         """Draw a figure with a row for each image and a column for each direction, without showing it.

@@ -40,7 +40,7 @@ def pattern_gates(captured: Captured) -> tuple[PatternGate, ...]:
             step = terms[0].steps[-1]
             pattern = step.args[2][0] if step.fn is einsum_at else step.args[0]
             gate = pattern if isinstance(pattern, Gate) else Gate(same, (pattern,))
-            found.append(PatternGate(node, gate, _keys(node)))
+            found.append(PatternGate(node, gate, matrix_axes(node)[1]))
     return tuple(found)
 
 
@@ -50,13 +50,18 @@ def even(pattern: Tensor, keys: tuple[int, ...]) -> Tensor:
     return seen * pattern.sum(keys, keepdim=True) / seen.sum(keys, keepdim=True).clamp_min(1)
 
 
-def _keys(node: fx.Node) -> tuple[int, ...]:
-    """Return the axes of a pattern that its product with the values sums over."""
+def matrix_axes(node: fx.Node) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the axes of a pattern that are queries and those that are keys, counted from the last.
+
+    The product with the values sums over keys; queries are not among the axes of the values.
+    """
     if packet(node) is SDPA:
-        return (-1,)
+        return (-2,), (-1,)
     place = pattern_operand(factors(node))
-    if packet(node) is torch.ops.aten.einsum:
-        inputs, output = letters(str(node.args[0]).replace("...", ""))
-        own, values = inputs[place], inputs[1 - place]
-        return tuple(i - len(own) for i, axis in enumerate(own) if axis in values and axis not in output)
-    return (-1,) if place == 0 else (-2,)
+    if packet(node) is not torch.ops.aten.einsum:
+        return ((-2,), (-1,)) if place == 0 else ((-1,), (-2,))
+    inputs, output = letters(str(node.args[0]).replace("...", ""))
+    own, values = inputs[place], inputs[1 - place]
+    queries = (i - len(own) for i, axis in enumerate(own) if axis in output and axis not in values)
+    keys = (i - len(own) for i, axis in enumerate(own) if axis in values and axis not in output)
+    return tuple(queries), tuple(keys)

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, fx
 
+from vitdecomp.heatmaps.pattern_gates import matrix_axes
 from vitdecomp.heatmaps.written_out import applied
 from vitdecomp.trace.axes.fields import Field
 from vitdecomp.trace.axes.grids import Grid, find_grids
@@ -49,16 +50,46 @@ class Attention:
         return max(int(self.keys.max()), int(self.queries.max())) + 1
 
     @property
+    def has_places(self) -> bool:
+        """Whether keys differ in their place; attention between channels (XCiT) has the same one for all."""
+        cells = self.keys[(self.keys >= 0) & (self.keys < self.cells)]
+        return bool((cells != cells[:1]).any())
+
+    @property
+    def head_count(self) -> int:
+        """How many heads there are."""
+        return int(self.heads.max()) + 1
+
+    @property
     def cells(self) -> int:
         """How many patches there are."""
         return self.grid[0] * self.grid[1]
 
-    def matrix(self, x: Float[Tensor, "n pattern"]) -> Float[Tensor, "n query key"]:
-        """Average over heads, `(query, key)` by the numbers of tokens; zero where a query does not see a key."""
-        t, queries, keys = self.tokens, self.queries.flatten().to(x.device), self.keys.flatten().to(x.device)
+    def matrix(self, x: Float[Tensor, "n pattern"], tokens: int) -> Float[Tensor, "n query key"]:
+        """Average over heads, `(query, key)` by the numbers of tokens; zero where a query does not see a key.
+
+        Args:
+            x: values of the elements of the pattern, flat.
+            tokens: how many the matrix has; class attention sees one more than the blocks before it.
+        """
+        t, queries, keys = tokens, self.queries.flatten().to(x.device), self.keys.flatten().to(x.device)
         known = (queries >= 0) & (keys >= 0)
         total = x.new_zeros((len(x), t * t)).index_add_(1, (queries * t + keys)[known], x[:, known])
-        return torch.unflatten(total / (int(self.heads.max()) + 1), 1, (t, t))
+        return torch.unflatten(total / self.head_count, 1, (t, t))
+
+    def by_head(
+        self, x: Float[Tensor, "*lead pattern"], rows: Tensor | None = None
+    ) -> Float[Tensor, "*lead head cell"]:
+        """Compute what each head adds to `by_key`."""
+        keys, count = self.keys.flatten().to(x.device), self.head_count
+        counted = (keys >= 0) & (keys < self.cells)
+        if rows is not None:
+            counted &= rows.flatten().to(x.device)
+        cells = keys[counted]
+        where = self.heads.flatten().to(x.device)[counted] * self.cells + cells
+        total = x.new_zeros((*x.shape[:-1], count * self.cells)).index_add_(-1, where, x[..., counted])
+        times = x.new_zeros(self.cells).index_add_(0, cells, x.new_ones(len(cells)))
+        return torch.unflatten(total, -1, (count, self.cells)) / times.clamp_min(1)
 
     def by_key(self, x: Float[Tensor, "*lead pattern"], rows: Tensor | None = None) -> Float[Tensor, "*lead cell"]:
         """Average all elements of each patch as a key: over its heads and the queries that see it.
@@ -67,14 +98,7 @@ class Attention:
             x: values of the elements of the pattern, flat.
             rows: the elements that count; all by default.
         """
-        keys = self.keys.flatten().to(x.device)
-        counted = (keys >= 0) & (keys < self.cells)
-        if rows is not None:
-            counted &= rows.flatten().to(x.device)
-        where = keys[counted]
-        total = x.new_zeros((*x.shape[:-1], self.cells)).index_add_(-1, where, x[..., counted])
-        count = x.new_zeros(self.cells).index_add_(0, where, x.new_ones(len(where)))
-        return total / count.clamp_min(1)
+        return self.by_head(x, rows).sum(-2)
 
 
 class PatternTokens:
@@ -85,7 +109,7 @@ class PatternTokens:
         terms: the values of each attention, and the step that applies its pattern.
 
     Attributes:
-        placed: the attentions whose keys lie on a grid.
+        placed: the attentions whose values lie on a grid.
     """
 
     def __init__(self, captured: Captured, terms: Mapping[fx.Node, Term]) -> None:
@@ -110,7 +134,7 @@ class PatternTokens:
         asked = None if queries is None else _carried(queries, step, pattern, values)
         own = torch.full_like(keys, NOWHERE) if asked is None else numbers_of(grid, asked)
         read = torch.zeros_like(keys, dtype=torch.bool) if reads is None else (reads != 0)
-        return Attention(module_path(node), grid.size, keys, own, _heads(keys, own), read)
+        return Attention(module_path(node), grid.size, keys, own, _heads(keys, own, matrix_axes(node)), read)
 
 
 class _Shapes(dict[Gate, Any]):
@@ -169,12 +193,20 @@ def _nearest(values: Tensor, at: Tensor) -> Tensor:
     return found
 
 
-def _heads(keys: Tensor, queries: Tensor) -> Tensor:
-    """Return the number of the head of every element: along heads, neither its query nor its key changes."""
-    number = torch.zeros_like(keys)
-    for axis, size in enumerate(keys.shape):
-        first = (keys.narrow(axis, 0, 1), queries.narrow(axis, 0, 1))
-        if size > 1 and bool((keys == first[0]).all()) and bool((queries == first[1]).all()):
-            along = torch.arange(size).reshape(-1, *(1,) * (keys.ndim - 1 - axis))
-            number = number * size + along
+def _heads(keys: Tensor, queries: Tensor, matrix: tuple[tuple[int, ...], tuple[int, ...]]) -> Tensor:
+    """Return the number of the head of every element: along heads, neither its query nor its key changes.
+
+    Heads may share an axis with windows, in front of them or behind. The axes of queries and keys are none of heads.
+    """
+    number, rank = torch.zeros_like(keys), keys.ndim
+    for axis in sorted({*range(-rank, 0)} - {*matrix[0], *matrix[1]}):
+        size = keys.shape[axis]
+        shapes = [(k, size // k) for k in range(size, 1, -1) if size % k == 0]
+        for sizes, inner in [*((s, 0) for s in shapes), *((s[::-1], 1) for s in shapes)]:
+            parts = [torch.unflatten(x, axis, sizes).movedim(axis - 1 + inner, 0) for x in (keys, queries)]
+            if all(bool((x == x[:1]).all()) for x in parts):
+                along = torch.arange(size).reshape(sizes)
+                own = along // sizes[1] if inner == 0 else along % sizes[1]
+                number = number * sizes[inner] + own.reshape(-1, *(1,) * (-1 - axis))
+                break
     return number

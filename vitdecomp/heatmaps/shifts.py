@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields, replace
 from math import isqrt
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from vitdecomp.errors import SpecError
-from vitdecomp.heatmaps.heatmaps import Audit, Heatmaps
+from vitdecomp.heatmaps.heatmaps import Heatmaps
 
 
 def offsets(shifts: int) -> list[tuple[float, float]]:
@@ -33,19 +34,19 @@ def put_together(found: Sequence[Heatmaps], patches: tuple[int, int]) -> Heatmap
         found: of the shifts of `offsets`, in this order.
         patches: rows and columns of the grid of patches.
     """
-    side = isqrt(len(found))
-    if side == 1:
+    if len(found) == 1:
         return found[0]
-    total = None
-    for k, maps in enumerate(found):
-        if maps.grid.shape[-2:] == patches:
-            fine = maps.grid.repeat_interleave(side, -2).repeat_interleave(side, -1) / (side * side)
-        else:
-            fine = maps.grid
+    return Heatmaps.combined(found, lambda x: torch.stack(x).mean(0), lambda x: _moved_back(x, patches))
+
+
+def _moved_back(grids: Sequence[Float[Tensor, "*lead h w"]], patches: tuple[int, int]) -> Float[Tensor, "*lead H W"]:
+    side, total = isqrt(len(grids)), None
+    for k, grid in enumerate(grids):
+        on_patches = grid.shape[-2:] == patches
+        fine = grid.repeat_interleave(side, -2).repeat_interleave(side, -1) / side**2 if on_patches else grid
         cells = [length / count for length, count in zip(fine.shape[-2:], patches, strict=True)]
         by = [round(steps / side * cell) for steps, cell in zip(divmod(k, side), cells, strict=True)]
         moved = torch.roll(fine, by, (-2, -1))
         total = moved if total is None else total + moved
     assert total is not None
-    audit = Audit(*(torch.stack([getattr(m.audit, f.name) for m in found]).mean(0) for f in fields(Audit)))
-    return replace(found[0], grid=total / len(found), audit=audit)
+    return total / len(grids)

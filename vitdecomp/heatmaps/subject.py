@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,13 +15,11 @@ from vitdecomp.component import Component
 from vitdecomp.decompose import Decomposer
 from vitdecomp.engine.granularity import By
 from vitdecomp.errors import SpecError
-from vitdecomp.heatmaps.attention import Attentions
+from vitdecomp.heatmaps.attention import Attentions, Owner
 from vitdecomp.heatmaps.directions import Directions
 from vitdecomp.heatmaps.frozen_map import FrozenMap
 from vitdecomp.heatmaps.grid import PatchGrid
 from vitdecomp.trace.rule import Gate
-
-NUMBERED = re.compile(r"^(.*\.\d+)\..*$")  # a path up to its last number
 
 
 @dataclass(frozen=True)
@@ -64,7 +61,7 @@ class Subject:
         if self.asked.vectors is None:
             raise SpecError(
                 "these maps have a direction for each component, and the method needs one for the whole "
-                "representation: take decompose, or maps by vitdecomp align --by representation"
+                "representation: take decompose or value, or maps by vitdecomp align --by representation"
             )
         return self.asked.vectors.to(self.representation)
 
@@ -94,7 +91,11 @@ class Subject:
 
     @cached_property
     def score(self) -> Float[Tensor, "n direction"]:
-        """<direction, representation>, and what the maps add to it."""
+        """<direction, representation>, and what the maps add to it; with maps by component the sum over components."""
+        if self.asked.vectors is None:
+            c = self.decomposer.transform(self.images, "head")
+            q = torch.stack([self.asked.by_component[each.name] for each in c.components], 1).to(c.values)
+            return self.with_offset(torch.einsum("ncd,ncqd->nq", c.values, q.expand(len(c.values), -1, -1, -1)))
         return self.with_offset((self.directions @ self.representation[:, :, None])[..., 0])
 
     @property
@@ -119,12 +120,8 @@ class Subject:
         Raises:
             SpecError: there are none.
         """
-        return self.decomposer.views.derived(Attentions, self._find_attentions)
-
-    def _find_attentions(self) -> Attentions:
-        parts = self.decomposer.components_of("head")
-        blocks = {c.module: c.block for c in parts if c.kind == "attn"}
-        return Attentions(self.decomposer.views.captured, lambda m: blocks.get(m) or NUMBERED.sub(r"\1", m))
+        views = self.decomposer.views
+        return views.derived(Attentions, lambda: Attentions(views.captured, Owner.of(views.paths)))
 
     @cached_property
     def frozen(self) -> FrozenMap:

@@ -13,6 +13,7 @@ from vitdecomp.component import Component
 from vitdecomp.engine.granularity import By
 from vitdecomp.engine.products import products
 from vitdecomp.engine.pull import pull_together
+from vitdecomp.heatmaps.parts import Parts
 from vitdecomp.heatmaps.subject import Subject
 from vitdecomp.trace.rule import Gate
 
@@ -27,12 +28,14 @@ class TokenProducts:
         by_token: of all that has tokens, on the model's token axis.
         constants: of biases, embeddings of parameters and frozen statistics. other: of what has no tokens at all.
         score: the sum over the chosen components, from contributions that are not split by token.
+        components: what each component adds at the tokens that have a place in the image.
     """
 
     by_token: Float[Tensor, "n direction token"]
     constants: Float[Tensor, "n direction"]
     other: Float[Tensor, "n direction"]
     score: Float[Tensor, "n direction"]
+    components: Parts
 
 
 def token_gates(subject: Subject) -> list[Gate]:
@@ -53,13 +56,16 @@ def _of_all(subject: Subject) -> TokenProducts:
     """Pull the directions back once, to all components by token."""
     paths, components = subject.decomposer.views.of("token")
     recorded, n = subject.recorded, len(subject.images)
-    by_token, rest = list[Tensor](), list[Tensor]()
+    by_token, amounts, rest = list[Tensor](), list[Tensor](), list[Tensor]()
     for adjoints in pull_together(paths.graph, recorded, subject.by_direction):
-        by_token.append(components.attributed(recorded, adjoints, n).sum(2))
+        found = components.attributed(recorded, adjoints, n)
+        by_token.append(found.sum(2))
+        amounts.append(subject.grid.within(found))
         rest.append(components.attributed_rest(recorded, adjoints, n))
     others = torch.cat(rest, 1)
     constants = others[..., [i for i, c in enumerate(components.rest) if c.is_constant]].sum(-1)
-    return TokenProducts(torch.cat(by_token, 1), constants, others.sum(-1) - constants, subject.score)
+    placed = Parts.named([row.name for row in components.rows], torch.cat(amounts, 1))
+    return TokenProducts(torch.cat(by_token, 1), constants, others.sum(-1) - constants, subject.score, placed)
 
 
 def _of_some(subject: Subject) -> TokenProducts:
@@ -69,14 +75,18 @@ def _of_some(subject: Subject) -> TokenProducts:
     parts = decomposer.components_of("head")
     chosen, placed = subject.chosen(parts), set[str]()
     by_token = whole.new_zeros((*whole.shape[:2], len(decomposer.tokens_)))
+    names, amounts = list[str](), list[Tensor]()
     for by, found in zip(subject.token_granularities, split, strict=True):
         rows = decomposer.components_of(by)
         kept = [i for i in subject.chosen(rows) if _is_new(rows[i], placed)]
         placed |= {rows[i].name for i in kept}
         by_token += found[:, :, kept].sum(2)
+        names += [rows[i].name for i in kept]
+        amounts.append(subject.grid.within(found[:, :, kept]))
     constants = whole[:, :, [i for i in chosen if parts[i].is_constant]].sum(2)
     other = whole[:, :, [i for i in chosen if parts[i].kind == "other"]].sum(2)
-    return TokenProducts(by_token, constants, other, whole[:, :, chosen].sum(2))
+    components = Parts.named(names, torch.cat(amounts, 2))
+    return TokenProducts(by_token, constants, other, whole[:, :, chosen].sum(2), components)
 
 
 def _is_new(row: Component, placed: set[str]) -> bool:

@@ -44,11 +44,13 @@ class WrittenOut(Differentiable):
 
 
 class Behind(WrittenOut):
-    """A run of what is behind a block, on its output."""
+    """A run of what is behind a block, on its output and those of the blocks before."""
 
-    def __init__(self, captured: Captured, terms: Mapping[fx.Node, Term], tail: Tail, tokens: Tensor) -> None:
+    def __init__(
+        self, captured: Captured, terms: Mapping[fx.Node, Term], tail: Tail, given: Mapping[fx.Node, Tensor]
+    ) -> None:
         super().__init__(captured, terms, ())
-        self.tail, self.tokens = tail, tokens
+        self.tail, self.given = tail, given
         self.garbage_collect_values = False  # a value may be read again in place of a block that is left out
 
     def run_node(self, n: fx.Node) -> Any:
@@ -56,7 +58,7 @@ class Behind(WrittenOut):
         tail = self.tail
         if n not in tail.needed and n.op != "placeholder":
             return None
-        value = self.tokens if n is tail.begin else self._value(n)
+        value = self.given[n] if n in tail.given else self._value(n)
         return mean_over(value, tail.axes) if n is tail.last and tail.axes else value
 
     def _value(self, n: fx.Node) -> Any:

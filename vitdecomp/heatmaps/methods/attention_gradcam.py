@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from jaxtyping import Float
-from torch import Tensor
-
 from vitdecomp.heatmaps.explainer import register_explainer
-from vitdecomp.heatmaps.methods.from_attention import FromAttention, Patterns, on_grid
+from vitdecomp.heatmaps.methods.from_attention import FromAttention, Layer, Patterns, on_grid
 
 
 @register_explainer
@@ -22,7 +19,7 @@ class AttentionGradCam(FromAttention):
 
     name: ClassVar[str] = "attention-gradcam"
 
-    def layers(self, patterns: Patterns, direction: int) -> Sequence[Float[Tensor, "n h w"]]:
+    def layers(self, patterns: Patterns, direction: int) -> Sequence[Layer]:
         """One layer."""
         number = len(patterns.each) - 1
         attention, gradient = patterns.each[number], patterns.gradients(direction)[number]
@@ -30,4 +27,5 @@ class AttentionGradCam(FromAttention):
         count = gradient.new_zeros(int(heads.max()) + 1).index_add_(0, heads[read], gradient.new_ones(int(read.sum())))
         weights = gradient.new_zeros((len(gradient), len(count))).index_add_(1, heads[read], gradient[:, read]) / count
         weighted = weights[:, heads] * patterns.pattern(number)
-        return [on_grid(attention, attention.by_key(weighted, attention.read)).clamp_min(0)]
+        cells = attention.by_key(weighted, attention.read)[:, None]
+        return [Layer(attention.module, on_grid(attention, cells).clamp_min(0))]

@@ -39,4 +39,5 @@ class Decompose(Explainer):
         constants = subject.with_offset(found.constants) if subject.components is None else found.constants
         score = subject.with_offset(found.score) if subject.components is None else found.score
         residual = score - constants - placeless - grid.sum((-2, -1))
-        return self.audited(subject, grid, Audit.of(score, constants, placeless, residual))
+        audit = Audit.of(score, constants, placeless, residual)
+        return self.audited(subject, grid, audit, components=found.components)

@@ -15,10 +15,26 @@ from vitdecomp.heatmaps.attention import Attentions, Run
 from vitdecomp.heatmaps.explainer import Explainer
 from vitdecomp.heatmaps.grid import resized
 from vitdecomp.heatmaps.heatmaps import Heatmaps
+from vitdecomp.heatmaps.parts import Parts
 from vitdecomp.heatmaps.pattern_tokens import Attention
 from vitdecomp.heatmaps.subject import Subject
 
 ROOM = 2**28  # bytes of patterns that one run may hold
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The map of one layer.
+
+    Attributes:
+        name: of the layer.
+        grid: on the grid of its own keys, for each head, `(n, head, h, w)`, or of all together, `(n, 1, h, w)`.
+        heads: names of the heads, none where the map is no sum over heads.
+    """
+
+    name: str
+    grid: Float[Tensor, "n head h w"]
+    heads: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -50,7 +66,7 @@ class Patterns:
 
     def behind(self, number: int) -> Run:
         """Run what is behind a block, without the later blocks, on the tokens that this run left there."""
-        return self.attentions.behind(number, self.images, self.run.kept[self.attentions.blocks[number].output])
+        return self.attentions.behind(number, self.images, self.run.kept)
 
     def gradients(self, direction: int) -> list[Float[Tensor, "n pattern"]]:
         """Compute the full gradient of a score with respect to each pattern."""
@@ -67,10 +83,39 @@ class Patterns:
         return gradients
 
 
+@dataclass(frozen=True)
+class _Sums:
+    """Maps as sums over layers, and what each head adds to the sum over a map."""
+
+    layers: Parts
+    heads: Parts
+
+    @classmethod
+    def of(cls, layers: Sequence[Layer], size: tuple[int, int]) -> _Sums:
+        """Bring the layers of one direction to one grid."""
+        grids = [resized(layer.grid, size) for layer in layers]
+        names = [name for layer in layers for name in layer.heads]
+        amounts = [g.sum((-2, -1))[:, : len(layer.heads)] for layer, g in zip(layers, grids, strict=True)]
+        return cls(
+            Parts.named([layer.name for layer in layers], torch.stack([g.sum(1) for g in grids], 1)[:, None]),
+            Parts.named(names, torch.cat(amounts, 1)[:, None]),
+        )
+
+    @classmethod
+    def joined(cls, several: Sequence[_Sums], axis: int) -> _Sums:
+        """Put those of several images (axis 0) or directions (axis 1) behind one another."""
+        return cls(Parts.joined([s.layers for s in several], axis), Parts.joined([s.heads for s in several], axis))
+
+
 class FromAttention(Explainer):
-    """A method that reads attention patterns."""
+    """A method that reads attention patterns.
+
+    Attributes:
+        has_layers: whether the map is a sum over layers.
+    """
 
     signed: ClassVar[bool] = False
+    has_layers: ClassVar[bool] = False
 
     def explain(self, subject: Subject) -> Heatmaps:
         """Make the maps of all directions."""
@@ -80,9 +125,15 @@ class FromAttention(Explainer):
         """Return the nodes whose values the method needs too."""
         return ()
 
+    def maps(self, subject: Subject, sums: _Sums) -> Heatmaps:
+        """Return the maps, with their layers where the method has several and their heads where it tells them apart."""
+        layers = sums.layers if self.has_layers else None
+        heads = sums.heads if sums.heads.names else None
+        return self.unaudited(subject, sums.layers.values.sum(2), layers=layers, components=heads)
+
     @abstractmethod
-    def layers(self, patterns: Patterns, direction: int) -> Sequence[Float[Tensor, "n h w"]]:
-        """Make the map of one direction as a sum over layers, each on the grid of its own keys."""
+    def layers(self, patterns: Patterns, direction: int) -> Sequence[Layer]:
+        """Make the map of one direction as a sum over layers."""
 
 
 def explain_together(methods: Mapping[str, FromAttention], subject: Subject) -> dict[str, Heatmaps]:
@@ -93,19 +144,18 @@ def explain_together(methods: Mapping[str, FromAttention], subject: Subject) -> 
     wanted = {node for method in methods.values() for node in method.wanted(attentions)}
     one = sum(a.keys.numel() for a in attentions.each) * subject.images.element_size()
     most = max(1, ROOM // one)
-    parts: dict[str, list[Tensor]] = {name: [] for name in methods}
-    for images, q in zip(torch.split(subject.images, most), torch.split(subject.directions, most), strict=True):
+    parts: dict[str, list[_Sums]] = {name: [] for name in methods}
+    for images, q in subject.batches(most):
         patterns = Patterns(attentions, images, attentions.run(images, wanted), q)
-        found: dict[str, list[Tensor]] = {name: [] for name in methods}
+        found: dict[str, list[_Sums]] = {name: [] for name in methods}
         for direction in range(q.shape[1]):
             for name, method in methods.items():
-                layers = [resized(grid, size) for grid in method.layers(patterns, direction)]
-                found[name].append(torch.stack(layers).sum(0))
-        for name, maps in found.items():
-            parts[name].append(torch.stack(maps, 1))
-    return {name: method.unaudited(subject, torch.cat(parts[name])) for name, method in methods.items()}
+                found[name].append(_Sums.of(method.layers(patterns, direction), size))
+        for name, each in found.items():
+            parts[name].append(_Sums.joined(each, 1))
+    return {name: method.maps(subject, _Sums.joined(parts[name], 0)) for name, method in methods.items()}
 
 
-def on_grid(attention: Attention, by_key: Float[Tensor, "n cell"]) -> Float[Tensor, "n h w"]:
+def on_grid(attention: Attention, by_key: Float[Tensor, "n head cell"]) -> Float[Tensor, "n head h w"]:
     """Put values of patches on their grid."""
     return torch.unflatten(by_key, -1, attention.grid)

@@ -6,14 +6,13 @@ from collections.abc import Collection, Sequence
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, fx
+from torch import fx
 from torch.nn.functional import cosine_similarity
 
 from vitdecomp.errors import SpecError
 from vitdecomp.heatmaps.attention import Attentions
 from vitdecomp.heatmaps.explainer import register_explainer
-from vitdecomp.heatmaps.methods.from_attention import FromAttention, Patterns, on_grid
+from vitdecomp.heatmaps.methods.from_attention import FromAttention, Layer, Patterns, on_grid
 
 PRESETS = {"paper": None, "code": 2}
 """Which layers are summed: all, or the last two as in the public code."""
@@ -26,7 +25,8 @@ class LeGrad(FromAttention):
     s_l is the cosine of the direction with what the model makes of the mean of the tokens behind block l, with the
     later blocks left out. In hierarchical models these tokens go on through patch merging alone, and blocks that
     change the number of tokens or channels stay whole. Where attention pools the tokens (SigLIP), s_l is the cosine
-    with the pool's output for the tokens behind block l, and A_l the pool's pattern.
+    with the pool's output for the tokens behind block l, and A_l the pool's pattern. Behind and in front of class
+    attention (CaiT) the tokens are the patches and the class token, as it is at that depth.
 
     Args:
         preset: `paper`: all blocks; `code`: the last two, as in the public code.
@@ -37,6 +37,7 @@ class LeGrad(FromAttention):
     """
 
     name: ClassVar[str] = "legrad"
+    has_layers: ClassVar[bool] = True
 
     def __init__(self, preset: str = "paper", layers: int | None = None) -> None:
         if preset not in PRESETS:
@@ -47,17 +48,17 @@ class LeGrad(FromAttention):
         """Return what every block returns."""
         return {block.output for block in attentions.blocks}
 
-    def layers(self, patterns: Patterns, direction: int) -> Sequence[Float[Tensor, "n h w"]]:
-        """One map for each block."""
-        q, pools = patterns.directions[:, direction], patterns.attentions.pools
-        found = []
-        for number in [*range(len(patterns.attentions.blocks))][-(self.last or 0) :]:
-            behind = patterns.behind(number)
+    def layers(self, patterns: Patterns, direction: int) -> Sequence[Layer]:
+        """One map for each attention, by the name of its block."""
+        q, attentions, found = patterns.directions[:, direction], patterns.attentions, []
+        for number in [*range(len(attentions.blocks))][-(self.last or 0) :]:
+            block, behind = attentions.blocks[number], patterns.behind(number)
             with torch.enable_grad():
                 score = cosine_similarity(behind.output, q, dim=1).sum()
-            place = len(patterns.each) - 1 if pools else number
-            pattern = behind.patterns[-1] if pools else patterns.run.patterns[number]
-            (gradient,) = torch.autograd.grad(score, [pattern], retain_graph=True)
-            attention = patterns.each[place]
-            found.append(on_grid(attention, attention.by_key(patterns.flat(place, gradient).clamp_min(0))))
+            places = [len(patterns.each) - 1] if attentions.pools else attentions.within(block)
+            asked = behind.patterns[-1:] if attentions.pools else [patterns.run.patterns[i] for i in places]
+            for place, gradient in zip(places, torch.autograd.grad(score, asked, retain_graph=True), strict=True):
+                attention = patterns.each[place]
+                heads = attention.by_head(patterns.flat(place, gradient).clamp_min(0))
+                found.append(Layer(block.path, on_grid(attention, heads), attentions.heads(place)))
         return found

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from jaxtyping import Float
-from torch import Tensor
-
 from vitdecomp.heatmaps.explainer import register_explainer
-from vitdecomp.heatmaps.methods.from_attention import FromAttention, Patterns, on_grid
+from vitdecomp.heatmaps.methods.from_attention import FromAttention, Layer, Patterns, on_grid
 
 
 @register_explainer
@@ -21,8 +18,9 @@ class RawAttention(FromAttention):
 
     name: ClassVar[str] = "raw-attention"
 
-    def layers(self, patterns: Patterns, direction: int) -> Sequence[Float[Tensor, "n h w"]]:
+    def layers(self, patterns: Patterns, direction: int) -> Sequence[Layer]:
         """One layer."""
         number = len(patterns.each) - 1
         attention = patterns.each[number]
-        return [on_grid(attention, attention.by_key(patterns.pattern(number), attention.read))]
+        heads = on_grid(attention, attention.by_head(patterns.pattern(number), attention.read))
+        return [Layer(attention.module, heads, patterns.attentions.heads(number))]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vitdecomp.errors import SpecError
 from vitdecomp.heatmaps.explainer import register_explainer
-from vitdecomp.heatmaps.methods.from_attention import FromAttention, Patterns, on_grid
+from vitdecomp.heatmaps.methods.from_attention import FromAttention, Layer, Patterns, on_grid
 from vitdecomp.heatmaps.pattern_tokens import NOWHERE, Attention
 
 
@@ -28,30 +28,31 @@ class _Product(FromAttention):
             raise SpecError(f"{self.name}: layers must be a positive number, not {layers}")
         self.last = layers
 
-    def layers(self, patterns: Patterns, direction: int) -> Sequence[Float[Tensor, "n h w"]]:
+    def layers(self, patterns: Patterns, direction: int) -> Sequence[Layer]:
         """Take the row of the class token, or of the attention pool, or the mean over the queries that are read."""
         numbers = [*range(len(patterns.each))][-(self.last or len(patterns.each)) :]
         attention, pool = patterns.each[-1], None
         if bool((attention.queries == NOWHERE).all()):
             *numbers, pool = numbers
         self.check([patterns.each[number] for number in numbers], attention)
-        weights = self.weights(patterns, direction)
+        weights, tokens = self.weights(patterns, direction), max(patterns.each[number].tokens for number in numbers)
         relevance: Tensor | None = None
         for number in numbers:
-            relevance = self.multiplied(patterns.each[number].matrix(weights[number]), relevance)
+            relevance = self.multiplied(patterns.each[number].matrix(weights[number], tokens), relevance)
         cells = attention.cells
         if pool is not None:
             row = attention.by_key(weights[pool])
             found = row if relevance is None else (row[:, None] @ relevance[:, :cells, :cells])[:, 0]
-            return [on_grid(attention, found)]
+            return [Layer(attention.module, on_grid(attention, found[:, None]))]
         assert relevance is not None
         rows = torch.unique(attention.queries[attention.read])
-        return [on_grid(attention, relevance[:, rows[rows >= 0], :cells].mean(1))]
+        found = relevance[:, rows[rows >= 0], :cells].mean(1, keepdim=True)
+        return [Layer(attention.module, on_grid(attention, found))]
 
     def check(self, attentions: Sequence[Attention], last: Attention) -> None:
-        """Raise `SpecError` where the attentions are not between the same tokens."""
+        """Raise `SpecError` where the attentions are not between the same patches."""
         for each in attentions:
-            if (each.grid, each.tokens) != (last.grid, max(last.tokens, each.tokens)):
+            if each.grid != last.grid:
                 raise SpecError(
                     f"{self.name} multiplies the patterns of all blocks, and {each.module} attends to "
                     f"{each.grid[0]} x {each.grid[1]} patches, {last.module} to {last.grid[0]} x {last.grid[1]}: "
@@ -71,7 +72,8 @@ class _Product(FromAttention):
 class Rollout(_Product):
     """The product over blocks of the pattern, mean over heads, plus the identity, with rows that sum to one.
 
-    The map is the same for every direction.
+    The map is the same for every direction. Negative weights, which heads that are mixed behind the softmax (CaiT) may
+    have, count as zero.
 
     References:
         Abnar and Zuidema, arXiv 2005.00928.
@@ -81,7 +83,7 @@ class Rollout(_Product):
 
     def weights(self, patterns: Patterns, direction: int) -> Sequence[Float[Tensor, "n pattern"]]:
         """Return the patterns."""
-        return [patterns.pattern(number) for number in range(len(patterns.each))]
+        return [patterns.pattern(number).clamp_min(0) for number in range(len(patterns.each))]
 
     def multiplied(self, matrix: Float[Tensor, "n t t"], before: Float[Tensor, "n t t"] | None) -> Tensor:
         """Compute (A + I) R, with rows that sum to one."""
