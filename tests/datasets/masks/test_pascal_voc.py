@@ -11,7 +11,7 @@ from mask_files import SIZE, gray, palette, photograph, square
 from vitdecomp import InputError, SpecError
 from vitdecomp.datasets.masks import open_masked_images
 
-CAT, DOG = 8, 12
+CAT, TABLE, DOG = 8, 11, 12
 
 
 def both() -> np.ndarray:
@@ -45,6 +45,12 @@ def test_each_class_of_an_image_is_a_record(voc: Path, place: str) -> None:
         assert np.array_equal(mask == 1, both() == record.class_index)
         assert np.array_equal(mask == -1, both() == 255)
         assert mask.shape == SIZE
+
+
+def test_classes_of_two_words_are_read_as_such(voc: Path) -> None:
+    palette(voc / "SegmentationClass" / "2007_000099.png", square(TABLE))
+    (record,) = open_masked_images(voc, split="train")
+    assert (record.id, record.class_name) == ("2007_000099/diningtable", "dining table")
 
 
 def test_splits_are_the_lists(voc: Path) -> None:

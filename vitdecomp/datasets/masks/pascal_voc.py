@@ -33,16 +33,16 @@ CLASSES = (
     "cat",
     "chair",
     "cow",
-    "diningtable",
+    "dining table",
     "dog",
     "horse",
     "motorbike",
     "person",
-    "pottedplant",
+    "potted plant",
     "sheep",
     "sofa",
     "train",
-    "tvmonitor",
+    "tv monitor",
 )
 IGNORED = 255
 SPLIT = "val"
@@ -80,7 +80,7 @@ def read(place: Path, images: Path | None, split: str | None) -> MaskedImages:
     def build(place: int) -> MaskedImage:
         name, path, number = found[place]
         return MaskedImage(
-            id=f"{spelled(name)}/{CLASSES[number - 1]}",
+            id=f"{spelled(name)}/{CLASSES[number - 1].replace(' ', '')}",
             image_id=spelled(name),
             opener=partial(open_image, folder / f"{name}.jpg"),
             reader=partial(_mask, path, number),
