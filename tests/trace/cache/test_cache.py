@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from families import NAMES, case, grouped
-from helpers import pictures, randomised
+from helpers import cached, pictures, randomised
 from safetensors import SafetensorError, safe_open
 from third_party import MODELS
 from timm.models.vision_transformer import VisionTransformer
@@ -33,10 +34,27 @@ aten = torch.ops.aten
 TRACED_AGAIN = {"vit_cls", "siglip", "swin", "pvt_v2", "third_party/einsum"}
 
 
+def one_block() -> nn.Module:
+    return randomised(VisionTransformer(img_size=32, patch_size=16, embed_dim=48, depth=1, num_heads=4, num_classes=0))
+
+
 @pytest.fixture
 def tiny_vit() -> nn.Module:
-    """One block: most tests trace it twice."""
-    return randomised(VisionTransformer(img_size=32, patch_size=16, embed_dim=48, depth=1, num_heads=4, num_classes=0))
+    """One block: most tests trace it."""
+    return one_block()
+
+
+@cached
+def first_fit() -> tuple[vd.Decomposer, Path]:
+    """A fit of such a model, and where its paths are kept."""
+    folder = Path(os.environ["VITDECOMP_CACHE"], "first", str(os.getpid()))
+    return vd.Decomposer(one_block(), cache=folder).fit(pictures(1, 32)), folder
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Path:
+    """A folder as the first fit of `tiny_vit` leaves it."""
+    return shutil.copytree(first_fit()[1], tmp_path / "kept")
 
 
 @pytest.fixture
@@ -103,13 +121,13 @@ def test_other_weights_of_the_same_structure(name: str, traces: list[nn.Module])
         assert found.values.equal(anew.transform(first.images).values)
 
 
-def test_tokens_are_kept_too(tiny_vit: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tokens_are_kept_too(tiny_vit: nn.Module, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = pictures(2, 32)
-    first = vd.Decomposer(tiny_vit, by="token", cache=tmp_path).fit_transform(images)
+    first = vd.Decomposer(tiny_vit, by="token", cache=kept).fit_transform(images)
     assert {*search.VIEWS} == {search.PARTS, search.TOKENS, search.NEURONS}
-    assert len([*tmp_path.glob("*-tokens.paths.safetensors")]) == 1
+    assert len([*kept.glob("*-tokens.paths.safetensors")]) == 1
     monkeypatch.setattr(search, "VIEWS", {search.PARTS: None, search.TOKENS: None})
-    second = vd.Decomposer(tiny_vit, by="token", cache=tmp_path).fit_transform(images)
+    second = vd.Decomposer(tiny_vit, by="token", cache=kept).fit_transform(images)
     assert second.values.equal(first.values)
 
 
@@ -145,8 +163,7 @@ def test_another_forward_behind_the_same_structure(
 
 
 @pytest.mark.parametrize("part", ["shape", "number", "zero", "hook", "through"])
-def test_another_structure_is_another_file(part: str, tiny_vit: Any, tmp_path: Path, traces: list[nn.Module]) -> None:
-    vd.Decomposer(tiny_vit, cache=tmp_path).fit(pictures(1, 32))
+def test_another_structure_is_another_file(part: str, tiny_vit: Any, kept: Path, traces: list[nn.Module]) -> None:
     options: dict[str, Any] = {"through": ["blocks.0.attn"]} if part == "through" else {}
     if part == "shape":
         tiny_vit = tiny_vit.float()
@@ -157,33 +174,30 @@ def test_another_structure_is_another_file(part: str, tiny_vit: Any, tmp_path: P
     elif part == "hook":
         tiny_vit.norm.register_forward_hook(lambda module, given, found: found + found)
     images = pictures(1, 32).to(next(tiny_vit.parameters()))
-    vd.Decomposer(tiny_vit, cache=tmp_path, **options).fit(images)
-    assert len(traces) == len(files(tmp_path)) == 2
+    vd.Decomposer(tiny_vit, cache=kept, **options).fit(images)
+    assert (len(traces), len(files(kept))) == (1, 2)
 
 
 @pytest.mark.parametrize(
     "damage", [lambda b: b[: len(b) // 2], lambda b: b.replace(b"vitdecomp", b"vitdecomq"), lambda b: b""]
 )
-def test_a_damaged_file_is_replaced(
-    damage: Callable[[bytes], bytes], tiny_vit: nn.Module, tmp_path: Path, traces: list[nn.Module]
-) -> None:
-    images = pictures(1, 32)
-    expected = vd.Decomposer(tiny_vit, cache=tmp_path).fit_transform(images)
-    (path,) = files(tmp_path)
+def test_a_damaged_file_is_replaced(damage: Callable[[bytes], bytes], kept: Path, traces: list[nn.Module]) -> None:
+    images, first = pictures(1, 32), first_fit()[0]
+    (path,) = files(kept)
     path.write_bytes(damage(path.read_bytes()))
     for _ in range(2):
-        assert vd.Decomposer(tiny_vit, cache=tmp_path).fit_transform(images).values.equal(expected.values)
-        assert len(traces) == 2  # the second time it is whole again
+        found = vd.Decomposer(first.loaded_.module, cache=kept).fit_transform(images)
+        assert found.values.equal(first.transform(images).values)
+        assert len(traces) == 1  # the second time it is whole again
 
 
-def test_paths_that_are_not_exact_are_replaced(tiny_vit: nn.Module, tmp_path: Path, traces: list[nn.Module]) -> None:
-    images = pictures(1, 32)
-    good = vd.Decomposer(tiny_vit, cache=tmp_path).fit(images)
-    paths, store = good.views.of("head")[0], saved.PathsCache(tmp_path)
+def test_paths_that_are_not_exact_are_replaced(tiny_vit: nn.Module, kept: Path, traces: list[nn.Module]) -> None:
+    images, good = pictures(1, 32), first_fit()[0]
+    paths, store = good.views.of("head")[0], saved.PathsCache(kept)
     made = good.views.search
     store.keep(f"{made.key}-{search.PARTS}", made.module, replace(paths, parts=paths.parts[:-1]))
-    assert vd.Decomposer(tiny_vit, cache=tmp_path).fit(images).report_.exact
-    assert len(traces) == 2
+    assert vd.Decomposer(tiny_vit, cache=kept).fit(images).report_.exact
+    assert len(traces) == 1
 
 
 def test_the_code_of_rules_of_ones_own_is_part_of_the_name(
@@ -213,9 +227,8 @@ def test_a_folder_that_cannot_be_is_no_error(tiny_vit: nn.Module, tmp_path: Path
     assert vd.Decomposer(tiny_vit, cache=place / "below").fit(pictures(1, 32)).report_.exact
 
 
-def test_no_weights_are_written(tiny_vit: nn.Module, tmp_path: Path) -> None:
-    vd.Decomposer(tiny_vit, cache=tmp_path).fit(pictures(1, 32))
-    (path,) = files(tmp_path)
+def test_no_weights_are_written(tiny_vit: nn.Module, kept: Path) -> None:
+    (path,) = files(kept)
     with safe_open(path, framework="pt") as file:
         assert not file.keys()
     assert path.stat().st_size < sum(p.nbytes for p in tiny_vit.parameters()) / 4
@@ -265,24 +278,21 @@ def test_many_tokens_make_no_long_header(tmp_path: Path, traces: list[nn.Module]
 @pytest.mark.parametrize("failing", ["write", "read", "mkdir", "fingerprint"])
 @pytest.mark.parametrize("error", [OSError(28, "No space left"), SafetensorError("header too large"), MemoryError()])
 def test_nothing_that_goes_wrong_stops_a_fit(
-    failing: str, error: Exception, tiny_vit: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    failing: str, error: Exception, tiny_vit: nn.Module, kept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(*arguments: Any, **options: Any) -> Any:
         raise error
 
     images = pictures(1, 32)
-    vd.Decomposer(tiny_vit, cache=tmp_path).fit(images)
     owner = {"mkdir": Path, "fingerprint": search}.get(failing, saved.TensorFormat)
     monkeypatch.setattr(owner, failing, fails)
-    decomposer = vd.Decomposer(tiny_vit, cache=tmp_path).fit(images)
+    decomposer = vd.Decomposer(tiny_vit, cache=kept).fit(images)
     assert decomposer.report_.exact
     assert decomposer.attribute(images, torch.ones(1, 48, dtype=torch.float64), by="token").isfinite().all()
 
 
-def test_what_is_no_file_is_passed_over(tiny_vit: nn.Module, tmp_path: Path) -> None:
-    images = pictures(1, 32)
-    vd.Decomposer(tiny_vit, cache=tmp_path).fit(images)
-    (path,) = files(tmp_path)
+def test_what_is_no_file_is_passed_over(tiny_vit: nn.Module, kept: Path) -> None:
+    (path,) = files(kept)
     path.unlink()
     os.mkfifo(path)  # to read from it would wait for ever
-    assert vd.Decomposer(tiny_vit, cache=tmp_path).fit(images).report_.exact
+    assert vd.Decomposer(tiny_vit, cache=kept).fit(pictures(1, 32)).report_.exact
