@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from vitdecomp._utils.registry import did_you_mean
 from vitdecomp.errors import SpecError
-from vitdecomp.models.adapter import Adapter, LoadedModel, call, own_spec, register_adapter
+from vitdecomp.models.adapter import Adapter, Classifier, LoadedModel, call, own_spec, register_adapter
+from vitdecomp_adapters import imagenet
 from vitdecomp_adapters.checkpoint import Rules, Tensors, fill, listed
 from vitdecomp_adapters.hub import fetching, first_line, local_file
 from vitdecomp_adapters.submodule import replaced
@@ -74,7 +75,7 @@ class TorchvisionAdapter(Adapter):
         if not filled.spared:
             return loaded
         notes = (*filled.notes, f"the file has no classifier ({listed(filled.spared)}): there are no logits")
-        return replace(loaded, outputs={"embedding": embedding}, notes=notes)
+        return replace(loaded, outputs={"embedding": embedding}, classifier=None, notes=notes)
 
     def recognise(self, module: nn.Module) -> LoadedModel | None:
         """Recognize a classification model of torchvision, if it still has its classifier."""
@@ -82,7 +83,7 @@ class TorchvisionAdapter(Adapter):
         if not owner.startswith("torchvision.models.") or owner.count(".") > 2:
             return None
         outputs = {"embedding": embedding, "logits": call}
-        return LoadedModel(module, None, own_spec(module), outputs)
+        return LoadedModel(module, None, own_spec(module), outputs, classifier=_last_layer(module))
 
     def rules(self, module: nn.Module) -> Rules:
         """Return how files fit a model of torchvision: position embeddings of other sizes, a classifier of any size."""
@@ -119,6 +120,7 @@ def describe(
         shape,
         pretrained,
         preprocess_for=partial(transform, standard),
+        classifier=_last_layer(module, weights.DEFAULT.meta["categories"]),
         notes=notes,
     )
 
@@ -138,6 +140,18 @@ def transform(standard: Any, size: tuple[int, ...]) -> Callable[[Any], Tensor]:
     made.crop_size = [size[1]] if size[1] == size[2] else [*size[1:]]
     made.resize_size = [round(max(size[1:]) * ratio)]
     return made  # type: ignore[no-any-return]
+
+
+def _last_layer(module: nn.Module, categories: Sequence[str] = ()) -> Classifier | None:
+    """Return the classifier, with the names of the classes that its weights have, if it has as many."""
+    try:
+        layer = module.get_submodule(classifier(module))
+    except SpecError:
+        return None
+    assert isinstance(layer, nn.Linear)
+    if len(categories) != layer.out_features:
+        return Classifier(tuple(f"class {i}" for i in range(layer.out_features)), layer)
+    return Classifier(tuple(categories), layer, imagenet.ids_of(categories))
 
 
 def _create(name: str, **options: Any) -> nn.Module:

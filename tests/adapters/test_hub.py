@@ -70,3 +70,10 @@ def test_libraries_are_quiet_and_then_as_they_were(capfd):
         warnings.warn("from a library", stacklevel=1)
     assert settings() == before
     assert capfd.readouterr() == ("", "")
+
+
+def test_random_weights_without_a_configuration_are_told_so(unreachable):
+    with pytest.raises(vd.LoadError, match=r"cannot get the configuration .* of hf:nobody/nothing") as caught:
+        vd.load_model("hf:nobody/nothing", pretrained=False)
+    assert "Give a folder that save_pretrained has written" in str(caught.value)
+    assert "--random-weights" not in str(caught.value)

@@ -64,6 +64,18 @@ def test_loading_by_name():
     assert not loaded.pretrained
 
 
+def test_classes_have_the_names_that_the_weights_have():
+    loaded = vd.load_model("torchvision:vit_b_16", pretrained=False)
+    assert loaded.classifier.names[:2] == ("tench", "goldfish")
+    assert loaded.classifier.ids[134] == "n02012849"  # crane, which torchvision calls a crane bird
+    few = vd.load_model("torchvision:vit_b_16", pretrained=False, num_classes=3)
+    assert (few.classifier.names, few.classifier.ids) == (("class 0", "class 1", "class 2"), ())
+    images = torch.randn(1, 3, 224, 224)
+    with torch.no_grad():
+        logits = few.classifier.layer(few.outputs["embedding"](few.module, images))
+        torch.testing.assert_close(logits, few.module(images))
+
+
 def test_unknown_names_and_options_are_refused():
     with pytest.raises(vd.SpecError, match="did you mean vit_b_16"):
         vd.load_model("torchvision:vit_b_61")

@@ -9,7 +9,7 @@ from torch import nn
 
 from vitdecomp.errors import SpecError
 from vitdecomp.models.adapter import Adapter, LoadedModel, own_spec, register_adapter
-from vitdecomp_adapters.hub import UNREACHED, fetching
+from vitdecomp_adapters.hub import REMEDY, UNREACHED, fetching
 from vitdecomp_adapters.huggingface.describe import describe
 from vitdecomp_adapters.huggingface.fitting import fitting
 from vitdecomp_adapters.huggingface.library import check_adapters, find_place, is_model
@@ -23,6 +23,11 @@ from vitdecomp_adapters.huggingface.weights import (
     configuration,
     with_weights,
     without_weights,
+)
+
+FOLDER = (
+    "Give a folder that save_pretrained has written, or fill the hub cache where there is a network and set "
+    "HF_HUB_OFFLINE=1"
 )
 
 
@@ -45,7 +50,9 @@ class HuggingFaceAdapter(Adapter):
         spec, place = f"hf:{name}", options.pop("checkpoint_path", None)
         where, local = find_place(str(place or name), spec, local=place is not None)
         check_options(options, spec)
-        with fetching(spec, local=local, unreached=f"{where} is no folder here, and {UNREACHED}"):
+        unreached = f"{where} is no folder here, and {UNREACHED}"
+        what = "trained weights" if pretrained else "configuration (random weights need it too)"
+        with fetching(spec, local=local, what=what, remedy=REMEDY if pretrained else FOLDER, unreached=unreached):
             check_adapters(where, spec)
             config = configuration(where, spec)
             processor = preprocessing(where)
