@@ -54,18 +54,50 @@ class ComponentSet:
         Returns:
             `(n, direction, row)`, or `(n, direction, row, cell)` where one axis is kept apart.
         """
-        index = {c: i for i, c in enumerate(self.rows)}
-        kept = [partition for partition in self.partitions if not self.granularity.kinds or self._kept(partition)]
-        example, length = next(iter(adjoints.values())), self._cells(kept)
-        result = example.new_zeros((len(example), images, len(index) * length))
-        for partition in kept:
+        example, count, length = next(iter(adjoints.values())), len(self.rows), self._length
+        result = example.new_zeros((len(example), images, count * length))
+        for partition, rows, cells in self._placed:
             table = self._products(partition, recorded, adjoints[partition.part.leaf], images)
-            rows = torch.tensor([index[c] for c in self.rows_of(partition)])
-            cells = torch.tensor([partition.cells[place] for place in partition.places])
             places = (rows[:, None] * length + cells).flatten().to(table.device)
             result.index_add_(2, places, table.flatten(2).to(result.dtype))
         found = result.transpose(0, 1)
-        return torch.unflatten(found, 2, (len(index), length)) if self.granularity.kinds else found
+        return torch.unflatten(found, 2, (count, length)) if self.granularity.kinds else found
+
+    def attributed_sums(
+        self, recorded: Mapping[Gate, Any], adjoints: Mapping[int, Tensor], images: int, weights: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Sum what `attributed` returns, which is never held as a whole.
+
+        Args:
+            recorded: the gates of a batch of n images.
+            adjoints: of every leaf, for some directions.
+            images: n.
+            weights: of the cells in the sums over these.
+
+        Returns:
+            The sum over rows, `(n, direction, cell)`, and over cells, `(n, direction, row)`.
+        """
+        example = next(iter(adjoints.values()))
+        by_cell = example.new_zeros((len(example), images, self._length))
+        by_row = example.new_zeros((len(example), images, len(self.rows)))
+        weights = weights.to(example)
+        for partition, rows, cells in self._placed:
+            table = self._products(partition, recorded, adjoints[partition.part.leaf], images).to(example.dtype)
+            by_cell.index_add_(2, cells.to(table.device), table.sum(2))
+            by_row.index_add_(2, rows.to(table.device), table @ weights[cells.to(table.device)])
+        return by_cell.transpose(0, 1), by_row.transpose(0, 1)
+
+    @property
+    def _placed(self) -> Iterator[tuple[Partition, Tensor, Tensor]]:
+        """Give the parts that `attributed` holds, with the rows of their heads and the cells of their places."""
+        index = {c: i for i, c in enumerate(self.rows)}
+        for partition in self._shown:
+            rows = torch.tensor([index[c] for c in self.rows_of(partition)])
+            yield partition, rows, torch.tensor([partition.cells[place] for place in partition.places])
+
+    @property
+    def _shown(self) -> list[Partition]:
+        return [partition for partition in self.partitions if not self.granularity.kinds or self._kept(partition)]
 
     @cached_property
     def rest(self) -> tuple[Component, ...]:
@@ -83,11 +115,12 @@ class ComponentSet:
             result.index_add_(2, places, table.to(result.dtype))
         return result.transpose(0, 1)
 
-    def _cells(self, partitions: Sequence[Partition]) -> int:
-        """Return how long the axis of tokens or neurons is."""
+    @property
+    def _length(self) -> int:
+        """How long the axis of tokens or neurons is."""
         if self.granularity.tokens:
             return len(self.paths.axis)
-        return max((len(partition.cells) for partition in partitions), default=1)
+        return max((len(partition.cells) for partition in self._shown), default=1)
 
     def _products(self, partition: Partition, recorded: Mapping[Gate, Any], adjoint: Tensor, images: int) -> Tensor:
         """<adjoint, component of a leaf>, `(direction, n, head, cell)`."""

@@ -13,7 +13,19 @@ from torch import Tensor
 from vitdecomp.trace.linear_graph import Apply, LinearGraph
 from vitdecomp.trace.rule import Gate
 
-ROOM = 2**27  # bytes of adjoints at a time
+ROOM = 2**28  # bytes of adjoints at a time
+
+
+def images_at_once(graph: LinearGraph, directions: int, trial: Tensor) -> int:
+    """Return of how many images so many directions are pulled in one sweep.
+
+    Args:
+        graph: the linear map, whose shapes are those on the trial batch.
+        directions: how many.
+        trial: the trial batch.
+    """
+    numbers = sum(torch.Size(graph.shapes[i]).numel() for i in graph.leaves) / len(trial)
+    return max(1, int(ROOM / (directions * numbers * trial.element_size())))
 
 
 def pull(graph: LinearGraph, recorded: Mapping[Gate, Any], directions: Tensor) -> Iterator[dict[int, Tensor]]:

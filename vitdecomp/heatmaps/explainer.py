@@ -43,6 +43,10 @@ class Explainer(ABC):
         """
         return ()
 
+    def images_at_once(self, subject: Subject) -> int:
+        """Return how many images find room at a time."""
+        return len(subject.images)
+
     @abstractmethod
     def explain(self, subject: Subject) -> Heatmaps:
         """Make the maps of a batch.

@@ -120,7 +120,8 @@ def explain_each(  # noqa: PLR0913 - one for each setting
 
 def _explained(made: Mapping[str, Explainer], subject: Subject, gap: bool) -> dict[str, Heatmaps]:
     """Explain a batch in portions, each by one run of the model for all methods."""
-    found = [_by_each(made, portion, gap) for portion in subject.portions()]
+    most = min((each.images_at_once(subject) for each in made.values()), default=len(subject.images))
+    found = [_by_each(made, portion, gap) for portion in subject.portions(most)]
     return {name: Heatmaps.joined([each[name] for each in found], len(subject.images)) for name in made}
 
 

@@ -59,7 +59,7 @@ class PatchGrid:
         for (rows, columns), where in self.grids.items():
             coarse = torch.unflatten(x[..., where], -1, (rows, columns))
             grid = grid + _spread(rows, height, x) @ coarse @ _spread(columns, width, x).T
-        return grid, x[..., ~self.placed.to(x.device)].sum(-1)
+        return grid, x @ (~self.placed).to(x)
 
     @cached_property
     def placed(self) -> Bool[Tensor, " token"]:
@@ -68,8 +68,7 @@ class PatchGrid:
 
     def within(self, x: Float[Tensor, "*lead token"]) -> Float[Tensor, "*lead"]:
         """Sum over the tokens with a place in the image: what values add to the sum over a map."""
-        found: Tensor = x[..., self.placed.to(x.device)].sum(-1)
-        return found
+        return x @ self.placed.to(x)
 
 
 def _spread(coarse: int, fine: int, like: Tensor) -> Float[Tensor, "fine coarse"]:

@@ -32,6 +32,7 @@ class Subject:
         asked: the directions whose scores are explained.
         components: patterns of names; only these are explained, `None` for all.
         gates: what the methods read of the one run of the model that they share.
+        output: the representations, where a run of another kind has told them.
     """
 
     decomposer: Decomposer
@@ -39,6 +40,7 @@ class Subject:
     asked: Directions
     components: tuple[str, ...] | None = None
     gates: tuple[Gate, ...] = ()
+    output: Float[Tensor, "n d"] | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -63,7 +65,7 @@ class Subject:
                 "these maps have a direction for each component, and the method needs one for the whole "
                 "representation: take decompose or value, or maps by vitdecomp align --by representation"
             )
-        return self.asked.vectors.to(self.representation)
+        return self.asked.vectors.to(self.images)
 
     @property
     def by_direction(self) -> Float[Tensor, "direction n d"]:
@@ -82,7 +84,11 @@ class Subject:
     @property
     def representation(self) -> Float[Tensor, "n d"]:
         """The vectors that are explained."""
-        return self._run[0]
+        return self._run[0] if self.output is None else self.output
+
+    def with_representation(self, output: Float[Tensor, "n d"]) -> Subject:
+        """Take the representations from a run of the method's own, unless there is a run for all methods anyway."""
+        return self if self.gates else replace(self, output=output)
 
     @property
     def recorded(self) -> Mapping[Gate, Any]:
@@ -132,10 +138,14 @@ class Subject:
         """
         return self.decomposer.views.derived(FrozenMap, lambda: FrozenMap.of(self.decomposer.views.captured))
 
-    def portions(self) -> Iterator[Subject]:
-        """Split the batch so that a run finds room; the last portion may be filled up with its last image."""
+    def portions(self, most: int) -> Iterator[Subject]:
+        """Split the batch so that a run finds room, the last portion may be filled up with its last image.
+
+        Args:
+            most: how many images a portion may have.
+        """
         start = 0
-        for images in self.decomposer.views.recorder(self.gates).portions(self.images):
+        for images in self.decomposer.views.recorder(self.gates).portions(self.images, most):
             yield replace(self, images=images, asked=self.asked.portion(start, len(images)))
             start += len(images)
 

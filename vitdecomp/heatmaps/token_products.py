@@ -58,9 +58,9 @@ def _of_all(subject: Subject) -> TokenProducts:
     recorded, n = subject.recorded, len(subject.images)
     by_token, amounts, rest = list[Tensor](), list[Tensor](), list[Tensor]()
     for adjoints in pull_together(paths.graph, recorded, subject.by_direction):
-        found = components.attributed(recorded, adjoints, n)
-        by_token.append(found.sum(2))
-        amounts.append(subject.grid.within(found))
+        found, sums = components.attributed_sums(recorded, adjoints, n, subject.grid.placed)
+        by_token.append(found)
+        amounts.append(sums)
         rest.append(components.attributed_rest(recorded, adjoints, n))
     others = torch.cat(rest, 1)
     constants = others[..., [i for i, c in enumerate(components.rest) if c.is_constant]].sum(-1)

@@ -45,14 +45,19 @@ class Recorder:
             representation, values = self.module.forward(images)  # without hooks that are set for all modules
         return representation, dict(zip(self.gates, values, strict=True))
 
-    def portions(self, images: Tensor) -> Sequence[Tensor]:
+    def portions(self, images: Tensor, most: int | None = None) -> Sequence[Tensor]:
         """Split a batch into parts of about the same size, so that what is recorded of one finds room.
 
         A graph that holds for one batch size alone gets parts of that size, the last filled up with the last image.
+
+        Args:
+            images: the batch.
+            most: how many a part may have.
         """
         if self.captured.batch is not None or len(images) == 1:
             return self.captured.chunks(images)
-        most = max(1, ROOM.get(images.device.type, ELSEWHERE) // self._bytes)
+        room = max(1, ROOM.get(images.device.type, ELSEWHERE) // self._bytes)
+        most = room if most is None else min(room, most)
         return images.tensor_split(-(-len(images) // most))
 
     @cached_property

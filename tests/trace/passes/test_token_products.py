@@ -6,16 +6,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from vitdecomp.trace.passes.token_products import members_of_sums, token_products
+from vitdecomp.trace.passes.token_products import FEW, members_of_sums, token_products
 
-DIRECTIONS, N, HEADS, TOKENS, CHANNELS = 2, 3, 2, 6, 4
+N, HEADS, TOKENS, CHANNELS = 3, 2, 6, 4
 
 
 def slowly(values: Tensor, adjoints: Tensor, weights: Tensor) -> Tensor:
-    found = torch.zeros(DIRECTIONS, N, HEADS, TOKENS, dtype=torch.float64)
+    found = torch.zeros(len(adjoints), N, HEADS, TOKENS, dtype=torch.float64)
     for s, own in enumerate(weights.expand(-1, N, HEADS, -1)):
         for t in range(TOKENS):
-            for direction in range(DIRECTIONS):
+            for direction in range(len(adjoints)):
                 found[direction, ..., t] += own[..., t] * (adjoints[direction, :, :, s] * values[:, :, t]).sum(-1)
     return found
 
@@ -43,8 +43,9 @@ def one_sum_each(owners: list[int], n: int, heads: int) -> Tensor:
     ],
     ids=["a sum each", "one sum", "sums of other sizes", "few sums", "many sums", "a token in no sum"],
 )
-def test_they_are_those_of_a_loop(weights: Tensor, grouped: bool) -> None:
-    values, adjoints = random(N, HEADS, TOKENS, CHANNELS), random(DIRECTIONS, N, HEADS, len(weights), CHANNELS)
+@pytest.mark.parametrize("directions", [2, FEW + 1])
+def test_they_are_those_of_a_loop(weights: Tensor, grouped: bool, directions: int) -> None:
+    values, adjoints = random(N, HEADS, TOKENS, CHANNELS), random(directions, N, HEADS, len(weights), CHANNELS)
     assert (members_of_sums(weights) is not None) == grouped
     found = token_products(values, adjoints, weights)
     torch.testing.assert_close(found, slowly(values, adjoints, weights), rtol=1e-12, atol=1e-12)

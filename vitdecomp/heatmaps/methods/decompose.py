@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import ClassVar
 
+from vitdecomp.engine.pull import images_at_once
 from vitdecomp.heatmaps.explainer import Explainer, register_explainer
 from vitdecomp.heatmaps.heatmaps import Audit, Heatmaps
 from vitdecomp.heatmaps.subject import Subject
@@ -30,6 +31,11 @@ class Decompose(Explainer):
     def gates(self, subject: Subject) -> Collection[Gate]:
         """Return those of the components' paths, by head and by token."""
         return token_gates(subject)
+
+    def images_at_once(self, subject: Subject) -> int:
+        """Return of how many images all directions are pulled in one sweep."""
+        views = subject.decomposer.views
+        return images_at_once(views.of("token")[0].graph, len(subject.asked), views.captured.trial)
 
     def explain(self, subject: Subject) -> Heatmaps:
         """Lay the products of all chosen components with the directions out by token."""

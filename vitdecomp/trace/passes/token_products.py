@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+FEW = 16  # directions, which are not worth a product of large matrices
+
 
 def token_products(
     values: Float[Tensor, "n head token channel"],
@@ -27,6 +29,8 @@ def token_products(
 def _mixed(values: Tensor, adjoints: Tensor, weights: Tensor) -> Float[Tensor, "direction n head token"]:
     """Multiply each token with the adjoints of all sums, in whichever order has the smaller value in between."""
     n, heads, _, channels = values.shape
+    if len(adjoints) > max(FEW, len(weights)):
+        return _together(values, adjoints, weights)
     if len(weights) <= channels:
         return (torch.einsum("nhtc,qnhsc->qsnht", values, adjoints) * weights).sum(1)
     each = weights.expand(-1, n, heads, -1).permute(1, 2, 3, 0)
@@ -34,6 +38,15 @@ def _mixed(values: Tensor, adjoints: Tensor, weights: Tensor) -> Float[Tensor, "
         each @ adjoints.permute(1, 2, 3, 0, 4).flatten(3), 3, (-1, channels)
     )  # n head token direction c
     return (own @ values[..., None])[..., 0].permute(3, 0, 1, 2)
+
+
+def _together(values: Tensor, adjoints: Tensor, weights: Tensor) -> Float[Tensor, "direction n head token"]:
+    """Multiply what each token adds to all sums with many directions at once, image by image."""
+    n, heads = values.shape[:2]
+    each = weights.expand(-1, n, heads, -1).permute(1, 2, 3, 0).contiguous()
+    own = adjoints.permute(1, 2, 3, 4, 0).flatten(2, 3)  # n head (sum channel) direction
+    found = [(w[..., None] * v[..., None, :]).flatten(2) @ q for w, v, q in zip(each, values, own, strict=True)]
+    return torch.stack(found, 1).permute(3, 1, 0, 2)
 
 
 def members_of_sums(weights: Float[Tensor, "sum _n _head token"]) -> Int64[Tensor, "sum member"] | None:
