@@ -5,7 +5,8 @@ r"""What heatmaps cost, as ratios to the plain forward pass of the same model on
 
 All methods run in turn, each right behind a plain pass of its own; a ratio is the median over rounds. Maps are at the
 resolution of the image. Memory is the weights and the most that is allocated beside them, against that of the plain
-pass. Weights and images are random. `legrad-torch`, where it is installed, takes one image at a time.
+pass. Weights and images are random. `legrad-torch`, where it is installed, takes one image at a time: the whole batch
+is timed.
 `--out` writes `heatmaps_time.md` and `heatmaps_time.json`.
 """
 
@@ -30,8 +31,9 @@ from timing import PLAIN, Conditions, Row, measured
 
 from vitdecomp import VitdecompError, explain
 from vitdecomp._utils.files import check_directory
+from vitdecomp.heatmaps.explaining import refusals
 
-LEGRAD = "legrad-torch, one image at a time"
+LEGRAD = {"legrad-torch, all blocks": 0, "legrad-torch, the last two": -2}  # the first block that counts
 HEADING = (
     "What heatmaps cost",
     "Time and memory of `vd.explain` on a fitted `Decomposer`, batch {batch}, as ratios to the plain forward pass of "
@@ -54,10 +56,10 @@ class Task:
     time: Mapping[str, float] = field(default_factory=dict)
     memory: float = 6.0
 
-    def run(self, bench: Bench) -> Run:
-        """Prepare it on a batch."""
+    def run(self, bench: Bench, images: int | None = None) -> Run:
+        """Prepare it on a batch, or on some of its images."""
         q = bench.directions(self.directions)
-        return lambda: explain(bench.dec, bench.images, q, self.method, **self.settings).values
+        return lambda: explain(bench.dec, bench.images[:images], q, self.method, **self.settings).values
 
 
 VIT, SWIN, CLIP = "timm:vit_base_patch16_224", "timm:swin_base_patch4_window7_224", "open_clip:ViT-B-16"
@@ -89,19 +91,21 @@ TASKS: Mapping[str, Task] = MappingProxyType(
 def measure(spec: str, batch: int, conditions: Conditions) -> Result:
     """Time all methods on one model, and take their memory."""
     bench = Bench.load(model_of(spec), batch, conditions)
-    runs: dict[str, Run] = {PLAIN: plain(bench), **{name: task.run(bench) for name, task in TASKS.items()}}
-    why = missing("legrad")
+    refused = refusals(TASKS, lambda name: TASKS[name].run(bench, 1)())
+    able = {name: task.run(bench) for name, task in TASKS.items() if name not in refused}
+    runs: dict[str, Run] = {PLAIN: plain(bench), **able}
+    why = missing("legrad") if spec == CLIP else ""
     if spec == CLIP and not why:
-        runs[LEGRAD] = legrad(bench)
+        runs |= {name: legrad(bench, first) for name, first in LEGRAD.items()}
     rows = {row.task: row for row in measured(runs, batch, conditions)}
     weights = sum(t.numel() * t.element_size() for t in bench.module.state_dict().values())
-    able = [name for name, row in rows.items() if not row.why]
-    peaks = {name: weights + allocated(runs[name], conditions) for name in able}
+    done = [name for name, row in rows.items() if not row.why]
+    peaks = {name: weights + allocated(runs[name], conditions) for name in done}
     lines = [_line(name, rows[name], TASKS.get(name), spec, peaks) for name in rows if name != PLAIN]
     header = ("method", "x plain", "limit", "images/s", "memory, x plain", "limit")
     title = f"{model_of(spec).title}: plain pass {rows[PLAIN].milliseconds:.0f} ms, {peaks[PLAIN] / 2**20:.0f} MiB"
     figures = {name: {"ratio": row.ratio, "ms": row.milliseconds, "why": row.why} for name, row in rows.items()}
-    notes = [f"{LEGRAD}: {why}"] if spec == CLIP and why else []
+    notes = [*refused.values(), *([f"legrad-torch: {why}"] if why else [])]
     return Result({"time": figures, "bytes": peaks}, [Sheet(title, header, lines)], notes)
 
 

@@ -101,12 +101,12 @@ def nnsight_values(bench: Bench) -> Run:
     return run
 
 
-def legrad(bench: Bench) -> Run:
-    """Make one map an image from the gradients of the last attentions; the tool takes one image at a time."""
+def legrad(bench: Bench, first: int = -2) -> Run:
+    """Make one map an image from the gradients of the attentions from a block on, one image at a time."""
     from legrad import LeWrapper
 
     with contextlib.redirect_stdout(io.StringIO()):  # it prints
-        model = LeWrapper(deepcopy(bench.loaded.module))  # it changes the model
+        model = LeWrapper(deepcopy(bench.loaded.module), layer_index=first)  # it changes the model
     direction = bench.directions(1)
     return lambda: [model.compute_legrad(direction, image[None]) for image in bench.images]
 

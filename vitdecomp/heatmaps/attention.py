@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from enum import IntEnum
 from functools import cached_property
 
 import torch
@@ -28,16 +29,25 @@ from vitdecomp.trace.rule import module_path, opened_terms
 NUMBERED = re.compile(r"^(.*\.\d+)\..*$")  # a path up to its last number
 
 
+class Reach(IntEnum):
+    """How far gradients flow in a run: nowhere, from each block's output to its patterns, or through the model."""
+
+    NOWHERE = 0
+    BLOCK = 1
+    MODEL = 2
+
+
 @dataclass(frozen=True)
 class Run:
     """One run of the model on a batch, part of an autograd graph.
 
     Attributes:
-        output: the representation. patterns: of each attention in its own axes. kept: values that were asked for.
+        output: the representation. patterns: by the number of their attention, in its own axes.
+        kept: values that were asked for.
     """
 
     output: Float[Tensor, "n d"]
-    patterns: tuple[Tensor, ...]
+    patterns: Mapping[int, Tensor]
     kept: Mapping[fx.Node, Tensor]
 
 
@@ -107,21 +117,33 @@ class Attentions:
         one, two = self.run(self.captured.trial[:1]), self.run(self.captured.trial[:2])
         with torch.enable_grad():
             score = (one.output * random_like(one.output)).sum()
-        reads = torch.autograd.grad(score, one.patterns, allow_unused=True)
+        reads = torch.autograd.grad(score, [*one.patterns.values()], allow_unused=True)
         found = {
             node: (ImageAxis.of(pattern, pair), tokens.attention(node, pattern, read))
-            for node, pattern, pair, read in zip(self._terms, one.patterns, two.patterns, reads, strict=True)
+            for node, pattern, pair, read in zip(
+                self._terms, one.patterns.values(), two.patterns.values(), reads, strict=True
+            )
         }
         return {node: known for node, known in found.items() if known[1].has_places}
 
-    def run(self, images: Float[Tensor, "n *image"], wanted: Collection[fx.Node] = ()) -> Run:
-        """Run the model with all patterns written out.
+    def run(
+        self,
+        images: Float[Tensor, "n *image"],
+        wanted: Collection[fx.Node] = (),
+        read: Collection[int] | None = None,
+        reach: Reach = Reach.MODEL,
+    ) -> Run:
+        """Run the model with patterns written out.
 
         Args:
             images: a batch.
             wanted: nodes whose values are kept too.
+            read: numbers of the attentions that are written out, all others stay fused; `None` for all.
+            reach: how far gradients flow; for `BLOCK`, `wanted` are outputs of blocks.
         """
-        return self._run(WrittenOut(self.captured, self._terms, wanted), images)
+        terms = {n: t for i, (n, t) in enumerate(self._terms.items()) if read is None or i in read}
+        cut = wanted if reach == Reach.BLOCK else ()
+        return self._run(WrittenOut(self.captured, terms, wanted, cut), images, differentiable=reach > Reach.NOWHERE)
 
     def behind(self, number: int, images: Float[Tensor, "n *image"], kept: Mapping[fx.Node, Tensor]) -> Run:
         """Run the model behind a block, without the blocks behind it, on what the blocks up to it have returned.
@@ -132,12 +154,12 @@ class Attentions:
         terms = {n: t for n, t in self._terms.items() if n in tail.needed}
         return self._run(Behind(self.captured, terms, tail, kept), images)
 
-    @staticmethod
-    def _run(run: WrittenOut, images: Tensor) -> Run:
-        with torch.enable_grad():
+    def _run(self, run: WrittenOut, images: Tensor, *, differentiable: bool = True) -> Run:
+        with torch.set_grad_enabled(differentiable):
             output = run.run(images)
         output = output[0] if isinstance(output, (tuple, list)) else output
-        return Run(output, tuple(run.patterns.values()), run.kept)
+        patterns = {i: run.patterns[node] for i, node in enumerate(self._terms) if node in run.patterns}
+        return Run(output, patterns, run.kept)
 
     def heads(self, number: int) -> tuple[str, ...]:
         """Return the names of an attention's heads."""

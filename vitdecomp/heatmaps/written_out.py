@@ -16,11 +16,24 @@ from vitdecomp.trace.rules.parametric import einsum_at
 
 
 class WrittenOut(Differentiable):
-    """A run of the graph in which attentions are products of a pattern that can be differentiated with values."""
+    """A run of the graph in which attentions are products of a pattern that can be differentiated with values.
 
-    def __init__(self, captured: Captured, terms: Mapping[fx.Node, Term], wanted: Collection[fx.Node]) -> None:
+    Args:
+        captured: the model's graph.
+        terms: the attentions that are written out, and how.
+        wanted: nodes whose values are kept.
+        cut: those of them behind which no gradient flows on.
+    """
+
+    def __init__(
+        self,
+        captured: Captured,
+        terms: Mapping[fx.Node, Term],
+        wanted: Collection[fx.Node] = (),
+        cut: Collection[fx.Node] = (),
+    ) -> None:
         super().__init__(captured.module)
-        self.terms, self.wanted = terms, wanted
+        self.terms, self.wanted, self.cut = terms, wanted, cut
         self.patterns: dict[fx.Node, Tensor] = {}
         self.kept: dict[fx.Node, Tensor] = {}
 
@@ -29,7 +42,7 @@ class WrittenOut(Differentiable):
         value = self._attend(n) if n in self.terms else super().run_node(n)
         if n in self.wanted:
             self.kept[n] = value
-        return value
+        return value.detach() if n in self.cut else value
 
     def _attend(self, n: fx.Node) -> Tensor:
         here, term = _Here(self.env), self.terms[n]
@@ -49,7 +62,7 @@ class Behind(WrittenOut):
     def __init__(
         self, captured: Captured, terms: Mapping[fx.Node, Term], tail: Tail, given: Mapping[fx.Node, Tensor]
     ) -> None:
-        super().__init__(captured, terms, ())
+        super().__init__(captured, terms)
         self.tail, self.given = tail, given
         self.garbage_collect_values = False  # a value may be read again in place of a block that is left out
 

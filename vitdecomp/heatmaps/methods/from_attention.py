@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, fx
 
-from vitdecomp.heatmaps.attention import Attentions, Run
+from vitdecomp.heatmaps.attention import Attentions, Reach, Run
 from vitdecomp.heatmaps.explainer import Explainer
 from vitdecomp.heatmaps.grid import resized
 from vitdecomp.heatmaps.heatmaps import Heatmaps
@@ -49,7 +49,7 @@ class Patterns:
     images: Tensor
     run: Run
     directions: Float[Tensor, "n direction d"]
-    _known: dict[int, list[Tensor]] = field(default_factory=dict, repr=False)  # of the last direction
+    _known: dict[int, dict[int, Tensor]] = field(default_factory=dict, repr=False)  # of the last direction
 
     @property
     def each(self) -> Sequence[Attention]:
@@ -68,16 +68,18 @@ class Patterns:
         """Run what is behind a block, without the later blocks, on the tokens that this run left there."""
         return self.attentions.behind(number, self.images, self.run.kept)
 
-    def gradients(self, direction: int) -> list[Float[Tensor, "n pattern"]]:
-        """Compute the full gradient of a score with respect to each pattern."""
+    def gradients(self, direction: int) -> Mapping[int, Float[Tensor, "n pattern"]]:
+        """Compute the full gradient of a score with respect to each pattern, by the number of its attention."""
         if direction in self._known:
             return self._known[direction]
         with torch.enable_grad():
             score = (self.run.output * self.directions[:, direction]).sum()
-        found = torch.autograd.grad(score, self.run.patterns, retain_graph=True, allow_unused=True)
-        pairs: Iterable[tuple[Tensor | None, Tensor]] = zip(found, self.run.patterns, strict=True)
-        filled = (torch.zeros_like(p) if g is None else g for g, p in pairs)
-        gradients = [self.flat(number, gradient) for number, gradient in enumerate(filled)]
+        patterns = self.run.patterns
+        found: Sequence[Tensor | None] = torch.autograd.grad(
+            score, [*patterns.values()], retain_graph=True, allow_unused=True
+        )
+        filled = (torch.zeros_like(p) if g is None else g for g, p in zip(found, patterns.values(), strict=True))
+        gradients = {number: self.flat(number, gradient) for number, gradient in zip(patterns, filled, strict=True)}
         self._known.clear()
         self._known[direction] = gradients
         return gradients
@@ -112,14 +114,20 @@ class FromAttention(Explainer):
 
     Attributes:
         has_layers: whether the map is a sum over layers.
+        reach: how far the gradients flow that it reads.
     """
 
     signed: ClassVar[bool] = False
     has_layers: ClassVar[bool] = False
+    reach: ClassVar[Reach] = Reach.MODEL
 
     def explain(self, subject: Subject) -> Heatmaps:
         """Make the maps of all directions."""
         return explain_together({self.name: self}, subject)[self.name]
+
+    @abstractmethod
+    def reads(self, attentions: Attentions) -> Collection[int]:
+        """Return the numbers of the attentions whose patterns it reads."""
 
     def wanted(self, attentions: Attentions) -> Collection[fx.Node]:
         """Return the nodes whose values the method needs too."""
@@ -142,17 +150,20 @@ def explain_together(methods: Mapping[str, FromAttention], subject: Subject) -> 
         return {}
     attentions, size = subject.attentions, subject.grid.size
     wanted = {node for method in methods.values() for node in method.wanted(attentions)}
-    one = sum(a.keys.numel() for a in attentions.each) * subject.images.element_size()
-    most = max(1, ROOM // one)
-    parts: dict[str, list[_Sums]] = {name: [] for name in methods}
-    for images, q in subject.batches(most):
-        patterns = Patterns(attentions, images, attentions.run(images, wanted), q)
+    read = {number for method in methods.values() for number in method.reads(attentions)}
+    reach = max(method.reach for method in methods.values())
+    one = sum(attentions.each[number].keys.numel() for number in read) * subject.images.element_size()
+    parts, outputs = {name: list[_Sums]() for name in methods}, list[Tensor]()
+    for images, q in subject.batches(max(1, ROOM // max(one, 1))):
+        patterns = Patterns(attentions, images, attentions.run(images, wanted, read, reach), q)
+        outputs.append(patterns.run.output.detach())
         found: dict[str, list[_Sums]] = {name: [] for name in methods}
         for direction in range(q.shape[1]):
             for name, method in methods.items():
                 found[name].append(_Sums.of(method.layers(patterns, direction), size))
         for name, each in found.items():
             parts[name].append(_Sums.joined(each, 1))
+    subject = subject.with_representation(torch.cat(outputs))
     return {name: method.maps(subject, _Sums.joined(parts[name], 0)) for name, method in methods.items()}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 
 from vitdecomp.heatmaps.differentiable import run
 from vitdecomp.heatmaps.explainer import Explainer, register_explainer
@@ -27,12 +28,14 @@ class GradientInput(Explainer):
 
     def explain(self, subject: Subject) -> Heatmaps:
         """Differentiate the score of each direction."""
-        maps = []
+        maps, outputs = list[Tensor](), list[Tensor]()
         for images, q in subject.batches(BATCH):
             x = images.detach().requires_grad_()
             with torch.enable_grad():
                 output = run(subject.decomposer.views.captured, x)
                 scores = [(output * each).sum() for each in q.unbind(1)]
             gradients = [torch.autograd.grad(score, x, retain_graph=True)[0] for score in scores]
+            outputs.append(output.detach())
             maps.append(torch.stack([(images * gradient).sum(1) for gradient in gradients], 1))
+        subject = subject.with_representation(torch.cat(outputs))
         return self.unaudited(subject, summed(torch.cat(maps), subject.grid.size))

@@ -10,7 +10,7 @@ from torch import fx
 from torch.nn.functional import cosine_similarity
 
 from vitdecomp.errors import SpecError
-from vitdecomp.heatmaps.attention import Attentions
+from vitdecomp.heatmaps.attention import Attentions, Reach
 from vitdecomp.heatmaps.explainer import register_explainer
 from vitdecomp.heatmaps.methods.from_attention import FromAttention, Layer, Patterns, on_grid
 
@@ -38,25 +38,35 @@ class LeGrad(FromAttention):
 
     name: ClassVar[str] = "legrad"
     has_layers: ClassVar[bool] = True
+    reach: ClassVar[Reach] = Reach.BLOCK
 
     def __init__(self, preset: str = "paper", layers: int | None = None) -> None:
         if preset not in PRESETS:
             raise SpecError(f"legrad: preset must be {' or '.join(PRESETS)}, not {preset!r}")
         self.preset, self.last = preset, PRESETS[preset] if layers is None else layers
 
+    def reads(self, attentions: Attentions) -> Collection[int]:
+        """Return those of its blocks; an attention that pools is written out behind them."""
+        blocks = self._blocks(attentions)
+        return () if attentions.pools else {i for b in blocks for i in attentions.within(attentions.blocks[b])}
+
+    def _blocks(self, attentions: Attentions) -> Sequence[int]:
+        return range(len(attentions.blocks))[-(self.last or 0) :]
+
     def wanted(self, attentions: Attentions) -> Collection[fx.Node]:
-        """Return what every block returns."""
-        return {block.output for block in attentions.blocks}
+        """Return what its blocks return, and what else the model behind them reads of the blocks before."""
+        tails = (attentions.tails[number] for number in self._blocks(attentions))
+        return {node for tail in tails for node in tail.given & tail.needed}
 
     def layers(self, patterns: Patterns, direction: int) -> Sequence[Layer]:
         """One map for each attention, by the name of its block."""
         q, attentions, found = patterns.directions[:, direction], patterns.attentions, []
-        for number in [*range(len(attentions.blocks))][-(self.last or 0) :]:
+        for number in self._blocks(attentions):
             block, behind = attentions.blocks[number], patterns.behind(number)
             with torch.enable_grad():
                 score = cosine_similarity(behind.output, q, dim=1).sum()
             places = [len(patterns.each) - 1] if attentions.pools else attentions.within(block)
-            asked = behind.patterns[-1:] if attentions.pools else [patterns.run.patterns[i] for i in places]
+            asked = [(behind if attentions.pools else patterns.run).patterns[i] for i in places]
             for place, gradient in zip(places, torch.autograd.grad(score, asked, retain_graph=True), strict=True):
                 attention = patterns.each[place]
                 heads = attention.by_head(patterns.flat(place, gradient).clamp_min(0))

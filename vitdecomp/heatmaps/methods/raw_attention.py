@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import ClassVar
 
+from vitdecomp.heatmaps.attention import Attentions, Reach
 from vitdecomp.heatmaps.explainer import register_explainer
 from vitdecomp.heatmaps.methods.from_attention import FromAttention, Layer, Patterns, on_grid
 
@@ -17,6 +18,11 @@ class RawAttention(FromAttention):
     """
 
     name: ClassVar[str] = "raw-attention"
+    reach: ClassVar[Reach] = Reach.NOWHERE
+
+    def reads(self, attentions: Attentions) -> Collection[int]:
+        """Return the last one."""
+        return (len(attentions.each) - 1,)
 
     def layers(self, patterns: Patterns, direction: int) -> Sequence[Layer]:
         """One layer."""

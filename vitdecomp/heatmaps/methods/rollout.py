@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import ClassVar
 
 import torch
@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitdecomp.errors import SpecError
+from vitdecomp.heatmaps.attention import Attentions, Reach
 from vitdecomp.heatmaps.explainer import register_explainer
 from vitdecomp.heatmaps.methods.from_attention import FromAttention, Layer, Patterns, on_grid
 from vitdecomp.heatmaps.pattern_tokens import NOWHERE, Attention
@@ -28,9 +29,13 @@ class _Product(FromAttention):
             raise SpecError(f"{self.name}: layers must be a positive number, not {layers}")
         self.last = layers
 
+    def reads(self, attentions: Attentions) -> Collection[int]:
+        """Return the last ones."""
+        return range(len(attentions.each))[-(self.last or 0) :]
+
     def layers(self, patterns: Patterns, direction: int) -> Sequence[Layer]:
         """Take the row of the class token, or of the attention pool, or the mean over the queries that are read."""
-        numbers = [*range(len(patterns.each))][-(self.last or len(patterns.each)) :]
+        numbers = [*self.reads(patterns.attentions)]
         attention, pool = patterns.each[-1], None
         if bool((attention.queries == NOWHERE).all()):
             *numbers, pool = numbers
@@ -60,8 +65,8 @@ class _Product(FromAttention):
                 )
 
     @abstractmethod
-    def weights(self, patterns: Patterns, direction: int) -> Sequence[Float[Tensor, "n pattern"]]:
-        """Return what stands in place of each pattern."""
+    def weights(self, patterns: Patterns, direction: int) -> Mapping[int, Float[Tensor, "n pattern"]]:
+        """Return what stands in place of each pattern, by the number of its attention."""
 
     @abstractmethod
     def multiplied(self, matrix: Float[Tensor, "n t t"], before: Float[Tensor, "n t t"] | None) -> Tensor:
@@ -80,10 +85,11 @@ class Rollout(_Product):
     """
 
     name: ClassVar[str] = "rollout"
+    reach: ClassVar[Reach] = Reach.NOWHERE
 
-    def weights(self, patterns: Patterns, direction: int) -> Sequence[Float[Tensor, "n pattern"]]:
+    def weights(self, patterns: Patterns, direction: int) -> Mapping[int, Float[Tensor, "n pattern"]]:
         """Return the patterns."""
-        return [patterns.pattern(number).clamp_min(0) for number in range(len(patterns.each))]
+        return {number: patterns.pattern(number).clamp_min(0) for number in patterns.run.patterns}
 
     def multiplied(self, matrix: Float[Tensor, "n t t"], before: Float[Tensor, "n t t"] | None) -> Tensor:
         """Compute (A + I) R, with rows that sum to one."""
@@ -102,10 +108,10 @@ class Chefer(_Product):
 
     name: ClassVar[str] = "chefer"
 
-    def weights(self, patterns: Patterns, direction: int) -> Sequence[Float[Tensor, "n pattern"]]:
+    def weights(self, patterns: Patterns, direction: int) -> Mapping[int, Float[Tensor, "n pattern"]]:
         """Compute (G A)+."""
         gradients = patterns.gradients(direction)
-        return [(g * patterns.pattern(number)).clamp_min(0) for number, g in enumerate(gradients)]
+        return {number: (g * patterns.pattern(number)).clamp_min(0) for number, g in gradients.items()}
 
     def multiplied(self, matrix: Float[Tensor, "n t t"], before: Float[Tensor, "n t t"] | None) -> Tensor:
         """Compute R + M R."""
