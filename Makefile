@@ -28,6 +28,7 @@ endef
 
 .DEFAULT_GOAL := help
 .PHONY: help setup check test test-oldest demo docs wheel smoke bench figures format constraints clean
+.PHONY: check-pyright check-mypy check-documentation check-imports check-style
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -46,13 +47,27 @@ $(VENV)/.ready: pyproject.toml constraints.txt | $(UV)
 	  || { rm -rf .venv-uv && python3 -m pip install --quiet --target .venv-uv uv; } \
 	  || { echo "make: uv is missing and python3 -m pip could not install it; see CONTRIBUTING.md" >&2; exit 1; }
 
+# The slowest first, two at a time; the output of each stays together.
+CHECKS := check-pyright check-mypy check-documentation check-imports check-style
+
 check: setup ## Lint, types, import contracts, documentation
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target $(CHECKS)
+
+check-pyright:
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+check-mypy:
+	$(BIN)/mypy
+
+check-documentation:
+	$(BIN)/mkdocs build --strict
+
+check-imports:
+	$(BIN)/lint-imports
+
+check-style:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/pyright --pythonpath $(BIN)/python
-	$(BIN)/lint-imports
-	$(BIN)/mkdocs build --strict
 
 test: setup ## Run the tests (PYTEST_ARGS="-m 'not slow'" for a quick round)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
