@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from families import case
@@ -142,3 +144,11 @@ def test_captions_name_the_largest() -> None:
     assert all(text.startswith("blocks.") and text.endswith("%") for text in (first, second, third))
     assert any(sign in first for sign in "+-")
     assert "from" not in caption(explained("chefer"), 0, 0)
+
+
+@pytest.mark.xdist_group(NAME)
+def test_a_residual_is_a_part_of_the_score_or_its_rounding() -> None:
+    maps = explained("decompose")
+    assert float(caption(maps, 0, 0)["residual"]) < 1e-9
+    left = replace(maps, audit=replace(maps.audit, residual=maps.audit.residual - 1.25))
+    assert caption(left, 0, 0)["residual"] == "-1.25"

@@ -7,6 +7,7 @@ import math
 from vitdecomp.heatmaps.heatmaps import Heatmaps
 
 FROM = "from"  # the components with the largest shares
+ROUNDING = 0.01  # a larger residual is a part of the score, of which more than the size is of interest
 
 
 def caption(maps: Heatmaps, row: int, column: int) -> dict[str, str]:
@@ -26,7 +27,7 @@ def caption(maps: Heatmaps, row: int, column: int) -> dict[str, str]:
             "no place": float(audit.placeless[row, column]),
         }
         said |= {name: f"{value:+.3g}" for name, value in parts.items()}
-        said["residual"] = f"{abs(residual):.0e}"
+        said["residual"] = f"{residual:+.3g}" if abs(residual) > ROUNDING else f"{abs(residual):.0e}"
     gap = float(audit.gate_gap[row, column])
     if not math.isnan(gap):
         said["gate gap"] = f"{gap:.0%}"
