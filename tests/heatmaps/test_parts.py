@@ -16,7 +16,8 @@ from vitdecomp.heatmaps.parts import Parts
 
 NAME = "vit_cls"
 MODELS = [
-    pytest.param(n, marks=pytest.mark.xdist_group(n)) for n in (NAME, "siglip", "cait", "swin", "third_party/windows")
+    pytest.param(n, marks=pytest.mark.xdist_group(n))
+    for n in (NAME, "siglip", "cait", "swin", "third_party/windows", "third_party/encoder_sequence_first")
 ]
 
 

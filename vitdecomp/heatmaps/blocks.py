@@ -100,7 +100,7 @@ def tokens_behind(captured: Captured, node: fx.Node) -> tuple[fx.Node, tuple[int
 
 def _token_axes(field: Field) -> tuple[int, ...]:
     told = [field.number, *field.at]
-    return tuple(a for a in range(1, field.seen.ndim) if any(_differs(values, a) for values in told))
+    return tuple(a for a in range(field.seen.ndim) if any(_differs(values, a) for values in told))
 
 
 def _differs(values: Tensor, axis: int) -> bool:
