@@ -197,6 +197,7 @@ class TestMaps:
             ("legrad", {"preset": "papers"}, "preset must be paper or code, not 'papers'"),
             ("legrad", {"layer": 2}, "method 'legrad' has no setting 'layer'; did you mean layers"),
             ("chefer", {"layers": 0}, "layers must be a positive number"),
+            ("legrad", {"layers": 0}, "layers must be a positive number"),
             ("chefer", {"components": "blocks.1.*"}, "chefer explains the whole representation"),
             ("decompose", {"components": "blocks.7.*"}, "no component matches 'blocks.7.*'"),
             ("decompose", {"shifts": 2}, "shifts must be 1, 4, 9 or another square, not 2"),

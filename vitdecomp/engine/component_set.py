@@ -117,7 +117,7 @@ class ComponentSet:
 
     @property
     def _length(self) -> int:
-        """How long the axis of tokens or neurons is."""
+        """Return how long the axis of tokens or neurons is."""
         if self.granularity.tokens:
             return len(self.paths.axis)
         return max((len(partition.cells) for partition in self._shown), default=1)

@@ -30,7 +30,7 @@ NUMBERED = re.compile(r"^(.*\.\d+)\..*$")  # a path up to its last number
 
 
 class Reach(IntEnum):
-    """How far gradients flow in a run: nowhere, from each block's output to its patterns, or through the model."""
+    """Tell how far gradients flow in a run: nowhere, within a block to its patterns, or through the model."""
 
     NOWHERE = 0
     BLOCK = 1
@@ -53,7 +53,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Owner:
-    """What an attention is called.
+    """Name an attention.
 
     Attributes:
         name: of its component. block: path of its residual block. first_head: the number of its first head.

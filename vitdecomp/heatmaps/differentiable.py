@@ -21,7 +21,7 @@ def _copied(x: Tensor, source: Tensor, *_: Any) -> Tensor:
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Multiply all tokens at once: torch takes a product for each image where tokens lie otherwise (open_clip's)."""
     found = torch.nn.functional.linear(x.reshape(-1, x.shape[-1]), weight, bias)
-    return found.reshape(*x.shape[:-1], len(weight))
+    return found.reshape(*x.shape[:-1], *found.shape[1:])
 
 
 IN_PLACE_OF: dict[Any, Callable[..., Any]] = {

@@ -22,7 +22,7 @@ PARTS = ("layers", "components")
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What stands beside the tensors of one method: names of its layers and components too, where it tells these."""
+    """Describe the tensors of one method, with the names of its layers and components where it tells these."""
 
     method: str
     signed: bool

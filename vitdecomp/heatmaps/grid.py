@@ -63,7 +63,7 @@ class PatchGrid:
 
     @cached_property
     def placed(self) -> Bool[Tensor, " token"]:
-        """Which tokens have a place in the image."""
+        """Tell which tokens have a place in the image."""
         return torch.tensor([token.grid is not None for token in self.tokens])
 
     def within(self, x: Float[Tensor, "*lead token"]) -> Float[Tensor, "*lead"]:

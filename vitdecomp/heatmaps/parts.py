@@ -38,7 +38,7 @@ class Parts:
 
     @property
     def shares(self) -> Float[Tensor, "n direction part"]:
-        """What each part adds to the sum over the map, as a share of the sizes of all; these add up to one.
+        """Return what each part adds to the sum over the map, as a share of the sizes of all; these add up to one.
 
         A negative share speaks against. Where a map is zero all shares are.
         """

@@ -43,6 +43,8 @@ class LeGrad(FromAttention):
     def __init__(self, preset: str = "paper", layers: int | None = None) -> None:
         if preset not in PRESETS:
             raise SpecError(f"legrad: preset must be {' or '.join(PRESETS)}, not {preset!r}")
+        if layers is not None and layers < 1:
+            raise SpecError(f"legrad: layers must be a positive number, not {layers}")
         self.preset, self.last = preset, PRESETS[preset] if layers is None else layers
 
     def reads(self, attentions: Attentions) -> Collection[int]:

@@ -14,7 +14,7 @@ from vitdecomp.errors import SpecError
 from vitdecomp.heatmaps.attention import Attentions, Reach
 from vitdecomp.heatmaps.explainer import register_explainer
 from vitdecomp.heatmaps.methods.from_attention import FromAttention, Layer, Patterns, on_grid
-from vitdecomp.heatmaps.pattern_tokens import NOWHERE, Attention
+from vitdecomp.heatmaps.pattern_tokens import Attention
 
 
 class _Product(FromAttention):
@@ -37,7 +37,7 @@ class _Product(FromAttention):
         """Take the row of the class token, or of the attention pool, or the mean over the queries that are read."""
         numbers = [*self.reads(patterns.attentions)]
         attention, pool = patterns.each[-1], None
-        if bool((attention.queries == NOWHERE).all()):
+        if patterns.attentions.pools:
             *numbers, pool = numbers
         self.check([patterns.each[number] for number in numbers], attention)
         weights, tokens = self.weights(patterns, direction), max(patterns.each[number].tokens for number in numbers)
