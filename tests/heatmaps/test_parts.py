@@ -10,7 +10,7 @@ from families import case
 from torch import Tensor
 
 import vitdecomp as vd
-from vitdecomp.heatmaps.attention import Attentions, Owner
+from vitdecomp.attention.attentions import Attentions, Owner
 from vitdecomp.heatmaps.caption import caption
 from vitdecomp.heatmaps.parts import Parts
 

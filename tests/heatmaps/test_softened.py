@@ -8,9 +8,9 @@ from families import case
 from torch import Tensor, nn
 
 import vitdecomp as vd
+from vitdecomp.attention.pattern_gates import even, pattern_gates
 from vitdecomp.heatmaps.frozen_map import FrozenMap
 from vitdecomp.heatmaps.methods.softened import spreading
-from vitdecomp.heatmaps.pattern_gates import even, pattern_gates
 
 NAME, MIX, BLUR = "vit_cls", 0.7, 0.1
 Gates = list[Tensor]

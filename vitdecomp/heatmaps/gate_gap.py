@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vitdecomp.attention.differentiable import run
 from vitdecomp.engine.pull import pull
 from vitdecomp.errors import SpecError
-from vitdecomp.heatmaps.differentiable import run
 from vitdecomp.heatmaps.heatmaps import Heatmaps
 from vitdecomp.heatmaps.subject import Subject
 from vitdecomp.trace.rule import Gate

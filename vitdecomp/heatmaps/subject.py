@@ -11,11 +11,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vitdecomp.attention.attentions import Attentions, Owner
 from vitdecomp.component import Component
 from vitdecomp.decompose import Decomposer
 from vitdecomp.engine.granularity import By
 from vitdecomp.errors import SpecError
-from vitdecomp.heatmaps.attention import Attentions, Owner
 from vitdecomp.heatmaps.directions import Directions
 from vitdecomp.heatmaps.frozen_map import FrozenMap
 from vitdecomp.heatmaps.grid import PatchGrid

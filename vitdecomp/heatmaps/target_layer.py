@@ -17,11 +17,11 @@ from jaxtyping import Float, Int64
 from torch import Tensor, fx
 
 from vitdecomp._utils.registry import did_you_mean
+from vitdecomp.attention.blocks import block_at
+from vitdecomp.attention.differentiable import Differentiable
+from vitdecomp.attention.image_axis import ImageAxis, check_any_number, random_like
+from vitdecomp.attention.pattern_tokens import distinct_places, numbers_of
 from vitdecomp.errors import SpecError
-from vitdecomp.heatmaps.blocks import block_at
-from vitdecomp.heatmaps.differentiable import Differentiable
-from vitdecomp.heatmaps.image_axis import ImageAxis, check_any_number, random_like
-from vitdecomp.heatmaps.pattern_tokens import distinct_places, numbers_of
 from vitdecomp.trace.axes.grids import find_grids
 from vitdecomp.trace.axes.places import Places
 from vitdecomp.trace.capture import Captured

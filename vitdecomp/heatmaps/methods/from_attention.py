@@ -11,12 +11,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, fx
 
-from vitdecomp.heatmaps.attention import Attentions, Reach, Run
+from vitdecomp.attention.attentions import Attentions, Reach, Run
+from vitdecomp.attention.pattern_tokens import Attention
 from vitdecomp.heatmaps.explainer import Explainer
 from vitdecomp.heatmaps.grid import resized
 from vitdecomp.heatmaps.heatmaps import Heatmaps
 from vitdecomp.heatmaps.parts import Parts
-from vitdecomp.heatmaps.pattern_tokens import Attention
 from vitdecomp.heatmaps.subject import Subject
 
 ROOM = 2**28  # bytes of patterns that one run may hold

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from vitdecomp.heatmaps.differentiable import run
+from vitdecomp.attention.differentiable import run
 from vitdecomp.heatmaps.explainer import Explainer, register_explainer
 from vitdecomp.heatmaps.grid import summed
 from vitdecomp.heatmaps.heatmaps import Heatmaps

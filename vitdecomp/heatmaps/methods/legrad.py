@@ -9,8 +9,8 @@ import torch
 from torch import fx
 from torch.nn.functional import cosine_similarity
 
+from vitdecomp.attention.attentions import Attentions, Reach
 from vitdecomp.errors import SpecError
-from vitdecomp.heatmaps.attention import Attentions, Reach
 from vitdecomp.heatmaps.explainer import register_explainer
 from vitdecomp.heatmaps.methods.from_attention import FromAttention, Layer, Patterns, on_grid
 

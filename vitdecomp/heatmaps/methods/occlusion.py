@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vitdecomp.attention.differentiable import run
 from vitdecomp.errors import SpecError
-from vitdecomp.heatmaps.differentiable import run
 from vitdecomp.heatmaps.explainer import Explainer, register_explainer
 from vitdecomp.heatmaps.grid import summed
 from vitdecomp.heatmaps.heatmaps import Heatmaps

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import ClassVar
 
-from vitdecomp.heatmaps.attention import Attentions, Reach
+from vitdecomp.attention.attentions import Attentions, Reach
 from vitdecomp.heatmaps.explainer import register_explainer
 from vitdecomp.heatmaps.methods.from_attention import FromAttention, Layer, Patterns, on_grid
 

@@ -10,11 +10,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vitdecomp.attention.attentions import Attentions, Reach
+from vitdecomp.attention.pattern_tokens import Attention
 from vitdecomp.errors import SpecError
-from vitdecomp.heatmaps.attention import Attentions, Reach
 from vitdecomp.heatmaps.explainer import register_explainer
 from vitdecomp.heatmaps.methods.from_attention import FromAttention, Layer, Patterns, on_grid
-from vitdecomp.heatmaps.pattern_tokens import Attention
 
 
 class _Product(FromAttention):

@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vitdecomp.attention.pattern_gates import PatternGate, even, pattern_gates
 from vitdecomp.engine.pull import pull
 from vitdecomp.errors import SpecError
 from vitdecomp.heatmaps.explainer import Explainer, register_explainer
 from vitdecomp.heatmaps.heatmaps import Audit, Heatmaps
-from vitdecomp.heatmaps.pattern_gates import PatternGate, even, pattern_gates
 from vitdecomp.heatmaps.subject import Subject
 from vitdecomp.trace.linear_graph import CONSTANT, SOURCE
 from vitdecomp.trace.rule import Gate

@@ -10,12 +10,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vitdecomp.attention.pattern_gates import HIDDEN, pattern_gates
 from vitdecomp.engine.component_set import ComponentSet, split
 from vitdecomp.engine.pull import pull_together
 from vitdecomp.heatmaps.explainer import Explainer, register_explainer
 from vitdecomp.heatmaps.heatmaps import Heatmaps
 from vitdecomp.heatmaps.parts import Parts
-from vitdecomp.heatmaps.pattern_gates import HIDDEN, pattern_gates
 from vitdecomp.heatmaps.subject import Subject
 from vitdecomp.trace.find import split_by_token
 from vitdecomp.trace.paths import LinearPaths

@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, fx
 
-from vitdecomp.heatmaps.pattern_gates import matrix_axes
-from vitdecomp.heatmaps.written_out import applied
+from vitdecomp.attention.pattern_gates import matrix_axes
+from vitdecomp.attention.written_out import applied
 from vitdecomp.trace.axes.fields import Field
 from vitdecomp.trace.axes.grids import Grid, find_grids
 from vitdecomp.trace.axes.places import LOST, Places

@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor, fx
 
-from vitdecomp.heatmaps.blocks import Tail, mean_over
-from vitdecomp.heatmaps.differentiable import Differentiable
+from vitdecomp.attention.blocks import Tail, mean_over
+from vitdecomp.attention.differentiable import Differentiable
 from vitdecomp.trace.capture import Captured
 from vitdecomp.trace.linear_graph import resolve, run_step
 from vitdecomp.trace.rule import Gate, Step, Term, same

@@ -16,11 +16,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, fx
 
+from vitdecomp.attention.blocks import Block, Tail, find_blocks, tokens_behind
+from vitdecomp.attention.image_axis import ImageAxis, check_any_number, random_like
+from vitdecomp.attention.pattern_tokens import NOWHERE, Attention, PatternTokens
+from vitdecomp.attention.written_out import Behind, WrittenOut
 from vitdecomp.errors import SpecError
-from vitdecomp.heatmaps.blocks import Block, Tail, find_blocks, tokens_behind
-from vitdecomp.heatmaps.image_axis import ImageAxis, check_any_number, random_like
-from vitdecomp.heatmaps.pattern_tokens import NOWHERE, Attention, PatternTokens
-from vitdecomp.heatmaps.written_out import Behind, WrittenOut
 from vitdecomp.trace.axes.attention_ops import attention_operations, behind
 from vitdecomp.trace.capture import Captured
 from vitdecomp.trace.paths import LinearPaths

@@ -1,0 +1,1 @@
+"""The attentions of a model: their patterns, the tokens behind them, and runs in which patterns are written out."""
