@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         VitdecompError,
     )
     from vitdecomp.heatmaps import Explainer, Heatmaps, explain, explainers, register_explainer
+    from vitdecomp.latent import LatentTokens
     from vitdecomp.models.adapter import Adapter, LoadedModel, Representation, load_model, register_adapter
     from vitdecomp.retrieval import Query, Retriever, Scope
     from vitdecomp.score import FeatureScorer
@@ -60,6 +61,7 @@ else:
                 "VitdecompError",
             ),
             "vitdecomp.heatmaps": ("Explainer", "Heatmaps", "explain", "explainers", "register_explainer"),
+            "vitdecomp.latent": ("LatentTokens",),
             "vitdecomp.retrieval": ("Query", "Retriever", "Scope"),
             "vitdecomp.score": ("FeatureScorer",),
             "vitdecomp.store.store": ("Store",),
@@ -86,6 +88,7 @@ __all__ = [
     "Heatmaps",
     "InexactError",
     "InputError",
+    "LatentTokens",
     "LoadError",
     "LoadedModel",
     "NoRuleError",

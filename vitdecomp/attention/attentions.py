@@ -90,6 +90,7 @@ class Attentions:
 
     Attributes:
         each: the attentions, in the order of the graph. owners: what they are called.
+        terms: their nodes, and how the output of each is linear in its values.
 
     Raises:
         SpecError: the model has none.
@@ -101,18 +102,23 @@ class Attentions:
         found = {node: opened_terms(node) for node in attention_operations(captured.module.graph)}
         terms = {node: terms[0] for node, terms in found.items() if terms}
         tokens = PatternTokens(captured, terms)
-        self._terms = {node: terms[node] for node in tokens.placed}
+        self.terms = {node: terms[node] for node in tokens.placed}
         described = self._described(tokens)
         if not described:
             raise SpecError("no attention of this model has keys with places in the image: take method='decompose'")
-        self._terms = {node: terms[node] for node in described}
+        self.terms = {node: terms[node] for node in described}
         self.owners = tuple(owners.get(node) or Owner.guessed(node) for node in described)
         self._images = [axis for axis, _ in described.values()]
         self.each = tuple(attention for _, attention in described.values())
 
+    @classmethod
+    def of(cls, paths: LinearPaths) -> Attentions:
+        """Find the attentions of a model whose linear paths are known, which tell their names."""
+        return cls(paths.captured, Owner.of(paths))
+
     def _described(self, tokens: PatternTokens) -> dict[fx.Node, tuple[ImageAxis, Attention]]:
         """Describe the attentions whose keys differ in their places, and where images lie in their patterns."""
-        if not self._terms:
+        if not self.terms:
             return {}
         one, two = self.run(self.captured.trial[:1]), self.run(self.captured.trial[:2])
         with torch.enable_grad():
@@ -121,7 +127,7 @@ class Attentions:
         found = {
             node: (ImageAxis.of(pattern, pair), tokens.attention(node, pattern, read))
             for node, pattern, pair, read in zip(
-                self._terms, one.patterns.values(), two.patterns.values(), reads, strict=True
+                self.terms, one.patterns.values(), two.patterns.values(), reads, strict=True
             )
         }
         return {node: known for node, known in found.items() if known[1].has_places}
@@ -141,7 +147,7 @@ class Attentions:
             read: numbers of the attentions that are written out, all others stay fused; `None` for all.
             reach: how far gradients flow; for `BLOCK`, `wanted` are outputs of blocks.
         """
-        terms = {n: t for i, (n, t) in enumerate(self._terms.items()) if read is None or i in read}
+        terms = {n: t for i, (n, t) in enumerate(self.terms.items()) if read is None or i in read}
         cut = wanted if reach == Reach.BLOCK else ()
         return self._run(WrittenOut(self.captured, terms, wanted, cut), images, differentiable=reach > Reach.NOWHERE)
 
@@ -151,14 +157,14 @@ class Attentions:
         Where the model has no pool of its own that attends to tokens, their mean stands in the place of each.
         """
         tail = self.tails[number]
-        terms = {n: t for n, t in self._terms.items() if n in tail.needed}
+        terms = {n: t for n, t in self.terms.items() if n in tail.needed}
         return self._run(Behind(self.captured, terms, tail, kept), images)
 
     def _run(self, run: WrittenOut, images: Tensor, *, differentiable: bool = True) -> Run:
         with torch.set_grad_enabled(differentiable):
             output = run.run(images)
         output = output[0] if isinstance(output, (tuple, list)) else output
-        patterns = {i: run.patterns[node] for i, node in enumerate(self._terms) if node in run.patterns}
+        patterns = {i: run.patterns[node] for i, node in enumerate(self.terms) if node in run.patterns}
         return Run(output, patterns, run.kept)
 
     def heads(self, number: int) -> tuple[str, ...]:
@@ -193,9 +199,13 @@ class Attentions:
     def tails(self) -> tuple[Tail, ...]:
         """The model behind each block without the later ones."""
         last = self.blocks[-1].output
-        tokens = (last, ()) if self.pools else tokens_behind(self.captured, last)
+        tokens = (last, ()) if self.pools else tokens_behind(self.captured, last)[:2]
         return tuple(Tail.of(self.captured, self.blocks, number, tokens) for number in range(len(self.blocks)))
 
     def flat(self, number: int, x: Tensor, images: int) -> Float[Tensor, "n pattern"]:
         """Give values in the axes of a pattern one axis for images and one for all else."""
         return self._images[number].flat(x, images)
+
+    def repeated(self, number: int, x: Tensor, images: int) -> Tensor:
+        """Repeat values in the axes of a pattern of one image for so many images."""
+        return self._images[number].repeated(x, images)

@@ -36,6 +36,13 @@ class ImageAxis:
         apart = torch.unflatten(x, self.axis, (self.outer, images, -1))
         return apart.movedim(self.axis + 1, 0).reshape(images, -1)
 
+    def repeated(self, x: Tensor, images: int) -> Tensor:
+        """Repeat a value of one image for so many images."""
+        apart = torch.unflatten(x, self.axis, (self.outer, 1, -1))
+        sizes = [-1] * apart.ndim
+        sizes[self.axis + 1] = images
+        return apart.expand(sizes).flatten(self.axis, self.axis + 2)
+
 
 def check_any_number(captured: Captured, what: str) -> None:
     """Raise `SpecError` where a graph holds for one number of images alone, so that the axis cannot be told."""

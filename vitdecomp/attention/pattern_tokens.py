@@ -56,6 +56,11 @@ class Attention:
         return bool((cells != cells[:1]).any())
 
     @property
+    def has_several_queries(self) -> bool:
+        """Whether tokens are queries, not one alone as in pools and class attention."""
+        return len(self.queries[self.queries != NOWHERE].unique()) > 1
+
+    @property
     def head_count(self) -> int:
         """How many heads there are."""
         return int(self.heads.max()) + 1

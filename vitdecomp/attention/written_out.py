@@ -45,7 +45,7 @@ class WrittenOut(Differentiable):
         return value.detach() if n in self.cut else value
 
     def _attend(self, n: fx.Node) -> Tensor:
-        here, term = _Here(self.env), self.terms[n]
+        here, term = Here(self.env), self.terms[n]
         values = resolve(term.operand, here)
         for step in term.steps[:-1]:
             values = run_step(step, values, here)
@@ -78,8 +78,8 @@ class Behind(WrittenOut):
         return self.env[self.tail.replaced[n]] if n in self.tail.replaced else super().run_node(n)
 
 
-class _Here(dict[Gate, Any]):
-    """Gates while a run is at a node."""
+class Here(dict[Gate, Any]):
+    """Values of nodes and of gates while a run is at a node."""
 
     def __init__(self, env: Mapping[fx.Node, Any]) -> None:
         super().__init__()

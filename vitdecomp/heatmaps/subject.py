@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vitdecomp.attention.attentions import Attentions, Owner
+from vitdecomp.attention.attentions import Attentions
 from vitdecomp.component import Component
 from vitdecomp.decompose import Decomposer
 from vitdecomp.engine.granularity import By
@@ -127,7 +127,7 @@ class Subject:
             SpecError: there are none.
         """
         views = self.decomposer.views
-        return views.derived(Attentions, lambda: Attentions(views.captured, Owner.of(views.paths)))
+        return views.derived(Attentions, lambda: Attentions.of(views.paths))
 
     @cached_property
     def frozen(self) -> FrozenMap:

@@ -111,7 +111,7 @@ def lay_out_tokens(
     read = {int(placed[i].number[k]) for i in placed for k in leaves[i].kept if graph.leaves[i].value.fn is not alone}
     order = _in_order(placed.values())
     axis = TokenAxis(
-        _kinds(order, constants, read),
+        kinds_of(order, constants, read),
         tuple(sorted({grid.size for grid in grids.values()}, key=lambda size: -size[0] * size[1])),
         any(bool((~at.seen & (at.number == 0)).any()) for at in placed.values()),
         tuple(sorted({leaf.layout.count(Axis.TOKEN) for i, leaf in leaves.items() if i not in placed})),
@@ -154,7 +154,7 @@ def _in_order(located: Iterable[Located]) -> list[int]:
     return [*dict.fromkeys(number for several in sorted(own, key=len, reverse=True) for number in several)]
 
 
-def _kinds(
+def kinds_of(
     order: Sequence[int], constants: Sequence[ConstantToken], read: Collection[int]
 ) -> tuple[Literal["class", "register"], ...]:
     """Tell class from register tokens by their parameter's name, else by what the representation reads directly."""

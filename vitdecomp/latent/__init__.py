@@ -1,0 +1,5 @@
+"""Latent tokens: what each token of each layer says by itself, in the space of the representation."""
+
+from vitdecomp.latent.latent_tokens import LatentTokens
+
+__all__ = ["LatentTokens"]

@@ -1,0 +1,186 @@
+"""The read-out: what the model makes of a sequence that consists of one token alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, fx
+
+from vitdecomp._utils.tolerance import TOLERANCE, relative_error
+from vitdecomp.attention.blocks import AllTokens
+from vitdecomp.errors import SpecError
+from vitdecomp.trace.capture import Captured
+from vitdecomp.trace.operations import packet
+from vitdecomp.trace.rule import module_path, shape, varies
+from vitdecomp.trace.search import Search
+
+aten = torch.ops.aten
+SIZED = {aten.view, aten.reshape, aten._unsafe_view, aten.view_copy}
+RESHAPES = SIZED | {aten.flatten, aten.unflatten}
+SHORTER = {aten.select, aten.slice, aten.narrow}
+TRIED = 5  # tokens on which the two ways are compared; not as many as images in the trial run
+ROOM = 2**27  # numbers in sequences at a time, where tokens are repeated
+
+
+class ReadOut:
+    """From tokens to vectors of the representation's space, each token alone.
+
+    The vector of a token is what the model behind its last block returns for a sequence in which every token is this
+    one: the class token or the mean is then this token; a pool that attends to tokens (SigLIP) sees nothing else.
+    Where that is the same, sequences of one token are run instead; whether it is, is tried on random tokens.
+
+    Args:
+        captured: the model's graph.
+        tokens: the value with all tokens behind the last block.
+
+    Raises:
+        SpecError: the representation depends on more than these tokens.
+    """
+
+    def __init__(self, captured: Captured, tokens: AllTokens) -> None:
+        self.captured, self.node, self.axes = captured, tokens.node, tokens.axes
+        self.sizes = tuple(shape(self.node)[axis] for axis in self.axes)
+        self.computed = frozenset(Search([captured.output], self._reads))
+        self.short = self._agree()
+
+    def _reads(self, node: fx.Node) -> Sequence[fx.Node]:
+        if node is self.node or packet(node) is aten.sym_size:
+            return ()
+        if node is self.captured.image:
+            raise SpecError(
+                f"latent tokens: the representation reads more than the tokens behind {module_path(self.node)}, so no "
+                "token says anything by itself"
+            )
+        return node.all_input_nodes
+
+    def __call__(self, x: Float[Tensor, "*axes"]) -> Float[Tensor, "n token d"]:
+        """Read every token of a value alone.
+
+        Args:
+            x: the value, of any number of images.
+        """
+        tokens = self.apart(x)
+        n, count = tokens.shape[:2]
+        found = self._read(tokens.flatten(0, 1), short=self.short)
+        return found.unflatten(0, (n, count))
+
+    def apart(self, x: Float[Tensor, "*axes"]) -> Float[Tensor, "n token *rest"]:
+        """Bring images and tokens of a value to the front."""
+        batch = self._batch
+        return x.movedim((batch, *self.axes), tuple(range(len(self.axes) + 1))).flatten(1, len(self.axes))
+
+    @property
+    def _batch(self) -> int:
+        """The axis of images: the first one that is none of tokens."""
+        return next(axis for axis in range(len(shape(self.node))) if axis not in self.axes)
+
+    def _read(self, tokens: Float[Tensor, "m *rest"], *, short: bool) -> Float[Tensor, "m d"]:
+        """Read tokens, each in a sequence of its own."""
+        most = len(tokens) if short else max(1, ROOM // (prod(self.sizes) * tokens[0].numel()))
+        with torch.no_grad():
+            return torch.cat([_Behind(self, some, short=short).result() for some in tokens.split(most)])
+
+    def sequences(self, tokens: Float[Tensor, "m *rest"], sizes: Sequence[int]) -> Tensor:
+        """Repeat each token along the axes of tokens."""
+        ones = tokens.reshape(len(tokens), *[1] * len(sizes), *tokens.shape[1:])
+        return ones.expand(-1, *sizes, *[-1] * (tokens.ndim - 1)).movedim(
+            tuple(range(len(sizes) + 1)), (self._batch, *self.axes)
+        )
+
+    def _agree(self) -> bool:
+        """Check whether sequences of one token lead to the same as sequences of many that are alike."""
+        rest = self.apart(torch.empty(shape(self.node))).shape[2:]
+        source = torch.Generator().manual_seed(0)
+        like = self.captured.trial
+        tokens = torch.randn(TRIED, *rest, generator=source, dtype=torch.float64).to(like)
+        long = self._read(tokens, short=False)
+        try:
+            short = self._read(tokens, short=True)
+        except (IndexError, RuntimeError, TypeError, ValueError):  # an operation that needs all tokens
+            return False
+        return short.shape == long.shape and float(relative_error(short, long).max()) <= TOLERANCE[long.dtype]
+
+
+class _Behind(fx.Interpreter):
+    """The model behind its tokens on sequences of equal tokens, all of them or one in the place of all."""
+
+    def __init__(self, read_out: ReadOut, tokens: Tensor, *, short: bool) -> None:
+        super().__init__(read_out.captured.module)
+        self.read_out, self.tokens, self.short = read_out, tokens, short
+
+    def result(self) -> Tensor:
+        """Compute the representations."""
+        chosen = self.read_out
+        for node in chosen.captured.module.graph.nodes:
+            if node in chosen.computed:
+                self.env[node] = self.run_node(node)
+        found: Tensor = self.env[chosen.captured.output]
+        return found
+
+    def run_node(self, n: fx.Node) -> Any:
+        """Run one node."""
+        if n is self.read_out.node:
+            sizes = [1] * len(self.read_out.sizes) if self.short else self.read_out.sizes
+            return self.read_out.sequences(self.tokens, sizes)
+        if packet(n) is aten.sym_size:
+            return self._size(n)
+        return self._of_one(n) if self.short and varies(n) else super().run_node(n)
+
+    def _of_one(self, n: fx.Node) -> Any:
+        """Run one node where one token stands for all."""
+        args, kwargs = self.fetch_args_kwargs_from_env(n)
+        if packet(n) in SHORTER and self._has_one(n, args):
+            return args[0].select(args[1], 0) if packet(n) is aten.select else args[0]
+        sizes = args[1] if packet(n) in SIZED else ()
+        if packet(n) in RESHAPES and (packet(n) not in SIZED or prod(sizes) != args[0].numel()):
+            return args[0].reshape(regrouped(shape(n.args[0]), shape(n), args[0].shape))  # type: ignore[arg-type]
+        return self.call_function(n.target, args, kwargs)  # type: ignore[arg-type]
+
+    def _size(self, n: fx.Node) -> int:
+        """Return the size of a batch of sequences: it is that of as many images."""
+        whole, axis = shape(n.args[0]), int(n.args[1])  # type: ignore[arg-type, call-overload]
+        return whole[axis] * len(self.tokens) // len(self.read_out.captured.trial)
+
+    def _has_one(self, n: fx.Node, args: tuple[Any, ...]) -> bool:
+        """Check whether one token stands for all of those that an operation chooses from."""
+        axis = args[1] if len(args) > 1 else 0
+        return bool(args[0].shape[axis] == 1 < shape(n.args[0])[axis])  # type: ignore[arg-type]
+
+
+def regrouped(before: Sequence[int], after: Sequence[int], now: Sequence[int]) -> list[int]:
+    """Return the shape behind a reshape for other sizes of some axes: axes that are split or merged are so again.
+
+    Args:
+        before: the shape before the reshape, in the run that is known.
+        after: the shape behind it in that run.
+        now: the shape before it here.
+
+    Raises:
+        ValueError: an axis that is split has another size.
+    """
+    found, i, j = list[int](), 0, 0
+    while i < len(before) and j < len(after):
+        start, first, left, right = i, j, before[i], after[j]
+        i, j = i + 1, j + 1
+        while left != right:
+            if left < right:
+                left, i = left * before[i], i + 1
+            else:
+                right, j = right * after[j], j + 1
+        found += _scaled(after[first:j], prod(now[start:i]))
+    return [*found, *after[j:]]
+
+
+def _scaled(sizes: Sequence[int], total: int) -> list[int]:
+    """Scale one of several sizes, the first that can be, so that their product is another one."""
+    whole = prod(sizes)
+    if total == 1:
+        return [1] * len(sizes)
+    axis = next((i for i, size in enumerate(sizes) if size * total % whole == 0 and size > 1), None)
+    if axis is None:
+        raise ValueError(f"sizes {tuple(sizes)} cannot be scaled to {total}")
+    return [size * total // whole if i == axis else size for i, size in enumerate(sizes)]
