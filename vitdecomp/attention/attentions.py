@@ -16,7 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, fx
 
-from vitdecomp.attention.blocks import Block, Tail, find_blocks, tokens_behind
+from vitdecomp.attention.all_tokens import tokens_behind
+from vitdecomp.attention.blocks import Block, Tail, find_blocks
 from vitdecomp.attention.image_axis import ImageAxis, check_any_number, random_like
 from vitdecomp.attention.pattern_tokens import NOWHERE, Attention, PatternTokens
 from vitdecomp.attention.written_out import Behind, WrittenOut

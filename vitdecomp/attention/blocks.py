@@ -5,22 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, fx
 
-from vitdecomp.component import Token
 from vitdecomp.errors import SpecError
-from vitdecomp.trace.axes.fields import Field
-from vitdecomp.trace.axes.grids import find_grids
-from vitdecomp.trace.axes.places import ConstantToken, Places
-from vitdecomp.trace.axes.tokens import kinds_of
 from vitdecomp.trace.capture import Captured
 from vitdecomp.trace.rule import module_path, shape, varies
 from vitdecomp.trace.search import Search
-
-BEHIND = 8  # values behind the last block among which all tokens are looked for
 
 
 @dataclass(frozen=True)
@@ -81,72 +73,6 @@ def block_at(graph: fx.Graph, path: str) -> Block | None:
 def _within(node: fx.Node, path: str) -> bool:
     module = module_path(node)
     return module == path or module.startswith(path + ".")
-
-
-class AllTokens(NamedTuple):
-    """A value that holds all tokens.
-
-    Attributes:
-        node: of the value. axes: of it, along which places in the image differ.
-        field: the places of its elements, for one image. constants: the tokens that are parameters, as counted there.
-    """
-
-    node: fx.Node
-    axes: tuple[int, ...]
-    field: Field
-    constants: tuple[ConstantToken, ...]
-
-    def kinds(self, sizes: Sequence[int]) -> tuple[Token, ...]:
-        """Tell what each token is.
-
-        Args:
-            sizes: of an image.
-        """
-        f = self.field
-        seen, constant, number, *at = map(self._by_token, (f.seen, f.constant, f.number, *f.at))
-        patch = seen > 0.5
-        grid = find_grids({0: torch.stack(at, -1)[patch]}, sizes).get(0)
-        order = [*dict.fromkeys(number[constant > 0.5].round().long().tolist())]
-        named = dict(zip(order, kinds_of(order, self.constants, order[:1]), strict=True))
-        cells = iter([] if grid is None else zip(grid.rows.of.tolist(), grid.columns.of.tolist(), strict=True))
-        return tuple(
-            Token("patch", *next(cells), grid.size)
-            if patch[i] and grid is not None
-            else Token(named.get(round(float(number[i])), "other"))
-            for i in range(len(seen))
-        )
-
-    def _by_token(self, x: Tensor) -> Tensor:
-        """Return the value of each token; along all other axes it is the same."""
-        rest = [axis for axis in range(x.ndim) if axis not in self.axes]
-        for axis in reversed(rest):
-            x = x.select(axis, 0)
-        return x.flatten()
-
-
-def tokens_behind(captured: Captured, node: fx.Node) -> AllTokens:
-    """Find the first value with tokens, at a node or behind it: behind class attention the patches join its token.
-
-    Raises:
-        SpecError: there is none.
-    """
-    later = set(Search([node], lambda each: each.users))
-    candidates = [each for each in captured.module.graph.nodes if each in later and len(shape(each)) > 2][:BEHIND]
-    places = Places(captured, set(candidates))
-    for each in candidates:
-        axes = _token_axes(places.fields[each]) if each in places.fields else ()
-        if axes:
-            return AllTokens(each, axes, places.fields[each], tuple(places.constants))
-    raise SpecError(f"the tokens of {module_path(node) or 'the model'} have no places in the image")
-
-
-def _token_axes(field: Field) -> tuple[int, ...]:
-    told = [field.number, *field.at]
-    return tuple(a for a in range(field.seen.ndim) if any(_differs(values, a) for values in told))
-
-
-def _differs(values: Tensor, axis: int) -> bool:
-    return bool((values - values.narrow(axis, 0, 1)).abs().max() > 0.5)
 
 
 def mean_over(x: Tensor, axes: tuple[int, ...]) -> Tensor:

@@ -4,36 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-import torch
 from torch import Tensor, fx
 
 from vitdecomp.attention.written_out import Here
-from vitdecomp.latent.self_attention import SelfAttention
+from vitdecomp.latent.partial_run import PartialRun
 from vitdecomp.trace.capture import Captured
+from vitdecomp.trace.rule import Gate
 from vitdecomp.trace.search import Search
+
+
+class Replacement(Protocol):
+    """What is computed in the place of a node."""
+
+    @property
+    def reads(self) -> tuple[fx.Node, ...]:
+        """The nodes that it reads."""
+
+    def run(self, values: Mapping[Gate, Any], images: int) -> Tensor:
+        """Compute the value from those of the nodes that it reads, for so many images."""
 
 
 @dataclass(frozen=True)
 class Depth:
-    """The model up to its tokens, with some attentions replaced.
+    """The model up to its tokens, with some nodes replaced.
 
     Attributes:
-        replaced: what takes the place of which attention.
+        replaced: what takes the place of which node.
         given: nodes that do not change, whose values are taken from the model's own run.
         computed: nodes that change, and that the tokens depend on.
         tokens: the node of all tokens.
     """
 
-    replaced: Mapping[fx.Node, SelfAttention]
+    replaced: Mapping[fx.Node, Replacement]
     given: frozenset[fx.Node]
     computed: frozenset[fx.Node]
     tokens: fx.Node
 
     @classmethod
-    def of(cls, graph: fx.Graph, replaced: Mapping[fx.Node, SelfAttention], tokens: fx.Node) -> Depth:
-        """Find what has to be computed anew where some attentions are replaced."""
+    def of(cls, graph: fx.Graph, replaced: Mapping[fx.Node, Replacement], tokens: fx.Node) -> Depth:
+        """Find what has to be computed anew where some nodes are replaced."""
         changed = set(Search(replaced, lambda node: node.users))
 
         def reads(node: fx.Node) -> Sequence[fx.Node]:
@@ -52,8 +63,8 @@ class Depth:
             own: values of the model's own run.
             images: how many there are.
         """
-        with torch.no_grad():
-            return _SelfAttending(captured, self, own, images).tokens()
+        found: Tensor = _Replaced(captured, self, {node: own[node] for node in self.given}, images).result(self.tokens)
+        return found
 
 
 class OwnRun(fx.Interpreter):
@@ -76,30 +87,15 @@ class OwnRun(fx.Interpreter):
         return value
 
 
-class _SelfAttending(fx.Interpreter):
-    def __init__(self, captured: Captured, depth: Depth, own: Mapping[fx.Node, Any], images: int) -> None:
-        super().__init__(captured.module)
-        self.depth, self.own, self.images = depth, own, images
-        self.lasting = {read for each in depth.replaced.values() for read in each.reads}
+class _Replaced(PartialRun):
+    """A run in which other values take the place of some nodes'."""
 
-    def tokens(self) -> Tensor:
-        """Run what has changed."""
-        if self.depth.tokens in self.depth.given:
-            found: Tensor = self.own[self.depth.tokens]
-            return found
-        for node in self.module.graph.nodes:  # type: ignore[union-attr]
-            if node in self.depth.given:
-                self.env[node] = self.own[node]
-            elif node in self.depth.computed:
-                self.env[node] = self.run_node(node)
-                if node is self.depth.tokens:
-                    break
-                for used in {*self.user_to_last_uses.get(node, [])} - self.lasting:
-                    self.env.pop(used, None)
-        result: Tensor = self.env[self.depth.tokens]
-        return result
+    def __init__(self, captured: Captured, depth: Depth, given: Mapping[fx.Node, Any], images: int) -> None:
+        lasting = {read for each in depth.replaced.values() for read in each.reads}
+        super().__init__(captured, depth.computed, given, images, lasting)
+        self.replaced = depth.replaced
 
     def run_node(self, n: fx.Node) -> Any:
-        """Run one node; of an attention, what takes its place."""
-        replaced = self.depth.replaced.get(n)
-        return super().run_node(n) if replaced is None else replaced.run(Here(self.env), self.images)
+        """Run one node, or what takes its place."""
+        other = self.replaced.get(n)
+        return super().run_node(n) if other is None else other.run(Here(self.env), self.images)

@@ -11,12 +11,12 @@ from torch import Tensor, fx, nn
 
 from vitdecomp._utils.modes import in_neutral_mode
 from vitdecomp.attention.attentions import Attentions
-from vitdecomp.attention.blocks import AllTokens, block_at, tokens_behind
 from vitdecomp.component import Token
 from vitdecomp.decompose import Decomposer
 from vitdecomp.errors import SpecError
-from vitdecomp.latent.depth import Depth, OwnRun
-from vitdecomp.latent.read_out import ReadOut
+from vitdecomp.latent.depth import Depth, OwnRun, Replacement
+from vitdecomp.latent.folded import fold
+from vitdecomp.latent.read_out import ReadOut, last_tokens
 from vitdecomp.latent.self_attention import SelfAttention
 from vitdecomp.models.adapter import LoadedModel
 from vitdecomp.trace.axes.attention_ops import attention_operations
@@ -126,9 +126,9 @@ class Sweep:
         if count == 0:
             raise SpecError("latent tokens: in no attention of this model do tokens attend to one another")
         self.layers = tuple(dict.fromkeys(blocks[:count]))
-        self.tokens = self._all_tokens(self.layers[-1])
+        self.tokens = last_tokens(self.captured, list(attentions.terms)[count - 1])
         self._check(attentions)
-        own = {node: SelfAttention.of(attentions, i) for i, node in zip(range(count), attentions.terms, strict=False)}
+        own = dict(self._replacement(attentions, i) for i in range(count))
         depth = [self.layers.index(block) for block in blocks[:count]]
         self.depths = [
             Depth.of(self.captured.module.graph, self._from(layer, own, depth), self.tokens.node)
@@ -143,17 +143,15 @@ class Sweep:
         attentions = views.derived(Attentions, lambda: Attentions.of(views.paths))
         return views.derived(cls, lambda: cls(decomposer, attentions))
 
-    @staticmethod
-    def _from(
-        layer: int, own: Mapping[fx.Node, SelfAttention], depth: Sequence[int]
-    ) -> Mapping[fx.Node, SelfAttention]:
-        return {node: each for (node, each), at in zip(own.items(), depth, strict=True) if at >= layer}
+    def _replacement(self, attentions: Attentions, number: int) -> tuple[fx.Node, Replacement]:
+        """Return what takes the place of an attention, with the projections around it where they fold into one."""
+        alone = SelfAttention.of(attentions, number)
+        node = list(attentions.terms)[number]
+        return fold(self.captured, node, alone) or (node, alone)
 
-    def _all_tokens(self, block: str) -> AllTokens:
-        found = block_at(self.captured.module.graph, block)
-        if found is None:
-            raise SpecError(f"block {block} is not in the graph of the model")
-        return tokens_behind(self.captured, found.output)
+    @staticmethod
+    def _from(layer: int, own: Mapping[fx.Node, Replacement], depth: Sequence[int]) -> Mapping[fx.Node, Replacement]:
+        return {node: each for (node, each), at in zip(own.items(), depth, strict=True) if at >= layer}
 
     def _check(self, attentions: Attentions) -> None:
         """Raise `SpecError` where tokens meet in an attention that is not between tokens with places."""

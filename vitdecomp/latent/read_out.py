@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import prod
 from typing import Any
 
@@ -11,8 +11,9 @@ from jaxtyping import Float
 from torch import Tensor, fx
 
 from vitdecomp._utils.tolerance import TOLERANCE, relative_error
-from vitdecomp.attention.blocks import AllTokens
+from vitdecomp.attention.all_tokens import AllTokens, with_tokens
 from vitdecomp.errors import SpecError
+from vitdecomp.latent.partial_run import SIZE, PartialRun
 from vitdecomp.trace.capture import Captured
 from vitdecomp.trace.operations import packet
 from vitdecomp.trace.rule import module_path, shape, varies
@@ -26,6 +27,44 @@ TRIED = 5  # tokens on which the two ways are compared; not as many as images in
 ROOM = 2**27  # numbers in sequences at a time, where tokens are repeated
 
 
+def last_tokens(captured: Captured, attention: fx.Node) -> AllTokens:
+    """Find the last value behind an attention that holds all tokens, and through which alone the image is seen.
+
+    Raises:
+        SpecError: there is none.
+    """
+    later = set(Search([attention], lambda node: node.users))
+    found = with_tokens(captured, [node for node in _cuts(captured) if node in later])
+    whole = [e for e in found if (e.count, e.axes, e.rank) == (found[0].count, found[0].axes, found[0].rank)]
+    if not whole:
+        raise SpecError(
+            f"latent tokens: behind {module_path(attention)} no one value holds all that the representation reads of "
+            "the image, so no token says anything by itself"
+        )
+    return whole[-1]
+
+
+def _cuts(captured: Captured) -> Iterator[fx.Node]:
+    """List the values of which the representation is a function, without the image."""
+
+    def reads(node: fx.Node) -> Sequence[fx.Node]:
+        return [] if packet(node) is SIZE else [i for i in node.all_input_nodes if varies(i)]
+
+    needed = set(Search([captured.output], reads))
+    waiting = set[fx.Node]()  # values that nodes further on still read
+    left = {node: sum(user in needed and packet(user) is not SIZE for user in node.users) for node in needed}
+    for node in captured.module.graph.nodes:
+        if node not in needed:
+            continue
+        for read in reads(node):
+            left[read] -= 1
+            if not left[read]:
+                waiting.discard(read)
+        if not waiting:
+            yield node
+        waiting.add(node)
+
+
 class ReadOut:
     """From tokens to vectors of the representation's space, each token alone.
 
@@ -36,9 +75,6 @@ class ReadOut:
     Args:
         captured: the model's graph.
         tokens: the value with all tokens behind the last block.
-
-    Raises:
-        SpecError: the representation depends on more than these tokens.
     """
 
     def __init__(self, captured: Captured, tokens: AllTokens) -> None:
@@ -48,13 +84,8 @@ class ReadOut:
         self.short = self._agree()
 
     def _reads(self, node: fx.Node) -> Sequence[fx.Node]:
-        if node is self.node or packet(node) is aten.sym_size:
+        if node is self.node or packet(node) is SIZE:
             return ()
-        if node is self.captured.image:
-            raise SpecError(
-                f"latent tokens: the representation reads more than the tokens behind {module_path(self.node)}, so no "
-                "token says anything by itself"
-            )
         return node.all_input_nodes
 
     def __call__(self, x: Float[Tensor, "*axes"]) -> Float[Tensor, "n token d"]:
@@ -81,8 +112,7 @@ class ReadOut:
     def _read(self, tokens: Float[Tensor, "m *rest"], *, short: bool) -> Float[Tensor, "m d"]:
         """Read tokens, each in a sequence of its own."""
         most = len(tokens) if short else max(1, ROOM // (prod(self.sizes) * tokens[0].numel()))
-        with torch.no_grad():
-            return torch.cat([_Behind(self, some, short=short).result() for some in tokens.split(most)])
+        return torch.cat([_Behind(self, some, short=short).result(self.captured.output) for some in tokens.split(most)])
 
     def sequences(self, tokens: Float[Tensor, "m *rest"], sizes: Sequence[int]) -> Tensor:
         """Repeat each token along the axes of tokens."""
@@ -105,29 +135,17 @@ class ReadOut:
         return short.shape == long.shape and float(relative_error(short, long).max()) <= TOLERANCE[long.dtype]
 
 
-class _Behind(fx.Interpreter):
+class _Behind(PartialRun):
     """The model behind its tokens on sequences of equal tokens, all of them or one in the place of all."""
 
     def __init__(self, read_out: ReadOut, tokens: Tensor, *, short: bool) -> None:
-        super().__init__(read_out.captured.module)
-        self.read_out, self.tokens, self.short = read_out, tokens, short
-
-    def result(self) -> Tensor:
-        """Compute the representations."""
-        chosen = self.read_out
-        for node in chosen.captured.module.graph.nodes:
-            if node in chosen.computed:
-                self.env[node] = self.run_node(node)
-        found: Tensor = self.env[chosen.captured.output]
-        return found
+        sizes = [1] * len(read_out.sizes) if short else read_out.sizes
+        given = {read_out.node: read_out.sequences(tokens, sizes)}
+        super().__init__(read_out.captured, read_out.computed, given, len(tokens))
+        self.short = short
 
     def run_node(self, n: fx.Node) -> Any:
         """Run one node."""
-        if n is self.read_out.node:
-            sizes = [1] * len(self.read_out.sizes) if self.short else self.read_out.sizes
-            return self.read_out.sequences(self.tokens, sizes)
-        if packet(n) is aten.sym_size:
-            return self._size(n)
         return self._of_one(n) if self.short and varies(n) else super().run_node(n)
 
     def _of_one(self, n: fx.Node) -> Any:
@@ -139,11 +157,6 @@ class _Behind(fx.Interpreter):
         if packet(n) in RESHAPES and (packet(n) not in SIZED or prod(sizes) != args[0].numel()):
             return args[0].reshape(regrouped(shape(n.args[0]), shape(n), args[0].shape))  # type: ignore[arg-type]
         return self.call_function(n.target, args, kwargs)  # type: ignore[arg-type]
-
-    def _size(self, n: fx.Node) -> int:
-        """Return the size of a batch of sequences: it is that of as many images."""
-        whole, axis = shape(n.args[0]), int(n.args[1])  # type: ignore[arg-type, call-overload]
-        return whole[axis] * len(self.tokens) // len(self.read_out.captured.trial)
 
     def _has_one(self, n: fx.Node, args: tuple[Any, ...]) -> bool:
         """Check whether one token stands for all of those that an operation chooses from."""

@@ -15,7 +15,7 @@ from vitdecomp.attention.pattern_tokens import NOWHERE, Attention
 from vitdecomp.attention.written_out import applied
 from vitdecomp.errors import SpecError
 from vitdecomp.trace.linear_graph import resolve, run_step
-from vitdecomp.trace.rule import Gate, Term
+from vitdecomp.trace.rule import Gate, Term, shape
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class SelfAttention:
         def pattern(images: int) -> Tensor:
             return attentions.repeated(number, one, images)
 
-        return cls(term, None if _is_identity(one, node) else pattern)
+        return cls(term, None if _is_identity(one, node, term) else pattern)
 
     @property
     def reads(self) -> tuple[fx.Node, ...]:
@@ -85,9 +85,10 @@ def own_pattern(attention: Attention, node: fx.Node) -> Tensor:
     return own / count.clamp_min(1)
 
 
-def _is_identity(pattern: Tensor, node: fx.Node) -> bool:
+def _is_identity(pattern: Tensor, node: fx.Node, term: Term) -> bool:
     """Check whether the product with a pattern of ones on the diagonal leaves values as they are."""
-    if matrix_axes(node) != ((-2,), (-1,)) or pattern.shape[-2] != pattern.shape[-1]:
+    values = shape(term.operand) if isinstance(term.operand, fx.Node) and len(term.steps) == 1 else None
+    if values != shape(node) or matrix_axes(node) != ((-2,), (-1,)) or pattern.shape[-2] != pattern.shape[-1]:
         return False
     return bool((pattern == torch.eye(pattern.shape[-1], dtype=pattern.dtype)).all())
 
