@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, fx
@@ -21,7 +21,8 @@ from vitdecomp.trace.search import Search
 BEHIND = 8  # values behind the last block among which all tokens are looked for
 
 
-class AllTokens(NamedTuple):
+@dataclass(frozen=True)
+class AllTokens:
     """A value that holds all tokens.
 
     Attributes:

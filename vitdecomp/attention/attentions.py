@@ -200,7 +200,8 @@ class Attentions:
     def tails(self) -> tuple[Tail, ...]:
         """The model behind each block without the later ones."""
         last = self.blocks[-1].output
-        tokens = (last, ()) if self.pools else tokens_behind(self.captured, last)[:2]
+        found = None if self.pools else tokens_behind(self.captured, last)
+        tokens = (last, ()) if found is None else (found.node, found.axes)
         return tuple(Tail.of(self.captured, self.blocks, number, tokens) for number in range(len(self.blocks)))
 
     def flat(self, number: int, x: Tensor, images: int) -> Float[Tensor, "n pattern"]:

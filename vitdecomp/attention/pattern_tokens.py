@@ -58,7 +58,7 @@ class Attention:
     @property
     def has_several_queries(self) -> bool:
         """Whether tokens are queries, not one alone as in pools and class attention."""
-        return len(self.queries[self.queries != NOWHERE].unique()) > 1
+        return len(torch.unique(self.queries[self.queries != NOWHERE])) > 1
 
     @property
     def head_count(self) -> int:

@@ -1,5 +1,6 @@
 """Latent tokens: what each token of each layer says by itself, in the space of the representation."""
 
+from vitdecomp.latent.description import Descriptions
 from vitdecomp.latent.latent_tokens import LatentTokens
 
-__all__ = ["LatentTokens"]
+__all__ = ["Descriptions", "LatentTokens"]

@@ -122,7 +122,7 @@ class _Region:
         units = torch.cat([torch.eye(d), torch.zeros(1, d)]).to(like)
         rows = torch.Size(size[:-1]).numel()
         try:
-            found = torch.cat([self._run(some, rows) for some in units.split(rows)])
+            found = torch.cat([self._run(some, rows) for some in torch.split(units, rows)])
             bias = found[-1]
             weight = (found[:-1] - bias).T.contiguous()
             random = torch.randn(rows, d, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(like)

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Iterator, Sequence
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
-from vitdecomp._utils.modes import in_neutral_mode
-from vitdecomp.attention.attentions import Attentions
+from vitdecomp._utils.modes import in_neutral_mode, neutral
 from vitdecomp.component import Token
 from vitdecomp.decompose import Decomposer
 from vitdecomp.errors import SpecError
-from vitdecomp.latent.depth import Depth, OwnRun, Replacement
-from vitdecomp.latent.folded import fold
-from vitdecomp.latent.read_out import ReadOut, last_tokens
-from vitdecomp.latent.self_attention import SelfAttention
+from vitdecomp.latent.description import Descriptions, Vocabulary
+from vitdecomp.latent.sweep import Sweep
 from vitdecomp.models.adapter import LoadedModel
-from vitdecomp.trace.axes.attention_ops import attention_operations
-from vitdecomp.trace.rule import module_path
-from vitdecomp.trace.search import Search
+from vitdecomp.models.loaded_model import EncodeText, TextEncoder, as_encoder
+from vitdecomp.sources.aligner import Aligner
 
 AT_ONCE = 16  # images of a run at most: more are no faster
 
@@ -37,6 +32,7 @@ class LatentTokens:
         model: a spec, a module, a `LoadedModel`, or a fitted `Decomposer`, which saves the time to trace.
 
     Attributes:
+        decomposer_: of the model, fitted.
         layers_: paths of the blocks. Layer k is the input of block k, and the last layer, one more, is the model's own.
         tokens_: what each index of the token axis is, in the order of the model behind its last block.
 
@@ -44,6 +40,7 @@ class LatentTokens:
         INViTE, ICLR 2024, section 3; docs/latent.md.
     """
 
+    decomposer_: Decomposer
     layers_: tuple[str, ...]
     tokens_: tuple[Token, ...]
 
@@ -58,7 +55,8 @@ class LatentTokens:
             InputError: images that the model cannot take.
             SpecError: tokens of this model say nothing by themselves; the message says why.
         """
-        self._sweep = Sweep.of(self.model if isinstance(self.model, Decomposer) else Decomposer(self.model).fit(images))
+        model = self.model
+        self.decomposer_ = model if isinstance(model, Decomposer) else Decomposer(model).fit(images)
         self.layers_, self.tokens_ = self._sweep.layers, self._sweep.token_kinds
         return self
 
@@ -82,6 +80,52 @@ class LatentTokens:
         """
         return torch.cat([*self.batches(images, layers=layers, tokens=tokens)])
 
+    @in_neutral_mode
+    def describe(
+        self,
+        images: Float[Tensor, "n *image"],
+        texts: Sequence[str],
+        space: EncodeText | TextEncoder | None = None,
+        *,
+        k: int = 3,
+        aligner: Aligner | None = None,
+        layers: Sequence[int] | None = None,
+        tokens: Sequence[int] | None = None,
+        published: bool = False,
+    ) -> Descriptions:
+        """Find the most similar texts of each token.
+
+        Args:
+            images: n images.
+            texts: the vocabulary, of any size.
+            space: gives texts vectors: a function, or an object with such a method, such as `ClipSpace`; by default
+                the model itself.
+            k: texts of each token.
+            aligner: maps of the whole representation into the texts' space, where that is not the model's own.
+            layers: as for `transform`.
+            tokens: as for `transform`.
+            published: normalize as the public code of INViTE does, over tokens in place of coordinates, a slip that
+                changes the nearest text.
+
+        Raises:
+            InputError: images unlike those of `fit`; no texts, or vectors of another size.
+            SpecError: no such layer or token, nobody reads texts, or the aligner has maps by component.
+        """
+        if k < 1:
+            raise SpecError(f"k is the number of texts of each token, at least 1, not {k}")
+        decomposer = self._fitted
+        encode = as_encoder(space) or decomposer.loaded_.encode_text
+        vocabulary = Vocabulary.of(texts, encode, aligner, decomposer.report_.dimension)
+        batches = self.batches(images, layers=layers, tokens=tokens)
+        found = [vocabulary.compare(z, k, published=published) for z in batches]
+        return Descriptions(
+            vocabulary.texts,
+            tuple(_chosen(layers, len(self.layers_) + 1, "layer")),
+            tuple(_chosen(tokens, len(self.tokens_), "token")),
+            torch.cat([numbers for _, numbers in found]),
+            torch.cat([values for values, _ in found]),
+        )
+
     def batches(
         self,
         images: Float[Tensor, "n *image"],
@@ -90,93 +134,22 @@ class LatentTokens:
         tokens: Sequence[int] | None = None,
     ) -> Iterator[Float[Tensor, "m layer token d"]]:
         """Do what `transform` does, a few images at a time."""
-        sweep = self.sweep
+        decomposer = self._fitted
         chosen = _chosen(layers, len(self.layers_) + 1, "layer"), _chosen(tokens, len(self.tokens_), "token")
-        images = sweep.decomposer.checked(images)
-        for some in sweep.decomposer.views.recorder(()).portions(images, AT_ONCE):
-            yield sweep.run(some, *chosen)
+        images = decomposer.checked(images)
+        for some in decomposer.views.recorder(()).portions(images, AT_ONCE):
+            with neutral(some):
+                yield self._sweep.run(some, *chosen)
 
     @property
-    def sweep(self) -> Sweep:
-        """What `fit` has found.
-
-        Raises:
-            SpecError: not fitted yet.
-        """
-        if not hasattr(self, "_sweep"):
+    def _fitted(self) -> Decomposer:
+        if not hasattr(self, "decomposer_"):
             raise SpecError("LatentTokens is not fitted yet: call fit(images[:1])")
-        return self._sweep
+        return self.decomposer_
 
-
-class Sweep:
-    """One sweep over all layers.
-
-    Args:
-        decomposer: fitted to the model.
-        attentions: of the model.
-
-    Attributes:
-        layers: paths of the blocks.
-    """
-
-    def __init__(self, decomposer: Decomposer, attentions: Attentions) -> None:
-        self.decomposer, self.captured = decomposer, attentions.captured
-        blocks = [owner.block for owner in attentions.owners]
-        count = next((i for i in range(len(blocks), 0, -1) if attentions.each[i - 1].has_several_queries), 0)
-        if count == 0:
-            raise SpecError("latent tokens: in no attention of this model do tokens attend to one another")
-        self.layers = tuple(dict.fromkeys(blocks[:count]))
-        self.tokens = last_tokens(self.captured, list(attentions.terms)[count - 1])
-        self._check(attentions)
-        own = dict(self._replacement(attentions, i) for i in range(count))
-        depth = [self.layers.index(block) for block in blocks[:count]]
-        self.depths = [
-            Depth.of(self.captured.module.graph, self._from(layer, own, depth), self.tokens.node)
-            for layer in range(len(self.layers) + 1)
-        ]
-        self.read_out = ReadOut(self.captured, self.tokens)
-
-    @classmethod
-    def of(cls, decomposer: Decomposer) -> Sweep:
-        """Find it once for each model."""
-        views = decomposer.views
-        attentions = views.derived(Attentions, lambda: Attentions.of(views.paths))
-        return views.derived(cls, lambda: cls(decomposer, attentions))
-
-    def _replacement(self, attentions: Attentions, number: int) -> tuple[fx.Node, Replacement]:
-        """Return what takes the place of an attention, with the projections around it where they fold into one."""
-        alone = SelfAttention.of(attentions, number)
-        node = list(attentions.terms)[number]
-        return fold(self.captured, node, alone) or (node, alone)
-
-    @staticmethod
-    def _from(layer: int, own: Mapping[fx.Node, Replacement], depth: Sequence[int]) -> Mapping[fx.Node, Replacement]:
-        return {node: each for (node, each), at in zip(own.items(), depth, strict=True) if at >= layer}
-
-    def _check(self, attentions: Attentions) -> None:
-        """Raise `SpecError` where tokens meet in an attention that is not between tokens with places."""
-        before = set(Search([self.tokens.node], lambda node: node.all_input_nodes))
-        others = [n for n in attention_operations(self.captured.module.graph) if n not in attentions.terms]
-        unknown = next((node for node in others if node in before), None)
-        if unknown is not None:
-            raise SpecError(
-                f"latent tokens: {module_path(unknown) or 'an attention'} is no attention between tokens, so a token "
-                "cannot attend to itself alone there"
-            )
-
-    def run(self, images: Tensor, layers: Sequence[int], tokens: Sequence[int]) -> Float[Tensor, "n layer token d"]:
-        """Read some tokens of some layers."""
-        wanted = frozenset[fx.Node]().union(*(self.depths[layer].given for layer in layers))
-        own = OwnRun(self.captured, wanted)
-        with torch.no_grad():
-            own.run(images)
-        found = [self.read_out(self.depths[k].run(self.captured, own.kept, len(images)))[:, tokens] for k in layers]
-        return torch.stack(found, 1)
-
-    @cached_property
-    def token_kinds(self) -> tuple[Token, ...]:
-        """What each token is."""
-        return self.tokens.kinds(self.captured.trial.shape[1:])
+    @property
+    def _sweep(self) -> Sweep:
+        return Sweep.of(self._fitted)
 
 
 def _chosen(asked: Sequence[int] | None, count: int, what: str) -> list[int]:

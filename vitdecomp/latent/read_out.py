@@ -97,7 +97,7 @@ class ReadOut:
         tokens = self.apart(x)
         n, count = tokens.shape[:2]
         found = self._read(tokens.flatten(0, 1), short=self.short)
-        return found.unflatten(0, (n, count))
+        return torch.unflatten(found, 0, (n, count))
 
     def apart(self, x: Float[Tensor, "*axes"]) -> Float[Tensor, "n token *rest"]:
         """Bring images and tokens of a value to the front."""
@@ -112,7 +112,9 @@ class ReadOut:
     def _read(self, tokens: Float[Tensor, "m *rest"], *, short: bool) -> Float[Tensor, "m d"]:
         """Read tokens, each in a sequence of its own."""
         most = len(tokens) if short else max(1, ROOM // (prod(self.sizes) * tokens[0].numel()))
-        return torch.cat([_Behind(self, some, short=short).result(self.captured.output) for some in tokens.split(most)])
+        return torch.cat(
+            [_Behind(self, some, short=short).result(self.captured.output) for some in torch.split(tokens, most)]
+        )
 
     def sequences(self, tokens: Float[Tensor, "m *rest"], sizes: Sequence[int]) -> Tensor:
         """Repeat each token along the axes of tokens."""
