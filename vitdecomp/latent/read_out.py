@@ -88,13 +88,14 @@ class ReadOut:
             return ()
         return node.all_input_nodes
 
-    def __call__(self, x: Float[Tensor, "*axes"]) -> Float[Tensor, "n token d"]:
-        """Read every token of a value alone.
+    def __call__(self, x: Float[Tensor, "*axes"], chosen: Sequence[int]) -> Float[Tensor, "n token d"]:
+        """Read some tokens of a value, each alone.
 
         Args:
             x: the value, of any number of images.
+            chosen: the numbers of the tokens.
         """
-        tokens = self.apart(x)
+        tokens = self.apart(x)[:, chosen]
         n, count = tokens.shape[:2]
         found = self._read(tokens.flatten(0, 1), short=self.short)
         return torch.unflatten(found, 0, (n, count))
@@ -157,7 +158,7 @@ class _Behind(PartialRun):
             return args[0].select(args[1], 0) if packet(n) is aten.select else args[0]
         sizes = args[1] if packet(n) in SIZED else ()
         if packet(n) in RESHAPES and (packet(n) not in SIZED or prod(sizes) != args[0].numel()):
-            return args[0].reshape(regrouped(shape(n.args[0]), shape(n), args[0].shape))  # type: ignore[arg-type]
+            return args[0].reshape(regrouped(shape(n.all_input_nodes[0]), shape(n), args[0].shape))
         return self.call_function(n.target, args, kwargs)  # type: ignore[arg-type]
 
     def _has_one(self, n: fx.Node, args: tuple[Any, ...]) -> bool:

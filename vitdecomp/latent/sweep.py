@@ -85,7 +85,8 @@ class Sweep:
         own = OwnRun(self.captured, wanted)
         with torch.no_grad():
             own.run(images)
-        found = [self.read_out(self.depths[k].run(self.captured, own.kept, len(images)))[:, tokens] for k in layers]
+        run = (self.depths[k].run(self.captured, own.kept, len(images)) for k in layers)
+        found = [self.read_out(x, tokens) for x in run]
         return torch.stack(found, 1)
 
     @cached_property
