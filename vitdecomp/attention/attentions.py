@@ -106,7 +106,7 @@ class Attentions:
         self.terms = {node: terms[node] for node in tokens.placed}
         described = self._described(tokens)
         if not described:
-            raise SpecError("no attention of this model has keys with places in the image: take method='decompose'")
+            raise SpecError("no attention of this model has keys with places in the image")
         self.terms = {node: terms[node] for node in described}
         self.owners = tuple(owners.get(node) or Owner.guessed(node) for node in described)
         self._images = [axis for axis, _ in described.values()]

@@ -49,7 +49,7 @@ def check_any_number(captured: Captured, what: str) -> None:
     if captured.batch is not None:
         raise SpecError(
             f"{what} need a graph for any number of images, and this one, by {captured.front_end}, holds for "
-            f"{captured.batch}: take method='decompose'"
+            f"{captured.batch}"
         )
 
 

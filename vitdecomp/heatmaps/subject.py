@@ -127,7 +127,10 @@ class Subject:
             SpecError: there are none.
         """
         views = self.decomposer.views
-        return views.derived(Attentions, lambda: Attentions.of(views.paths))
+        try:
+            return views.derived(Attentions, lambda: Attentions.of(views.paths))
+        except SpecError as error:
+            raise SpecError(f"{error}: take method='decompose'") from error
 
     @cached_property
     def frozen(self) -> FrozenMap:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, fx
 
@@ -15,6 +15,7 @@ from vitdecomp.trace.rule import Gate
 from vitdecomp.trace.search import Search
 
 
+@runtime_checkable
 class Replacement(Protocol):
     """What is computed in the place of a node."""
 

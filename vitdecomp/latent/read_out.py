@@ -159,7 +159,7 @@ class _Behind(PartialRun):
         sizes = args[1] if packet(n) in SIZED else ()
         if packet(n) in RESHAPES and (packet(n) not in SIZED or prod(sizes) != args[0].numel()):
             return args[0].reshape(regrouped(shape(n.all_input_nodes[0]), shape(n), args[0].shape))
-        return self.call_function(n.target, args, kwargs)  # type: ignore[arg-type]
+        return self.call_function(n.target, args, kwargs)
 
     def _has_one(self, n: fx.Node, args: tuple[Any, ...]) -> bool:
         """Check whether one token stands for all of those that an operation chooses from."""

@@ -55,7 +55,10 @@ class Sweep:
     def of(cls, decomposer: Decomposer) -> Sweep:
         """Find it once for each model and its weights, which are folded."""
         views = decomposer.views
-        attentions = views.derived(Attentions, lambda: Attentions.of(views.paths))
+        try:
+            attentions = views.derived(Attentions, lambda: Attentions.of(views.paths))
+        except SpecError as error:
+            raise SpecError(f"latent tokens: {error}") from error
         return views.derived((cls, decomposer.origin_), lambda: cls(views.captured, attentions))
 
     def _replacement(self, attentions: Attentions, number: int) -> tuple[fx.Node, Replacement]:
