@@ -41,6 +41,11 @@ class AllTokens:
         return torch.Size(self.field.seen.shape[axis] for axis in self.axes).numel()
 
     @property
+    def image_axis(self) -> int:
+        """The axis of images: the first one that is none of tokens."""
+        return next(axis for axis in range(self.rank) if axis not in self.axes)
+
+    @property
     def rank(self) -> int:
         """How many axes the value has."""
         return self.field.seen.ndim

@@ -9,9 +9,10 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor, fx
 
 from vitdecomp.attention.written_out import Here
-from vitdecomp.latent.partial_run import PartialRun
+from vitdecomp.latent.partial_run import SIZE, PartialRun
 from vitdecomp.trace.capture import Captured
-from vitdecomp.trace.rule import Gate
+from vitdecomp.trace.operations import packet
+from vitdecomp.trace.rule import Gate, varies
 from vitdecomp.trace.search import Search
 
 
@@ -33,8 +34,8 @@ class Depth:
 
     Attributes:
         replaced: what takes the place of which node.
-        given: nodes that do not change, whose values are taken from the model's own run.
-        computed: nodes that change, and that the tokens depend on.
+        given: nodes that depend on the image and do not change: their values are those of the model's own run.
+        computed: nodes that the tokens depend on and that change, or that are made of parameters and sizes alone.
         tokens: the node of all tokens.
     """
 
@@ -44,28 +45,48 @@ class Depth:
     tokens: fx.Node
 
     @classmethod
-    def of(cls, graph: fx.Graph, replaced: Mapping[fx.Node, Replacement], tokens: fx.Node) -> Depth:
-        """Find what has to be computed anew where some nodes are replaced."""
-        changed = set(Search(replaced, lambda node: node.users))
+    def of(
+        cls,
+        graph: fx.Graph,
+        replaced: Mapping[fx.Node, Replacement],
+        tokens: fx.Node,
+        start: Collection[fx.Node] = (),
+    ) -> Depth:
+        """Find what has to be computed anew.
+
+        Args:
+            graph: of the model.
+            replaced: what takes the place of which node.
+            tokens: the node of all tokens.
+            start: nodes whose values will be others than in the model's own run.
+        """
+        changed = set(Search([*replaced, *(user for node in start for user in node.users)], lambda node: node.users))
 
         def reads(node: fx.Node) -> Sequence[fx.Node]:
-            if node not in changed:
+            if packet(node) is SIZE or (varies(node) and node not in changed):
                 return ()
             return replaced[node].reads if node in replaced else node.all_input_nodes
 
         needed = set(Search([tokens], reads))
-        return cls(replaced, frozenset(needed - changed), frozenset(needed & changed), tokens)
+        given = frozenset(node for node in needed - changed if varies(node))
+        return cls(replaced, given, frozenset(needed - given), tokens)
 
-    def run(self, captured: Captured, own: Mapping[fx.Node, Any], images: int) -> Tensor:
+    def run(
+        self, captured: Captured, own: Mapping[fx.Node, Any], images: int, also: Collection[fx.Node] = ()
+    ) -> Mapping[fx.Node, Tensor]:
         """Compute the tokens.
 
         Args:
             captured: the model's graph.
             own: values of the model's own run.
             images: how many there are.
+            also: other nodes whose values are wanted, of those that change.
+
+        Returns:
+            The values of the tokens and of these nodes.
         """
-        found: Tensor = _Replaced(captured, self, {node: own[node] for node in self.given}, images).result(self.tokens)
-        return found
+        given = {node: own[node] for node in self.given}
+        return _Replaced(captured, self, given, images).values({self.tokens, *also})
 
 
 class OwnRun(fx.Interpreter):

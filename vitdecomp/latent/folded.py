@@ -135,7 +135,7 @@ class _Region:
         """Run the region on some tokens, with zeros for all others."""
         filled = F.pad(x, (0, 0, 0, rows - len(x))).reshape(shape(self.tokens))
         run = _Attending(self, filled)
-        found: Tensor = run.result(self.output)
+        found: Tensor = run.value(self.output)
         return found.reshape(rows, -1)[: len(x)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -13,12 +14,25 @@ from vitdecomp.component import Token
 from vitdecomp.decompose import Decomposer
 from vitdecomp.errors import SpecError
 from vitdecomp.latent.description import Descriptions, Vocabulary
+from vitdecomp.latent.noise import Smoothing
 from vitdecomp.latent.sweep import Sweep
 from vitdecomp.models.adapter import LoadedModel
 from vitdecomp.models.loaded_model import EncodeText, TextEncoder, as_encoder
 from vitdecomp.sources.aligner import Aligner
 
 AT_ONCE = 16  # images of a run at most: more are no faster
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """How far tokens that attend to themselves alone are from the model's own, as means over images.
+
+    Attributes:
+        cosine: of both vectors in the representation's space. distance: between them, as a share of the own's length.
+    """
+
+    cosine: Float[Tensor, "layer token"]
+    distance: Float[Tensor, "layer token"]
 
 
 class LatentTokens:
@@ -49,7 +63,7 @@ class LatentTokens:
 
     @in_neutral_mode
     def fit(self, images: Float[Tensor, "n *image"]) -> LatentTokens:
-        """Trace the model on one or more images.
+        """Trace the model on one or more images; for smoothing on some hundred, on which the noise is measured.
 
         Raises:
             InputError: images that the model cannot take.
@@ -58,7 +72,23 @@ class LatentTokens:
         model = self.model
         self.decomposer_ = model if isinstance(model, Decomposer) else Decomposer(model).fit(images)
         self.layers_, self.tokens_ = self._sweep.layers, self._sweep.token_kinds
+        self._images = self.decomposer_.checked(images)
         return self
+
+    @in_neutral_mode
+    def drift(self, images: Float[Tensor, "n *image"]) -> Drift:
+        """Measure how far tokens that attend to themselves alone are from the model's own.
+
+        Args:
+            images: n images.
+        """
+        cosine, distance, n = torch.zeros(()), torch.zeros(()), 0
+        for z in self.batches(images):
+            own = z[:, -1:]
+            cosine = cosine + torch.cosine_similarity(z, own, dim=-1).sum(0)
+            distance = distance + ((z - own).norm(dim=-1) / own.norm(dim=-1).clamp_min(1e-12)).sum(0)
+            n += len(z)
+        return Drift(cosine / n, distance / n)
 
     @in_neutral_mode
     def transform(
@@ -67,6 +97,7 @@ class LatentTokens:
         *,
         layers: Sequence[int] | None = None,
         tokens: Sequence[int] | None = None,
+        smoothing: Smoothing | None = None,
     ) -> Float[Tensor, "n layer token d"]:
         """Read the tokens of images.
 
@@ -74,14 +105,15 @@ class LatentTokens:
             images: n images.
             layers: from which block on tokens attend to themselves, 0 for all blocks; all layers by default.
             tokens: which tokens; all by default.
+            smoothing: average over noised copies of the tokens, whose deviation was measured on the images of `fit`.
 
         Raises:
             InputError: images unlike those of `fit`. SpecError: no such layer or token, or not fitted yet.
         """
-        return torch.cat([*self.batches(images, layers=layers, tokens=tokens)])
+        return torch.cat([*self.batches(images, layers=layers, tokens=tokens, smoothing=smoothing)])
 
     @in_neutral_mode
-    def describe(
+    def describe(  # noqa: PLR0913 - one for each setting
         self,
         images: Float[Tensor, "n *image"],
         texts: Sequence[str],
@@ -91,6 +123,7 @@ class LatentTokens:
         aligner: Aligner | None = None,
         layers: Sequence[int] | None = None,
         tokens: Sequence[int] | None = None,
+        smoothing: Smoothing | None = None,
         published: bool = False,
     ) -> Descriptions:
         """Find the most similar texts of each token.
@@ -104,6 +137,7 @@ class LatentTokens:
             aligner: maps of the whole representation into the texts' space, where that is not the model's own.
             layers: as for `transform`.
             tokens: as for `transform`.
+            smoothing: as for `transform`.
             published: normalize as the public code of INViTE does, over tokens in place of coordinates, a slip that
                 changes the nearest text.
 
@@ -116,7 +150,7 @@ class LatentTokens:
         decomposer = self._fitted
         encode = as_encoder(space) or decomposer.loaded_.encode_text
         vocabulary = Vocabulary.of(texts, encode, aligner, decomposer.report_.dimension)
-        batches = self.batches(images, layers=layers, tokens=tokens)
+        batches = self.batches(images, layers=layers, tokens=tokens, smoothing=smoothing)
         found = [vocabulary.compare(z, k, published=published) for z in batches]
         return Descriptions(
             vocabulary.texts,
@@ -132,20 +166,35 @@ class LatentTokens:
         *,
         layers: Sequence[int] | None = None,
         tokens: Sequence[int] | None = None,
+        smoothing: Smoothing | None = None,
     ) -> Iterator[Float[Tensor, "m layer token d"]]:
         """Do what `transform` does, a few images at a time."""
         decomposer = self._fitted
         chosen = _chosen(layers, len(self.layers_) + 1, "layer"), _chosen(tokens, len(self.tokens_), "token")
         images = decomposer.checked(images)
-        for some in decomposer.views.recorder(()).portions(images, AT_ONCE):
+        for some in self._portions(images):
             with neutral(some):
-                yield self._sweep.run(some, *chosen)
+                if smoothing is None:
+                    yield self._sweep.run(some, *chosen)
+                else:
+                    yield self._sweep.smoothed(some, *chosen, smoothing, self._deviation)
 
     @property
     def _fitted(self) -> Decomposer:
         if not hasattr(self, "decomposer_"):
             raise SpecError("LatentTokens is not fitted yet: call fit(images[:1])")
         return self.decomposer_
+
+    @property
+    def _deviation(self) -> list[Tensor]:
+        """The drift of each layer, measured once for each state of the weights."""
+        decomposer = self._fitted
+        if getattr(self, "_measured", (None,))[0] != decomposer.origin_:
+            self._measured = decomposer.origin_, self._sweep.drift(self._portions(self._images))
+        return self._measured[1]
+
+    def _portions(self, images: Tensor) -> Sequence[Tensor]:
+        return self._fitted.views.recorder(()).portions(images, AT_ONCE)
 
     @property
     def _sweep(self) -> Sweep:

@@ -39,17 +39,22 @@ class PartialRun(fx.Interpreter):
         self.lasting = {*lasting}
         self.env = dict(given)
 
-    def result(self, end: fx.Node) -> Any:
+    def value(self, end: fx.Node) -> Any:
         """Run the nodes up to one, and return its value."""
+        return self.values([end])[end]
+
+    def values(self, ends: Collection[fx.Node]) -> dict[fx.Node, Any]:
+        """Run the nodes up to the last of some, and return the values of these."""
+        lasting = self.lasting | {*ends}
         with torch.no_grad():
             for node in self.captured.module.graph.nodes:
-                if end in self.env:
+                if all(end in self.env for end in ends):
                     break
                 if node in self.computed and node not in self.env:
                     self.env[node] = self.run_node(node)
-                    for used in {*self.user_to_last_uses.get(node, [])} - self.lasting:
+                    for used in {*self.user_to_last_uses.get(node, [])} - lasting:
                         self.env.pop(used, None)
-        return self.env[end]
+        return {end: self.env[end] for end in ends}
 
     def run_node(self, n: fx.Node) -> Any:
         """Run one node."""

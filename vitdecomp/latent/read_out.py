@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
@@ -11,12 +11,11 @@ from jaxtyping import Float
 from torch import Tensor, fx
 
 from vitdecomp._utils.tolerance import TOLERANCE, relative_error
-from vitdecomp.attention.all_tokens import AllTokens, with_tokens
-from vitdecomp.errors import SpecError
+from vitdecomp.attention.all_tokens import AllTokens
 from vitdecomp.latent.partial_run import SIZE, PartialRun
 from vitdecomp.trace.capture import Captured
 from vitdecomp.trace.operations import packet
-from vitdecomp.trace.rule import module_path, shape, varies
+from vitdecomp.trace.rule import shape, varies
 from vitdecomp.trace.search import Search
 
 aten = torch.ops.aten
@@ -25,44 +24,6 @@ RESHAPES = SIZED | {aten.flatten, aten.unflatten}
 SHORTER = {aten.select, aten.slice, aten.narrow}
 TRIED = 5  # tokens on which the two ways are compared; not as many as images in the trial run
 ROOM = 2**27  # numbers in sequences at a time, where tokens are repeated
-
-
-def last_tokens(captured: Captured, attention: fx.Node) -> AllTokens:
-    """Find the last value behind an attention that holds all tokens, and through which alone the image is seen.
-
-    Raises:
-        SpecError: there is none.
-    """
-    later = set(Search([attention], lambda node: node.users))
-    found = with_tokens(captured, [node for node in _cuts(captured) if node in later])
-    whole = [e for e in found if (e.count, e.axes, e.rank) == (found[0].count, found[0].axes, found[0].rank)]
-    if not whole:
-        raise SpecError(
-            f"latent tokens: behind {module_path(attention)} no one value holds all that the representation reads of "
-            "the image, so no token says anything by itself"
-        )
-    return whole[-1]
-
-
-def _cuts(captured: Captured) -> Iterator[fx.Node]:
-    """List the values of which the representation is a function, without the image."""
-
-    def reads(node: fx.Node) -> Sequence[fx.Node]:
-        return [] if packet(node) is SIZE else [i for i in node.all_input_nodes if varies(i)]
-
-    needed = set(Search([captured.output], reads))
-    waiting = set[fx.Node]()  # values that nodes further on still read
-    left = {node: sum(user in needed and packet(user) is not SIZE for user in node.users) for node in needed}
-    for node in captured.module.graph.nodes:
-        if node not in needed:
-            continue
-        for read in reads(node):
-            left[read] -= 1
-            if not left[read]:
-                waiting.discard(read)
-        if not waiting:
-            yield node
-        waiting.add(node)
 
 
 class ReadOut:
@@ -78,7 +39,7 @@ class ReadOut:
     """
 
     def __init__(self, captured: Captured, tokens: AllTokens) -> None:
-        self.captured, self.node, self.axes = captured, tokens.node, tokens.axes
+        self.captured, self.all_tokens, self.node, self.axes = captured, tokens, tokens.node, tokens.axes
         self.sizes = tuple(shape(self.node)[axis] for axis in self.axes)
         self.computed = frozenset(Search([captured.output], self._reads))
         self.short = self._agree()
@@ -102,26 +63,22 @@ class ReadOut:
 
     def apart(self, x: Float[Tensor, "*axes"]) -> Float[Tensor, "n token *rest"]:
         """Bring images and tokens of a value to the front."""
-        batch = self._batch
-        return x.movedim((batch, *self.axes), tuple(range(len(self.axes) + 1))).flatten(1, len(self.axes))
-
-    @property
-    def _batch(self) -> int:
-        """The axis of images: the first one that is none of tokens."""
-        return next(axis for axis in range(len(shape(self.node))) if axis not in self.axes)
+        return x.movedim((self.all_tokens.image_axis, *self.axes), tuple(range(len(self.axes) + 1))).flatten(
+            1, len(self.axes)
+        )
 
     def _read(self, tokens: Float[Tensor, "m *rest"], *, short: bool) -> Float[Tensor, "m d"]:
         """Read tokens, each in a sequence of its own."""
         most = len(tokens) if short else max(1, ROOM // (prod(self.sizes) * tokens[0].numel()))
         return torch.cat(
-            [_Behind(self, some, short=short).result(self.captured.output) for some in torch.split(tokens, most)]
+            [_Behind(self, some, short=short).value(self.captured.output) for some in torch.split(tokens, most)]
         )
 
     def sequences(self, tokens: Float[Tensor, "m *rest"], sizes: Sequence[int]) -> Tensor:
         """Repeat each token along the axes of tokens."""
         ones = tokens.reshape(len(tokens), *[1] * len(sizes), *tokens.shape[1:])
         return ones.expand(-1, *sizes, *[-1] * (tokens.ndim - 1)).movedim(
-            tuple(range(len(sizes) + 1)), (self._batch, *self.axes)
+            tuple(range(len(sizes) + 1)), (self.all_tokens.image_axis, *self.axes)
         )
 
     def _agree(self) -> bool:
