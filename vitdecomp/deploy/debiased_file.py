@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import torch
 from torch import Tensor
 
 from vitdecomp._utils.schema import Versioned, Within
@@ -15,13 +14,11 @@ from vitdecomp._utils.tensor_file import TensorFormat
 from vitdecomp.component import Component
 from vitdecomp.engine.component_set import ComponentSet, split
 from vitdecomp.engine.granularity import BY, normalised
-from vitdecomp.engine.subset import Subset, weight_names
-from vitdecomp.errors import InputError, SpecError
-from vitdecomp.trace.cache.graph import read
-from vitdecomp.trace.cache.named import UnnamedError
-from vitdecomp.trace.cache.plain import Plain, named_plain, revived
+from vitdecomp.engine.program_file import OTHER_VERSION, below, plain_program, read_program
+from vitdecomp.engine.subset import Subset
+from vitdecomp.errors import InputError
+from vitdecomp.trace.cache.plain import Plain
 from vitdecomp.trace.cache.sample import Sample
-from vitdecomp.trace.capture import Captured, ends
 
 SCHEMA, WEIGHTS, TABLES = 2, "weights.", "tables."
 
@@ -67,11 +64,7 @@ def write_debiased(module: Subset, path: Path, weights: Mapping[str, Tensor], ab
         OutputError: the file cannot be written.
     """
     program = module.program
-    names = {id(getattr(program.captured.module, at)): name for at, name in weight_names(program.captured).items()}
-    try:
-        kept, tables = named_plain(program.component_set.paths, names)
-    except UnnamedError as error:
-        raise SpecError(f"this module cannot be saved ({error}): make it again where it is needed") from error
+    kept, tables = plain_program(program.component_set.paths)
     by = next(by for by, granularity in BY.items() if granularity is program.component_set.granularity)
     header = DebiasedHeader(
         schema=SCHEMA,
@@ -94,22 +87,14 @@ def read_debiased(path: Path) -> DebiasedFile:
     """
     file = DEBIASED.read(path)
     header, kept = file.header, file.header.paths
-    weights = _below(WEIGHTS, file.tensors)
-    tables = _below(TABLES, file.tensors)
+    weights = below(WEIGHTS, file.tensors)
     try:
-        unused = {name: torch.zeros(0) for name in kept.graph["tensors"].values() if name is not None}
-        own = {**unused, **_below("model.", weights)}
-        graph, nodes = read(kept.graph, tables, own)
-        trial = header.sample.images(kept.batch or 3)
-        paths = revived(kept, tables, nodes, Captured(graph, *ends(graph.graph), trial, kept.front_end, kept.batch))
+        paths = read_program(kept, below(TABLES, file.tensors), below("model.", weights), header.sample)
         component_set = split(paths, normalised(header.by[0] if len(header.by) == 1 else header.by))
         components = tuple(component_set.components[place] for place in header.places)
-    except (UnnamedError, LookupError, TypeError, AttributeError, StopIteration) as error:
+    except OTHER_VERSION as error:
         raise InputError(f"{path} is of another version of vitdecomp or torch: {DEBIASED.remedy}") from error
     if tuple(component.name for component in components) != header.components:
         raise InputError(f"{path} names other components than its paths have: {DEBIASED.remedy}")
     return DebiasedFile(component_set, components, weights, header.ablating)
 
-
-def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
