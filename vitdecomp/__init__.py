@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         VitdecompError,
     )
     from vitdecomp.heatmaps import Explainer, Heatmaps, explain, explainers, register_explainer
-    from vitdecomp.latent import LatentTokens
+    from vitdecomp.latent import LatentTokens, edit_tokens
     from vitdecomp.models.adapter import Adapter, LoadedModel, Representation, load_model, register_adapter
     from vitdecomp.retrieval import Query, Retriever, Scope
     from vitdecomp.score import FeatureScorer
@@ -61,7 +61,7 @@ else:
                 "VitdecompError",
             ),
             "vitdecomp.heatmaps": ("Explainer", "Heatmaps", "explain", "explainers", "register_explainer"),
-            "vitdecomp.latent": ("LatentTokens",),
+            "vitdecomp.latent": ("LatentTokens", "edit_tokens"),
             "vitdecomp.retrieval": ("Query", "Retriever", "Scope"),
             "vitdecomp.score": ("FeatureScorer",),
             "vitdecomp.store.store": ("Store",),
@@ -105,6 +105,7 @@ __all__ = [
     "VitdecompError",
     "data",
     "debiased",
+    "edit_tokens",
     "explain",
     "explainers",
     "frozen",

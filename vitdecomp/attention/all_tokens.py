@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, fx
 
 from vitdecomp.component import Token
@@ -44,6 +45,18 @@ class AllTokens:
     def image_axis(self) -> int:
         """The axis of images: the first one that is none of tokens."""
         return next(axis for axis in range(self.rank) if axis not in self.axes)
+
+    def apart(self, x: Float[Tensor, "*axes"]) -> Float[Tensor, "n token *rest"]:
+        """Bring images and tokens of such a value to the front."""
+        front = tuple(range(len(self.axes) + 1))
+        return x.movedim((self.image_axis, *self.axes), front).flatten(1, len(self.axes))
+
+    def together(self, tokens: Float[Tensor, "n token *rest"], like: Float[Tensor, "*axes"]) -> Float[Tensor, "*axes"]:
+        """Bring images and tokens back to where they are in such a value."""
+        front = tuple(range(len(self.axes) + 1))
+        sizes = [like.shape[axis] for axis in self.axes]
+        found: Tensor = torch.unflatten(tokens, 1, sizes).movedim(front, (self.image_axis, *self.axes))
+        return found
 
     @property
     def rank(self) -> int:

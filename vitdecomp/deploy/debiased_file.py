@@ -97,4 +97,3 @@ def read_debiased(path: Path) -> DebiasedFile:
     if tuple(component.name for component in components) != header.components:
         raise InputError(f"{path} names other components than its paths have: {DEBIASED.remedy}")
     return DebiasedFile(component_set, components, weights, header.ablating)
-

@@ -40,7 +40,8 @@ def read_program(
     """Restore linear paths with the weights of a file.
 
     Args:
-        kept: the plain values. tables: the tables.
+        kept: the plain values.
+        tables: the tables.
         weights: of the model, by their names there.
         sample: of the images.
     """

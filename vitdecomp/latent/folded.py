@@ -43,7 +43,8 @@ class Folded:
 
     def run(self, values: Mapping[Gate, Any], images: int) -> Tensor:
         """Compute the output."""
-        return F.linear(values[Gate(same, (self.tokens,))], self.weight, self.bias)
+        x = values[Gate(same, (self.tokens,))]
+        return F.linear(x, self.weight.to(x), self.bias.to(x))  # a module may be moved
 
 
 def fold(captured: Captured, node: fx.Node, attention: SelfAttention) -> tuple[fx.Node, Folded] | None:

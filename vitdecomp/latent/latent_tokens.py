@@ -15,6 +15,7 @@ from vitdecomp.decompose import Decomposer
 from vitdecomp.errors import SpecError
 from vitdecomp.latent.description import Descriptions, Vocabulary
 from vitdecomp.latent.noise import Smoothing
+from vitdecomp.latent.numbers import chosen
 from vitdecomp.latent.sweep import Sweep
 from vitdecomp.models.adapter import LoadedModel
 from vitdecomp.models.loaded_model import EncodeText, TextEncoder, as_encoder
@@ -154,8 +155,8 @@ class LatentTokens:
         found = [vocabulary.compare(z, k, published=published) for z in batches]
         return Descriptions(
             vocabulary.texts,
-            tuple(_chosen(layers, len(self.layers_) + 1, "layer")),
-            tuple(_chosen(tokens, len(self.tokens_), "token")),
+            tuple(chosen(layers, len(self.layers_) + 1, "layer")),
+            tuple(chosen(tokens, len(self.tokens_), "token")),
             torch.cat([numbers for _, numbers in found]),
             torch.cat([values for values, _ in found]),
         )
@@ -170,14 +171,14 @@ class LatentTokens:
     ) -> Iterator[Float[Tensor, "m layer token d"]]:
         """Do what `transform` does, a few images at a time."""
         decomposer = self._fitted
-        chosen = _chosen(layers, len(self.layers_) + 1, "layer"), _chosen(tokens, len(self.tokens_), "token")
+        numbers = chosen(layers, len(self.layers_) + 1, "layer"), chosen(tokens, len(self.tokens_), "token")
         images = decomposer.checked(images)
         for some in self._portions(images):
             with neutral(some):
                 if smoothing is None:
-                    yield self._sweep.run(some, *chosen)
+                    yield self._sweep.run(some, *numbers)
                 else:
-                    yield self._sweep.smoothed(some, *chosen, smoothing, self._deviation)
+                    yield self._sweep.smoothed(some, *numbers, smoothing, self._deviation)
 
     @property
     def _fitted(self) -> Decomposer:
@@ -199,18 +200,3 @@ class LatentTokens:
     @property
     def _sweep(self) -> Sweep:
         return Sweep.of(self._fitted)
-
-
-def _chosen(asked: Sequence[int] | None, count: int, what: str) -> list[int]:
-    """Check the numbers of layers or tokens; negative ones count from the end.
-
-    Raises:
-        SpecError: there is no such number.
-    """
-    if asked is None:
-        return list(range(count))
-    wrong = [i for i in asked if not -count <= i < count]
-    if wrong or not asked:
-        given = f"no {what} {wrong[0]}" if wrong else f"no {what} is asked for"
-        raise SpecError(f"{given}: {what}s of this model are 0 to {count - 1}")
-    return [i % count for i in asked]

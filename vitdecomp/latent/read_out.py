@@ -56,16 +56,10 @@ class ReadOut:
             x: the value, of any number of images.
             chosen: the numbers of the tokens.
         """
-        tokens = self.apart(x)[:, chosen]
+        tokens = self.all_tokens.apart(x)[:, chosen]
         n, count = tokens.shape[:2]
         found = self._read(tokens.flatten(0, 1), short=self.short)
         return torch.unflatten(found, 0, (n, count))
-
-    def apart(self, x: Float[Tensor, "*axes"]) -> Float[Tensor, "n token *rest"]:
-        """Bring images and tokens of a value to the front."""
-        return x.movedim((self.all_tokens.image_axis, *self.axes), tuple(range(len(self.axes) + 1))).flatten(
-            1, len(self.axes)
-        )
 
     def _read(self, tokens: Float[Tensor, "m *rest"], *, short: bool) -> Float[Tensor, "m d"]:
         """Read tokens, each in a sequence of its own."""
@@ -83,7 +77,7 @@ class ReadOut:
 
     def _agree(self) -> bool:
         """Check whether sequences of one token lead to the same as sequences of many that are alike."""
-        rest = self.apart(torch.empty(shape(self.node))).shape[2:]
+        rest = self.all_tokens.apart(torch.empty(shape(self.node))).shape[2:]
         source = torch.Generator().manual_seed(0)
         like = self.captured.trial
         tokens = torch.randn(TRIED, *rest, generator=source, dtype=torch.float64).to(like)

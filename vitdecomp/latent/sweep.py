@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -23,6 +23,7 @@ from vitdecomp.latent.self_attention import SelfAttention
 from vitdecomp.latent.streams import Streams
 from vitdecomp.trace.axes.attention_ops import attention_operations
 from vitdecomp.trace.capture import Captured
+from vitdecomp.trace.paths import LinearPaths
 from vitdecomp.trace.rule import module_path
 from vitdecomp.trace.search import Search
 
@@ -63,11 +64,23 @@ class Sweep:
     def of(cls, decomposer: Decomposer) -> Sweep:
         """Find it once for each model and its weights, which are folded."""
         views = decomposer.views
+        return views.derived(
+            (cls, decomposer.origin_),
+            lambda: cls.along(views.paths, lambda: views.derived(Attentions, lambda: Attentions.of(views.paths))),
+        )
+
+    @classmethod
+    def along(cls, paths: LinearPaths, attentions: Callable[[], Attentions] | None = None) -> Sweep:
+        """Find it for linear paths, whose attentions may be known.
+
+        Raises:
+            SpecError: tokens of this model say nothing by themselves.
+        """
         try:
-            attentions = views.derived(Attentions, lambda: Attentions.of(views.paths))
+            found = Attentions.of(paths) if attentions is None else attentions()
         except SpecError as error:
             raise SpecError(f"latent tokens: {error}") from error
-        return views.derived((cls, decomposer.origin_), lambda: cls(views.captured, attentions))
+        return cls(paths.captured, found)
 
     def _replacement(self, attentions: Attentions, number: int) -> tuple[fx.Node, Replacement]:
         """Return what takes the place of an attention, with the projections around it where they fold into one."""
