@@ -69,6 +69,7 @@ class EditedModule(nn.Module):
         self._paths, self.edit = paths, edit
         self.model = paths.captured.module
         self._sweep = Sweep.along(paths)
+        self.register_load_state_dict_post_hook(_find_again)
 
     @classmethod
     def of(cls, paths: LinearPaths, edit: Edit) -> EditedModule:
@@ -134,6 +135,12 @@ class EditedModule(nn.Module):
             return cls(paths, Edit(header.action, header.layers, where)).eval()  # type: ignore[arg-type]
         except OTHER_VERSION as error:
             raise InputError(f"{path} is of another version of vitdecomp or torch: {EDITED.remedy}") from error
+
+
+def _find_again(module: nn.Module, _: object) -> None:
+    """Fold the projections of other weights."""
+    assert isinstance(module, EditedModule)
+    module._sweep = Sweep.along(module._paths)
 
 
 def _weights(paths: LinearPaths) -> dict[str, Tensor]:
