@@ -69,7 +69,7 @@ class EditedModule(nn.Module):
         self._paths, self.edit = paths, edit
         self.model = paths.captured.module
         self._sweep = Sweep.along(paths)
-        self.register_load_state_dict_post_hook(_find_again)
+        self.register_load_state_dict_post_hook(_find_again)  # type: ignore[no-untyped-call]
 
     @classmethod
     def of(cls, paths: LinearPaths, edit: Edit) -> EditedModule:

@@ -30,11 +30,13 @@ class Folded:
     Attributes:
         tokens: the node that the values are made of.
         weight: the product of both projections. bias: what it leaves of both biases.
+        size: of the output, without its first axis.
     """
 
     tokens: fx.Node
     weight: Float[Tensor, "out in"]
     bias: Float[Tensor, " out"]
+    size: tuple[int, ...]
 
     @property
     def reads(self) -> tuple[fx.Node, ...]:
@@ -44,7 +46,8 @@ class Folded:
     def run(self, values: Mapping[Gate, Any], images: int) -> Tensor:
         """Compute the output."""
         x = values[Gate(same, (self.tokens,))]
-        return F.linear(x, self.weight.to(x), self.bias.to(x))  # a module may be moved
+        found = F.linear(x, self.weight.to(x), self.bias.to(x))  # a module may be moved
+        return found.reshape(-1, *self.size)
 
 
 def fold(captured: Captured, node: fx.Node, attention: SelfAttention) -> tuple[fx.Node, Folded] | None:
@@ -57,10 +60,10 @@ def fold(captured: Captured, node: fx.Node, attention: SelfAttention) -> tuple[f
     first = attention.term.operand
     tokens = _projected(first) if isinstance(first, fx.Node) and attention.pattern is None else None
     output = _projection(node)
-    if tokens is None or output is None or not isinstance(first, fx.Node):
+    if tokens is None or output is None or not all(output.meta["static"][1:]):
         return None
     region = _Region(captured, node, attention, tokens, output)
-    return None if (layer := region.layer()) is None else (output, Folded(tokens, *layer))
+    return None if (layer := region.layer()) is None else (output, Folded(tokens, *layer, shape(output)[1:]))
 
 
 def _projected(node: fx.Node) -> fx.Node | None:

@@ -21,11 +21,10 @@ from vitdecomp.latent.noise import Smoothing
 from vitdecomp.latent.read_out import ReadOut
 from vitdecomp.latent.self_attention import SelfAttention
 from vitdecomp.latent.streams import Streams
-from vitdecomp.trace.axes.attention_ops import attention_operations
+from vitdecomp.trace.axes.attention_ops import attention_operations, single_query
 from vitdecomp.trace.capture import Captured
 from vitdecomp.trace.paths import LinearPaths
-from vitdecomp.trace.rule import module_path
-from vitdecomp.trace.search import Search
+from vitdecomp.trace.rule import Op, module_path
 
 COPIES = 32  # noised images of a run, at most
 
@@ -90,9 +89,8 @@ class Sweep:
 
     def _check(self, attentions: Attentions) -> None:
         """Raise `SpecError` where tokens meet in an attention that is not between tokens with places."""
-        before = set(Search([self.tokens.node], lambda node: node.all_input_nodes))
         others = [n for n in attention_operations(self.captured.module.graph) if n not in attentions.terms]
-        unknown = next((node for node in others if node in before), None)
+        unknown = next((node for node in others if not single_query(Op(node))), None)
         if unknown is not None:
             raise SpecError(
                 f"latent tokens: {module_path(unknown) or 'an attention'} is no attention between tokens, so a token "
