@@ -76,8 +76,12 @@ class AllTokens:
         order = [*dict.fromkeys(number[constant > 0.5].round().long().tolist())]
         named = dict(zip(order, kinds_of(order, self.constants, order[:1]), strict=True))
         cells = iter([] if grid is None else zip(grid.rows.of.tolist(), grid.columns.of.tolist(), strict=True))
+
+        def patch_at(cell: tuple[int, int]) -> Token:
+            return Token("patch", cell[0], cell[1], None if grid is None else grid.size)
+
         return tuple(
-            Token("patch", *next(cells), grid.size)
+            patch_at(next(cells))
             if patch[i] and grid is not None
             else Token(named.get(round(float(number[i])), "other"))
             for i in range(len(seen))

@@ -18,7 +18,7 @@ def _copied(x: Tensor, source: Tensor, *_: Any) -> Tensor:
     return source.to(x.dtype).expand_as(x).clone()
 
 
-def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Multiply all tokens at once: torch takes a product for each image where tokens lie otherwise (open_clip's)."""
     found = torch.nn.functional.linear(x.reshape(-1, x.shape[-1]), weight, bias)
     return found.reshape(*x.shape[:-1], *found.shape[1:])
@@ -26,7 +26,7 @@ def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 IN_PLACE_OF: dict[Any, Callable[..., Any]] = {
     aten.view.default: torch.reshape,  # what is differentiated may lie otherwise in memory
-    aten.linear.default: _linear,
+    aten.linear.default: linear,
     aten.copy.default: _copied,  # the operation itself has no derivative
 }
 

@@ -23,9 +23,11 @@ class Replacement(Protocol):
     @property
     def reads(self) -> tuple[fx.Node, ...]:
         """The nodes that it reads."""
+        ...
 
     def run(self, values: Mapping[Gate, Any], images: int) -> Tensor:
         """Compute the value from those of the nodes that it reads, for so many images."""
+        ...
 
 
 @dataclass(frozen=True)

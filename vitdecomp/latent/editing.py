@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -175,11 +174,14 @@ def edit_tokens(
         SpecError: none or several of the three; of a fitted model also: no such layer, tokens that cannot be edited,
             or texts that nobody reads. Of others, the first call raises these.
     """
-    given: dict[Action, Any] = {"remove": remove, "replace": replace, "swap": swap}
+    given = {"remove": remove, "replace": replace, "swap": swap}
     asked = [action for action, what in given.items() if what is not None]
     if len(asked) != 1:
         raise SpecError(f"edit_tokens takes one of remove=, replace= and swap=, not {' and '.join(asked) or 'none'}")
+    numbers = tuple(layers)
     if replace is not None:
-        return Edited(model, EditConfig("replace", replace[:1], tuple(layers), replace[1]))
-    where = (remove,) if swap is None else swap
-    return Edited(model, EditConfig(asked[0], tuple(each for each in where if each is not None), tuple(layers)))
+        return Edited(model, EditConfig("replace", replace[:1], numbers, replace[1]))
+    if swap is not None:
+        return Edited(model, EditConfig("swap", swap, numbers))
+    assert remove is not None
+    return Edited(model, EditConfig("remove", (remove,), numbers))

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, fx
 
 from vitdecomp._utils.tolerance import TOLERANCE, relative_error
+from vitdecomp.attention.differentiable import linear
 from vitdecomp.attention.written_out import Here
 from vitdecomp.latent.partial_run import SIZE, PartialRun
 from vitdecomp.latent.self_attention import SelfAttention
@@ -46,7 +47,7 @@ class Folded:
     def run(self, values: Mapping[Gate, Any], images: int) -> Tensor:
         """Compute the output."""
         x = values[Gate(same, (self.tokens,))]
-        found = F.linear(x, self.weight.to(x), self.bias.to(x))  # a module may be moved
+        found = linear(x, self.weight.to(x), self.bias.to(x))  # a module may be moved
         return found.reshape(-1, *self.size)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import fx
 
+from vitdecomp.attention.differentiable import Differentiable
 from vitdecomp.trace.capture import Captured
 from vitdecomp.trace.operations import packet
 from vitdecomp.trace.rule import shape
@@ -15,7 +16,7 @@ from vitdecomp.trace.rule import shape
 SIZE = torch.ops.aten.sym_size
 
 
-class PartialRun(fx.Interpreter):
+class PartialRun(Differentiable):
     """A run of some nodes on the values of others.
 
     Args:
