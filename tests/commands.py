@@ -1,13 +1,13 @@
 """The command, as its users run it or, to save the time to import everything, in this process."""
 
 import io
-import os
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
+from forks import Fork, command
 
 COMMAND = str(Path(sys.executable).with_name("vitdecomp"))
 
@@ -32,10 +32,9 @@ def in_process(place, *words, columns=120):
 
 def launched(place, *words, columns=120):
     """The command in a process of its own."""
-    wide = {**os.environ, "COLUMNS": str(columns)}
-    return subprocess.run(
-        [COMMAND, *map(str, words)], cwd=place, env=wide, capture_output=True, text=True, check=False, timeout=300
-    )
+    fork = Fork(command, *words, cwd=place, COLUMNS=str(columns))
+    out, err = fork.communicate()
+    return subprocess.CompletedProcess(words, fork.returncode, out, err)
 
 
 def succeeded(done, code=0):

@@ -6,6 +6,7 @@ import gc
 import logging
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +17,11 @@ import torch
 from helpers import randomised
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
+
+# What tests import stays, so nobody collects garbage meanwhile; and they are compiled once, whatever the user's habit:
+# to rewrite their assertions again takes each worker ten seconds.
+gc.disable()
+sys.dont_write_bytecode = False
 
 # Shape annotations are checked while the tests run, in the core and in the plugins. Modules without any are left
 # alone: mypy has checked their types, and to check them again at each call takes a third of the time of a fit.
@@ -40,8 +46,8 @@ logging.getLogger("torch.__trace").propagate = True
 
 def pytest_collection_finish() -> None:
     """Spare the garbage collector what stays until the end: the libraries, and the tests themselves."""
-    gc.collect()
     gc.freeze()
+    gc.enable()
     gc.set_threshold(50_000, 10, 10)
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import copy
-import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
 import networkx as nx
 import pytest
 import torch
+from forks import Fork, source
 from helpers import pictures, randomised
 from torch import Tensor, nn
 
@@ -320,8 +319,7 @@ class TestBadInput:
         script = "import torch, vitdecomp as vd\nx = torch.zeros(1, 3, 4, 4)\n" + "".join(
             f"try:\n    {call}\nexcept vd.VitdecompError as error:\n    print(error)\n" for call in calls
         )
-        result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-        messages = result.stdout.splitlines()
+        messages = Fork(source, script).communicate()[0].splitlines()
         assert len(messages) == len(calls)
         expected = [
             "not int",

@@ -1,11 +1,9 @@
 """Text of strangers on a terminal, tables with all their digits."""
 
 import io
-import os
-import subprocess
-import sys
 
 import pytest
+from forks import Fork, source
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
@@ -67,10 +65,17 @@ def test_tables_lose_no_digit(width):
     assert not any(all(number in line for number in numbers) for line in plain.file.getvalue().splitlines())
 
 
+ASCII = """
+import sys
+sys.stdout.reconfigure(encoding="ascii")
+from vitdecomp.cli.main import main
+main()
+"""
+
+
 def test_a_terminal_without_unicode_shows_all_the_rest(tmp_path):
-    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "COLUMNS": "80"}
     flags = ["--limit", "20", "--quiet", "--features", "[/b]‖=a red thing,[red]", "--features", "²=a blue thing"]
-    command = [sys.executable, "-m", "vitdecomp", "rank", "scenes:clip", *flags]
-    done = subprocess.run(command, env=environment, capture_output=True, cwd=tmp_path, timeout=240, check=False)
-    assert (done.returncode, b"Traceback" in done.stderr) == (0, False)
-    assert b"[/b]\\u2016: a red thing, [red]" in done.stdout
+    fork = Fork(source, ASCII, "rank", "scenes:clip", *flags, cwd=tmp_path, COLUMNS="80")
+    out, err = fork.communicate()
+    assert (fork.returncode, "Traceback" in err) == (0, False)
+    assert "[/b]\\u2016: a red thing, [red]" in out

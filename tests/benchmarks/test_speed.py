@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from time import sleep
 
 import by_hand
@@ -19,6 +17,7 @@ import timing
 import torch
 import typer
 from bench import Bench, model_of
+from forks import Fork, source
 from typer.testing import CliRunner
 
 from vitdecomp import SpecError
@@ -243,12 +242,22 @@ def test_a_file_of_something_else_is_not_read(tmp_path):
 def test_a_quick_run_and_its_files_made_again_from_the_json(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("# Page\n")
-    command = [sys.executable, speed.__file__, "--quick", "--threads", "1", "--part", "time"]
-    done = subprocess.run(
-        [*command, "--out", str(tmp_path / "out"), "--page", str(page), "--name", "small"],
-        capture_output=True, text=True, timeout=240, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    words = (
+        "--quick",
+        "--threads",
+        "1",
+        "--part",
+        "time",
+        "--out",
+        tmp_path / "out",
+        "--page",
+        page,
+        "--name",
+        "small",
+    )
+    fork = Fork(source, "import speed, typer; typer.run(speed.main)", *words)
+    _, err = fork.communicate()
+    assert fork.returncode == 0, err
     found = json.loads((tmp_path / "out/speed-small.json").read_text())
     (entry,) = found["time"]
     assert {row["task"] for row in entry["rows"]} == {*speed_tasks.TASKS}

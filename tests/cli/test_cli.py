@@ -13,6 +13,8 @@ from pathlib import Path
 import networkx as nx
 import pytest
 import torch
+from commands import launched
+from forks import Fork, source
 from PIL import Image
 
 import vitdecomp
@@ -128,7 +130,7 @@ class TestInspect:
 
     def test_json_is_pure_and_the_graph_is_written(self, place, tmp_path):
         graph = tmp_path / "paths.graphml"
-        done = launch(place, "inspect", "python:own:tiny", "--json", "--dtype", "float64", "--graph", graph)
+        done = launched(place, "inspect", "python:own:tiny", "--json", "--dtype", "float64", "--graph", graph)
         report = json.loads(done.stdout)
         assert done.stderr == ""
         assert report["heads"] == {"blocks.0.attn": 4, "blocks.1.attn": 4}
@@ -241,13 +243,7 @@ class TestExtract:
     def test_after_an_interruption_the_result_is_the_same(self, place, run, tmp_path, interruption):
         photos = many_photos(place / "photos", tmp_path / "photos")  # so many that the signal comes in time
         out = tmp_path / "parts.lance"
-        process = subprocess.Popen(
-            [sys.executable, "-c", LISTENING, *map(str, arguments(out, "--images", photos))],
-            cwd=place,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        process = Fork(source, LISTENING, *arguments(out, "--images", photos), cwd=place)
         wait_for(out / "images.lance" / "_versions", 4)
         process.send_signal(interruption)
         _, stderr = process.communicate(timeout=240)

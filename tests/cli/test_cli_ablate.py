@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from importlib.resources import files
 from pathlib import Path
 
+from commands import launched
 from PIL import Image
 
 from vitdecomp.scenes import SceneDataset
 
 
 def run(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "vitdecomp", "ablate", *arguments, "--cache", str(tmp_path / "cache"), "--quiet"]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return launched(tmp_path, "ablate", *arguments, "--cache", "cache", "--quiet")
 
 
 def test_curves_of_two_models_as_json_and_as_a_figure(tmp_path):

@@ -1,28 +1,14 @@
 """`vitdecomp demo` as its users run it."""
 
 import json
-import os
-import subprocess
-import sys
 
 import networkx as nx
 import pytest
 from commands import in_process
+from forks import Fork, source
 from PIL import Image
 
 OFFLINE = "import socket; socket.socket.connect = None; from vitdecomp.cli.main import main; main()"
-
-
-def launch(*arguments):
-    plain = {k: v for k, v in os.environ.items() if k != "FORCE_COLOR"}
-    return subprocess.run(
-        [sys.executable, "-c", OFFLINE, "demo", *map(str, arguments)],
-        env={**plain, "COLUMNS": "100", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +22,13 @@ def photos(tmp_path_factory):
 @pytest.mark.slow
 def test_a_model_and_pictures_of_ones_own(photos, tmp_path):
     own = ("--model", "timm:test_vit", "--random-weights", "--images", photos, "--out", tmp_path / "demo", "--json")
-    done = launch(*own)
-    assert done.returncode == 0, done.stderr
-    summary = json.loads(done.stdout)
+    fork = Fork(source, OFFLINE, "demo", *own, COLUMNS="100")
+    out, err = fork.communicate()
+    assert fork.returncode == 0, err
+    summary = json.loads(out)
     assert summary == json.loads((tmp_path / "demo" / "summary.json").read_text())
     assert set(summary["sections"]) == {"world", "decompose"}
-    lines = done.stderr.splitlines()
+    lines = err.splitlines()
     assert [line.split("  ")[0] for line in lines][:2] == ["pictures", "timm:test_vit"]
     assert all(line.endswith(" s") for line in lines)
     assert "Left out" in (tmp_path / "demo" / "report.html").read_text()

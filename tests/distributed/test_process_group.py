@@ -1,16 +1,14 @@
 """Processes that work together: real ones, since nothing else dies like them."""
 
 import json
-import os
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
+from forks import Fork, source
 
-import vitdecomp as vd
 from vitdecomp.distributed.process_group import Ranks, ranks
 
 LAUNCH = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
@@ -94,22 +92,11 @@ def test_two_processes_add_and_tell(tmp_path):
 
 def test_who_waits_for_a_process_that_was_killed_is_told(tmp_path):
     """Without torchrun, which would end the others itself."""
-    (tmp_path / "lost.py").write_text(LOST)
     with socket.socket() as free:
         free.bind(("localhost", 0))
-        port = str(free.getsockname()[1])
-    run = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": port}
-    run["PYTHONPATH"] = str(Path(vd.__file__).parents[1])
-    both = [
-        subprocess.Popen(
-            [sys.executable, tmp_path / "lost.py"],
-            env={**run, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    said = [process.communicate(timeout=100)[1] for process in both]
+        run = {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": str(free.getsockname()[1])}
+    both = [Fork(source, LOST, RANK=rank, LOCAL_RANK=rank, **run) for rank in ("0", "1")]
+    said = [process.communicate()[1] for process in both]
     assert both[1].returncode == -9
     assert both[0].returncode == 1
     assert "error: another process of this run has ended: run the same command again (" in said[0]

@@ -3,12 +3,11 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 from extract_runs import N, assert_same, place, words
+from forks import Fork, command, torchrun
 
 import vitdecomp as vd
 from vitdecomp.store.lock import locked
@@ -17,21 +16,10 @@ from vitdecomp.store.schema import STAGING
 __all__ = ["place"]  # a fixture
 
 
-def torchrun(place, *arguments):
-    launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-    return subprocess.Popen(
-        [*launcher, "-m", "vitdecomp", *map(str, arguments)],
-        cwd=place,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 @pytest.mark.slow
 def test_two_processes_write_what_one_writes(place, in_process):
     (place / "photos" / "09.png").write_bytes(b"torn")
-    process = torchrun(place, *words("s.lance", "--json"))
+    process = Fork(torchrun, 0, command, *words("s.lance", "--json"), cwd=place)
     out, err = process.communicate(timeout=200)
     assert process.returncode == 0, err
     assert err.count(f" of {N}\n") <= 11  # the first process alone says how far it is
@@ -45,7 +33,7 @@ def test_two_processes_write_what_one_writes(place, in_process):
 @pytest.mark.slow
 def test_a_process_is_killed(place, in_process):
     """Torchrun ends the other; one process goes on with what both have written."""
-    process = torchrun(place, *words("s.lance"))
+    process = Fork(torchrun, 0, command, *words("s.lance"), cwd=place)
     parts, end = place / "s.lance" / STAGING, time.monotonic() + 200
     while len(list(parts.glob("*/_versions/*.manifest"))) < 4:
         assert process.poll() is None

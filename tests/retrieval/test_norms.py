@@ -2,11 +2,10 @@
 
 import json
 import shutil
-import subprocess
-import sys
 
 import pytest
 import torch
+from forks import Fork, source
 from vitdecomp_alignment import ClosedForm
 
 import vitdecomp as vd
@@ -91,9 +90,7 @@ def test_a_store_is_read_once_for_norms_and_never_again(place, cache):
 
 def test_another_process_finds_them(place, cache):
     first, _ = searched(place)
-    command = [sys.executable, "-c", ANOTHER_PROCESS, str(place)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
-    hits, told = json.loads(done.stdout)
+    hits, told = json.loads(Fork(source, ANOTHER_PROCESS, place).communicate()[0])
     assert told == []
     assert hits == [[hit.row, pytest.approx(hit.score, abs=1e-6)] for hit in first]
 

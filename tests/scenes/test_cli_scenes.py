@@ -2,11 +2,10 @@
 
 import csv
 import json
-import subprocess
-import sys
 from functools import partial
 
 import pytest
+from commands import launched
 
 from vitdecomp.scenes import SceneDataset
 
@@ -28,13 +27,7 @@ def assert_refused(done, *words):
 def test_the_command_writes_pictures_and_says_so(tmp_path):
     out = tmp_path / "pictures"
     arguments = ["--out", out, "--n", 8, "--seed", 1, "--split", "val", "--subset", "waterbirds", "--json"]
-    done = subprocess.run(
-        [sys.executable, "-m", "vitdecomp", "scenes", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+    done = launched(tmp_path, "scenes", *arguments)
     assert done.returncode == 0, done.stderr
     assert "drawing 8 of 8" in done.stderr
     summary = json.loads(done.stdout)

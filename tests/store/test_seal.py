@@ -2,13 +2,12 @@
 
 import random
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
+from forks import Fork, source
 from made_up import begin, chunk, end, flip, metadata, staging_of, work, write
 
 import vitdecomp as vd
@@ -196,17 +195,15 @@ def test_vectors_are_not_added_to_what_has_other_rows(whole, tmp_path):
 
 KILLED = """
 import sys
-sys.path[:0] = [{tests!r}, {here!r}]
 from made_up import go_on
 go_on(sys.argv[1], 2000)
 """
 
 
 def test_a_process_that_is_killed_while_it_appends(whole, tmp_path):
-    place, script = shutil.copytree(whole, tmp_path / "s"), tmp_path / "killed.py"
-    script.write_text(KILLED.format(tests=str(Path(__file__).parents[1]), here=str(Path(vd.__file__).parents[1])))
+    place = shutil.copytree(whole, tmp_path / "s")
     expected, limit = read(place), time.monotonic() + 100
-    process = subprocess.Popen([sys.executable, str(script), str(place)])
+    process = Fork(source, KILLED, place)
     try:
         while not Store(place).unfinished:
             assert process.poll() is None

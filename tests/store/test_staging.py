@@ -1,12 +1,11 @@
 """What several processes write at once becomes the store that one of them would have written."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import lance
 import pytest
 import torch
+from forks import Fork, source
 from made_up import SIZE, begin, chunk, end, metadata, staging_of, values, work
 
 import vitdecomp as vd
@@ -119,7 +118,6 @@ def test_killed_while_it_takes_over_it_does_it_again(tmp_path, monkeypatch, wher
 
 RECORDS = """
 import sys
-sys.path[:0] = [{tests!r}, {here!r}]
 from made_up import work
 work(sys.argv[1], range(int(sys.argv[2]), int(sys.argv[3]), 5))
 """
@@ -127,9 +125,7 @@ work(sys.argv[1], range(int(sys.argv[2]), int(sys.argv[3]), 5))
 
 def test_processes_record_at_once(tmp_path):
     begin(tmp_path / "s")
-    script = tmp_path / "records.py"
-    script.write_text(RECORDS.format(tests=str(Path(__file__).parents[1]), here=str(Path(vd.__file__).parents[1])))
     bounds = [(5, 80), (80, 155)]
-    both = [subprocess.Popen([sys.executable, script, tmp_path / "s", str(a), str(b)]) for a, b in bounds]
+    both = [Fork(source, RECORDS, tmp_path / "s", a, b) for a, b in bounds]
     assert [process.wait(100) for process in both] == [0, 0]
     assert end(tmp_path / "s").ids == tuple(f"{row}.png" for row in range(155))

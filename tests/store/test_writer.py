@@ -1,13 +1,12 @@
 """Rows are written whole or not at all, encodings grow on the way, and nothing is lost or doubled."""
 
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import lance
 import pytest
 import torch
+from forks import Fork, source
 from made_up import COMPONENTS, D, go_on, metadata, values, write
 
 import vitdecomp as vd
@@ -156,7 +155,6 @@ def test_a_process_that_was_killed_before_its_first_row_leaves_nothing_that_coun
 
 KILLED = """
 import sys
-sys.path[:0] = [{tests!r}, {here!r}]
 from made_up import go_on
 go_on(sys.argv[1], 400)
 """
@@ -164,11 +162,10 @@ go_on(sys.argv[1], 400)
 
 @pytest.mark.slow
 def test_killed_at_any_instant_nothing_is_lost_or_doubled(tmp_path):
-    script, place = tmp_path / "killed.py", str(tmp_path / "s")
-    script.write_text(KILLED.format(tests=str(Path(__file__).parents[1]), here=str(Path(vd.__file__).parents[1])))
+    place = str(tmp_path / "s")
     versions, seen = Path(place, "images.lance", "_versions"), 0
     for wait in (0.0, 0.013, 0.041, 0.002):
-        process = subprocess.Popen([sys.executable, str(script), place])
+        process = Fork(source, KILLED, place)
         end = time.monotonic() + 240
         while len(list(versions.glob("*.manifest"))) < seen + 3 and process.poll() is None:
             assert time.monotonic() < end

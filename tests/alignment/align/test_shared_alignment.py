@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
+from forks import Fork, command, source, torchrun
 from made_up import write_pairs
 from vitdecomp_alignment.aligners import maps_file
 from vitdecomp_alignment.aligners.settings import make_aligner
@@ -18,7 +17,6 @@ from vitdecomp import Store
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("shared-alignment")]
 CLIP, N = "made:clip", 500
-TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 LONG = ("--set", "epochs=20", "--set", "patience=100000", "--set", "learning_rate=0.0001", "--set", "init=random")
 METHODS = {
     "closed form": ("closed-form",),
@@ -61,8 +59,6 @@ def place(tmp_path_factory):
     """A store, with vectors of a CLIP that are not quite what any map makes of its contributions."""
     place = tmp_path_factory.mktemp("shared")
     write_pairs(place / "s.lance", N)
-    (place / "all.py").write_text(ALL)
-    (place / "killable.py").write_text(KILLABLE)
     return place
 
 
@@ -71,14 +67,7 @@ def words(out, *more):
 
 
 def started(place, *arguments, restarts=0):
-    return subprocess.Popen(
-        [*TORCHRUN, "--max-restarts", str(restarts), *arguments],
-        cwd=place,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+    return Fork(torchrun, restarts, *arguments, cwd=place)
 
 
 def done(process):
@@ -88,7 +77,7 @@ def done(process):
 
 
 def test_all_processes_learn_what_one_learns(place):
-    done(started(place, "all.py", json.dumps(METHODS)))
+    done(started(place, source, ALL, json.dumps(METHODS)))
     store = Store(place / "s.lance")
     c, target = store.take(range(N)), store.vectors(CLIP)[0]
     for name, (method, *settings) in METHODS.items():
@@ -106,7 +95,7 @@ def test_all_processes_learn_what_one_learns(place):
 @pytest.fixture(scope="module")
 def uninterrupted(place):
     """What two processes say, and the maps that they write, when nobody disturbs them."""
-    told = json.loads(done(started(place, "-m", "vitdecomp", *words("whole.safetensors", *LONG, "--json"))))
+    told = json.loads(done(started(place, command, *words("whole.safetensors", *LONG, "--json"))))
     return told, (place / "whole.safetensors").read_bytes()
 
 
@@ -125,7 +114,7 @@ def test_a_process_is_killed(place, uninterrupted):
     """Torchrun ends the other and starts the same command again, which goes on at the checkpoint."""
     out, name = place / "killed.safetensors", "killed.safetensors"
     training = place / f"{name}.training"
-    process, end = started(place, "killable.py", *words(name, *LONG), restarts=1), time.monotonic() + 200
+    process, end = started(place, source, KILLABLE, *words(name, *LONG), restarts=1), time.monotonic() + 200
     while not training.exists():
         assert process.poll() is None
         assert time.monotonic() < end

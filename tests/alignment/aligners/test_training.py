@@ -1,16 +1,14 @@
 """Training stops where the validation loss is least, and goes on after a kill as if nothing had happened."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import asdict
 
 import numpy as np
 import pytest
 import torch
+from forks import Fork, source
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mutated import mutated
@@ -135,7 +133,7 @@ CompAlign(init="random", learning_rate=1e-4, epochs=100_000, patience=10**9).fit
 
 def test_a_real_kill_leaves_a_whole_checkpoint(tmp_path):
     file = tmp_path / "training.safetensors"
-    run = subprocess.Popen([sys.executable, "-c", SCRIPT, str(file)], env={**os.environ, "OMP_NUM_THREADS": "1"})
+    run = Fork(source, SCRIPT, file)
     try:
         deadline = time.monotonic() + 100
         while not file.exists():

@@ -1,12 +1,12 @@
 """`vitdecomp align` and `vitdecomp describe` as their users run them."""
 
 import json
-import subprocess
 import time
 
 import pytest
 import torch
-from commands import COMMAND, in_process, launched, succeeded
+from commands import in_process, launched, succeeded
+from forks import Fork, command
 from vitdecomp_alignment import ClosedForm, CompAlign
 
 import vitdecomp as vd
@@ -86,7 +86,7 @@ def test_nothing_is_computed_twice(place, aligned):
 def test_a_killed_training_goes_on_where_it_was(place, aligned):
     out, training = place / "killed.safetensors", place / "killed.safetensors.training"
     words = ("align", "scenes:deit", *ALIGN, "--out", out.name, "--json")
-    begun = subprocess.Popen([COMMAND, *words], cwd=place, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    begun = Fork(command, *words, cwd=place)
     deadline = time.monotonic() + 200
     while not training.exists() and begun.poll() is None and time.monotonic() < deadline:
         time.sleep(0.001)
