@@ -101,12 +101,16 @@ class Subject:
     preprocess: Callable[[Image.Image], Tensor]
     directions: Mapping[str, Tensor]
 
-    def maps(self, pictures: Sequence[Image.Image], words: Sequence[Sequence[str]]) -> dict[str, Tensor]:
-        """Return the maps of every method at the size of the images, `(n, direction, h, w)`."""
+    def maps(
+        self, pictures: Sequence[Image.Image], words: Sequence[Sequence[str]], some: Sequence[str] = ()
+    ) -> dict[str, Tensor]:
+        """Return the maps of every method, or of some, at the size of the images, `(n, direction, h, w)`."""
         images = torch.stack([self.preprocess(p) for p in pictures])
         q = torch.stack([torch.stack([self.directions[w] for w in each]) for each in words]).to(images)
         found = {}
-        for label, (method, settings) in methods().items():
+        known = methods()
+        for label in some or known:
+            method, settings = known[label]
             try:
                 found[label] = vd.explain(self.decomposer, images, q, method, **settings).values
             except vd.SpecError:
@@ -233,7 +237,7 @@ def pictures(subjects: Mapping[str, Subject], two: World) -> list[list[Panel]]:
     rows = []
     for spec, seen in subjects.items():
         words = (two.words[i], two.other_words[i])
-        maps = seen.maps([two.pictures[i]], [words])
+        maps = seen.maps([two.pictures[i]], [words], shown)
         for place, word in enumerate(words):
             first = Panel(np.asarray(two.pictures[i]), None, f"{spec}: {word}")
             found = [Panel(first.image, maps[m][0, place].numpy() if m in maps else None, m) for m in shown]

@@ -11,7 +11,7 @@ from timm.models import swin_transformer
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 from vision_zoo import made
-from zoo import VIT, Animal
+from zoo import MAXVIT_OF_TWO, VIT, Animal
 
 WIDE = (32, 64)
 
@@ -24,7 +24,7 @@ def _torchvision(kind: Callable[..., nn.Module], **options: Any) -> Animal:
     return Animal(lambda: kind(**options, num_classes=24), 32, {})
 
 
-SWIN: dict[str, Any] = {"embed_dim": 24, "depths": (2, 2), "num_heads": (2, 4), "num_classes": 0}
+SWIN: dict[str, Any] = {"embed_dim": 24, "depths": (2, 1), "num_heads": (2, 4), "num_classes": 0}
 
 OTHERS: dict[str, Animal] = {
     "hf/vit": _hugging_face("ViTModel"),
@@ -38,12 +38,12 @@ OTHERS: dict[str, Animal] = {
     ),
     "torchvision/swin": _torchvision(
         torchvision.models.SwinTransformer,
-        patch_size=[2, 2], embed_dim=24, depths=[2, 2], num_heads=[2, 4], window_size=[4, 4],
+        patch_size=[2, 2], embed_dim=24, depths=[2, 1], num_heads=[2, 4], window_size=[4, 4],
     ),
     "wide/vit": Animal(lambda: VisionTransformer(**{**VIT, "img_size": WIDE}), WIDE, {}),
     "wide/swin": Animal(lambda: swin_transformer.SwinTransformer(WIDE, 2, window_size=4, **SWIN), WIDE, {}),
     "wide/maxvit": Animal(
-        lambda: timm.create_model("maxvit_pico_rw_256", img_size=(64, 128), depths=(1, 1, 1, 1), num_classes=0),
+        lambda: timm.create_model("maxvit_pico_rw_256", **MAXVIT_OF_TWO, img_size=(64, 128), num_classes=0),
         (64, 128), {},
     ),
 }  # fmt: skip

@@ -103,12 +103,14 @@ def _coca() -> nn.Module:
 
 MAXVIT = {
     f"stages.{s}.blocks.{b}.attn_{kind}.attn": h
-    for s, (depth, h) in enumerate([(1, 1), (1, 2), (2, 4), (1, 8)])
+    for s, (depth, h) in enumerate([(1, 1), (2, 2)])
     for b in range(depth)
     for kind in ("block", "grid")
 }
-COATNET = _stages("stages.{}.blocks.{}.attn", [0, 0, 2, 2], [0, 0, 8, 16])
-COATNET |= {"stages.2.blocks.0.attn": 4, "stages.3.blocks.0.attn": 8}  # the first of a stage counts its input's width
+MAXVIT_OF_TWO: dict[str, Any] = {"depths": (1, 2), "embed_dim": (32, 64), "block_type": ("M", "M")}
+COATNET_NARROW: dict[str, Any] = {"depths": (1, 1, 2, 1), "embed_dim": (16, 32, 64, 128)}
+COATNET = _stages("stages.{}.blocks.{}.attn", [0, 0, 2, 0], [0, 0, 2, 0])
+COATNET |= {"stages.2.blocks.0.attn": 1, "stages.3.blocks.0.attn": 2}  # the first of a stage counts its input's width
 FOUR = _blocks("blocks.{}.attn", [4, 4, 4])
 
 ZOO: dict[str, Animal] = {
@@ -144,11 +146,11 @@ ZOO: dict[str, Animal] = {
             32, 2, num_classes=0, embed_dim=24, depths=(2, 2), num_heads=(2, 4), window_size=4
         ), 32, _stages("layers.{}.blocks.{}.attn", [2, 2], [2, 4]),
     ),
-    "maxvit": Animal(_timm("maxvit_pico_rw_256", img_size=64, depths=(1, 1, 2, 1)), 64, MAXVIT),
-    "coatnet": Animal(_timm("coatnet_pico_rw_224", img_size=64, depths=(1, 1, 2, 2)), 64, COATNET),
+    "maxvit": Animal(_timm("maxvit_pico_rw_256", **MAXVIT_OF_TWO, img_size=64), 64, MAXVIT),
+    "coatnet": Animal(_timm("coatnet_pico_rw_224", **COATNET_NARROW, img_size=64), 64, COATNET),
     "xcit": Animal(
-        lambda: xcit.Xcit(32, 8, num_classes=0, embed_dim=48, depth=3, num_heads=4, cls_attn_layers=2, eta=1.0),
-        32, FOUR, opened=2,
+        lambda: xcit.Xcit(32, 8, num_classes=0, embed_dim=48, depth=2, num_heads=4, cls_attn_layers=2, eta=1.0),
+        32, _blocks("blocks.{}.attn", [4, 4]), opened=2,
     ),
     "pvt_v2": Animal(
         lambda: pvt_v2.PyramidVisionTransformerV2(
@@ -157,9 +159,9 @@ ZOO: dict[str, Animal] = {
     ),
     "mvitv2": Animal(
         lambda: mvitv2.MultiScaleVit(
-            mvitv2.MultiScaleVitCfg(depths=(1, 1, 2, 1), embed_dim=8), (64, 64), num_classes=0
+            mvitv2.MultiScaleVitCfg(depths=(1, 2), embed_dim=8), (64, 64), num_classes=0
         ), 64,
-        _stages("stages.{}.blocks.{}.attn", [1, 1, 2, 1], [1, 2, 4, 8]),
+        _stages("stages.{}.blocks.{}.attn", [1, 2], [1, 2]),
     ),
     "hiera": Animal(
         lambda: hiera.Hiera(

@@ -10,20 +10,29 @@ import pytest
 import scenes_heatmaps
 import torch
 from PIL import Image
-from scenes_heatmaps import CEILING, OURS, Settings, World, estimate, named
+from scenes_heatmaps import CEILING, OURS, Settings, World, estimate, methods, named
 
 import vitdecomp as vd
 
 
+@pytest.fixture
+def few_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer runs of the model by the methods that have many."""
+    cheap = {"integrated-gradients": {"steps": 4}, "occlusion": {"window": 16, "step": 16}}
+    every = {label: (method, settings | cheap.get(method, {})) for label, (method, settings) in methods().items()}
+    monkeypatch.setattr(scenes_heatmaps, "methods", lambda: every)
+
+
+@pytest.mark.usefixtures("few_passes")
 def test_one_command_writes_the_page(tmp_path: Path) -> None:
     scenes_heatmaps.main(["scenes:deit"], quick=True, out=tmp_path)
     told = json.loads((tmp_path / "heatmaps.json").read_text())
-    methods = told["models"]["scenes:deit"]["methods"]
-    assert set(methods) == {*vd.explainers(), scenes_heatmaps.TRUE, CEILING}
-    precision = {label: measures["ap"][0] for label, measures in methods.items()}
+    measured = told["models"]["scenes:deit"]["methods"]
+    assert set(measured) == {*vd.explainers(), scenes_heatmaps.TRUE, CEILING}
+    precision = {label: measures["ap"][0] for label, measures in measured.items()}
     assert precision[CEILING] > 0.85
     assert precision[OURS] > max(precision[m] for m in ("legrad", "decompose", "chefer", "center")) + 0.03
-    assert methods["center"]["named"] == methods["rollout"]["named"] == [0.5, 0.5, 0.5]
+    assert measured["center"]["named"] == measured["rollout"]["named"] == [0.5, 0.5, 0.5]
     assert told["models"]["scenes:deit"]["ahead"]["frozen"][0] == pytest.approx(precision[OURS] - precision["frozen"])
     page = (tmp_path / "heatmaps.md").read_text()
     assert page.index("## All models") < page.index("## scenes:deit")

@@ -9,6 +9,8 @@ import pytest
 def made(tmp_path_factory):
     """The demo, and the folder that it was written to."""
     # Not above: where paths are given, pytest reads this file before the types of the package can be checked.
+    from vitdecomp_alignment.demo import cue
+
     from vitdecomp.demo import Options, methods, run, run_demo
 
     out = tmp_path_factory.mktemp("made") / "demo"
@@ -16,6 +18,7 @@ def made(tmp_path_factory):
         patch.setattr(run, "MODELS", ("scenes:deit", "scenes:swin"))
         patch.setattr(run, "FEATURED", 200)
         patch.setattr(run, "OTHERS", 100)
+        patch.setattr(cue, "SEEN", 120)
         patch.setattr(methods, "LEFT_OUT", (*methods.LEFT_OUT, "integrated-gradients", "occlusion"))  # many runs each
         return run_demo(Options(random_weights=True), out), out
 
