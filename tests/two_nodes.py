@@ -5,6 +5,8 @@ import subprocess
 import sys
 from contextlib import contextmanager
 
+from forks import Fork, command
+
 CLUSTER = """
 import sys
 from ray.cluster_utils import Cluster
@@ -31,8 +33,8 @@ def two_nodes(folder):
     (folder / "cluster.py").write_text(CLUSTER)
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with (folder / "cluster.log").open("w") as log:
-        command = [sys.executable, "cluster.py"]
-        process = subprocess.Popen(command, cwd=folder, env=ENVIRONMENT, text=True, stderr=log, **pipes)
+        cluster = [sys.executable, "cluster.py"]
+        process = subprocess.Popen(cluster, cwd=folder, env=ENVIRONMENT, text=True, stderr=log, **pipes)
 
         def kill():
             process.stdin.write("kill\n")
@@ -48,6 +50,4 @@ def two_nodes(folder):
 
 def started(place, *words):
     """The command, which may join them."""
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    command = [sys.executable, "-m", "vitdecomp", *map(str, words)]
-    return subprocess.Popen(command, cwd=place, env=ENVIRONMENT, text=True, **pipes)
+    return Fork(command, *words, cwd=place, **ENVIRONMENT)
