@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
+from vitdecomp._utils.html import template
 from vitdecomp.demo.figure import Cell, Number, Sentence
 
 
@@ -18,12 +18,9 @@ def render(values: Mapping[str, Any]) -> str:
     Args:
         values: what the template asks for: `claim`, `sections` by name, `key`, `notes`, `facts`.
     """
-    place = files("vitdecomp.demo")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["words"] = words
-    template = environment.from_string(place.joinpath("page.html.jinja").read_text(encoding="utf-8"))
-    style = Markup(place.joinpath("page.css").read_text(encoding="utf-8"))
-    return template.render(values, style=style).lstrip()
+    page = template(__package__, "page.html.jinja", words=words)
+    style = Markup(files(__package__).joinpath("page.css").read_text(encoding="utf-8"))
+    return page.render(values, style=style).lstrip()
 
 
 def words(cell: Cell) -> Markup:

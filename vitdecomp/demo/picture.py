@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-from io import BytesIO
-
 import numpy as np
 from jaxtyping import Bool, Float
 from PIL import Image
+
+from vitdecomp._utils.html import image_uri
 
 COLOURS = 96  # of a thumbnail
 SIDE = 96  # pixels, of a larger picture's thumbnail
@@ -17,9 +16,7 @@ STRONG = np.array((255.0, 96.0, 32.0))  # where a heatmap is hottest
 def data_uri(picture: Image.Image) -> str:
     """Encode an image as a small PNG inside a URI."""
     small = thumbnail(picture)
-    buffer = BytesIO()
-    small.quantize(COLOURS, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return image_uri(small.quantize(COLOURS, dither=Image.Dither.NONE), "PNG", optimize=True)
 
 
 def thumbnail(picture: Image.Image) -> Image.Image:

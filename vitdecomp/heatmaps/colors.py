@@ -6,15 +6,10 @@ Both palettes are legible to the color-blind. The image below is gray, so that n
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
 from matplotlib import colormaps
-from PIL import Image
-from torch import Tensor
-
-from vitdecomp.errors import InputError
 
 SIGNED, UNSIGNED = "RdBu_r", "magma"
 STRENGTH = 0.85  # opacity of the largest value of a map; zero of a signed map is clear
@@ -62,27 +57,6 @@ class Palette:
         """Return the colors of a bar from the low end to the high one, as `rgb(...)`."""
         colors = colormaps[self.name](np.linspace(0, 1, count))[:, :3]
         return ["rgb(" + ", ".join(str(round(255 * c)) for c in color) + ")" for color in colors]
-
-
-def shown(image: Any, size: tuple[int, int]) -> Float[np.ndarray, "H W 3"]:
-    """Return an image as people see it, from 0 to 1.
-
-    Args:
-        image: a tensor as a model takes it, normalized in any way; or a PIL image.
-        size: height and width.
-
-    Raises:
-        InputError: something else.
-    """
-    if isinstance(image, Tensor) and image.ndim == 3:
-        pixels = image.detach().float().cpu()
-        low, high = pixels.amin((1, 2), keepdim=True), pixels.amax((1, 2), keepdim=True)
-        stretched = ((pixels - low) / (high - low).clamp_min(1e-12)).movedim(0, -1)
-        found: np.ndarray = (stretched if stretched.shape[-1] == 3 else stretched.mean(-1, keepdim=True)).numpy()
-        return np.broadcast_to(found, (*found.shape[:2], 3))
-    if isinstance(image, Image.Image):
-        return np.asarray(image.convert("RGB").resize((size[1], size[0])), dtype=np.float32) / 255
-    raise InputError(f"images must be tensors (channel, height, width) or PIL images, not {type(image).__name__}")
 
 
 def gray(pixels: Float[np.ndarray, "H W 3"]) -> Float[np.ndarray, "H W"]:

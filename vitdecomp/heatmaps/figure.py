@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vitdecomp.errors import InputError
 from vitdecomp.heatmaps.caption import FROM, caption
-from vitdecomp.heatmaps.colors import Palette, gray, shown
+from vitdecomp.heatmaps.colors import Palette, gray
 from vitdecomp.heatmaps.heatmaps import Heatmaps, labels_of
 
 if TYPE_CHECKING:

@@ -5,28 +5,24 @@ Both are written as the maps are made, a batch at a time.
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.resources import files
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
 from PIL import Image
 
 from vitdecomp._utils.files import atomic, check_directory, check_file, make_directory
+from vitdecomp._utils.html import stream_page, template
 from vitdecomp.errors import SpecError
 from vitdecomp.heatmaps.caption import caption
-from vitdecomp.heatmaps.colors import Palette, gray, shown
+from vitdecomp.heatmaps.colors import Palette, gray
 from vitdecomp.heatmaps.file import save
 from vitdecomp.heatmaps.grid import upsampled
 from vitdecomp.heatmaps.heatmaps import Heatmaps, labels_of
-
-SIDE = 224  # pixels of the longer side of a map on a page, at least
+from vitdecomp.images.shown import picture, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +64,7 @@ class SheetBatch:
                 for method, maps in self.maps.items()
                 for column, label in enumerate(labels_of(maps.labels, maps.grid.shape[1]))
             ]
-            yield name, Image.fromarray(np.round(255 * pixels).astype(np.uint8)), panels
+            yield name, picture(pixels), panels
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,17 +116,9 @@ def write_heatmaps(sheet: HeatmapSheet, place: Path) -> list[Path]:
         SpecError: a file of another kind. OutputError: it cannot be written.
     """
     check_heatmaps_place(place)
-    return [_page(sheet, place)] if place.suffix else _folder(sheet, place)
-
-
-def _page(sheet: HeatmapSheet, place: Path) -> Path:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["uri"] = _uri
-    text = files("vitdecomp.heatmaps").joinpath("sheet.html.jinja").read_text(encoding="utf-8")
-    page = environment.from_string(text).stream(sheet=sheet, rows=sheet.rows())
-    with atomic(place) as partial, partial.open("wb") as file:
-        page.dump(file, encoding="utf-8")
-    return place
+    if not place.suffix:
+        return _folder(sheet, place)
+    return [stream_page(template(__package__, "sheet.html.jinja"), place, sheet=sheet, rows=sheet.rows())]
 
 
 def _folder(sheet: HeatmapSheet, place: Path) -> list[Path]:
@@ -162,10 +150,3 @@ def _pictures(panels: Sequence[Panel], place: Path, stem: str) -> Iterator[Path]
 def _plain(words: str) -> str:
     """Keep what a file name may hold everywhere."""
     return re.sub(r"[^A-Za-z0-9]+", "_", words.replace("+", "plus")).strip("_")[:60] or "_"
-
-
-def _uri(picture: Image.Image) -> str:
-    scale = max(1, -(-SIDE // max(picture.size)))
-    buffer = BytesIO()
-    picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST).save(buffer, "PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
-from jinja2 import Environment, StrictUndefined
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from vitdecomp._utils.console import printable
 from vitdecomp._utils.files import atomic, check_file
+from vitdecomp._utils.html import image_uri, template
 from vitdecomp.errors import SpecError
 from vitdecomp.retrieval.hit import Hit
 from vitdecomp.retrieval.hit_images import SIDE, HitImages, InFolders, Thumbnail, shrunk, thumbnail_of
@@ -75,13 +73,9 @@ def check_sheet(path: Path) -> None:
 
 
 def _html(sheet: Sheet) -> bytes:
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_text
-    )
-    environment.filters["uri"] = _uri
-    text = files("vitdecomp.retrieval").joinpath("sheet.html.jinja").read_text(encoding="utf-8")
+    page = template(__package__, "sheet.html.jinja", uri=partial(image_uri, kind="JPEG", quality=88))
     references = [shrunk(image) for image in sheet.references]
-    return environment.from_string(text).render(sheet=sheet, references=references, parts=sheet.parts()).encode()
+    return page.render(sheet=sheet, references=references, parts=sheet.parts()).encode()
 
 
 def _png(sheet: Sheet) -> bytes:
@@ -152,14 +146,3 @@ def _wrapped(words: str, font: Font) -> list[str]:
         else:
             lines.append(word)
     return [_fitting(line, font, SIDE - 2 * MARGIN) for line in lines[: SIDE // LINE - 1]]
-
-
-def _text(value: Any) -> Any:
-    """Strangers' names without control characters."""
-    return printable(value) if isinstance(value, str) else value
-
-
-def _uri(picture: Image.Image) -> str:
-    buffer = BytesIO()
-    picture.save(buffer, "JPEG", quality=88)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

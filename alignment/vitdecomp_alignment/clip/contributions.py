@@ -136,7 +136,12 @@ def place_of(reading: Reading, cache: Path) -> Store | Pictures:
     """Return the store, or the images that are to be decomposed."""
     if reading.store is not None:
         return Store(reading.store)
-    return open_pictures(reading.images or cached_scenes(cache, WORLD, "test") / "test")
+    return pictures(reading.images, cache)
+
+
+def pictures(images: Path | None, cache: Path) -> Pictures:
+    """Return the user's images, or those of the embedded world."""
+    return open_pictures(images or cached_scenes(cache, WORLD, "test") / "test")
 
 
 def check_origins(subject: PreparedModel, aligner: LinearAligner | None, place: Store | Pictures) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,26 +14,12 @@ from torch import Tensor
 from vitdecomp._utils.progress import Progress, Stage
 from vitdecomp.component import matching
 from vitdecomp.contributions import Contributions
-from vitdecomp.errors import InputError
 from vitdecomp.models.image_loader import Loading
 from vitdecomp.models.prepare import ModelOptions
 from vitdecomp.sources.source import Source
 from vitdecomp_alignment.clip.contributions import Reading, in_clip
-from vitdecomp_alignment.texts import FEATURE_WORDS, general_texts, read_texts, scene_texts
+from vitdecomp_alignment.texts import named_texts, usual_texts
 from vitdecomp_alignment.textspan.textspan import TextSpan
-
-EMBEDDED = "scenes:"  # prefix of the models of the embedded world
-
-
-def _feature_texts() -> tuple[str, ...]:
-    return tuple(dict.fromkeys(word for words in FEATURE_WORDS.values() for word in words))
-
-
-POOLS: Mapping[str, Callable[[], tuple[str, ...]]] = {
-    "general": general_texts,
-    "scene": scene_texts,
-    "features": _feature_texts,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +66,11 @@ def in_words(
         SpecError: no such model or pool, or a model without texts and no maps.
         OutputError: the cache cannot be written.
     """
-    chosen = pool(config.texts) if config.texts else None  # before the model runs, since it may not exist
+    chosen = named_texts(config.texts) if config.texts else None  # before the model runs, since it may not exist
     check = partial(matching, patterns=config.components) if config.components else None
     found = in_clip(options, config.reading, cache, loading=loading, stage=stage, check=check)
     source, space = found.source, found.space
-    labels = chosen or pool("scene" if space.spec.startswith(EMBEDDED) else "general")
+    labels = chosen or usual_texts(space.spec)
     parts = [_some(source, rows, config.components) for rows in _batches(len(source), 64)]
     c = Contributions.joined(parts)
     with stage(f"{len(labels):,} texts in {space.spec}"):
@@ -118,19 +104,6 @@ def described(
         if found.indices and not component.is_constant
     ]
     return sorted(rows, key=lambda row: -row["share"])
-
-
-def pool(name: str) -> tuple[str, ...]:
-    """Read the texts of a pool by its name, or of a file.
-
-    Raises:
-        InputError: there is no such pool or file, or no text in it.
-    """
-    if name in POOLS:
-        return POOLS[name]()
-    if not Path(name).exists():
-        raise InputError(f"there are no texts {name!r}: give one of {', '.join(POOLS)}, or a file with one text a line")
-    return read_texts(Path(name))
 
 
 def _batches(n: int, size: int) -> Iterator[range]:

@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from vitdecomp._utils.progress import Stage
-from vitdecomp.datasets import Pictures, open_pictures
 from vitdecomp.decompose import Decomposer
-from vitdecomp.errors import InputError, SpecError
+from vitdecomp.errors import SpecError
 from vitdecomp.heatmaps import Heatmaps
 from vitdecomp.heatmaps.directions import Ask
 from vitdecomp.heatmaps.sheet import HeatmapSheet, SheetBatch, write_heatmaps
-from vitdecomp.models.image_loader import Loading, load_all, name
-from vitdecomp.models.prepare import ModelOptions, PreparedModel, prepare
-from vitdecomp.scenes.folder import cached_scenes
+from vitdecomp.models.image_loader import Loading
+from vitdecomp.models.prepare import ModelOptions, prepare
 from vitdecomp_alignment.cli.heatmaps.methods import MethodConfig, Methods, left_out
-from vitdecomp_alignment.cli.heatmaps.traced import PathConfig, TracedModel, text_space
+from vitdecomp_alignment.cli.heatmaps.traced import PathConfig, TracedModel
+from vitdecomp_alignment.cli.image_batches import first_and_all, image_batches
+from vitdecomp_alignment.cli.text_space import MAPS_OR_CLASS, text_space
+from vitdecomp_alignment.clip.contributions import pictures
 from vitdecomp_alignment.clip.maps import MapsToClip
 
-logger = logging.getLogger(__name__)
-WORLD = 512  # images of the embedded world, where no others are given
 SCORED = 512  # images on which the components of a feature are ranked, at most
 PREDICTED = "predicted class"
 
@@ -93,28 +90,25 @@ def explain_images(
     """
     methods = config.methods.made(options.seed)
     words = config.methods.words("scenes" if config.images is None else "photographs")
-    place = open_pictures(config.images or cached_scenes(cache, WORLD, "test") / "test")
+    place = pictures(config.images, cache)
     maps = None if config.maps is None else MapsToClip.read(config.maps, clip=config.clip, model=options.model)
     count, skipped = min(config.limit, len(place.pictures)), list[str]()
     with stage(f"tracing {options.model}"):
         subject = prepare(options)
         reads = maps is not None or bool(config.texts or config.methods.feature)
-        space = text_space(subject, maps, cache) if reads else None
-        batches = _batches(place, count, subject, loading, skipped)
-        first = next(batches, None)
-        if first is None:
-            raise InputError(f"no image in {place.root} can be read")
+        space = text_space(subject, maps, cache, MAPS_OR_CLASS) if reads else None
+        first, batches = first_and_all(place, count, subject, loading, skipped)
         traced = TracedModel.of(subject, first.images[:1], config.methods, config.paths, maps=maps, space=space)
     if config.methods.feature is not None:
         with stage(f"components of {config.methods.feature}"):
-            some = _batches(place, min(SCORED, len(place.pictures)), subject, loading, [])
+            some = image_batches(place, min(SCORED, len(place.pictures)), subject, loading, [])
             traced = traced.with_feature(config.methods, words, (batch.images for batch in some))
     done = list[SheetBatch]()
     with stage("heatmaps") as progress:
         able, refused = config.methods.able(methods, partial(_maps, traced, config, first.images[:1]))
 
         def made() -> Iterator[SheetBatch]:
-            for batch in chain([first], batches):
+            for batch in batches:
                 found = SheetBatch(batch.names, list(batch.images.cpu()), _maps(traced, config, batch.images, able))
                 done.append(replace(found, images=()))
                 yield found
@@ -134,33 +128,6 @@ def _maps(traced: TracedModel, config: ExplainConfig, images: Tensor, methods: M
     """Make the maps of a batch."""
     labels = () if config.asked else (PREDICTED,)
     return traced.maps(images, _directions(config, traced.decomposer, images), methods, gap=True, labels=labels)
-
-
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    """Images that were read together."""
-
-    names: tuple[str, ...]
-    images: Tensor
-
-
-def _batches(
-    place: Pictures, count: int, subject: PreparedModel, loading: Loading, skipped: list[str]
-) -> Iterator[_Batch]:
-    """Read the first images of a data set; the names of those that cannot be read are added to `skipped`."""
-    pixels, names = list[Tensor](), list[str]()
-    for loaded in load_all(place, range(count), subject.preprocess, loading):
-        if isinstance(loaded.pixels, str):
-            if not loading.skip_unreadable:
-                raise InputError(loaded.pixels)
-            logger.warning("left out: %s", loaded.pixels)
-            skipped.append(name(place, loaded.index))
-        else:
-            pixels.append(loaded.pixels)
-            names.append(str(place.pictures[loaded.index].id))
-        if pixels and (len(pixels) == loading.batch_size or loaded.index == count - 1):
-            yield _Batch(tuple(names), torch.stack(pixels).to(subject.device, subject.dtype))
-            pixels, names = [], []
 
 
 def _directions(

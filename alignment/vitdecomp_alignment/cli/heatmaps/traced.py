@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from torch import Tensor
 
 from vitdecomp.contributions import Contributions
 from vitdecomp.decompose import Decomposer
-from vitdecomp.errors import SpecError
 from vitdecomp.heatmaps import Heatmaps, explain_each
 from vitdecomp.heatmaps.directions import Asked
 from vitdecomp.models.prepare import PreparedModel, fitted
@@ -106,16 +104,3 @@ class TracedModel:
         scorer = FeatureScorer(center="feature", bootstrap=0, shuffles=0).fit(c, texts)
         chosen = tuple(component.name for component in scorer.top(config.feature, k=config.top))
         return replace(self, components=chosen)
-
-
-def text_space(subject: PreparedModel, maps: MapsToClip | None, cache: Path) -> ClipSpace:
-    """Return whose texts are read: those of the space that maps lead to, or the model's own.
-
-    Raises:
-        SpecError: the model reads none.
-    """
-    if maps is not None:
-        return maps.space(device=subject.options.device, cache=cache / "texts")
-    if subject.loaded.encode_text is None:
-        raise SpecError(f"{subject.loaded.spec} reads no texts: give --maps, which vitdecomp align writes, or --class")
-    return ClipSpace(subject.loaded, cache=cache / "texts")

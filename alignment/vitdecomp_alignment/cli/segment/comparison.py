@@ -21,13 +21,14 @@ from vitdecomp.models.prepare import ModelOptions, PreparedModel, prepare
 from vitdecomp.models.preprocessing import Preprocess, color_of, gray_image
 from vitdecomp.models.squeezed import Squeezed
 from vitdecomp_alignment.cli.heatmaps.methods import MethodConfig, Methods, left_out
-from vitdecomp_alignment.cli.heatmaps.traced import PathConfig, TracedModel, text_space
+from vitdecomp_alignment.cli.heatmaps.traced import PathConfig, TracedModel
 from vitdecomp_alignment.cli.segment.asked import AskedBatch
 from vitdecomp_alignment.cli.segment.data import MaskConfig, MaskedData
 from vitdecomp_alignment.cli.segment.faithful import Faithfulness
 from vitdecomp_alignment.cli.segment.table import MeasureTable
 from vitdecomp_alignment.cli.segment.tally import Tally
 from vitdecomp_alignment.cli.segment.targets import TargetConfig, read_targets
+from vitdecomp_alignment.cli.text_space import MAPS_OR_CLASS, text_space
 from vitdecomp_alignment.clip.maps import MapsToClip
 
 SCORED = 512  # images on which the components of a feature are ranked, at most
@@ -133,7 +134,7 @@ def compare(options: ModelOptions, config: SegmentConfig, cache: Path, *, loadin
         subject = prepare(options)
         preprocess = Squeezed(subject.preprocess) if config.squeeze else subject.preprocess
         reads = maps is not None or subject.loaded.encode_text is not None or config.methods.feature is not None
-        space = text_space(subject, maps, cache) if reads else None
+        space = text_space(subject, maps, cache, MAPS_OR_CLASS) if reads else None
         targets = read_targets(config.targets, data.classes, subject.loaded, space)
         read = partial(masked_batches, prepare=MaskedPreprocess(preprocess), loading=loading)
         batches = read(data.records, skipped=skipped)

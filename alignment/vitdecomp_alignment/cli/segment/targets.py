@@ -14,6 +14,7 @@ from vitdecomp.errors import SpecError
 from vitdecomp.heatmaps.directions import class_number
 from vitdecomp.models.adapter import class_words
 from vitdecomp.models.loaded_model import Classifier, LoadedModel
+from vitdecomp_alignment.cli.text_space import MAPS_OR_CLASS
 from vitdecomp_alignment.clip.prompts import GAP
 from vitdecomp_alignment.clip.space import ClipSpace
 
@@ -90,7 +91,7 @@ def read_targets(
     if space is not None and not config.predicted:
         return _texts(config, names, space)
     if config.text is not None:
-        raise SpecError(f"{loaded.spec} reads no texts: give --maps, which vitdecomp align writes, or --class")
+        raise SpecError(f"{loaded.spec} reads no texts: {MAPS_OR_CLASS}")
     if loaded.classifier is None:
         remedy = "leave out --predicted" if space is not None else "give --maps, which vitdecomp align writes"
         raise SpecError(f"{loaded.spec} has no classes that could be explained: {remedy}")
