@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.resources import files
 from io import BytesIO
 from pathlib import Path
@@ -33,7 +33,7 @@ def template(package: str, name: str, **filters: Callable[..., Any]) -> Template
     return environment.from_string(files(package).joinpath(name).read_text(encoding="utf-8"))
 
 
-def stream_page(page: Template, place: Path, **values: Any) -> Path:
+def stream_page(page: Template, values: Mapping[str, Any], place: Path) -> Path:
     """Write a page piece by piece, as its values are made.
 
     Raises:

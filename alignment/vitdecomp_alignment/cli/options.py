@@ -21,6 +21,7 @@ Maps = Annotated[Path | None, Option(help="What `align` wrote; not needed for a 
 Clip = Annotated[str | None, Option(help="The CLIP whose texts are used; default: the one that the maps lead to.")]
 StoreOf = Annotated[str | None, Option(help="What `extract` wrote, in place of images; or its URI.")]
 Components = Annotated[tuple[str, ...], Option(help="Name or pattern; repeatable.")]
+Pool = Annotated[str | None, Option(help="general, scene, features, or a file with one text a line.")]
 Texts = Annotated[tuple[str, ...], Option(help="A text; repeatable.")]
 Feature = Annotated[str | None, Option(help="A feature whose components count, such as location.")]
 Settings = Annotated[tuple[str, ...], Option("--set", help="A setting of the method, NAME=VALUE; repeatable.")]

@@ -9,14 +9,14 @@ from typer import Option
 
 from vitdecomp.cli.command import command
 from vitdecomp.cli.options import CachedOptions, Model, ResultOptions, SingleModelOptions
-from vitdecomp_alignment.cli.options import Components, ContributionOptions
+from vitdecomp_alignment.cli.options import Components, ContributionOptions, Pool
 
 
 @dataclass(frozen=True, slots=True)
 class TextOptions:
     """Choose the components to name, and the texts."""
 
-    texts: Annotated[str | None, Option(help="general, scene, features, or a file with one text a line.")] = None
+    texts: Pool = None
     components: Components = ()
     m: Annotated[int, Option("--m", min=1, help="Texts for each component.")] = 5
     rank: Annotated[int | None, Option(min=1, help="Project the texts onto so many directions.")] = None
