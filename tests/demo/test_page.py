@@ -1,45 +1,14 @@
 """The report stands alone: valid, readable without anything else, and with no figure that the summary lacks."""
 
-from html.parser import HTMLParser
-
 import pytest
 from helpers_demo import numbers
+from html_reader import read
 
 from vitdecomp.demo.figure import Number, Sentence
 from vitdecomp.demo.page import words
 from vitdecomp.demo.story import story
 
 pytestmark = pytest.mark.xdist_group("demo")  # which is made once
-
-VOID = {"meta", "img", "br", "wbr", "hr", "link"}
-
-
-class Reader(HTMLParser):
-    """Collects elements; refuses what is not closed."""
-
-    def __init__(self):
-        super().__init__()
-        self.open, self.elements, self.text = [], [], []
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open, f"</{tag}> closes nothing"
-        assert self.open.pop() == tag
-
-    def all(self, tag):
-        return [attributes for name, attributes in self.elements if name == tag]
-
-
-def read(text):
-    reader = Reader()
-    reader.feed(text)
-    reader.close()
-    assert reader.open == []
-    return reader
 
 
 @pytest.fixture(scope="module")
