@@ -11,6 +11,8 @@ from markupsafe import Markup, escape
 from vitdecomp._utils.html import template
 from vitdecomp.demo.figure import Cell, Number, Sentence
 
+PACKAGE = "vitdecomp.demo"
+
 
 def render(values: Mapping[str, Any]) -> str:
     """Render the page.
@@ -18,8 +20,8 @@ def render(values: Mapping[str, Any]) -> str:
     Args:
         values: what the template asks for: `claim`, `sections` by name, `key`, `notes`, `facts`.
     """
-    page = template(__package__, "page.html.jinja", words=words)
-    style = Markup(files(__package__).joinpath("page.css").read_text(encoding="utf-8"))
+    page = template(PACKAGE, "page.html.jinja", words=words)
+    style = Markup(files(PACKAGE).joinpath("page.css").read_text(encoding="utf-8"))
     return page.render(values, style=style).lstrip()
 
 

@@ -12,6 +12,7 @@ from vitdecomp.errors import InputError
 from vitdecomp.heatmaps.caption import FROM, caption
 from vitdecomp.heatmaps.colors import Palette, gray
 from vitdecomp.heatmaps.heatmaps import Heatmaps, labels_of
+from vitdecomp.images.shown import shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -118,7 +118,9 @@ def write_heatmaps(sheet: HeatmapSheet, place: Path) -> list[Path]:
     check_heatmaps_place(place)
     if not place.suffix:
         return _folder(sheet, place)
-    return [stream_page(template(__package__, "sheet.html.jinja"), {"sheet": sheet, "rows": sheet.rows()}, place)]
+    return [
+        stream_page(template("vitdecomp.heatmaps", "sheet.html.jinja"), {"sheet": sheet, "rows": sheet.rows()}, place)
+    ]
 
 
 def _folder(sheet: HeatmapSheet, place: Path) -> list[Path]:

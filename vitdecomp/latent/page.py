@@ -166,4 +166,6 @@ def write_latent_page(page: LatentPage, place: Path) -> Path:
         SpecError: a file of another kind. OutputError: it cannot be written.
     """
     check_page_place(place)
-    return stream_page(template(__package__, "page.html.jinja"), {"page": page, "sections": page.sections()}, place)
+    return stream_page(
+        template("vitdecomp.latent", "page.html.jinja"), {"page": page, "sections": page.sections()}, place
+    )

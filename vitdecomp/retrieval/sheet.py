@@ -73,7 +73,7 @@ def check_sheet(path: Path) -> None:
 
 
 def _html(sheet: Sheet) -> bytes:
-    page = template(__package__, "sheet.html.jinja", uri=partial(image_uri, kind="JPEG", quality=88))
+    page = template("vitdecomp.retrieval", "sheet.html.jinja", uri=partial(image_uri, kind="JPEG", quality=88))
     references = [shrunk(image) for image in sheet.references]
     return page.render(sheet=sheet, references=references, parts=sheet.parts()).encode()
 
