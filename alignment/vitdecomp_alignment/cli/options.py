@@ -24,6 +24,7 @@ Components = Annotated[tuple[str, ...], Option(help="Name or pattern; repeatable
 Pool = Annotated[str | None, Option(help="general, scene, features, or a file with one text a line.")]
 Texts = Annotated[tuple[str, ...], Option(help="A text; repeatable.")]
 Feature = Annotated[str | None, Option(help="A feature whose components count, such as location.")]
+TextCount = Annotated[int, Option("--m", min=1, help="Texts for each component or token.")]
 Settings = Annotated[tuple[str, ...], Option("--set", help="A setting of the method, NAME=VALUE; repeatable.")]
 Features = Annotated[
     tuple[str, ...],

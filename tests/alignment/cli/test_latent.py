@@ -67,7 +67,7 @@ def pixels_of(place, model, *names):
 
 
 def test_every_token_of_every_layer_on_a_page(place):
-    words = ("scenes:clip", *IN_PHOTOS, "--texts", "texts.txt", "--k", "4", "--out", "page.html", "--json")
+    words = ("scenes:clip", *IN_PHOTOS, "--texts", "texts.txt", "--m", "4", "--out", "page.html", "--json")
     told = json.loads(run(place, *words, by=launched).stdout)
     assert [image["name"] for image in told["images"]] == ["0.png", "2.png"]
     assert [name.rpartition("/")[2] for name in told["skipped"]] == ["1.png"]
@@ -101,7 +101,7 @@ def test_chosen_layers_and_tokens_for_people(place):
 
 def test_texts_through_maps_of_the_whole_representation(place, maps):
     words = ("scenes:deit", *IN_PHOTOS, "--maps", str(maps["representation"]), "--layers", "6", "--texts", "texts.txt")
-    told = json.loads(run(place, *words, "--k", "4", "--json").stdout)
+    told = json.loads(run(place, *words, "--m", "4", "--json").stdout)
     model, clip = vd.load_model("scenes:deit"), ClipSpace("scenes:clip")
     z = LatentTokens(model).fit(pixels_of(place, model, "0.png")).transform(pixels_of(place, model, "0.png"))[0, -1]
     aligner = ClosedForm.load(maps["representation"])

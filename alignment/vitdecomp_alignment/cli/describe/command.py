@@ -9,7 +9,7 @@ from typer import Option
 
 from vitdecomp.cli.command import command
 from vitdecomp.cli.options import CachedOptions, Model, ResultOptions, SingleModelOptions
-from vitdecomp_alignment.cli.options import Components, ContributionOptions, Pool
+from vitdecomp_alignment.cli.options import Components, ContributionOptions, Pool, TextCount
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class TextOptions:
 
     texts: Pool = None
     components: Components = ()
-    m: Annotated[int, Option("--m", min=1, help="Texts for each component.")] = 5
+    m: TextCount = 5
     rank: Annotated[int | None, Option(min=1, help="Project the texts onto so many directions.")] = None
     sizes: Annotated[bool, Option("--sizes", help="Show what more texts and larger pools explain.")] = False
 

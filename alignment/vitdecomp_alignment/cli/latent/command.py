@@ -11,7 +11,7 @@ from typer import Option
 from vitdecomp.cli.command import command
 from vitdecomp.cli.options import CachedOptions, Model, ResultOptions, SingleModelOptions
 from vitdecomp.errors import SpecError
-from vitdecomp_alignment.cli.options import Clip, Maps, Pool
+from vitdecomp_alignment.cli.options import Clip, Maps, Pool, TextCount
 
 if TYPE_CHECKING:
     from vitdecomp_alignment.cli.latent.described import LatentConfig
@@ -27,7 +27,7 @@ class TokenOptions:
         Path | None, Option(help="An image, a folder or another data set; default: the embedded world.")
     ] = None
     texts: Pool = None
-    k: Annotated[int, Option("--k", min=1, help="Texts for each token.")] = 3
+    m: TextCount = 3
     layers: Annotated[str | None, Option(help="Numbers such as 0,4,8; from the end -1; default: all.")] = None
     tokens: Annotated[str | None, Option(help="Numbers such as 0,1,2; default: all.")] = None
     maps: Maps = None
@@ -38,7 +38,7 @@ class TokenOptions:
         from vitdecomp_alignment.cli.latent.described import LatentConfig
 
         layers, tokens = numbers("--layers", self.layers), numbers("--tokens", self.tokens)
-        return LatentConfig(self.images, self.texts, self.k, layers, tokens, self.maps, self.clip, limit)
+        return LatentConfig(self.images, self.texts, self.m, layers, tokens, self.maps, self.clip, limit)
 
 
 @command
