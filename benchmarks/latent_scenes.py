@@ -19,6 +19,7 @@ import torch
 import typer
 from PIL import Image
 from rich.console import Console
+from scenes_heatmaps import CLIP, TRAINING_SEED, Settings
 from sheets import Result, Sheet, write
 from torch import Tensor
 from vitdecomp_alignment import ClipSpace, ClosedForm
@@ -32,7 +33,6 @@ from vitdecomp.models.adapter import adapters, load_model
 from vitdecomp.models.preprocessing import preprocessing
 from vitdecomp.scenes import FACTORS, SceneDataset
 
-CLIP, TRAINING_SEED, AT_ONCE = "scenes:clip", 999, 32
 ON, OFF = 0.5, 0.0  # shares of a patch that the object covers, from which and up to which it is on the object or not
 UNDER = {"shape": True, "colour": True, "pattern": True, "location": False}  # on the object, or beside it
 HEADING = (
@@ -45,15 +45,6 @@ HEADING = (
     "cosine with the model's own token. Models without texts are aligned with `scenes:clip` by the closed form of the "
     "whole representation, on {aligned} training scenes of another seed.",
 )
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Fix how many scenes of each seed are read, and with how many others models are aligned."""
-
-    n: int
-    seeds: tuple[int, ...]
-    aligned: int
 
 
 @dataclass(frozen=True)

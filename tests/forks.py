@@ -57,7 +57,7 @@ class Fork:
         return self.returncode
 
     def communicate(self, timeout: float = 300) -> tuple[str, str]:
-        """What it has written, once it has ended."""
+        """Return what it has written, once it has ended."""
         self.wait(timeout)
         return self._written
 

@@ -26,7 +26,7 @@ class Reader(HTMLParser):
 
 
 def read(text, reader=None):
-    """What is in a page; elements that are not closed are refused."""
+    """Hold what is in a page; refuse elements that are not closed."""
     reader = reader or Reader()
     reader.feed(text)
     reader.close()

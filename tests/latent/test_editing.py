@@ -58,7 +58,7 @@ def test_removed_tokens_are_zero_for_the_block(name: str, layer: int) -> None:
 
 @pytest.mark.parametrize("name", grouped(MODELS))
 class TestContract:
-    """What holds for every model."""
+    """Check what holds for every model."""
 
     def test_nothing_removed_is_the_representation(self, name: str) -> None:
         known = case(name)
@@ -200,6 +200,10 @@ MASK = torch.ones(17, dtype=torch.bool)
         (vd.edit_tokens, "one of remove=, replace= and swap=, not none"),
         (lambda m: vd.edit_tokens(m, remove=MASK, swap=(MASK, MASK)), "not remove and swap"),
         (lambda m: vd.edit_tokens(m, remove=MASK, layers=[7]), "no layer 7: layers of this model are 0 to 3"),
+        (
+            lambda m: vd.edit_tokens(m, remove=Named("a", ["b"], 9, vectors)),
+            "no layer 9: layers of this model",
+        ),
         (lambda m: vd.edit_tokens(m, remove=Named("a", ["b"])), "texts: the model reads none"),
         (lambda m: vd.edit_tokens(m, remove=Named("a", ["a"], space=vectors)), "at least one text each"),
         (lambda m: vd.edit_tokens(m, remove=Similar(torch.ones(3), 0.1)), r"direction must be \(48,\)"),

@@ -64,7 +64,7 @@ def test_tokens_are_those_of_the_model_with_its_patterns_exchanged(name: str) ->
 
 @pytest.mark.parametrize("name", grouped(MODELS))
 class TestContract:
-    """What holds for every model."""
+    """Check what holds for every model."""
 
     def test_shape(self, name: str) -> None:
         known = fitted(name)

@@ -16,7 +16,7 @@ CLOSE = 1e-10
 
 @pytest.mark.parametrize("name", grouped(["vit_cls", "siglip", "swin", "third_party/encoder_sequence_first"]))
 class TestContract:
-    """What holds for every model."""
+    """Check what holds for every model."""
 
     def test_no_noise_changes_nothing(self, name: str) -> None:
         known = case(name)

@@ -70,7 +70,7 @@ class Page(Reader):
 
     @property
     def data(self):
-        """What the script reads, for each image."""
+        """Return what the script reads, for each image."""
         of = [attributes.get("type") for attributes in self.all("script")]
         return [json.loads(text) for kind, text in zip(of, self.scripts, strict=True) if kind == "application/json"]
 

@@ -101,8 +101,7 @@ class Vocabulary:
         Returns:
             Cosines, the largest first, and the numbers of the texts.
         """
-        x = z if self.weight is None else z @ self.weight.to(z)
-        x = x if self.bias is None else x + self.bias.to(z)
+        x = mapped(z, self.weight, self.bias)
         x = x / x.norm(dim=-2 if published else -1, keepdim=True).clamp_min(TINY)
         best = self._best(x, range(0, len(self.texts), AT_ONCE), k)
         order = best[0].topk(min(k, len(self.texts)), dim=-1)
@@ -117,6 +116,14 @@ class Vocabulary:
             values.append(found.values)
             numbers.append(found.indices + start)
         return torch.cat(values, -1), torch.cat(numbers, -1)
+
+
+def mapped(
+    z: Float[Tensor, "*lead d"], weight: Float[Tensor, "d d_text"] | None, bias: Float[Tensor, " d_text"] | None
+) -> Float[Tensor, "*lead d_text"]:
+    """Take vectors into the space of texts by a linear map; `None` where there is none."""
+    x = z if weight is None else z @ weight.to(z)
+    return x if bias is None else x + bias.to(z)
 
 
 def _whole(aligner: Aligner) -> tuple[Tensor, Tensor | None]:

@@ -12,7 +12,7 @@ from torch import Tensor, fx
 
 from vitdecomp.attention.all_tokens import AllTokens
 from vitdecomp.errors import InputError
-from vitdecomp.latent.action import Action, remove, replace, swap
+from vitdecomp.latent.action import ACTIONS, Action
 from vitdecomp.latent.places import NONE, parents
 from vitdecomp.latent.selection import Rule
 from vitdecomp.latent.sweep import Sweep
@@ -79,18 +79,11 @@ class Edit:
 
     def _change(self, sweep: Sweep, stream: AllTokens, masks: Sequence[Tensor], other: Tensor | None) -> Change:
         parent = parents(stream.kinds(sweep.captured.trial.shape[1:]), sweep.token_kinds)
+        taken = None if other is None else stream.apart(other)
 
         def change(x: Tensor) -> Tensor:
             here = [mask[:, parent] & (parent != NONE).to(mask.device) for mask in masks]
-            tokens = stream.apart(x)
-            if self.action == "remove":
-                edited = remove(tokens, here[0])
-            elif self.action == "swap":
-                edited = swap(tokens, here[0], here[1])
-            else:
-                assert other is not None
-                edited = replace(tokens, here[0], stream.apart(other).expand_as(tokens))
-            return stream.together(edited, x)
+            return stream.together(ACTIONS[self.action](stream.apart(x), here, taken), x)
 
         return change
 

@@ -14,6 +14,7 @@ from vitdecomp._utils.tensor_file import TensorFormat
 from vitdecomp.engine.program_file import OTHER_VERSION, below, plain_program, read_program
 from vitdecomp.engine.subset import weight_names
 from vitdecomp.errors import InputError, SpecError
+from vitdecomp.latent.action import ACTIONS
 from vitdecomp.latent.edit import Edit
 from vitdecomp.latent.selection import Rule
 from vitdecomp.latent.sweep import Sweep
@@ -69,6 +70,8 @@ class EditedModule(nn.Module):
         self._paths, self.edit = paths, edit
         self.model = paths.captured.module
         self._sweep = Sweep.along(paths)
+        for layer in edit.layers:
+            self._sweep.stream(layer)
         self.register_load_state_dict_post_hook(_find_again)  # type: ignore[no-untyped-call]
 
     @classmethod
@@ -132,7 +135,8 @@ class EditedModule(nn.Module):
             where = tuple(
                 _restored(rule, below(f"{WHERE}{number}.", file.tensors)) for number, rule in enumerate(header.where)
             )
-            return cls(paths, Edit(header.action, header.layers, where)).eval()  # type: ignore[arg-type]
+            action = {known: known for known in ACTIONS}[header.action]  # type: ignore[index]
+            return cls(paths, Edit(action, header.layers, where)).eval()
         except OTHER_VERSION as error:
             raise InputError(f"{path} is of another version of vitdecomp or torch: {EDITED.remedy}") from error
 

@@ -17,7 +17,7 @@ from vitdecomp.latent.action import Action
 from vitdecomp.latent.edit import Edit
 from vitdecomp.latent.edited_module import EditedModule
 from vitdecomp.latent.numbers import chosen
-from vitdecomp.latent.selection import Selection
+from vitdecomp.latent.selection import Rule, Selection
 from vitdecomp.latent.sweep import Sweep
 from vitdecomp.models.adapter import LoadedModel
 
@@ -49,6 +49,7 @@ class EditConfig:
         for layer in layers:
             sweep.stream(layer)
         where = tuple(each if isinstance(each, Tensor) else each.rule(decomposer) for each in self.where)
+        chosen([0, *(each.layer for each in where if isinstance(each, Rule))], len(sweep.layers) + 1, "layer")
         return Edit(self.action, layers, where)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vitdecomp.decompose import Decomposer
 from vitdecomp.errors import InputError
-from vitdecomp.latent.description import Vocabulary
+from vitdecomp.latent.description import Vocabulary, mapped
 from vitdecomp.latent.numbers import chosen
 from vitdecomp.latent.sweep import Sweep
 from vitdecomp.models.loaded_model import EncodeText, TextEncoder, as_encoder
@@ -110,8 +110,7 @@ class Rule:
         """
         layer = chosen([self.layer], len(sweep.layers) + 1, "layer")
         z = sweep.run(images, layer, range(len(sweep.token_kinds)))[:, 0]
-        x = z if self.weight is None else z @ self.weight.to(z)
-        x = x if self.bias is None else x + self.bias.to(z)
+        x = mapped(z, self.weight, self.bias)
         cosine = torch.nn.functional.normalize(x, dim=-1) @ self.vectors.to(x).T
         found = cosine.argmax(-1) < self.texts if self.above is None else cosine[..., 0] >= self.above
         patches = torch.tensor([token.kind == "patch" for token in sweep.token_kinds], device=found.device)

@@ -127,14 +127,15 @@ class Sweep:
             smoothing: the noise.
             drift: of each layer, as `drift` returns it.
         """
-        own = self.own({node for k in layers for node in (self.stream(k).node, *self._noised(k).given)}, images)
+        noised = {k: self._noised(k) for k in layers}
+        own = self.own({n for k, depth in noised.items() for n in (self.stream(k).node, *depth.given)}, images)
         found = []
         for k in layers:
             stream, parts = self.stream(k), list[Tensor]()
             x = own[stream.node].movedim(stream.image_axis, 0)
             for noise in torch.split(smoothing.noise(drift[k], k), max(1, COPIES // len(images))):
                 copies = (x[:, None] + noise).flatten(0, 1).movedim(0, stream.image_axis)
-                run = self._noised(k).run(self.captured, {**own, stream.node: copies}, len(images) * len(noise))
+                run = noised[k].run(self.captured, {**own, stream.node: copies}, len(images) * len(noise))
                 read = self.read_out(run[self.tokens.node], tokens)
                 parts.append(torch.unflatten(read, 0, (len(images), len(noise))).sum(1))
             found.append(torch.stack(parts).sum(0) / smoothing.draws)
