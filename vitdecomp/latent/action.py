@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-Action: TypeAlias = "Literal['remove', 'replace', 'swap']"
+Action: TypeAlias = Literal["remove", "replace", "swap"]
 Masks: TypeAlias = "Sequence[Bool[Tensor, 'n token']]"
 
 

@@ -14,7 +14,7 @@ from vitdecomp._utils.tensor_file import TensorFormat
 from vitdecomp.engine.program_file import OTHER_VERSION, below, plain_program, read_program
 from vitdecomp.engine.subset import weight_names
 from vitdecomp.errors import InputError, SpecError
-from vitdecomp.latent.action import ACTIONS
+from vitdecomp.latent.action import Action
 from vitdecomp.latent.edit import Edit
 from vitdecomp.latent.selection import Rule
 from vitdecomp.latent.sweep import Sweep
@@ -44,7 +44,7 @@ class EditedHeader(Versioned):
         sample: of the images. paths: the linear paths.
     """
 
-    action: str
+    action: Action
     layers: tuple[Annotated[int, Within(0)], ...]
     where: tuple[RuleHeader, ...]
     sample: Sample
@@ -135,8 +135,7 @@ class EditedModule(nn.Module):
             where = tuple(
                 _restored(rule, below(f"{WHERE}{number}.", file.tensors)) for number, rule in enumerate(header.where)
             )
-            action = {known: known for known in ACTIONS}[header.action]  # type: ignore[index]
-            return cls(paths, Edit(action, header.layers, where)).eval()
+            return cls(paths, Edit(header.action, header.layers, where)).eval()
         except OTHER_VERSION as error:
             raise InputError(f"{path} is of another version of vitdecomp or torch: {EDITED.remedy}") from error
 
