@@ -16,6 +16,7 @@ from vitdecomp.component import Token
 from vitdecomp.errors import SpecError
 from vitdecomp.images.shown import picture, shown
 from vitdecomp.latent.description import Descriptions
+from vitdecomp.latent.outcome import EditOutcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +25,13 @@ class LatentBatch:
 
     Attributes:
         names: of the images. images: as the model takes them, or PIL images. descriptions: of these.
+        outcomes: what an edit does to each; none without an edit.
     """
 
     names: Sequence[str]
     images: Sequence[Any]
     descriptions: Descriptions
+    outcomes: Sequence[EditOutcome] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,7 @@ class Cell:
         label: the same in words.
         words: its texts with their similarities.
         share: the best similarity, from 0 to 1 within the image.
+        edited: whether an edit changes it.
     """
 
     place: int
@@ -48,6 +52,7 @@ class Cell:
     label: str
     words: Sequence[tuple[str, float]]
     share: float
+    edited: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,7 @@ class Section:
         name: of the image. picture: as the model sees it. cells: of all tokens.
         low, high: similarities of the worst and the best of all tokens' best texts, over all layers.
         data: what the script reads: texts, and numbers and similarities by layer, token and rank in one list each.
+        outcome: of an edit, if there is one.
     """
 
     name: str
@@ -66,6 +72,7 @@ class Section:
     low: float
     high: float
     data: dict[str, Any]
+    outcome: EditOutcome | None
 
     @property
     def grids(self) -> list[tuple[tuple[int, int], list[Cell]]]:
@@ -108,18 +115,28 @@ class LatentPage:
         labels = token_labels(self.tokens)
         for batch in self.batches:
             for row, name in enumerate(batch.names):
-                yield self._section(name, batch.images[row], batch.descriptions, row, labels)
+                yield self._section(name, batch, row, labels)
 
-    def _section(self, name: str, image: Any, found: Descriptions, row: int, labels: Sequence[str]) -> Section:
+    def _section(self, name: str, batch: LatentBatch, row: int, labels: Sequence[str]) -> Section:
+        image, found, outcome = batch.images[row], batch.descriptions, next(iter(batch.outcomes[row : row + 1]), None)
+        edited = () if outcome is None else outcome.tokens
         size = (image.height, image.width) if isinstance(image, Image.Image) else tuple(image.shape[-2:])
         best = found.similarities[row, :, :, 0].double()
         low, high = float(best.min()), float(best.max())
         shares = ((best[-1] - low) / ((high - low) or 1)).tolist()
         cells = [
-            Cell(place, number, self.tokens[number], labels[number], found.words(row, found.layers[-1], number), share)
+            Cell(
+                place=place,
+                number=number,
+                token=self.tokens[number],
+                label=f"{labels[number]}, edited" if number in edited else labels[number],
+                words=found.words(row, found.layers[-1], number),
+                share=share,
+                edited=number in edited,
+            )
             for place, (number, share) in enumerate(zip(found.tokens, shares, strict=True))
         ]
-        return Section(name, picture(shown(image, size)), cells, low, high, self._data(found, row))
+        return Section(name, picture(shown(image, size)), cells, low, high, self._data(found, row), outcome)
 
     def _data(self, found: Descriptions, row: int) -> dict[str, Any]:
         """Return texts and similarities of all layers, with no text that this image does not need."""

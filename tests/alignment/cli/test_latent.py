@@ -99,6 +99,36 @@ def test_chosen_layers_and_tokens_for_people(place):
     assert "(1)" in rows[0] or "(2)" in rows[0]
 
 
+def test_patches_that_texts_name_are_removed(place):
+    words = ("scenes:clip", *IN_PHOTOS, "--texts", "texts.txt", "--layers", "1", "--edit", "remove", "--text", "snow")
+    told = json.loads(run(place, *words, "--at", "1,2", "--m", "4", "--out", "edited.html", "--json").stdout)
+    assert (told["edit"]["action"], told["edit"]["texts"], told["edit"]["layers"]) == ("remove", ["snow"], [1, 2])
+    model = vd.load_model("scenes:clip")
+    images = pixels_of(place, model, "0.png", "2.png")
+    removed = torch.zeros(2, 65, dtype=torch.bool)
+    for row, image in enumerate(told["images"]):
+        nearest = [token[0][0] for token in image["words"][0]]
+        removed[row, 1:] = torch.tensor([text == "snow" for text in nearest[1:]])
+        assert told["edit"]["images"][row]["tokens"] == removed[row].nonzero()[:, 0].tolist()
+    assert removed.any(1).tolist() != [False, False]
+    decomposer = vd.Decomposer(model).fit(images[:1])
+    after = vd.edit_tokens(decomposer, remove=removed, layers=[1, 2])(images)
+    texts = ClipSpace(model).encode_text(POOL)
+    for row, outcome in enumerate(told["edit"]["images"]):
+        for said, z in ((outcome["before"], decomposer.represent(images)), (outcome["after"], after)):
+            expected = torch.cosine_similarity(z[row][None], texts, dim=-1)
+            found = torch.tensor([dict(map(tuple, said))[text] for text in POOL])
+            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+            assert said == sorted(said, key=lambda pair: -pair[1])
+    page = (place / "edited.html").read_text(encoding="utf-8")
+    assert page.count('class="cell edited"') == int(removed.sum())
+    assert (
+        f"{int(removed[0].sum())} edited. The whole image before: {told['edit']['images'][0]['before'][0][0]}" in page
+    )
+    shown = run(place, *words, "--quiet").stdout
+    assert "Patches whose best text in layer 0 is “snow” are set to zero in front of block 0." in shown
+
+
 def test_texts_through_maps_of_the_whole_representation(place, maps):
     words = ("scenes:deit", *IN_PHOTOS, "--maps", str(maps["representation"]), "--layers", "6", "--texts", "texts.txt")
     told = json.loads(run(place, *words, "--m", "4", "--json").stdout)
@@ -123,6 +153,11 @@ def test_texts_through_maps_of_the_whole_representation(place, maps):
         (("scenes:deit",), "scenes:deit reads no texts: give --maps, which `vitdecomp align --by representation`"),
         (("python:convolutions:net", "--image-size", "16"), "no attention of this model has keys with places in"),
         (("scenes:clip", "--images", "nowhere"), "there is no file or folder nowhere"),
+        (("scenes:clip", "--edit", "remove"), "--edit remove needs --text"),
+        (("scenes:clip", "--text", "snow"), "--text says which tokens are edited: give --edit remove too"),
+        (("scenes:clip", "--at", "1"), "--at says which tokens are edited: give --edit remove too"),
+        (("scenes:clip", "--edit", "remove", "--text", "snow", "--at", "9"), "no layer 9: layers of this model are"),
+        (("scenes:clip", "--edit", "remove", "--text", "zebra"), "--edit remove matches no token: in none of 2 images"),
     ],
 )
 def test_what_is_refused_in_one_line(place, words, message):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Option
 
 from vitdecomp.cli.command import command
 from vitdecomp.cli.options import CachedOptions, Model, ResultOptions, SingleModelOptions
 from vitdecomp.errors import SpecError
-from vitdecomp_alignment.cli.options import Clip, Maps, Pool, TextCount
+from vitdecomp_alignment.cli.options import Clip, Maps, Pool, TextCount, Texts
 
 if TYPE_CHECKING:
     from vitdecomp_alignment.cli.latent.described import LatentConfig
@@ -32,13 +32,18 @@ class TokenOptions:
     tokens: Annotated[str | None, Option(help="Numbers such as 0,1,2; default: all.")] = None
     maps: Maps = None
     clip: Clip = None
+    edit: Annotated[Literal["remove"] | None, Option(help="Remove the patches that --text names.")] = None
+    text: Texts = ()
+    at: Annotated[str | None, Option(help="Edit in front of these blocks, such as 0,1,2; default: 0.")] = None
 
     def config(self, limit: int | None) -> LatentConfig:
         """Give them to the library."""
         from vitdecomp_alignment.cli.latent.described import LatentConfig
+        from vitdecomp_alignment.cli.latent.edit_by_words import EditByWords
 
+        edit = EditByWords.asked(self.edit, self.text, numbers("--at", self.at))
         layers, tokens = numbers("--layers", self.layers), numbers("--tokens", self.tokens)
-        return LatentConfig(self.images, self.texts, self.m, layers, tokens, self.maps, self.clip, limit)
+        return LatentConfig(self.images, self.texts, self.m, layers, tokens, self.maps, self.clip, limit, edit)
 
 
 @command

@@ -13,10 +13,12 @@ from vitdecomp._utils.progress import Stage
 from vitdecomp.component import Token
 from vitdecomp.decompose import Decomposer
 from vitdecomp.latent import Descriptions, LatentTokens
+from vitdecomp.latent.outcome import EditOutcome
 from vitdecomp.latent.page import LatentBatch, LatentPage, write_latent_page
 from vitdecomp.models.image_loader import Loading
 from vitdecomp.models.prepare import ModelOptions, fitted, prepare
 from vitdecomp_alignment.cli.image_batches import first_and_all
+from vitdecomp_alignment.cli.latent.edit_by_words import EditByWords
 from vitdecomp_alignment.cli.text_space import MAPS, text_space
 from vitdecomp_alignment.clip.contributions import check_origins, pictures
 from vitdecomp_alignment.clip.maps import MapsToClip
@@ -30,7 +32,7 @@ class LatentConfig:
     Attributes:
         images: by default those of the embedded world. texts: the name of a pool, or a file; by default what suits the
             CLIP. k: texts of each token. layers, tokens: their numbers, `None` for all. maps, clip: for models without
-            texts. limit: images at most, `None` for all.
+            texts. limit: images at most, `None` for all. edit: which tokens are removed, if any.
     """
 
     images: Path | None
@@ -41,6 +43,7 @@ class LatentConfig:
     maps: Path | None
     clip: str | None
     limit: int | None
+    edit: EditByWords | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,7 @@ class DescribedTokens:
     Attributes:
         model, clip: their specs. blocks: paths of the model's blocks. tokens: what each of the model's tokens is.
         names: of the images. skipped: what could not be read. descriptions: of all images. written: the page, if any.
+        edit: what was asked for. outcomes: what it did to each image.
     """
 
     model: str
@@ -60,6 +64,8 @@ class DescribedTokens:
     skipped: tuple[str, ...]
     descriptions: Descriptions
     written: Path | None
+    edit: EditByWords | None
+    outcomes: tuple[EditOutcome, ...]
 
 
 def describe_tokens(
@@ -79,7 +85,7 @@ def describe_tokens(
 
     Raises:
         SpecError: no such model, layer or token; tokens that say nothing by themselves; or nobody reads texts.
-        InputError: no images or texts, none that can be read, or maps of another model.
+        InputError: no images or texts, none that can be read, maps of another model, or an edit that matches no token.
         OutputError: the page cannot be written.
     """
     chosen = named_texts(config.texts) if config.texts else None  # before the model runs, since it may not exist
@@ -94,6 +100,7 @@ def describe_tokens(
         latent = LatentTokens(fitted(Decomposer(subject.loaded).fit, first.images[:1], subject)).fit(first.images[:1])
         space = text_space(subject, maps, cache, MAPS)  # maps would not help a model without tokens
     texts = chosen or usual_texts(space.spec)
+    edit = config.edit and config.edit.ready(latent.decomposer_, texts, space, aligner, config.k)
     done = list[LatentBatch]()
     with stage("latent tokens") as progress:
 
@@ -102,11 +109,15 @@ def describe_tokens(
                 found = latent.describe(
                     batch.images, texts, space, k=config.k, aligner=aligner, layers=config.layers, tokens=config.tokens
                 )
-                done.append(LatentBatch(batch.names, (), found))
-                yield LatentBatch(batch.names, list(batch.images.cpu()), found)
+                outcomes = edit.outcomes(batch.images) if edit else ()
+                done.append(LatentBatch(batch.names, (), found, outcomes))
+                yield LatentBatch(batch.names, list(batch.images.cpu()), found, outcomes)
                 progress(sum(len(each.names) for each in done) + len(skipped), count)
+            if edit:
+                edit.check([outcome for each in done for outcome in each.outcomes])  # before the page takes its name
 
         notes = [f"Each token’s most similar texts out of {len(texts):,}, in the space of {space.spec}."]
+        notes += [f"{config.edit.sentence} They have a dashed frame."] if config.edit else []
         page = LatentPage(f"Tokens of {options.model} in words", latent.layers_, latent.tokens_, made(), notes)
         if out is None:
             deque(page.batches, maxlen=0)
@@ -114,8 +125,18 @@ def describe_tokens(
             write_latent_page(page, out)
     names = tuple(name for batch in done for name in batch.names)
     descriptions = _joined([batch.descriptions for batch in done])
+    outcomes = tuple(outcome for batch in done for outcome in batch.outcomes)
     return DescribedTokens(
-        options.model, space.spec, latent.layers_, latent.tokens_, names, tuple(skipped), descriptions, out
+        model=options.model,
+        clip=space.spec,
+        blocks=latent.layers_,
+        tokens=latent.tokens_,
+        names=names,
+        skipped=tuple(skipped),
+        descriptions=descriptions,
+        written=out,
+        edit=config.edit,
+        outcomes=outcomes,
     )
 
 

@@ -11,6 +11,7 @@ from vitdecomp._utils.console import make_table, print_table
 from vitdecomp.component import Token
 from vitdecomp.latent.page import token_labels
 from vitdecomp_alignment.cli.latent.described import DescribedTokens
+from vitdecomp_alignment.cli.latent.edit_by_words import EditByWords
 
 COMMON = 4  # texts of patches in a row of the table
 LEGEND = (
@@ -35,8 +36,20 @@ def show_latent(console: Console, found: DescribedTokens) -> None:
             table.add_row(name, str(layer), *singles, common)
     print_table(console, table)
     console.print("", *LEGEND, sep="\n")
+    if found.edit is not None:
+        show_edit(console, found, found.edit)
     if found.written is not None:
         console.print(f"wrote {found.written}")
+
+
+def show_edit(console: Console, found: DescribedTokens, edit: EditByWords) -> None:
+    """Print how many patches of each image are removed, and what its representation says before and after."""
+    table = make_table("image", "removed", "before", "after", words={"image", "before", "after"})
+    for name, outcome in zip(found.names, found.outcomes, strict=True):
+        said = (f"{text} {cosine:.2f}" for text, cosine in (outcome.before[0], outcome.after[0]))
+        table.add_row(name, str(len(outcome.tokens)), *said)
+    console.print("", edit.sentence, sep="\n")
+    print_table(console, table)
 
 
 def latent_json(found: DescribedTokens) -> dict[str, Any]:
@@ -57,9 +70,18 @@ def latent_json(found: DescribedTokens) -> dict[str, Any]:
         "layers": list(said.layers),
         "tokens": [_token(number, found.tokens[number]) for number in said.tokens],
         "images": [{"name": name, "words": each} for name, each in zip(found.names, words, strict=True)],
+        "edit": None if found.edit is None else _edit(found, found.edit),
         "skipped": list(found.skipped),
         "written": None if found.written is None else str(found.written),
     }
+
+
+def _edit(found: DescribedTokens, edit: EditByWords) -> dict[str, Any]:
+    images = [
+        {"name": name, "tokens": list(each.tokens), "before": list(each.before), "after": list(each.after)}
+        for name, each in zip(found.names, found.outcomes, strict=True)
+    ]
+    return {"action": edit.action, "texts": list(edit.texts), "layers": list(edit.layers), "images": images}
 
 
 def _token(number: int, token: Token) -> dict[str, Any]:
