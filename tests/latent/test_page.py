@@ -263,6 +263,7 @@ DRIVER = """
   move(0);
   section.querySelector(".cell").focus();
   press("ArrowRight"), press("ArrowDown"), press("ArrowDown");
+  document.activeElement.dispatchEvent(new FocusEvent("focusin", { bubbles: true })); // as of a window in front
   told.focus = Number(document.activeElement.dataset.token);
   told.best = all(section, ".best li").map(line => line.textContent);
   section.querySelectorAll("tbody tr")[2].dispatchEvent(new PointerEvent("pointerover", { bubbles: true }));

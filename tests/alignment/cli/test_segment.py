@@ -55,9 +55,9 @@ def told(place: Path, *words: object, methods: tuple[str, ...] = METHODS) -> dic
     return found
 
 
-def assert_equal(found: dict[str, Any], expected: vd.metrics.Estimate) -> None:
+def assert_equal(found: dict[str, Any], expected: vd.metrics.Estimate, within: float = 2e-4) -> None:
     wanted = (expected.value, expected.low, expected.high, expected.n)
-    assert (found["value"], found["low"], found["high"], found["n"]) == pytest.approx(wanted, abs=2e-4)
+    assert (found["value"], found["low"], found["high"], found["n"]) == pytest.approx(wanted, abs=within)
 
 
 def loop(model: vd.LoadedModel, folder: Path, directions: dict[str, Tensor], preprocess: Any = None) -> Any:
@@ -242,7 +242,8 @@ def test_texts_through_maps(place: Path) -> None:
         values.append(vd.metrics.Deletion()(score, image[None], maps.values[:, 0]))
     assert_equal(found["imagenet-segmentation"]["methods"]["decompose"]["miou"], slow.result().miou)
     mean = vd.metrics.Bootstrap().mean(torch.cat(values).double().numpy())
-    assert_equal(found["faithfulness"]["methods"]["decompose"]["deletion"], mean)
+    # Maps fitted on 40 images magnify rounding, which differs by processor and batch and changes the order of pixels.
+    assert_equal(found["faithfulness"]["methods"]["decompose"]["deletion"], mean, within=1e-3)
 
 
 @pytest.mark.parametrize(
