@@ -21,7 +21,6 @@ from vitdecomp.demo.story import story
 from vitdecomp.demo.subject import decompose
 from vitdecomp.demo.world import World, folder_world, scenes_world
 from vitdecomp.errors import SpecError
-from vitdecomp.heatmaps.sheet import write_heatmaps
 from vitdecomp.models.prepare import ModelOptions
 from vitdecomp.trace.graph_file import write_graph
 
@@ -98,8 +97,8 @@ class Demo:
         make_directory(out)
         write_graph(self.context.featured.report.graph, out / "paths.graphml")
         for section in self.sections.values():
-            for name, sheet in section.pages.items():
-                write_heatmaps(sheet, out / name)
+            for name, own in section.pages.items():
+                own.write(out / name)
         for name, text in (("summary.json", summary), ("report.html", page)):
             with atomic(out / name) as partial:
                 partial.write_text(text, encoding="utf-8")

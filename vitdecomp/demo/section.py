@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import isnan
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from vitdecomp.demo.figure import Cell, Number, Sentence
-from vitdecomp.heatmaps.sheet import HeatmapSheet
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +178,18 @@ Block: TypeAlias = Table | Bars | Gallery | Strips | Chart
 
 
 @dataclass(frozen=True, slots=True)
+class Page:
+    """What has a page of its own.
+
+    Attributes:
+        title: of the page. write: writes it to a file.
+    """
+
+    title: str
+    write: Callable[[Path], object]
+
+
+@dataclass(frozen=True, slots=True)
 class Section:
     """What one step found.
 
@@ -194,7 +206,7 @@ class Section:
     how: Sentence
     repeat: str
     key: Mapping[str, Number] = field(default_factory=dict)
-    pages: Mapping[str, HeatmapSheet] = field(default_factory=dict)
+    pages: Mapping[str, Page] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values: all figures that the page shows."""

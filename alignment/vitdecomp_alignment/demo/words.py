@@ -16,6 +16,7 @@ from vitdecomp.demo.shares import by_block
 from vitdecomp.demo.story import Step
 from vitdecomp_alignment.clip.space import ClipSpace
 from vitdecomp_alignment.demo.speech import Spoken, few, no_texts, speech
+from vitdecomp_alignment.demo.tokens import token_pages
 from vitdecomp_alignment.evaluation.naming import Agreement, agreement, read
 from vitdecomp_alignment.texts import general_texts
 from vitdecomp_alignment.textspan.textspan import TextSpan
@@ -71,6 +72,7 @@ def words(context: Context) -> Section:
         ),
         repeat=context.options.command,
         key=_key(first, true, right),
+        pages=token_pages(context, space, pool),
     )
 
 

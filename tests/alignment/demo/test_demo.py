@@ -1,5 +1,7 @@
 """The steps of the demo that speak, on the models as they were trained."""
 
+import html
+import re
 from dataclasses import replace
 
 import pytest
@@ -9,6 +11,7 @@ from vitdecomp_alignment.demo.cue import cue, told
 from vitdecomp_alignment.demo.scores import _finding, scores
 from vitdecomp_alignment.demo.search import known_features, search
 from vitdecomp_alignment.demo.speech import KEPT, few, no_texts, speech
+from vitdecomp_alignment.demo.tokens import token_pages
 from vitdecomp_alignment.demo.words import words
 from vitdecomp_alignment.texts import scene_values
 
@@ -16,7 +19,9 @@ from vitdecomp.demo.context import Context, Options
 from vitdecomp.demo.story import story
 from vitdecomp.demo.subject import decompose
 from vitdecomp.demo.world import scenes_world
+from vitdecomp.latent import LatentTokens
 from vitdecomp.models.prepare import ModelOptions
+from vitdecomp.models.preprocessing import preprocessing
 
 N = 400
 pytestmark = pytest.mark.xdist_group("demo-words")  # whose models are decomposed once
@@ -151,3 +156,17 @@ def test_the_reasons_to_be_left_out(context, tmp_path):
     assert "--clip" in no_texts(replace(context, options=Options("timm:test_vit", tmp_path)))
     assert few(context) == ""
     assert "40 pictures" in few(replace(context, world=context.world.some(39)))
+
+
+def test_tokens_of_the_clip_have_a_page(context, tmp_path):
+    known = speech(context)
+    texts = tuple(known.about.factor_of)
+    page = token_pages(context, known.space, texts)["latent.html"]
+    page.write(tmp_path / "latent.html")
+    written = (tmp_path / "latent.html").read_text(encoding="utf-8")
+    assert page.title in written
+    assert re.findall(r"<h2 [^>]*>(.*?)</h2>", written) == [html.escape(name) for name in context.world.names[:4]]
+    model = known.space.loaded
+    images = torch.stack([preprocessing(model)(picture) for picture in context.world.pictures[:4]])
+    found = LatentTokens(model).fit(images[:1]).describe(images, texts, known.space)
+    assert all(f"{cosine:.3f}</small> <span>{text}</span>" in written for text, cosine in found.words(3, 6, 64))

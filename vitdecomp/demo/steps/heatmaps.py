@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,9 +14,9 @@ from vitdecomp.demo.context import Context
 from vitdecomp.demo.figure import Number, Sentence
 from vitdecomp.demo.methods import by_method
 from vitdecomp.demo.picture import data_uri, masked, overlay
-from vitdecomp.demo.section import Gallery, Picture, Row, Section, Table
+from vitdecomp.demo.section import Gallery, Page, Picture, Row, Section, Table
 from vitdecomp.demo.subject import Subject
-from vitdecomp.heatmaps.sheet import HeatmapSheet
+from vitdecomp.heatmaps.sheet import write_heatmaps
 from vitdecomp.metrics import Localisation, localisation
 
 GRID = 8  # patches along a side
@@ -65,12 +66,13 @@ def heatmaps(context: Context) -> Section:
     )
 
 
-def _page(subject: Subject) -> HeatmapSheet:
+def _page(subject: Subject) -> Page:
     """Show the same factors by every method, on the first pictures."""
     world = subject.world
     places = world.examples(_places(subject), SHOWN)
     pictures = [(world.names[i], world.pictures[i]) for i in places]
-    return by_method(subject, pictures, _own_directions(subject, places), FACTORS)
+    sheet = by_method(subject, pictures, _own_directions(subject, places), FACTORS)
+    return Page(sheet.title, partial(write_heatmaps, sheet))
 
 
 def maps_of(subject: Subject) -> Float[Tensor, "n factor 8 8"]:
