@@ -29,6 +29,7 @@ import vitdecomp as vd
 from vitdecomp import Decomposer, LoadedModel, VitdecompError
 from vitdecomp.component import WHOLE
 from vitdecomp.heatmaps.grid import summed
+from vitdecomp.latent.description import mapped
 from vitdecomp.models.adapter import adapters, load_model
 from vitdecomp.models.preprocessing import preprocessing
 from vitdecomp.scenes import FACTORS, SceneDataset
@@ -86,27 +87,31 @@ class Subject:
     bias: Tensor | None
 
     @classmethod
-    def of(cls, loaded: LoadedModel, clip: ClipSpace, settings: Settings, world: World) -> Subject:
+    def of(cls, loaded: LoadedModel, clip: ClipSpace, settings: Settings, pictures: list[Image.Image]) -> Subject:
         """Trace the model, and align it if it has no texts of its own."""
         preprocess = preprocessing(loaded)
-        images = torch.stack([preprocess(p) for p in world.pictures])
+        images = torch.stack([preprocess(p) for p in pictures])
         dec = Decomposer(loaded).fit(images[:2])
         tokens = vd.LatentTokens(dec).fit(images[:2])
         if loaded.spec == clip.spec:
             return cls(tokens, images, None, None)
         data = SceneDataset(settings.aligned, TRAINING_SEED, "train")
-        pictures = [Image.fromarray(data.sample(i).image) for i in range(len(data))]
-        c = dec.transform(torch.stack([preprocess(p) for p in pictures]), by="representation")
-        aligner = ClosedForm().fit(c, clip.encode_image(pictures, normalize=False))
+        others = [Image.fromarray(data.sample(i).image) for i in range(len(data))]
+        c = dec.transform(torch.stack([preprocess(p) for p in others]), by="representation")
+        aligner = ClosedForm().fit(c, clip.encode_image(others, normalize=False))
         return cls(tokens, images, aligner.restricted(WHOLE), aligner.maps_.bias)
 
     def read(self) -> list[Tensor]:
         """Return the tokens of all layers in the space of texts, some images at a time."""
-        found = []
-        for z in self.tokens.batches(self.images):
-            x = z if self.weight is None else z @ self.weight.to(z)
-            found.append((x if self.bias is None else x + self.bias.to(z)).float())
-        return found
+        return [self.mapped(z).float() for z in self.tokens.batches(self.images)]
+
+    def represent(self, images: Tensor) -> Tensor:
+        """Compute representations."""
+        return self.tokens.decomposer_.represent(images)
+
+    def mapped(self, z: Tensor) -> Tensor:
+        """Take vectors into the space of texts."""
+        return mapped(z, self.weight, self.bias)
 
 
 def measure(subject: Subject, world: World, values: Mapping[str, Tensor]) -> Result:
@@ -157,7 +162,7 @@ def main(
         values, world = values_of(clip), World.draw(settings)
         results = {}
         for spec in model or [f"scenes:{name}" for name in adapters()["scenes"].names()]:
-            results[spec] = measure(Subject.of(load_model(spec), clip, settings, world), world, values)
+            results[spec] = measure(Subject.of(load_model(spec), clip, settings, world.pictures), world, values)
             console.print(f"[bold]{spec}[/]", results[spec].sheets[0].rich(), "", sep="\n")
             if out is not None:
                 about = {"n": settings.n, "seeds": settings.seeds, "aligned": settings.aligned}

@@ -6,8 +6,11 @@ import json
 from pathlib import Path
 
 import latent_scenes
+import latent_swap
 import latent_time
+import latent_typographic
 import pytest
+import reading_clip
 import typer
 from typer.testing import CliRunner
 
@@ -32,3 +35,34 @@ def test_the_slow_way_is_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert result.exit_code == 0, result.output
     (found,) = json.loads((tmp_path / "latent_time.json").read_text())["models"].values()
     assert {"plain", "all 7 layers", "one run for each layer, by hand"} <= set(found)
+
+
+def test_entities_are_exchanged_by_their_tokens(tmp_path: Path) -> None:
+    app = typer.Typer()
+    app.command()(latent_swap.main)
+    result = CliRunner().invoke(app, ["--quick", "--model", "scenes:clip", "--out", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    (found,) = json.loads((tmp_path / "latent_swap.json").read_text())["models"].values()
+    words, random = found["1, words"], found["1, random"]
+    assert words["colour"] > 0.9
+    assert random["colour"] < 0.5
+    assert words["location"] > 0.9
+    assert words["patches"] == random["patches"] < 32
+    assert "| true mask |" in (tmp_path / "latent_swap.md").read_text()
+
+
+def test_typographic_attacks_are_repaired_by_words(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    recipe = reading_clip.Recipe(steps=2, batch_size=4, warmup=1)
+    monkeypatch.setattr(reading_clip, "RECIPE", recipe)  # which learns nothing yet: the model is robust as it was
+    monkeypatch.setattr(reading_clip, "IMAGES", 12)
+    monkeypatch.setattr(latent_typographic, "METHODS", ("raw-attention",))
+    app = typer.Typer()
+    app.command()(latent_typographic.main)
+    result = CliRunner().invoke(app, ["--quick", "--seed", "5", "--out", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    (found,) = json.loads((tmp_path / "latent_typographic.json").read_text())["models"].values()
+    assert {"none", "words", "raw-attention", "random", "true mask"} <= set(found)
+    assert found["none"]["removed"] == 0
+    assert found["true mask"]["plain"] == found["none"]["plain"]
+    assert 0.02 < found["true mask"]["removed"] < 0.6
+    assert found["random"]["removed"] == pytest.approx(found["words"]["removed"], abs=1 / 64)
