@@ -20,6 +20,7 @@ import torch
 import typer
 from PIL import Image
 from reading_clip import FACTORS_TOLD, NOTHING, WRITING, reading_clip, value_vectors
+from removal import FRACTIONS, METHODS, largest, nearest, removed, saliency
 from rich.console import Console
 from scenes_heatmaps import CLIP
 from sheets import Result, Sheet, write
@@ -30,15 +31,12 @@ from vitdecomp_alignment.texts.scene import scene_values
 
 import vitdecomp as vd
 from vitdecomp import Decomposer, LoadedModel, VitdecompError
-from vitdecomp.heatmaps import explain_each
 from vitdecomp.heatmaps.grid import summed
 from vitdecomp.models.preprocessing import preprocessing
 from vitdecomp.scenes import FACTORS, SceneDataset
 from vitdecomp.scenes.render import draw
 
 TUNED = 61  # the seed that settings are chosen on
-METHODS = ("raw-attention", "attention-gradcam", "rollout", "chefer", "legrad", "decompose")
-FRACTIONS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)  # of the patches, those of the largest saliency
 RATIOS = (0.25, 0.5, 1.0, 2.0)  # a text names writing if so many times as many patches under words as others say it
 TOGETHER = ((0, 1), (0, 2), (1, 2), (0, 1, 2))  # layers that are read together: a patch that either names counts
 COVERED = 0.05  # share of a patch from which it lies under a word
@@ -106,26 +104,17 @@ class Subject:
         changed = torch.from_numpy((drawn[0] != drawn[1]).any(-1)).double()
         under = summed(changed, grid).flatten(1) / (changed[0].numel() / (grid[0] * grid[1])) >= COVERED
         said = [normalize(latent.transform(x)[:, :, 1:], dim=-1) for x in both]
-        maps = [self._maps(x) for x in both]
+        told = [self.classes[self.answers(self.dec.represent(x))] for x in both]
+        maps = [saliency(self.dec, x, directions, METHODS) for x, directions in zip(both, told, strict=True)]
         labels, written = (
             torch.tensor([FACTORS["shape"].index(str(getattr(s, what))) for s in scenes]) for what in ("shape", "word")
         )
         pairs = {name: (maps[0][name], maps[1][name]) for name in METHODS}
         return World(both[0], both[1], under, labels, written, (said[0], said[1]), pairs)
 
-    def _maps(self, images: Tensor) -> dict[str, Tensor]:
-        told = self.classes[self.answers(self.dec.represent(images))]
-        maps = explain_each(self.dec, images, told[:, None], METHODS)
-        return {name: each.grid[:, 0].flatten(1) for name, each in maps.items()}
-
     def answers(self, z: Tensor) -> Tensor:
         """Return the numbers of the nearest classes."""
-        return (z @ self.classes.T.to(z)).argmax(1)
-
-    def edited(self, images: Tensor, removed: Tensor) -> Tensor:
-        """Answer with patches removed."""
-        whole = torch.cat([torch.zeros(len(images), 1, dtype=torch.bool), removed], 1)
-        return self.answers(vd.edit_tokens(self.dec, remove=whole)(images))
+        return nearest(z, self.classes)
 
     def named(self, tuned: World, layer: int, ratio: float) -> list[int]:
         """Return the numbers of the texts that are said under words more often than elsewhere."""
@@ -142,7 +131,7 @@ class Subject:
 
     def nearest(self, z: Tensor) -> Tensor:
         """Return the number of the nearest text of each patch."""
-        return (z @ torch.stack([*self.texts.values()]).T.to(z)).argmax(-1)
+        return nearest(z, torch.stack([*self.texts.values()]))
 
 
 @dataclass(frozen=True)
@@ -156,10 +145,11 @@ class Row:
     removed: float
 
     @classmethod
-    def of(cls, subject: Subject, world: World, setting: str, removed: tuple[Tensor, Tensor]) -> Row:
+    def of(cls, subject: Subject, world: World, setting: str, patches: tuple[Tensor, Tensor]) -> Row:
         """Remove patches of attacked and of plain images."""
-        attacked, plain = (subject.edited(x, m) for x, m in zip((world.attacked, world.plain), removed, strict=True))
-        shares = ((attacked == world.labels), (plain == world.labels), (attacked == world.written), removed[0])
+        both = zip((world.attacked, world.plain), patches, strict=True)
+        attacked, plain = (subject.answers(removed(subject.dec, x, mask)) for x, mask in both)
+        shares = ((attacked == world.labels), (plain == world.labels), (attacked == world.written), patches[0])
         return cls(setting, *(float(share.double().mean()) for share in shares))
 
 
@@ -184,11 +174,6 @@ def choices(subject: Subject, tuned: World) -> Iterator[tuple[str, str, Chooser]
                 return first, second
 
             yield method, f"{fraction:.0%} of the patches", salient
-
-
-def largest(x: Tensor, share: float) -> Tensor:
-    """Mark the largest values of each row."""
-    return x.argsort(1, descending=True).argsort(1) < round(share * x.shape[1])
 
 
 def measure(subject: Subject, n: int, seeds: Sequence[int]) -> Result:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import latent_attribute
 import latent_scenes
 import latent_swap
 import latent_time
@@ -66,3 +67,19 @@ def test_typographic_attacks_are_repaired_by_words(monkeypatch: pytest.MonkeyPat
     assert found["true mask"]["plain"] == found["none"]["plain"]
     assert 0.02 < found["true mask"]["removed"] < 0.6
     assert found["random"]["removed"] == pytest.approx(found["words"]["removed"], abs=1 / 64)
+
+
+def test_biased_classifiers_are_compared_by_what_is_removed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(latent_attribute, "METHODS", ("raw-attention",))
+    app = typer.Typer()
+    app.command()(latent_attribute.main)
+    result = CliRunner().invoke(app, ["--quick", "--subset", "waterbirds", "--out", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    (found,) = json.loads((tmp_path / "latent_attribute.json").read_text())["models"].values()
+    words, components = {"words, cue", "words, all but the class"}, {"components", "components, random"}
+    random = {f"random, as {name}" for name in words}
+    assert set(found) == {"none", "raw-attention", *words, *random, *components}
+    assert all(row["worst"] <= row["average"] for row in found.values())
+    for name in words:
+        assert found[f"random, as {name}"]["removed"] == pytest.approx(found[name]["removed"], abs=1 / 64)
+    assert found["none"]["worst"] > 0.5
