@@ -76,6 +76,7 @@ def test_biased_classifiers_are_compared_by_what_is_removed(monkeypatch: pytest.
     result = CliRunner().invoke(app, ["--quick", "--subset", "waterbirds", "--out", str(tmp_path)])
     assert result.exit_code == 0, result.output
     (found,) = json.loads((tmp_path / "latent_attribute.json").read_text())["models"].values()
+    assert found.pop("notes") == []
     words, components = {"words, cue", "words, all but the class"}, {"components", "components, random"}
     random = {f"random, as {name}" for name in words}
     assert set(found) == {"none", "raw-attention", *words, *random, *components}

@@ -35,7 +35,7 @@ def test_a_node_is_killed(place, cluster, in_process):
         assert time.monotonic() < end
         time.sleep(0.001)
     kill()
-    out, err = process.communicate(timeout=200)
+    out, err = process.communicate(timeout=600)
     assert process.returncode == 0, err
     told = json.loads(out)
     assert told["skipped"] == ["09.png"]

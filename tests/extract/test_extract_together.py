@@ -20,7 +20,7 @@ __all__ = ["place"]  # a fixture
 def test_two_processes_write_what_one_writes(place, in_process):
     (place / "photos" / "09.png").write_bytes(b"torn")
     process = Fork(torchrun, 0, command, *words("s.lance", "--json"), cwd=place)
-    out, err = process.communicate(timeout=200)
+    out, err = process.communicate(timeout=600)
     assert process.returncode == 0, err
     assert err.count(f" of {N}\n") <= 11  # the first process alone says how far it is
     told = json.loads(out)
@@ -42,7 +42,7 @@ def test_a_process_is_killed(place, in_process):
     with pytest.raises(vd.OutputError, match="another process writes to"), locked(str(place / "s.lance")):
         pass
     os.kill(int((place / "pid-1").read_text()), signal.SIGKILL)
-    _, err = process.communicate(timeout=200)
+    _, err = process.communicate(timeout=600)
     assert process.returncode != 0, err
     with pytest.raises(vd.InputError, match="is not finished"):
         vd.Store(place / "s.lance")
