@@ -49,8 +49,8 @@ HEADING = (
     "settings were chosen on {n} scenes of seed {tuned}, by the accuracy in the worst group. Patches are set to zero: "
     "*words, cue*: those whose best text names the cue; *words, all but the class*: those whose best text does not "
     "name the factor that the class is of; by heatmaps of the predicted class: those of the largest values; *random*: "
-    "as many of each image, in front of the same blocks. *Components*: mean ablation of those whose texts speak of the "
-    "cue rather than of the class, and of as many random ones.",
+    "of every image as many as *words* takes on average, in front of the same blocks. *Components*: mean ablation of "
+    "those whose texts speak of the cue rather than of the class, and of as many random ones.",
 )
 Chooser = Callable[["World"], Tensor]
 
@@ -139,7 +139,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Row:
-    """Accuracies, and the share of patches that are removed."""
+    """Hold accuracies, and the share of patches that are removed."""
 
     setting: str
     worst: float

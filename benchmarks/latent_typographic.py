@@ -47,7 +47,8 @@ HEADING = (
     "on {n} scenes of seed {tuned}, by the mean of the accuracies on attacked and on plain scenes. "
     "*Words*: patches whose best text, read in one layer or in one of several, is on a list; a list has the texts that "
     "are said under words more often than elsewhere. *Saliency*: patches with the largest values of a heatmap of the "
-    "predicted class. *Random*: as many patches as *words* removes. *True mask*: the patches under the word.",
+    "predicted class. *Random*: of every image, plain ones too, as many patches as *words* takes of an attacked one on "
+    "average. *True mask*: the patches under the word, none of plain images.",
 )
 Chooser = Callable[["World"], tuple[Tensor, Tensor]]
 
@@ -136,7 +137,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Row:
-    """What a choice of patches does: accuracies, how often the answer is the written word, and patches removed."""
+    """Hold what a choice of patches does: accuracies, answers that are the written word, and the share removed."""
 
     setting: str
     attacked: float

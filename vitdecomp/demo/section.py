@@ -179,7 +179,7 @@ Block: TypeAlias = Table | Bars | Gallery | Strips | Chart
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What has a page of its own.
+    """Name a page beside the report, and write it.
 
     Attributes:
         title: of the page. write: writes it to a file.

@@ -16,7 +16,7 @@ from vitdecomp.latent.editing import Edited
 
 @dataclass(frozen=True, slots=True)
 class EditOutcome:
-    """What an edit does to one image.
+    """Say what an edit does to one image.
 
     Attributes:
         tokens: numbers of those that are changed.
