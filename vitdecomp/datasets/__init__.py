@@ -1,4 +1,4 @@
-"""Data sets of pictures on disk: folders, tables of paths, Hugging Face data sets, webdataset shards."""
+"""Data sets of pictures on disk: folders, tables, Hugging Face data sets, webdataset shards; pairs of pictures."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from vitdecomp.datasets.folder import Folder
 from vitdecomp.datasets.huggingface import HuggingFace
 from vitdecomp.datasets.image import Picture, Pictures
 from vitdecomp.datasets.listing import Listing
+from vitdecomp.datasets.pairs import ImagePair, PairsDataset
 from vitdecomp.datasets.webdataset import WebDataset
 from vitdecomp.errors import InputError
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = lazily(__name__, {}, rooms=("grouped", "masks"))
 
-__all__ = ["KINDS", "Picture", "Pictures", "open_pictures"]
+__all__ = ["KINDS", "ImagePair", "PairsDataset", "Picture", "Pictures", "open_pictures"]
 
 KINDS: Mapping[str, type[Folder | HuggingFace | Listing | WebDataset]] = {
     "table": Listing,
