@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 import vitdecomp as vd
 from vitdecomp.latent import EditedModule, Named, Similar
+from vitdecomp.latent.edited_module import EDITED, RuleHeader
 from vitdecomp.testing import untouched
 from vitdecomp.trace import front_ends
 
@@ -233,3 +235,31 @@ def test_files_that_hold_no_module_are_refused(tmp_path: Path, content: bytes | 
         path.write_bytes(content)
     with pytest.raises(vd.InputError, match=r"m\.safetensors"):
         EditedModule.load(path)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"action": "paint"},
+        {"action": "replace"},
+        {"action": "swap"},
+        {"layers": (99,)},
+        {"where": ()},
+        {"where": (RuleHeader(99, 0, 0.1),)},
+        {"where": (RuleHeader(-1, 0, None),)},
+    ],
+)
+def test_files_that_ask_for_no_edit_are_refused(traced: vd.Decomposer, tmp_path: Path, wrong: dict[str, Any]) -> None:
+    path = tmp_path / "m.safetensors"
+    edited = vd.edit_tokens(traced, remove=Similar(vectors(["a"])[0], above=0.1))
+    edited(pictures(1, 32))
+    edited.module().save(path)
+    EditedModule.load(path)
+    file = EDITED.read(path)
+    for field, value in wrong.items():
+        object.__setattr__(file.header, field, value)  # as a file may have it, though the class would not
+    EDITED.write(path, file.header, file.tensors)
+    with pytest.raises(vd.InputError, match=r"m\.safetensors") as refused:
+        EditedModule.load(path)
+    assert "make it again with edit_tokens" in str(refused.value)
+    assert len(str(refused.value).splitlines()) == 1

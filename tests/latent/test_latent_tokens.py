@@ -154,6 +154,8 @@ def test_layers_and_tokens_must_exist(tiny_vit: nn.Module) -> None:
         known.transform(x, tokens=[-18])
     with pytest.raises(vd.SpecError, match="no layer is asked for"):
         known.transform(x, layers=[])
+    both = known.transform(x, layers=[-1, 3, 0], tokens=[2, -15, 0])  # -1 is layer 3, and -15 is token 2
+    assert torch.equal(both, known.transform(x, layers=[3, 0], tokens=[2, 0]))
 
 
 def test_a_model_may_be_small_in_single_precision() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -14,7 +14,6 @@ from vitdecomp._utils.tensor_file import TensorFormat
 from vitdecomp.engine.program_file import OTHER_VERSION, below, plain_program, read_program
 from vitdecomp.engine.subset import weight_names
 from vitdecomp.errors import InputError, SpecError
-from vitdecomp.latent.action import Action
 from vitdecomp.latent.edit import Edit
 from vitdecomp.latent.selection import Rule
 from vitdecomp.latent.sweep import Sweep
@@ -24,6 +23,7 @@ from vitdecomp.trace.paths import LinearPaths
 
 WEIGHTS, TABLES, WHERE = "weights.", "tables.", "where."
 SCHEMA = 1
+SETS = {"remove": 1, "swap": 2}  # selections that an action takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class EditedHeader(Versioned):
         sample: of the images. paths: the linear paths.
     """
 
-    action: Action
+    action: Literal["remove", "swap"]
     layers: tuple[Annotated[int, Within(0)], ...]
     where: tuple[RuleHeader, ...]
     sample: Sample
@@ -72,6 +72,9 @@ class EditedModule(nn.Module):
         self._sweep = Sweep.along(paths)
         for layer in edit.layers:
             self._sweep.stream(layer)
+        wrong = [w.layer for w in edit.where if isinstance(w, Rule) and not 0 <= w.layer <= len(self._sweep.layers)]
+        if wrong or len(edit.where) != SETS[edit.action]:
+            raise LookupError(f"layers {wrong}, {len(edit.where)} selections")  # which `load` puts into words
         self.register_load_state_dict_post_hook(_find_again)  # type: ignore[no-untyped-call]
 
     @classmethod
@@ -109,7 +112,7 @@ class EditedModule(nn.Module):
         rules = [_header(where) for where in self.edit.where]
         header = EditedHeader(
             schema=SCHEMA,
-            action=self.edit.action,
+            action="swap" if self.edit.action == "swap" else "remove",  # `of` refuses all others
             layers=self.edit.layers,
             where=tuple(rules),
             sample=Sample.of(self._paths.captured.trial),
@@ -137,7 +140,9 @@ class EditedModule(nn.Module):
             )
             return cls(paths, Edit(header.action, header.layers, where)).eval()
         except OTHER_VERSION as error:
-            raise InputError(f"{path} is of another version of vitdecomp or torch: {EDITED.remedy}") from error
+            raise InputError(
+                f"{path} is damaged, or of another version of vitdecomp or torch: {EDITED.remedy}"
+            ) from error
 
 
 def _find_again(module: nn.Module, _: object) -> None:

@@ -45,7 +45,7 @@ class EditConfig:
             SpecError: no such layer; tokens of this model cannot be edited; or nobody reads the texts.
         """
         sweep = Sweep.of(decomposer)
-        layers = tuple(dict.fromkeys(chosen(self.layers, len(sweep.layers) + 1, "layer")))
+        layers = tuple(chosen(self.layers, len(sweep.layers) + 1, "layer"))
         for layer in layers:
             sweep.stream(layer)
         where = tuple(each if isinstance(each, Tensor) else each.rule(decomposer) for each in self.where)

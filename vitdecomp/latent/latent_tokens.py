@@ -104,8 +104,8 @@ class LatentTokens:
 
         Args:
             images: n images.
-            layers: from which block on tokens attend to themselves, 0 for all blocks; all layers by default.
-            tokens: which tokens; all by default.
+            layers: from which block on tokens attend to themselves, 0 for all blocks, each once; all by default.
+            tokens: which tokens, each once; all by default.
             smoothing: average over noised copies of the tokens, whose deviation was measured on the images of `fit`.
 
         Raises:
