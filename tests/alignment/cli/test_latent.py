@@ -129,6 +129,18 @@ def test_patches_that_texts_name_are_removed(place):
     assert "Patches whose best text in layer 0 is “snow” are set to zero in front of block 0." in shown
 
 
+def test_patches_are_read_in_another_layer_than_they_are_removed(place):
+    words = ("scenes:clip", *IN_PHOTOS, "--texts", "texts.txt", "--layers", "-1,6,2", "--edit", "remove")
+    told = json.loads(run(place, *words, "--text", "snow", "--at", "0,1", "--read", "2", "--json").stdout)
+    assert told["layers"] == [6, 2]  # the last one is named twice
+    assert (told["edit"]["read"], told["edit"]["layers"]) == (2, [0, 1])
+    for image, edited in zip(told["images"], told["edit"]["images"], strict=True):
+        named = [i for i, token in enumerate(image["words"][1]) if i and token[0][0] == "snow"]
+        assert edited["tokens"] == named
+    shown = run(place, *words, "--text", "snow", "--read", "2", "--quiet").stdout
+    assert "Patches whose best text in layer 2 is “snow” are set to zero in front of block 0." in shown
+
+
 def test_texts_through_maps_of_the_whole_representation(place, maps):
     words = ("scenes:deit", *IN_PHOTOS, "--maps", str(maps["representation"]), "--layers", "6", "--texts", "texts.txt")
     told = json.loads(run(place, *words, "--m", "4", "--json").stdout)
@@ -156,6 +168,8 @@ def test_texts_through_maps_of_the_whole_representation(place, maps):
         (("scenes:clip", "--edit", "remove"), "--edit remove needs --text"),
         (("scenes:clip", "--text", "snow"), "--text says which tokens are edited: give --edit remove too"),
         (("scenes:clip", "--at", "1"), "--at says which tokens are edited: give --edit remove too"),
+        (("scenes:clip", "--read", "1"), "--read says which tokens are edited: give --edit remove too"),
+        (("scenes:clip", "--edit", "remove", "--text", "snow", "--read", "9"), "no layer 9: layers of this model are"),
         (("scenes:clip", "--edit", "remove", "--text", "snow", "--at", "9"), "no layer 9: layers of this model are"),
         (("scenes:clip", "--edit", "remove", "--text", "zebra"), "--edit remove matches no token: in none of 2 images"),
     ],

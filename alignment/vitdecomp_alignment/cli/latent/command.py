@@ -35,13 +35,14 @@ class TokenOptions:
     edit: Annotated[Literal["remove"] | None, Option(help="Remove the patches that --text names.")] = None
     text: Texts = ()
     at: Annotated[str | None, Option(help="Edit in front of these blocks, such as 0,1,2; default: 0.")] = None
+    read: Annotated[int | None, Option(help="Layer in which tokens are read; default: the first of --at.")] = None
 
     def config(self, limit: int | None) -> LatentConfig:
         """Give them to the library."""
         from vitdecomp_alignment.cli.latent.described import LatentConfig
         from vitdecomp_alignment.cli.latent.edit_by_words import EditByWords
 
-        edit = EditByWords.asked(self.edit, self.text, numbers("--at", self.at))
+        edit = EditByWords.asked(self.edit, self.text, numbers("--at", self.at), self.read)
         layers, tokens = numbers("--layers", self.layers), numbers("--tokens", self.tokens)
         return LatentConfig(self.images, self.texts, self.m, layers, tokens, self.maps, self.clip, limit, edit)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -17,11 +17,13 @@ from vitdecomp.latent.outcome import EditOutcome
 from vitdecomp.latent.page import LatentBatch, LatentPage, write_latent_page
 from vitdecomp.models.image_loader import Loading
 from vitdecomp.models.prepare import ModelOptions, fitted, prepare
-from vitdecomp_alignment.cli.image_batches import first_and_all
-from vitdecomp_alignment.cli.latent.edit_by_words import EditByWords
+from vitdecomp.sources.aligner import Aligner
+from vitdecomp_alignment.cli.image_batches import ImageBatch, first_and_all
+from vitdecomp_alignment.cli.latent.edit_by_words import EditByWords, ReadyEdit
 from vitdecomp_alignment.cli.text_space import MAPS, text_space
 from vitdecomp_alignment.clip.contributions import check_origins, pictures
 from vitdecomp_alignment.clip.maps import MapsToClip
+from vitdecomp_alignment.clip.space import ClipSpace
 from vitdecomp_alignment.texts import named_texts, usual_texts
 
 
@@ -100,44 +102,81 @@ def describe_tokens(
         latent = LatentTokens(fitted(Decomposer(subject.loaded).fit, first.images[:1], subject)).fit(first.images[:1])
         space = text_space(subject, maps, cache, MAPS)  # maps would not help a model without tokens
     texts = chosen or usual_texts(space.spec)
-    edit = config.edit and config.edit.ready(latent.decomposer_, texts, space, aligner, config.k)
-    done = list[LatentBatch]()
+    edit = config.edit.ready(latent.decomposer_, texts, space, aligner, config.k) if config.edit else None
+    reader = _Reader(latent, texts, space, aligner, config, edit)
     with stage("latent tokens") as progress:
-
-        def made() -> Iterator[LatentBatch]:
-            for batch in batches:
-                found = latent.describe(
-                    batch.images, texts, space, k=config.k, aligner=aligner, layers=config.layers, tokens=config.tokens
-                )
-                outcomes = edit.outcomes(batch.images) if edit else ()
-                done.append(LatentBatch(batch.names, (), found, outcomes))
-                yield LatentBatch(batch.names, list(batch.images.cpu()), found, outcomes)
-                progress(sum(len(each.names) for each in done) + len(skipped), count)
-            if edit:
-                edit.check([outcome for each in done for outcome in each.outcomes])  # before the page takes its name
-
-        notes = [f"Each token’s most similar texts out of {len(texts):,}, in the space of {space.spec}."]
-        notes += [f"{config.edit.sentence} They have a dashed frame."] if config.edit else []
-        page = LatentPage(f"Tokens of {options.model} in words", latent.layers_, latent.tokens_, made(), notes)
-        if out is None:
-            deque(page.batches, maxlen=0)
-        else:
-            write_latent_page(page, out)
-    names = tuple(name for batch in done for name in batch.names)
-    descriptions = _joined([batch.descriptions for batch in done])
-    outcomes = tuple(outcome for batch in done for outcome in batch.outcomes)
+        described = reader.batches(batches, lambda n: progress(n + len(skipped), count))
+        _written(reader.page(options.model, described), out)
+    done = reader.done
     return DescribedTokens(
         model=options.model,
         clip=space.spec,
         blocks=latent.layers_,
         tokens=latent.tokens_,
-        names=names,
+        names=tuple(name for batch in done for name in batch.names),
         skipped=tuple(skipped),
-        descriptions=descriptions,
+        descriptions=_joined([batch.descriptions for batch in done]),
         written=out,
         edit=config.edit,
-        outcomes=outcomes,
+        outcomes=tuple(outcome for batch in done for outcome in batch.outcomes),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """What describes batches of images.
+
+    Attributes:
+        latent: reads tokens. texts, space, aligner: the vocabulary. config: which tokens. edit: of the model, if any.
+        done: what was found so far, without the images.
+    """
+
+    latent: LatentTokens
+    texts: Sequence[str]
+    space: ClipSpace
+    aligner: Aligner | None
+    config: LatentConfig
+    edit: ReadyEdit | None
+    done: list[LatentBatch] = field(default_factory=list)
+
+    def batches(self, batches: Iterable[ImageBatch], told: Callable[[int], object]) -> Iterator[LatentBatch]:
+        """Describe batches one after another; say after each how many images are done.
+
+        Raises:
+            InputError: an edit that matches no token of any image.
+        """
+        config = self.config
+        for batch in batches:
+            found = self.latent.describe(
+                batch.images,
+                self.texts,
+                self.space,
+                k=config.k,
+                aligner=self.aligner,
+                layers=config.layers,
+                tokens=config.tokens,
+            )
+            outcomes = self.edit.outcomes(batch.images) if self.edit else ()
+            self.done.append(LatentBatch(batch.names, (), found, outcomes))
+            yield LatentBatch(batch.names, list(batch.images.cpu()), found, outcomes)
+            told(sum(len(each.names) for each in self.done))
+        if self.edit:
+            self.edit.check([outcome for each in self.done for outcome in each.outcomes])  # before the page has a name
+
+    def page(self, model: str, batches: Iterable[LatentBatch]) -> LatentPage:
+        """Lay batches out as they are described."""
+        asked = self.config.edit
+        notes = [f"Each token’s most similar texts out of {len(self.texts):,}, in the space of {self.space.spec}."]
+        notes += [f"{asked.sentence} They have a dashed frame."] if asked else []
+        return LatentPage(f"Tokens of {model} in words", self.latent.layers_, self.latent.tokens_, batches, notes)
+
+
+def _written(page: LatentPage, out: Path | None) -> None:
+    """Write a page; without a place for it, describe all the same."""
+    if out is None:
+        deque(page.batches, maxlen=0)
+    else:
+        write_latent_page(page, out)
 
 
 def _joined(parts: Sequence[Descriptions]) -> Descriptions:

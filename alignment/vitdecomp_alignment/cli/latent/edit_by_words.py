@@ -22,39 +22,51 @@ class EditByWords:
     """Say which tokens are removed.
 
     Attributes:
-        action: what is done. texts: that name the tokens. layers: in front of which blocks; tokens are read in the
-            first.
+        action: what is done. texts: that name the tokens. layers: in front of which blocks. read: the layer in which
+            tokens are read.
     """
 
     action: Literal["remove"]
     texts: tuple[str, ...]
     layers: tuple[int, ...]
+    read: int
 
     @classmethod
     def asked(
-        cls, action: Literal["remove"] | None, texts: tuple[str, ...], layers: tuple[int, ...] | None
+        cls,
+        action: Literal["remove"] | None,
+        texts: tuple[str, ...],
+        layers: tuple[int, ...] | None,
+        read: int | None = None,
     ) -> EditByWords | None:
         """Return what the flags ask for; `None` for no edit.
+
+        Args:
+            action: what is done.
+            texts: that name the tokens.
+            layers: in front of which blocks; by default the first.
+            read: the layer in which tokens are read; by default the first of `layers`.
 
         Raises:
             SpecError: some of the flags without the others.
         """
         if action is None:
-            if texts or layers is not None:
-                raise SpecError(f"{'--text' if texts else '--at'} says which tokens are edited: give --edit remove too")
+            given = {"--text": bool(texts), "--at": layers is not None, "--read": read is not None}
+            flag = next((flag for flag, there in given.items() if there), None)
+            if flag is not None:
+                raise SpecError(f"{flag} says which tokens are edited: give --edit remove too")
             return None
         if not texts:
             raise SpecError(f"--edit {action} needs --text: a text that names the tokens; repeatable")
-        return cls(action, texts, layers or (0,))
+        layers = layers or (0,)
+        return cls(action, texts, layers, layers[0] if read is None else read)
 
     @property
     def sentence(self) -> str:
         """Say in words what is done."""
         named = " or ".join(f"“{text}”" for text in self.texts)
         where = " and ".join(map(str, self.layers))
-        return (
-            f"Patches whose best text in layer {self.layers[0]} is {named} are set to zero in front of block {where}."
-        )
+        return f"Patches whose best text in layer {self.read} is {named} are set to zero in front of block {where}."
 
     def ready(
         self, decomposer: Decomposer, texts: Sequence[str], space: ClipSpace, aligner: Aligner | None, k: int
@@ -71,7 +83,7 @@ class EditByWords:
         Raises:
             SpecError: no such layer, or tokens of this model cannot be edited. InputError: no other texts.
         """
-        named = Named(self.texts, texts, self.layers[0], space, aligner)
+        named = Named(self.texts, texts, self.read, space, aligner)
         edited = edit_tokens(decomposer, remove=named, layers=self.layers)
         vocabulary = Vocabulary.of(texts, space.encode_text, aligner, decomposer.report_.dimension)
         return ReadyEdit(self, edited, decomposer, vocabulary, k)
@@ -106,6 +118,6 @@ class ReadyEdit:
             asked, n = self.asked, len(outcomes)
             raise InputError(
                 f"--edit {asked.action} matches no token: in none of {n} {'image' if n == 1 else 'images'} is the best "
-                f"text of a patch in layer {asked.layers[0]} one of {', '.join(map(repr, asked.texts))}; "
-                "give another --text, or another layer by --at; without --edit the command shows the best texts"
+                f"text of a patch in layer {asked.read} one of {', '.join(map(repr, asked.texts))}; "
+                "give another --text, or another layer by --read; without --edit the command shows the best texts"
             )

@@ -81,7 +81,13 @@ def _edit(found: DescribedTokens, edit: EditByWords) -> dict[str, Any]:
         {"name": name, "tokens": list(each.tokens), "before": list(each.before), "after": list(each.after)}
         for name, each in zip(found.names, found.outcomes, strict=True)
     ]
-    return {"action": edit.action, "texts": list(edit.texts), "layers": list(edit.layers), "images": images}
+    return {
+        "action": edit.action,
+        "texts": list(edit.texts),
+        "read": edit.read,
+        "layers": list(edit.layers),
+        "images": images,
+    }
 
 
 def _token(number: int, token: Token) -> dict[str, Any]:
