@@ -3,13 +3,17 @@ r"""Does a biased classifier get fairer if the patches that texts name are remov
     python benchmarks/latent_attribute.py --out docs/benchmarks          both subsets, seeds 64 and 65
     python benchmarks/latent_attribute.py --subset celeba --seed 5
     python benchmarks/latent_attribute.py --quick
+    python benchmarks/latent_attribute.py --celeba celeba/ --target Gray_Hair --cue Male \
+        --class-text "gray hair" --cue-text "a man" --cue-text "a woman" --model open_clip:ViT-B-16/laion2b_s34b_b88k
 
-After INViTE's experiment on CelebA. `--out` writes `latent_attribute.md` and `latent_attribute.json`.
+After INViTE's experiment on CelebA. With `--celeba` or `--waterbirds` the same on photographs: a linear classifier
+learns from the training split, settings are chosen on the validation split and reported on the test split. `--out`
+writes `latent_attribute.md` and `latent_attribute.json`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -17,124 +21,44 @@ from typing import Annotated
 import numpy as np
 import torch
 import typer
-from PIL import Image
-from reading_clip import value_vectors
-from removal import FRACTIONS, METHODS, largest, nearest, removed, saliency
+from attribute_worlds import NOISES, TUNED, Photographs, Subject, Task, World, grouping_of, scene_task
+from removal import FRACTIONS, largest, removed
 from rich.console import Console
 from scenes_heatmaps import CLIP
 from sheets import Result, Sheet, write
 from torch import Tensor
-from torch.nn.functional import normalize
 from vitdecomp_alignment import ClipSpace
-from vitdecomp_alignment.texts.scene import scene_values
 
-import vitdecomp as vd
-from vitdecomp import Contributions, Decomposer, FeatureScorer, VitdecompError
+from vitdecomp import LoadedModel, SpecError, VitdecompError
 from vitdecomp.ablation import Ablator
-from vitdecomp.ablation.linear_head import LinearHead
 from vitdecomp.component import Component
 from vitdecomp.models.adapter import load_model
 from vitdecomp.models.preprocessing import preprocessing
-from vitdecomp.scenes import SceneDataset
-from vitdecomp.scenes.subsets import SUBSETS, Grouping
 
-TUNED, TRAINED = 61, 60  # seeds of the settings and of the classifier
-NAMING = ("shape", "colour", "pattern", "location")  # factors whose values name patches
-WORDS = "words, cue", "words, all but the class"
+WORDS = ("words, cue", "words, all but the class", "threshold, cue")
+ABOVE = (0.5, 0.7, 0.9, 0.95)  # shares of the tuning patches that lie below a threshold
 KEPT = (2, 5, 10, 20)  # numbers of components that are ablated
-HEADING = (
-    "Biased classifiers and their patches",
-    "A logistic regression on the representation of `scenes:clip` learns a class from {trained} scenes in which "
-    "another attribute goes with it; the test has all four groups alike: {n} scenes of each of the seeds {seeds}. All "
-    "settings were chosen on {n} scenes of seed {tuned}, by the accuracy in the worst group. Patches are set to zero: "
-    "*words, cue*: those whose best text names the cue; *words, all but the class*: those whose best text does not "
-    "name the factor that the class is of; by heatmaps of the predicted class: those of the largest values; *random*: "
-    "of every image as many as *words* takes on average, in front of the same blocks. *Components*: mean ablation of "
-    "those whose texts speak of the cue rather than of the class, and of as many random ones.",
+ROWS = (
+    "Patches are set to zero: *words, cue*: those whose best text names the cue; *words, all but the class*: those "
+    "whose best text does not name what the class is of; *threshold, cue*: those whose largest cosine with a text of "
+    "the cue, all vectors minus the mean of all texts, exceeds a threshold; *smoothed*: the same, read as means over "
+    "16 noised copies; by heatmaps of the predicted class: those of the largest values; *random*: of every image as "
+    "many as *words* takes on average, in front of the same blocks. *Components*: mean ablation of those whose texts "
+    "speak of the cue rather than of the class, and of as many random ones."
 )
-Chooser = Callable[["World"], Tensor]
-
-
-@dataclass(frozen=True)
-class World:
-    """Images, and what a model says of their tokens.
-
-    Attributes:
-        images: `(n, 3, height, width)`. labels, groups: of each. factor: that the best text of each patch is of,
-            `(n, layer, patch)`. maps: saliency by method. c: contributions.
-    """
-
-    images: Tensor
-    labels: Tensor
-    groups: Tensor
-    factor: Tensor
-    maps: Mapping[str, Tensor]
-    c: Contributions
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A model with a biased classifier.
-
-    Attributes:
-        grouping: what the class and the cue are. head: the classifier. ranking: components, those of the cue first.
-    """
-
-    subset: str
-    grouping: Grouping
-    dec: Decomposer
-    preprocess: Callable[[Image.Image], Tensor]
-    clip: ClipSpace
-    head: LinearHead
-    train: Contributions
-    ranking: Sequence[Component]
-
-    @classmethod
-    def fit(cls, subset: str, clip: ClipSpace, trained: int) -> Subject:
-        """Train the classifier on biased images, and rank components by what texts say of them there."""
-        loaded, data = load_model(CLIP), SceneDataset(trained, TRAINED, "train", subset)
-        grouping = SUBSETS[subset].grouping
-        assert grouping is not None
-        preprocess = preprocessing(loaded)
-        images = torch.stack([preprocess(data[i][0]) for i in range(len(data))])
-        dec = Decomposer(loaded).fit(images[:2])
-        c = dec.transform(images)
-        head = LinearHead.fit(c.total(), data.labels["target"], 2)
-        words = {factor: [t for texts in scene_values()[factor].values() for t in texts] for factor in NAMING}
-        texts = {factor: clip.encode_text(some).cpu() for factor, some in words.items()}
-        scorer = FeatureScorer(bootstrap=0, shuffles=0).fit(c, texts)
-        ranking = [each for each in scorer.contrast(grouping.beside, grouping.factor) if each in c.components]
-        return cls(subset, grouping, dec, preprocess, clip, head, c, ranking)
-
-    def world(self, n: int, seeds: Sequence[int]) -> World:
-        """Draw scenes of even groups, and read their tokens and heatmaps."""
-        data = [SceneDataset(n, seed, "test", self.subset) for seed in seeds]
-        images = torch.stack([self.preprocess(each[i][0]) for each in data for i in range(n)])
-        labels, groups = (
-            torch.from_numpy(np.concatenate([each.labels[name] for each in data])) for name in ("target", "group")
-        )
-        latent = vd.LatentTokens(self.dec).fit(images[:1])
-        z = normalize(latent.transform(images)[:, :, 1:], dim=-1)
-        values = {f"{f}: {value}": texts for f in NAMING for value, texts in scene_values()[f].items()}
-        owner = torch.tensor([NAMING.index(name.split(":")[0]) for name in values])
-        told = self.head(self.dec.represent(images)).argmax(1)
-        weight = self.head.weight[told] - self.head.weight[1 - told]
-        maps = saliency(self.dec, images, weight.to(images), METHODS)
-        factor = owner[nearest(z, value_vectors(self.clip, values))]
-        return World(images, labels, groups, factor, maps, self.dec.transform(images))
-
-    def choices(self, blocks: int) -> Iterator[tuple[str, str, Chooser, tuple[int, ...]]]:
-        """Give every way to choose patches with every setting."""
-        cue, own = NAMING.index(self.grouping.beside), NAMING.index(self.grouping.factor)
-        for layer in range(blocks):
-            places = {(0,): "block 0", (layer,): f"block {layer}", tuple(range(layer, blocks)): "all blocks from there"}
-            for at, where in places.items():
-                setting = f"read in layer {layer}, removed in front of {where}"
-                yield WORDS[0], setting, lambda w, k=layer: w.factor[:, k] == cue, at
-                yield WORDS[1], setting, lambda w, k=layer: w.factor[:, k] != own, at
-        for method in METHODS:
-            for share in FRACTIONS:
-                yield method, f"{share:.0%} of the patches", lambda w, m=method, s=share: largest(w.maps[m], s), (0,)
+SCENES = (
+    "A logistic regression on the representation of `scenes:clip` learns a class from {trained} scenes in which "
+    "another attribute goes with it; *tied*: from those alone in which it always does, as many of each class. The "
+    "test has all four groups alike: {n} scenes of each of the seeds {seeds}. All settings were "
+    f"chosen on {{n}} scenes of seed {{tuned}}, by the accuracy in the worst group. {ROWS}"
+)
+PHOTOGRAPHS = (
+    "A logistic regression on the representation learns a class from {trained} photographs of the training split. All "
+    "settings were chosen on {tuned} of the validation split, by the accuracy in the worst group, and are reported on "
+    f"{{n}} of the test split. {ROWS}"
+)
+Chooser = Callable[[World], Tensor]
+Choice = tuple[str, str, Chooser, tuple[int, ...]]  # name, setting, which patches, in front of which blocks
 
 
 @dataclass(frozen=True)
@@ -149,39 +73,71 @@ class Row:
     @classmethod
     def of(cls, subject: Subject, world: World, setting: str, z: Tensor, patches: Tensor | None = None) -> Row:
         """Classify representations."""
-        right = (subject.head(z.to(subject.head.weight)).argmax(1) == world.labels).double()
-        groups = [float(right[world.groups == group].mean()) for group in range(4)]
+        given = world.given
+        right = (subject.head(z.to(subject.head.weight)).argmax(1) == given.labels).double()
+        groups = [float(right[given.groups == group].mean()) for group in range(4)]
         share = 0.0 if patches is None else float(patches.double().mean())
         return cls(setting, min(groups), float(np.mean(groups)), share)
 
+    @classmethod
+    def without(cls, subject: Subject, world: World, setting: str, patches: Tensor, at: Sequence[int]) -> Row:
+        """Remove patches in front of some blocks, and classify."""
+        return cls.of(subject, world, setting, removed(subject.dec, world.given.images, patches, at), patches)
 
-def measure(subject: Subject, n: int, seeds: Sequence[int]) -> Result:
-    """Choose settings on one seed, and report on others."""
-    tuned, world = subject.world(n, [TUNED]), subject.world(n, seeds)
-    best: dict[str, tuple[float, str, Chooser, tuple[int, ...]]] = {}
-    for name, setting, chooser, at in subject.choices(tuned.factor.shape[1] - 1):
-        patches = chooser(tuned)
-        row = Row.of(subject, tuned, setting, removed(subject.dec, tuned.images, patches, at), patches)
+    def cells(self) -> list[str]:
+        """Write the figures."""
+        return [
+            f"{self.worst:.1%}", f"{self.average:.1%}", f"{self.removed:.1%}" if self.removed else "", self.setting,
+        ]  # fmt: skip
+
+
+def choices(subject: Subject, tuned: World) -> Iterator[Choice]:
+    """Give every way to choose patches with every setting."""
+    blocks = tuned.best[""].shape[1] - 1
+    for layer in range(blocks):
+        places = {(0,): "block 0", (layer,): f"block {layer}", tuple(range(layer, blocks)): "all blocks from there"}
+        for at, where in places.items():
+            for name, told, chooser in _by_words(subject, tuned, layer):
+                yield name, f"{told} in layer {layer}, removed in front of {where}", chooser, at
+    for method in subject.methods:
+        for share in FRACTIONS:
+            yield method, f"{share:.0%} of the patches", lambda w, m=method, s=share: largest(w.maps[m], s), (0,)
+
+
+def _by_words(subject: Subject, tuned: World, layer: int) -> Iterator[tuple[str, str, Chooser]]:
+    """Give the ways to choose patches by the texts that they are read by in one layer."""
+    cue, own = subject.owned(subject.task.cue), subject.owned(subject.task.own)
+    for noise in NOISES:
+        yield f"{WORDS[0]}{noise}", "read", lambda w, k=layer, n=noise: cue[w.best[n][:, k]]
+        yield f"{WORDS[1]}{noise}", "read", lambda w, k=layer, n=noise: ~own[w.best[n][:, k]]
+        for share in ABOVE:
+            t = float(torch.quantile(tuned.cosine[noise][:, layer].flatten(), share))
+            told = f"cosine above {t:.2f}"
+            yield f"{WORDS[2]}{noise}", told, lambda w, k=layer, n=noise, t=t: w.cosine[n][:, k] > t
+
+
+def measure(subject: Subject) -> Result:
+    """Choose settings on some images, and report on others."""
+    tuned, world = subject.world(subject.task.tuned), subject.world(subject.task.test)
+    best: dict[str, tuple[float, Choice]] = {}
+    for choice in choices(subject, tuned):
+        name, setting, chooser, at = choice
+        row = Row.without(subject, tuned, setting, chooser(tuned), at)
         if name not in best or row.worst > best[name][0]:
-            best[name] = row.worst, setting, chooser, at
+            best[name] = row.worst, choice
     rows = {"none": Row.of(subject, world, "", world.c.total())}
-    for name, (_, setting, chooser, at) in best.items():
-        patches = chooser(world)
-        rows[name] = Row.of(subject, world, setting, removed(subject.dec, world.images, patches, at), patches)
-    noise = torch.rand(tuple(world.factor[:, 0].shape), generator=torch.Generator().manual_seed(0))
-    for name in WORDS:
+    rows |= {
+        name: Row.without(subject, world, setting, chooser(world), at)
+        for name, (_, (_, setting, chooser, at)) in best.items()
+    }
+    noise = torch.rand(tuple(world.best[""][:, 0].shape), generator=torch.Generator().manual_seed(0))
+    for name in [name for name in best if name.startswith(WORDS)]:
         patches = largest(noise, rows[name].removed)
-        z = removed(subject.dec, world.images, patches, best[name][3])
-        rows[f"random, as {name}"] = Row.of(subject, world, "the same blocks", z, patches)
+        rows[f"random, as {name}"] = Row.without(subject, world, "the same blocks", patches, best[name][1][3])
     rows |= _components(subject, tuned, world)
-    cells = [
-        [name, f"{r.worst:.1%}", f"{r.average:.1%}", f"{r.removed:.1%}" if r.removed else "", r.setting]
-        for name, r in rows.items()
-    ]
     header = ("removed", "worst group", "average of groups", "patches removed", "chosen setting")
-    g = subject.grouping
-    title = f"{g.factor} ({' or '.join(g.classes)}) from scenes where {g.beside} ({' or '.join(g.sides)}) goes with it"
-    return Result({name: vars(row) for name, row in rows.items()}, [Sheet(title, header, cells)])
+    sheet = Sheet(subject.task.title, header, [[name, *row.cells()] for name, row in rows.items()])
+    return Result({name: vars(row) for name, row in rows.items()}, [sheet], [*subject.notes])
 
 
 def _components(subject: Subject, tuned: World, world: World) -> dict[str, Row]:
@@ -200,26 +156,78 @@ def _components(subject: Subject, tuned: World, world: World) -> dict[str, Row]:
     }
 
 
-def main(
+@dataclass(frozen=True)
+class Told:
+    """What is measured: what goes into the title and the sentence of the page, and the classifiers by name."""
+
+    title: str
+    sentence: str
+    about: dict[str, object]
+    loaded: LoadedModel
+    tasks: dict[str, Callable[[], Task]]
+
+
+def on_scenes(subsets: Sequence[str], n: int, seeds: Sequence[int], trained: int) -> Told:
+    """Take drawn scenes, with a bias as usual and with class and cue tied."""
+    loaded, tasks = load_model(CLIP), dict[str, Callable[[], Task]]()
+    for name in subsets:
+        grouping_of(name)
+        task = scene_task(name, preprocessing(loaded), trained, n, seeds)
+        tasks |= {name: lambda task=task: task, f"{name}, tied": task.tied}
+    about: dict[str, object] = {"n": n, "seeds": seeds, "tuned": TUNED, "trained": trained}
+    sentence = SCENES.format(**{**about, "seeds": " and ".join(map(str, seeds))})
+    return Told("Biased classifiers and their patches", sentence, about, loaded, tasks)
+
+
+def on_photographs(photographs: Photographs, model: str) -> Told:
+    """Take photographs of a data set."""
+    loaded = load_model(model)
+    task = photographs.task(loaded)
+    about: dict[str, object] = {
+        name: len(each.labels) for name, each in (("trained", task.train), ("tuned", task.tuned), ("n", task.test))
+    }
+    sentence = PHOTOGRAPHS.format(**about)
+    title = "Biased classifiers of photographs and their patches"
+    return Told(title, sentence, about, loaded, {f"{photographs.kind}, {model}": lambda: task})
+
+
+def main(  # noqa: PLR0913, PLR0917 - one for each option
     subset: Annotated[list[str] | None, typer.Option(help="celeba or waterbirds; repeatable. Default: both.")] = None,
-    n: Annotated[int, typer.Option("-n", min=16, help="Scenes of each seed.")] = 150,
+    n: Annotated[int | None, typer.Option("-n", min=16, help="Scenes of each seed (150); images of a split.")] = None,
     seed: Annotated[list[int] | None, typer.Option(min=0, help="Of the scenes; default: 64 and 65.")] = None,
-    trained: Annotated[int, typer.Option(min=100, help="Scenes that the classifier learns from.")] = 1600,
+    trained: Annotated[int, typer.Option(min=8, help="Images that the classifier learns from, at most.")] = 1600,
+    celeba: Annotated[Path | None, typer.Option(help="Folder of CelebA.")] = None,
+    waterbirds: Annotated[Path | None, typer.Option(help="Folder of Waterbirds.")] = None,
+    model: Annotated[str | None, typer.Option(help="For photographs: a model with texts.")] = None,
+    target: Annotated[str, typer.Option(help="The class: an attribute of CelebA.")] = "Blond_Hair",
+    cue: Annotated[str, typer.Option(help="What goes with it: another attribute.")] = "Male",
+    class_text: Annotated[list[str] | None, typer.Option(help="Text of the class; repeatable.")] = None,
+    cue_text: Annotated[list[str] | None, typer.Option(help="Text of the cue; repeatable.")] = None,
+    texts: Annotated[str | None, typer.Option(help="Other texts: a pool, or a file, one a line.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A few scenes, to see whether it runs.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for latent_attribute.md and .json.")] = None,
 ) -> None:
     """Make biased classifiers fairer by removing patches that texts name."""
     console = Console(width=170)
-    seeds, (n, trained) = tuple(seed or (64, 65)), (24, 200) if quick else (n, trained)
+    n, trained = (24, 200) if quick else (n, trained)
     try:
-        clip, results = ClipSpace(CLIP, device="cpu"), {}
-        for name in subset or ["celeba", "waterbirds"]:
-            results[name] = measure(Subject.fit(name, clip, trained), n, seeds)
-            console.print(f"[bold]{name}[/]", results[name].sheets[0].rich(), "", sep="\n")
+        places = {"celeba": celeba, "waterbirds": waterbirds}
+        given = {kind: place for kind, place in places.items() if place is not None}
+        if len(given) != (model is not None):
+            raise SpecError("photographs: give --celeba DIR or --waterbirds DIR, and --model SPEC with it")
+        if model is None:
+            told = on_scenes(subset or ["celeba", "waterbirds"], n or 150, seed or (64, 65), trained)
+        else:
+            ((kind, place),) = given.items()
+            usual = [name.replace("_", " ").lower() for name in (target, cue)]
+            named = class_text or usual[:1], cue_text or usual[1:]
+            told = on_photographs(Photographs(place, kind, target, cue, trained, n or 1000, *named, texts), model)
+        clip, results = ClipSpace(told.loaded), {}
+        for name, task in told.tasks.items():
+            results[name] = measure(Subject.fit(task(), told.loaded, clip))
+            console.print(f"[bold]{name}[/]", results[name].sheets[0].rich(), *results[name].notes, "", sep="\n")
         if out is not None:
-            about = {"n": n, "seeds": seeds, "tuned": TUNED, "trained": trained}
-            sentence = HEADING[1].format(**{**about, "seeds": " and ".join(map(str, seeds))})
-            write(out, "latent_attribute", (HEADING[0], sentence), about, results)
+            write(out, "latent_attribute", (told.title, told.sentence), told.about, results)
     except VitdecompError as error:
         Console(stderr=True).print(f"error: {error}", highlight=False, soft_wrap=True, style="red")
         raise typer.Exit(2) from error

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 import vitdecomp as vd
-from vitdecomp import Decomposer
+from vitdecomp import Decomposer, SpecError
 from vitdecomp.heatmaps import explain_each
 
 METHODS = ("raw-attention", "attention-gradcam", "rollout", "chefer", "legrad", "decompose")
@@ -19,6 +19,25 @@ def saliency(dec: Decomposer, images: Tensor, directions: Tensor, methods: Seque
     """Return heatmaps of one direction of each image by each method, `(n, patch)`."""
     maps = explain_each(dec, images, directions[:, None], methods)
     return {name: each.grid[:, 0].flatten(1) for name, each in maps.items()}
+
+
+def refused(dec: Decomposer, image: Tensor, direction: Tensor, methods: Sequence[str]) -> Mapping[str, str]:
+    """Return the methods that cannot explain the model, or have another grid than its tokens, with the reason."""
+    patches, found = len(patch_numbers(dec, image)), {}
+    for name in methods:
+        try:
+            grid = saliency(dec, image[None], direction[None], [name])[name]
+        except SpecError as error:
+            found[name] = str(error)
+        else:
+            if grid.shape[1] != patches:
+                found[name] = f"its map has {grid.shape[1]} patches, the tokens of the last block {patches}"
+    return found
+
+
+def patch_numbers(dec: Decomposer, image: Tensor) -> list[int]:
+    """Return which tokens are patches."""
+    return [i for i, token in enumerate(vd.LatentTokens(dec).fit(image[None]).tokens_) if token.kind == "patch"]
 
 
 def largest(x: Tensor, share: float) -> Tensor:
@@ -33,6 +52,7 @@ def nearest(z: Tensor, vectors: Tensor) -> Tensor:
 
 def removed(dec: Decomposer, images: Tensor, patches: Tensor, layers: Sequence[int] = (0,)) -> Tensor:
     """Return representations with patches, `(n, patch)`, set to zero in front of some blocks."""
-    others = len(dec.tokens_) - patches.shape[1]  # class and register tokens come first
-    whole = torch.cat([torch.zeros(len(images), others, dtype=torch.bool), patches], 1)
+    tokens = vd.LatentTokens(dec).fit(images[:1]).tokens_
+    whole = torch.zeros(len(images), len(tokens), dtype=torch.bool)
+    whole[:, patch_numbers(dec, images[0])] = patches
     return vd.edit_tokens(dec, remove=whole, layers=layers)(images)

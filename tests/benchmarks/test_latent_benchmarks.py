@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import attribute_worlds
 import latent_attribute
 import latent_scenes
 import latent_swap
@@ -13,6 +14,7 @@ import latent_typographic
 import pytest
 import reading_clip
 import typer
+import typographic_worlds
 from typer.testing import CliRunner
 
 
@@ -56,7 +58,7 @@ def test_typographic_attacks_are_repaired_by_words(monkeypatch: pytest.MonkeyPat
     recipe = reading_clip.Recipe(steps=2, batch_size=4, warmup=1)
     monkeypatch.setattr(reading_clip, "RECIPE", recipe)  # which learns nothing yet: the model is robust as it was
     monkeypatch.setattr(reading_clip, "IMAGES", 12)
-    monkeypatch.setattr(latent_typographic, "METHODS", ("raw-attention",))
+    monkeypatch.setattr(typographic_worlds, "METHODS", ("raw-attention",))
     app = typer.Typer()
     app.command()(latent_typographic.main)
     result = CliRunner().invoke(app, ["--quick", "--seed", "5", "--out", str(tmp_path)])
@@ -69,18 +71,25 @@ def test_typographic_attacks_are_repaired_by_words(monkeypatch: pytest.MonkeyPat
     assert found["random"]["removed"] == pytest.approx(found["words"]["removed"], abs=1 / 64)
 
 
+@pytest.mark.slow
 def test_biased_classifiers_are_compared_by_what_is_removed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(latent_attribute, "METHODS", ("raw-attention",))
+    monkeypatch.setattr(attribute_worlds, "METHODS", ("raw-attention",))
+    monkeypatch.setattr(latent_attribute, "ABOVE", (0.5, 0.9))
     app = typer.Typer()
     app.command()(latent_attribute.main)
     result = CliRunner().invoke(app, ["--quick", "--subset", "waterbirds", "--out", str(tmp_path)])
     assert result.exit_code == 0, result.output
-    (found,) = json.loads((tmp_path / "latent_attribute.json").read_text())["models"].values()
-    assert found.pop("notes") == []
-    words, components = {"words, cue", "words, all but the class"}, {"components", "components, random"}
+    models = json.loads((tmp_path / "latent_attribute.json").read_text())["models"]
+    assert set(models) == {"waterbirds", "waterbirds, tied"}
+    plain = {"words, cue", "words, all but the class", "threshold, cue"}
+    words, components = plain | {f"{name}, smoothed" for name in plain}, {"components", "components, random"}
     random = {f"random, as {name}" for name in words}
-    assert set(found) == {"none", "raw-attention", *words, *random, *components}
-    assert all(row["worst"] <= row["average"] for row in found.values())
-    for name in words:
-        assert found[f"random, as {name}"]["removed"] == pytest.approx(found[name]["removed"], abs=1 / 64)
-    assert found["none"]["worst"] > 0.5
+    for found in models.values():
+        assert found.pop("notes") == []
+        assert set(found) == {"none", "raw-attention", *words, *random, *components}
+        assert all(row["worst"] <= row["average"] for row in found.values())
+        for name in words:
+            assert found[f"random, as {name}"]["removed"] == pytest.approx(found[name]["removed"], abs=1 / 64)
+        assert "cosine above" in found["threshold, cue"]["setting"]
+    assert models["waterbirds"]["none"]["worst"] > 0.5
+    assert models["waterbirds, tied"]["none"]["worst"] < models["waterbirds"]["none"]["worst"]
