@@ -7,12 +7,15 @@ from pathlib import Path
 
 import attribute_worlds
 import latent_attribute
+import latent_faithfulness
 import latent_scenes
 import latent_swap
 import latent_time
 import latent_typographic
+import named_regions
 import pytest
 import reading_clip
+import torch
 import typer
 import typographic_worlds
 from typer.testing import CliRunner
@@ -93,3 +96,36 @@ def test_biased_classifiers_are_compared_by_what_is_removed(monkeypatch: pytest.
         assert "cosine above" in found["threshold, cue"]["setting"]
     assert models["waterbirds"]["none"]["worst"] > 0.5
     assert models["waterbirds, tied"]["none"]["worst"] < models["waterbirds"]["none"]["worst"]
+
+
+@pytest.mark.slow
+def test_named_regions_are_what_the_model_uses(tmp_path: Path) -> None:
+    app = typer.Typer()
+    app.command()(latent_faithfulness.main)
+    result = CliRunner().invoke(app, ["--quick", "--model", "scenes:clip", "--out", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    (found,) = json.loads((tmp_path / "latent_faithfulness.json").read_text())["models"].values()
+    for name in ("colour", "any of them"):
+        row = found["masked"][name]
+        assert row["ahead"]["random"][1] > 0  # the interval is above 0
+        assert row["drop"]["named"] > row["drop"]["moved"]
+        assert row["right"]["named"] < row["right"]["nothing"]
+    decompose = found["overlap"]["colour"]["decompose"]
+    assert decompose["average_precision"][0] > 2 * decompose["chance"]
+    assert decompose["ahead"][1] > 0
+    blind = found["overlap"]["colour"]["center"]
+    assert blind["average_precision"][0] < decompose["average_precision"][0]
+    assert blind["ahead"] == [0, 0, 0]
+    assert "| any of them |" in (tmp_path / "latent_faithfulness.md").read_text()
+
+
+def test_regions_of_equal_area() -> None:
+    region = torch.zeros(5, 16, dtype=torch.bool)
+    region[:, [0, 1, 4]] = True
+    region[4] = False
+    generator = torch.Generator().manual_seed(0)
+    for other in (named_regions.random_patches(region, generator), named_regions.moved(region, (4, 4), generator)):
+        assert other.sum(1).tolist() == region.sum(1).tolist()
+        assert not torch.equal(other, region)
+    values = torch.tensor([2, 2, 1, 2])
+    assert latent_faithfulness.other_values(values).tolist() == [1, 1, 2, 1]
