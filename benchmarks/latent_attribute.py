@@ -21,8 +21,9 @@ from typing import Annotated
 import numpy as np
 import torch
 import typer
-from attribute_worlds import NOISES, TUNED, Photographs, Subject, Task, World, grouping_of, scene_task
-from removal import FRACTIONS, largest, removed
+from attribute_tasks import TUNED, Photographs, Task, grouping_of, scene_task
+from attribute_worlds import NOISES, Known, Subject, World
+from removal import FRACTIONS, largest
 from rich.console import Console
 from scenes_heatmaps import CLIP
 from sheets import Result, Sheet, write
@@ -37,6 +38,7 @@ from vitdecomp.models.preprocessing import preprocessing
 
 WORDS = ("words, cue", "words, all but the class", "threshold, cue")
 ABOVE = (0.5, 0.7, 0.9, 0.95)  # shares of the tuning patches that lie below a threshold
+SALIENT = (*FRACTIONS, 0.65, 0.8, 0.9)  # of the patches; texts name as many
 KEPT = (2, 5, 10, 20)  # numbers of components that are ablated
 ROWS = (
     "Patches are set to zero: *words, cue*: those whose best text names the cue; *words, all but the class*: those "
@@ -82,7 +84,7 @@ class Row:
     @classmethod
     def without(cls, subject: Subject, world: World, setting: str, patches: Tensor, at: Sequence[int]) -> Row:
         """Remove patches in front of some blocks, and classify."""
-        return cls.of(subject, world, setting, removed(subject.dec, world.given.images, patches, at), patches)
+        return cls.of(subject, world, setting, subject.without(world.given.images, patches, at), patches)
 
     def cells(self) -> list[str]:
         """Write the figures."""
@@ -100,7 +102,7 @@ def choices(subject: Subject, tuned: World) -> Iterator[Choice]:
             for name, told, chooser in _by_words(subject, tuned, layer):
                 yield name, f"{told} in layer {layer}, removed in front of {where}", chooser, at
     for method in subject.methods:
-        for share in FRACTIONS:
+        for share in SALIENT:
             yield method, f"{share:.0%} of the patches", lambda w, m=method, s=share: largest(w.maps[m], s), (0,)
 
 
@@ -222,9 +224,9 @@ def main(  # noqa: PLR0913, PLR0917 - one for each option
             usual = [name.replace("_", " ").lower() for name in (target, cue)]
             named = class_text or usual[:1], cue_text or usual[1:]
             told = on_photographs(Photographs(place, kind, target, cue, trained, n or 1000, *named, texts), model)
-        clip, results = ClipSpace(told.loaded), {}
+        clip, known, results = ClipSpace(told.loaded), Known(), {}
         for name, task in told.tasks.items():
-            results[name] = measure(Subject.fit(task(), told.loaded, clip))
+            results[name] = measure(Subject.fit(task(), told.loaded, clip, known))
             console.print(f"[bold]{name}[/]", results[name].sheets[0].rich(), *results[name].notes, "", sep="\n")
         if out is not None:
             write(out, "latent_attribute", (told.title, told.sentence), told.about, results)
