@@ -36,6 +36,7 @@ from vitdecomp.component import Component
 from vitdecomp.models.adapter import load_model
 from vitdecomp.models.preprocessing import preprocessing
 
+SUBSETS = ("celeba", "waterbirds")
 WORDS = ("words, cue", "words, all but the class", "threshold, cue")
 ABOVE = (0.5, 0.7, 0.9, 0.95)  # shares of the tuning patches that lie below a threshold
 SALIENT = (*FRACTIONS, 0.65, 0.8, 0.9)  # of the patches; texts name as many
@@ -194,7 +195,9 @@ def on_photographs(photographs: Photographs, model: str) -> Told:
 
 
 def main(  # noqa: PLR0913, PLR0917 - one for each option
-    subset: Annotated[list[str] | None, typer.Option(help="celeba or waterbirds; repeatable. Default: both.")] = None,
+    subset: Annotated[
+        list[str] | None, typer.Option(help="celeba or waterbirds; repeatable. Default: both; the second if quick.")
+    ] = None,
     n: Annotated[int | None, typer.Option("-n", min=16, help="Scenes of each seed (150); images of a split.")] = None,
     seed: Annotated[list[int] | None, typer.Option(min=0, help="Of the scenes; default: 64 and 65.")] = None,
     trained: Annotated[int, typer.Option(min=8, help="Images that the classifier learns from, at most.")] = 1600,
@@ -218,7 +221,7 @@ def main(  # noqa: PLR0913, PLR0917 - one for each option
         if len(given) != (model is not None):
             raise SpecError("photographs: give --celeba DIR or --waterbirds DIR, and --model SPEC with it")
         if model is None:
-            told = on_scenes(subset or ["celeba", "waterbirds"], n or 150, seed or (64, 65), trained)
+            told = on_scenes(subset or SUBSETS[quick:], n or 150, seed or (64, 65), trained)
         else:
             ((kind, place),) = given.items()
             usual = [name.replace("_", " ").lower() for name in (target, cue)]
