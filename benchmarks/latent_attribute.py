@@ -94,16 +94,16 @@ class Row:
         ]  # fmt: skip
 
 
-def choices(subject: Subject, tuned: World) -> Iterator[Choice]:
-    """Give every way to choose patches with every setting."""
+def choices(subject: Subject, tuned: World, every: int) -> Iterator[Choice]:
+    """Give every way to choose patches with every setting, or with every so many."""
     blocks = tuned.best[""].shape[1] - 1
-    for layer in range(blocks):
+    for layer in range(0, blocks, every):
         places = {(0,): "block 0", (layer,): f"block {layer}", tuple(range(layer, blocks)): "all blocks from there"}
         for at, where in places.items():
             for name, told, chooser in _by_words(subject, tuned, layer):
                 yield name, f"{told} in layer {layer}, removed in front of {where}", chooser, at
     for method in subject.methods:
-        for share in SALIENT:
+        for share in SALIENT[::every]:
             yield method, f"{share:.0%} of the patches", lambda w, m=method, s=share: largest(w.maps[m], s), (0,)
 
 
@@ -119,11 +119,11 @@ def _by_words(subject: Subject, tuned: World, layer: int) -> Iterator[tuple[str,
             yield f"{WORDS[2]}{noise}", told, lambda w, k=layer, n=noise, t=t: w.cosine[n][:, k] > t
 
 
-def measure(subject: Subject) -> Result:
-    """Choose settings on some images, and report on others."""
+def measure(subject: Subject, every: int = 1) -> Result:
+    """Choose settings on some images, out of all or every so many, and report on others."""
     tuned, world = subject.world(subject.task.tuned), subject.world(subject.task.test)
     best: dict[str, tuple[float, Choice]] = {}
-    for choice in choices(subject, tuned):
+    for choice in choices(subject, tuned, every):
         name, setting, chooser, at = choice
         row = Row.without(subject, tuned, setting, chooser(tuned), at)
         if name not in best or row.worst > best[name][0]:
@@ -229,7 +229,7 @@ def main(  # noqa: PLR0913, PLR0917 - one for each option
             told = on_photographs(Photographs(place, kind, target, cue, trained, n or 1000, *named, texts), model)
         clip, known, results = ClipSpace(told.loaded), Known(), {}
         for name, task in told.tasks.items():
-            results[name] = measure(Subject.fit(task(), told.loaded, clip, known))
+            results[name] = measure(Subject.fit(task(), told.loaded, clip, known), 3 if quick else 1)
             console.print(f"[bold]{name}[/]", results[name].sheets[0].rich(), *results[name].notes, "", sep="\n")
         if out is not None:
             write(out, "latent_attribute", (told.title, told.sentence), told.about, results)

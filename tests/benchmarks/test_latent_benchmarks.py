@@ -20,6 +20,8 @@ import typer
 import typographic_worlds
 from typer.testing import CliRunner
 
+from vitdecomp.latent import Smoothing
+
 
 def test_tokens_name_what_lies_under_them(tmp_path: Path) -> None:
     app = typer.Typer()
@@ -77,7 +79,9 @@ def test_typographic_attacks_are_repaired_by_words(monkeypatch: pytest.MonkeyPat
 @pytest.mark.slow
 def test_biased_classifiers_are_compared_by_what_is_removed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(attribute_worlds, "METHODS", ("raw-attention",))
-    monkeypatch.setattr(latent_attribute, "ABOVE", (0.5, 0.9))
+    monkeypatch.setattr(latent_attribute, "ABOVE", (0.5,))
+    noises = {"": None, ", smoothed": Smoothing(draws=2, factor=0.1)}
+    monkeypatch.setattr(attribute_worlds, "NOISES", noises)
     app = typer.Typer()
     app.command()(latent_attribute.main)
     result = CliRunner().invoke(app, ["--quick", "--subset", "waterbirds", "--out", str(tmp_path)])

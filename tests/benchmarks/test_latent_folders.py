@@ -106,7 +106,8 @@ def test_a_biased_classifier_of_photographs(celeba: Path, tmp_path: Path) -> Non
     own = ("--class-text", "a striped thing", "--class-text", "a plain thing")
     cue = ("--cue-text", "a red thing", "--cue-text", "a blue thing", "--cue-text", "a green thing")
     out = tmp_path / "out"
-    code, _, err = run("latent_attribute.py", "--celeba", celeba, *NAMED, *own, *cue, "--texts", texts, "--out", out)
+    options = (*NAMED, *own, *cue, "--texts", texts, "--quick", "--out", out)
+    code, _, err = run("latent_attribute.py", "--celeba", celeba, *options)
     assert code == 0, err
     content = json.loads((out / "latent_attribute.json").read_text())
     assert content["settings"] == {"trained": 120, "tuned": 24, "n": 24}
