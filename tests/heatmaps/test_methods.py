@@ -10,6 +10,7 @@ from families import case
 from helpers import cached
 from others import OTHERS
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import vitdecomp as vd
 from vitdecomp.heatmaps.explainer import EXPLAINERS
@@ -211,3 +212,26 @@ class TestMaps:
         known = case(self.NAME)
         with pytest.raises(vd.InputError, match=r"directions must be \(direction, 48\)"):
             vd.explain(known.decomposer, known.images, torch.randn(2, 7, dtype=torch.float64))
+
+
+class _Convolutions(TorchDispatchMode):
+    """Counts convolutions: the model begins with one, and no gradient flows back to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func is torch.ops.aten.convolution.default
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.xdist_group("vit_cls")
+@pytest.mark.parametrize("methods", [["decompose"], ["legrad"], ["decompose", "value", "legrad", "chefer"]])
+def test_methods_share_one_run_of_the_model(methods: list[str]) -> None:
+    known = case("vit_cls")
+    q = directions("vit_cls")
+    explain_each(known.decomposer, known.images, q, methods)  # what is made once for a model may run it
+    with _Convolutions() as convolutions:
+        explain_each(known.decomposer, known.images, q, methods)
+    assert convolutions.count == 1

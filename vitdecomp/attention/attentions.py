@@ -11,10 +11,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, fx
+from torch.utils._pytree import tree_map_only
 
 from vitdecomp.attention.all_tokens import tokens_behind
 from vitdecomp.attention.blocks import Block, Tail, find_blocks
@@ -25,7 +27,8 @@ from vitdecomp.errors import SpecError
 from vitdecomp.trace.axes.attention_ops import attention_operations, behind
 from vitdecomp.trace.capture import Captured
 from vitdecomp.trace.paths import LinearPaths
-from vitdecomp.trace.rule import module_path, opened_terms
+from vitdecomp.trace.recorder import Recorder
+from vitdecomp.trace.rule import Gate, module_path, opened_terms
 
 NUMBERED = re.compile(r"^(.*\.\d+)\..*$")  # a path up to its last number
 
@@ -44,12 +47,13 @@ class Run:
 
     Attributes:
         output: the representation. patterns: by the number of their attention, in its own axes.
-        kept: values that were asked for.
+        kept: values that were asked for. recorded: gates that were asked for; they are constants.
     """
 
     output: Float[Tensor, "n d"]
     patterns: Mapping[int, Tensor]
     kept: Mapping[fx.Node, Tensor]
+    recorded: Mapping[Gate, Any]
 
 
 @dataclass(frozen=True)
@@ -139,6 +143,7 @@ class Attentions:
         wanted: Collection[fx.Node] = (),
         read: Collection[int] | None = None,
         reach: Reach = Reach.MODEL,
+        recorder: Recorder | None = None,
     ) -> Run:
         """Run the model with patterns written out.
 
@@ -147,10 +152,12 @@ class Attentions:
             wanted: nodes whose values are kept too.
             read: numbers of the attentions that are written out, all others stay fused; `None` for all.
             reach: how far gradients flow; for `BLOCK`, `wanted` are outputs of blocks.
+            recorder: the model's graph with gates that are recorded too.
         """
         terms = {n: t for i, (n, t) in enumerate(self.terms.items()) if read is None or i in read}
         cut = wanted if reach == Reach.BLOCK else ()
-        return self._run(WrittenOut(self.captured, terms, wanted, cut), images, differentiable=reach > Reach.NOWHERE)
+        run = WrittenOut(recorder or self._plain, terms, wanted, cut)
+        return self._run(run, images, differentiable=reach > Reach.NOWHERE)
 
     def behind(self, number: int, images: Float[Tensor, "n *image"], kept: Mapping[fx.Node, Tensor]) -> Run:
         """Run the model behind a block, without the blocks behind it, on what the blocks up to it have returned.
@@ -159,14 +166,18 @@ class Attentions:
         """
         tail = self.tails[number]
         terms = {n: t for n, t in self.terms.items() if n in tail.needed}
-        return self._run(Behind(self.captured, terms, tail, kept), images)
+        return self._run(Behind(self._plain, terms, tail, kept), images)
 
     def _run(self, run: WrittenOut, images: Tensor, *, differentiable: bool = True) -> Run:
         with torch.set_grad_enabled(differentiable):
-            output = run.run(images)
-        output = output[0] if isinstance(output, (tuple, list)) else output
+            output, recorded = run.recorder.read(run.run(images))
         patterns = {i: run.patterns[node] for i, node in enumerate(self.terms) if node in run.patterns}
-        return Run(output, patterns, run.kept)
+        return Run(output, patterns, run.kept, tree_map_only(Tensor, Tensor.detach, recorded))
+
+    @cached_property
+    def _plain(self) -> Recorder:
+        """The model's graph with no gates."""
+        return Recorder(self.captured, ())
 
     def heads(self, number: int) -> tuple[str, ...]:
         """Return the names of an attention's heads."""

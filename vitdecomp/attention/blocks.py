@@ -76,8 +76,9 @@ def _within(node: fx.Node, path: str) -> bool:
 
 
 def mean_over(x: Tensor, axes: tuple[int, ...]) -> Tensor:
-    """Put the mean over some axes in place of every element along them."""
-    return x.mean(axes, keepdim=True).expand(x.shape)
+    """Put the mean over some axes in place of every element along them; their gradients are one expanded tensor."""
+    count = torch.Size(x.shape[axis] for axis in axes).numel()
+    return (x.sum(axes, keepdim=True) / count).expand(x.shape)
 
 
 @dataclass(frozen=True)

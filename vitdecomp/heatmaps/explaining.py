@@ -93,7 +93,7 @@ def explain_each(  # noqa: PLR0913 - one for each setting
     gap: bool = False,
     labels: Sequence[str] = (),
 ) -> dict[str, Heatmaps]:
-    """Explain by several methods, as `explain` does; those that read attention patterns share one run of the model.
+    """Explain by several methods, as `explain` does.
 
     `methods` are names of explainers, or these with the settings of each.
     """
@@ -126,7 +126,8 @@ def _explained(made: Mapping[str, Explainer], subject: Subject, gap: bool) -> di
 
 
 def _by_each(made: Mapping[str, Explainer], subject: Subject, gap: bool) -> dict[str, Heatmaps]:
-    found = explain_together({n: each for n, each in made.items() if isinstance(each, FromAttention)}, subject)
+    together = {name: each for name, each in made.items() if isinstance(each, FromAttention)}
+    found, subject = explain_together(together, subject)
     maps = {name: found[name] if name in found else each.explain(subject) for name, each in made.items()}
     return gate_gap(subject, maps) if gap else maps
 

@@ -19,6 +19,7 @@ from vitdecomp.errors import SpecError
 from vitdecomp.heatmaps.directions import Directions
 from vitdecomp.heatmaps.frozen_map import FrozenMap
 from vitdecomp.heatmaps.grid import PatchGrid
+from vitdecomp.trace.recorder import Recorder
 from vitdecomp.trace.rule import Gate
 
 
@@ -32,7 +33,7 @@ class Subject:
         asked: the directions whose scores are explained.
         components: patterns of names; only these are explained, `None` for all.
         gates: what the methods read of the one run of the model that they share.
-        output: the representations, where a run of another kind has told them.
+        run: the representations and the values of the gates, where a method's own run of the model has told them.
     """
 
     decomposer: Decomposer
@@ -40,7 +41,7 @@ class Subject:
     asked: Directions
     components: tuple[str, ...] | None = None
     gates: tuple[Gate, ...] = ()
-    output: Float[Tensor, "n d"] | None = None
+    run: tuple[Tensor, Mapping[Gate, Any]] | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -78,17 +79,22 @@ class Subject:
         return PatchGrid(self.decomposer.tokens_)
 
     @cached_property
-    def _run(self) -> tuple[Tensor, dict[Gate, Any]]:
-        return self.decomposer.views.recorder(self.gates)(self.images)
+    def recorder(self) -> Recorder:
+        """The model's graph with what the methods read of its run."""
+        return self.decomposer.views.recorder(self.gates)
+
+    @cached_property
+    def _run(self) -> tuple[Tensor, Mapping[Gate, Any]]:
+        return self.recorder(self.images) if self.run is None else self.run
 
     @property
     def representation(self) -> Float[Tensor, "n d"]:
         """The vectors that are explained."""
-        return self._run[0] if self.output is None else self.output
+        return self._run[0]
 
     def with_representation(self, output: Float[Tensor, "n d"]) -> Subject:
-        """Take the representations from a run of the method's own, unless there is a run for all methods anyway."""
-        return self if self.gates else replace(self, output=output)
+        """Take the representations from a run of the method's own, unless a run records gates anyway."""
+        return self if self.gates or self.run is not None else replace(self, run=(output, {}))
 
     @property
     def recorded(self) -> Mapping[Gate, Any]:
@@ -148,7 +154,7 @@ class Subject:
             most: how many images a portion may have.
         """
         start = 0
-        for images in self.decomposer.views.recorder(self.gates).portions(self.images, most):
+        for images in self.recorder.portions(self.images, most):
             yield replace(self, images=images, asked=self.asked.portion(start, len(images)))
             start += len(images)
 

@@ -26,12 +26,16 @@ class Recorder:
     Args:
         captured: the model's graph; its tensors are shared.
         gates: what to record.
+
+    Attributes:
+        module: a graph that returns the representation and the values of the gates. copies: the model's nodes there.
     """
 
     def __init__(self, captured: Captured, gates: Sequence[Gate]) -> None:
         graph = fx.Graph()
         copies: dict[fx.Node, fx.Node] = {}
         graph.graph_copy(captured.module.graph, copies)
+        self.copies = copies
         emit = _Emitter(graph, copies)
         recorded = [emit(g) for g in gates]
         graph.output((copies[captured.output], tuple(recorded)))
@@ -42,7 +46,11 @@ class Recorder:
     def __call__(self, images: Tensor) -> tuple[Tensor, dict[Gate, Any]]:
         """Return the representation, and the recorded values."""
         with torch.no_grad():
-            representation, values = self.module.forward(images)  # without hooks that are set for all modules
+            return self.read(self.module.forward(images))  # without hooks that are set for all modules
+
+    def read(self, output: tuple[Tensor, Sequence[Any]]) -> tuple[Tensor, dict[Gate, Any]]:
+        """Name the values that a run of the graph has returned."""
+        representation, values = output
         return representation, dict(zip(self.gates, values, strict=True))
 
     def portions(self, images: Tensor, most: int | None = None) -> Sequence[Tensor]:
@@ -112,7 +120,9 @@ class _Call:
         self.__name__ = getattr(fn, "__name__", "gate").split(".")[0]
         self.__qualname__, self.__module__ = self.__name__, __name__
 
+    @torch.no_grad()
     def __call__(self, *values: Any) -> Any:
+        """Compute it as a constant: what is recorded of a run that is differentiated is no part of it."""
         args, kwargs = self.template
         return self.fn(*_fill(args, values), **{k: _fill(v, values) for k, v in kwargs})
 

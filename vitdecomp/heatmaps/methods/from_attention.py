@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import torch
@@ -104,9 +104,9 @@ class _Sums:
         )
 
     @classmethod
-    def joined(cls, several: Sequence[_Sums], axis: int) -> _Sums:
-        """Put those of several images (axis 0) or directions (axis 1) behind one another."""
-        return cls(Parts.joined([s.layers for s in several], axis), Parts.joined([s.heads for s in several], axis))
+    def joined(cls, several: Sequence[_Sums]) -> _Sums:
+        """Put those of several directions behind one another."""
+        return cls(Parts.joined([s.layers for s in several], 1), Parts.joined([s.heads for s in several], 1))
 
 
 class FromAttention(Explainer):
@@ -121,9 +121,15 @@ class FromAttention(Explainer):
     has_layers: ClassVar[bool] = False
     reach: ClassVar[Reach] = Reach.MODEL
 
+    def images_at_once(self, subject: Subject) -> int:
+        """Return of how many images the patterns find room."""
+        attentions = subject.attentions
+        numbers = sum(attentions.each[number].keys.numel() for number in self.reads(attentions))
+        return max(1, ROOM // max(numbers * subject.images.element_size(), 1))
+
     def explain(self, subject: Subject) -> Heatmaps:
         """Make the maps of all directions."""
-        return explain_together({self.name: self}, subject)[self.name]
+        return explain_together({self.name: self}, subject)[0][self.name]
 
     @abstractmethod
     def reads(self, attentions: Attentions) -> Collection[int]:
@@ -144,27 +150,27 @@ class FromAttention(Explainer):
         """Make the map of one direction as a sum over layers."""
 
 
-def explain_together(methods: Mapping[str, FromAttention], subject: Subject) -> dict[str, Heatmaps]:
-    """Make the maps of several methods with one run of the model, in portions of the batch."""
+def explain_together(methods: Mapping[str, FromAttention], subject: Subject) -> tuple[dict[str, Heatmaps], Subject]:
+    """Make the maps of several methods with one run of the model, and return it as a part of the subject.
+
+    What other methods read of the model is recorded in the same run.
+    """
     if not methods:
-        return {}
+        return {}, subject
     attentions, size = subject.attentions, subject.grid.size
     wanted = {node for method in methods.values() for node in method.wanted(attentions)}
     read = {number for method in methods.values() for number in method.reads(attentions)}
     reach = max(method.reach for method in methods.values())
-    one = sum(attentions.each[number].keys.numel() for number in read) * subject.images.element_size()
-    parts, outputs = {name: list[_Sums]() for name in methods}, list[Tensor]()
-    for images, q in subject.batches(max(1, ROOM // max(one, 1))):
-        patterns = Patterns(attentions, images, attentions.run(images, wanted, read, reach), q)
-        outputs.append(patterns.run.output.detach())
-        found: dict[str, list[_Sums]] = {name: [] for name in methods}
-        for direction in range(q.shape[1]):
-            for name, method in methods.items():
-                found[name].append(_Sums.of(method.layers(patterns, direction), size))
-        for name, each in found.items():
-            parts[name].append(_Sums.joined(each, 1))
-    subject = subject.with_representation(torch.cat(outputs))
-    return {name: method.maps(subject, _Sums.joined(parts[name], 0)) for name, method in methods.items()}
+    run = attentions.run(subject.images, wanted, read, reach, subject.recorder)
+    subject = replace(subject, run=(run.output.detach(), run.recorded))
+    patterns, found = (
+        Patterns(attentions, subject.images, run, subject.directions),
+        {name: list[_Sums]() for name in methods},
+    )
+    for direction in range(len(subject.asked)):
+        for name, method in methods.items():
+            found[name].append(_Sums.of(method.layers(patterns, direction), size))
+    return {name: method.maps(subject, _Sums.joined(found[name])) for name, method in methods.items()}, subject
 
 
 def on_grid(attention: Attention, by_key: Float[Tensor, "n head cell"]) -> Float[Tensor, "n head h w"]:
