@@ -62,16 +62,14 @@ def pull_together(
     """
     leaves, output = _run(graph, recorded, only)
     one = sum(leaf.numel() * leaf.element_size() for leaf in leaves.values())
+
+    def adjoints(direction: Tensor) -> tuple[Tensor, ...]:
+        return torch.autograd.grad(output, list(leaves.values()), direction, retain_graph=True)
+
+    together = torch.func.vmap(adjoints)  # is_grads_batched of autograd takes a product for each direction
     for some in torch.split(directions.to(output), max(1, ROOM // one)):
-        together = len(some) > 1
-        grads = torch.autograd.grad(
-            output,
-            list(leaves.values()),
-            some if together else some[0],
-            retain_graph=True,
-            is_grads_batched=together,
-        )
-        yield {i: grad if together else grad[None] for i, grad in zip(leaves, grads, strict=True)}
+        grads = together(some) if len(some) > 1 else [grad[None] for grad in adjoints(some[0])]
+        yield dict(zip(leaves, grads, strict=True))
 
 
 def _run(

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 FEW = 16  # directions, which are not worth a product of large matrices
+ROOM: Mapping[str, int] = MappingProxyType({"cpu": 2**20})  # bytes of a factor that stays in the processor's cache
+ELSEWHERE = 2**28  # on an accelerator: parts that are too small would leave it idle
 
 
 def token_products(
@@ -41,12 +46,23 @@ def _mixed(values: Tensor, adjoints: Tensor, weights: Tensor) -> Float[Tensor, "
 
 
 def _together(values: Tensor, adjoints: Tensor, weights: Tensor) -> Float[Tensor, "direction n head token"]:
-    """Multiply what each token adds to all sums with many directions at once, image by image."""
-    n, heads = values.shape[:2]
-    each = weights.expand(-1, n, heads, -1).permute(1, 2, 3, 0).contiguous()
-    own = adjoints.permute(1, 2, 3, 4, 0).flatten(2, 3)  # n head (sum channel) direction
-    found = [(w[..., None] * v[..., None, :]).flatten(2) @ q for w, v, q in zip(each, values, own, strict=True)]
-    return torch.stack(found, 1).permute(3, 1, 0, 2)
+    """Multiply what each token adds to all sums with many directions at once, some heads and tokens at a time."""
+    n, heads, tokens, channels = values.shape
+    each = weights.expand(-1, n, heads, -1).permute(1, 2, 3, 0).flatten(0, 1).contiguous()
+    own = adjoints.flatten(3).flatten(1, 2).transpose(0, 1)  # (n head) direction (sum channel)
+    values, found = values.flatten(0, 1), own.new_empty(n * heads, len(adjoints), tokens)
+    row = len(weights) * channels * values.element_size()
+    room = ROOM.get(values.device.type, ELSEWHERE)
+    for some in _spans(n * heads, room // (row * tokens)):
+        for part in _spans(tokens, room // row):
+            outer = each[some, part, :, None] * values[some, part, None, :]
+            torch.bmm(own[some], outer.flatten(2).mT, out=found[some, :, part])
+    return torch.unflatten(found, 0, (n, heads)).movedim(2, 0)
+
+
+def _spans(total: int, most: int) -> list[slice]:
+    """Split a range into parts of at most so many, at least one."""
+    return [slice(start, start + max(1, most)) for start in range(0, total, max(1, most))]
 
 
 def members_of_sums(weights: Float[Tensor, "sum _n _head token"]) -> Int64[Tensor, "sum member"] | None:
