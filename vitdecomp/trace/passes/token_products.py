@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
-
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 FEW = 16  # directions, which are not worth a product of large matrices
-ROOM: Mapping[str, int] = MappingProxyType({"cpu": 2**20})  # bytes of a factor that stays in the processor's cache
+CACHE = 2**20  # bytes for each thread of a factor that stays in the processor's cache
 ELSEWHERE = 2**28  # on an accelerator: parts that are too small would leave it idle
 
 
@@ -52,7 +49,7 @@ def _together(values: Tensor, adjoints: Tensor, weights: Tensor) -> Float[Tensor
     own = adjoints.flatten(3).flatten(1, 2).transpose(0, 1)  # (n head) direction (sum channel)
     values, found = values.flatten(0, 1), own.new_empty(n * heads, len(adjoints), tokens)
     row = len(weights) * channels * values.element_size()
-    room = ROOM.get(values.device.type, ELSEWHERE)
+    room = CACHE * torch.get_num_threads() if values.is_cpu else ELSEWHERE
     for some in _spans(n * heads, room // (row * tokens)):
         for part in _spans(tokens, room // row):
             outer = each[some, part, :, None] * values[some, part, None, :]
