@@ -78,9 +78,9 @@ def tiny_vit() -> nn.Module:
     return randomised(VisionTransformer(img_size=32, patch_size=8, embed_dim=48, depth=3, num_heads=4, num_classes=0))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ray_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
-    """A Ray of two nodes, for all tests of the group `ray`."""
+    """A Ray of two nodes; it ends with its module, or a Ray that is started without an address would join it."""
     with two_nodes(tmp_path_factory.mktemp("elsewhere")) as nodes:
         yield nodes
 
