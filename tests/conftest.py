@@ -17,7 +17,6 @@ import torch
 from helpers import randomised
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
-from two_nodes import Nodes, two_nodes
 
 # What tests import stays, so nobody collects garbage meanwhile; and they are compiled once, whatever the user's habit:
 # to rewrite their assertions again takes each worker ten seconds.
@@ -76,13 +75,6 @@ def _cache_of_this_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
 def tiny_vit() -> nn.Module:
     """A class-token ViT with three blocks of four heads."""
     return randomised(VisionTransformer(img_size=32, patch_size=8, embed_dim=48, depth=3, num_heads=4, num_classes=0))
-
-
-@pytest.fixture(scope="module")
-def ray_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
-    """A Ray of two nodes; it ends with its module, or a Ray that is started without an address would join it."""
-    with two_nodes(tmp_path_factory.mktemp("elsewhere")) as nodes:
-        yield nodes
 
 
 @pytest.fixture(scope="session")

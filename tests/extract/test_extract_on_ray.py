@@ -7,7 +7,7 @@ import time
 
 import pytest
 from extract_runs import N, assert_same, place, words
-from two_nodes import started
+from two_nodes import started, two_nodes
 
 import vitdecomp as vd
 from vitdecomp.store.schema import STAGING
@@ -15,11 +15,18 @@ from vitdecomp.store.schema import STAGING
 __all__ = ["place"]  # the same model and pictures
 
 
+@pytest.fixture
+def cluster(place):
+    """Its address, and what kills one of its nodes."""
+    with two_nodes(place / "elsewhere") as nodes:
+        yield nodes
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not there for this Python")
 @pytest.mark.xdist_group("ray")
-def test_a_node_is_killed(place, ray_nodes, in_process):
-    address = ray_nodes.ready()
+def test_a_node_is_killed(place, cluster, in_process):
+    address, kill = cluster
     (place / "photos" / "09.png").write_bytes(b"torn")
     process = started(place, *words("s.lance", "--json", "--executor", "ray", "--address", address))
     parts, end = place / "s.lance" / STAGING, time.monotonic() + 200
@@ -27,7 +34,7 @@ def test_a_node_is_killed(place, ray_nodes, in_process):
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < end
         time.sleep(0.001)
-    ray_nodes.kill()
+    kill()
     out, err = process.communicate(timeout=600)
     assert process.returncode == 0, err
     told = json.loads(out)

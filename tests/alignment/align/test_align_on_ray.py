@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from made_up import write_pairs
 from remote import attempt
-from two_nodes import started
+from two_nodes import started, two_nodes
 from vitdecomp_alignment.align.alignments import training_file
 from vitdecomp_alignment.align.pairs import Pairing
 from vitdecomp_alignment.align.program import AlignConfig, AlignResult
@@ -30,6 +30,13 @@ def place(tmp_path_factory):
     return place
 
 
+@pytest.fixture
+def cluster(place):
+    """Its address, and what kills one of its nodes."""
+    with two_nodes(place / "elsewhere") as nodes:
+        yield nodes
+
+
 def words(out, *more, model="random:made"):
     return ("align", model, "--clip", "made:clip", "--store", "s.lance", "--out", out, *more)
 
@@ -37,15 +44,15 @@ def words(out, *more, model="random:made"):
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not there for this Python")
 @pytest.mark.xdist_group("ray")
-def test_a_node_is_killed(place, ray_nodes, in_process):
-    address = ray_nodes.ready()
+def test_a_node_is_killed(place, cluster, in_process):
+    address, kill = cluster
     out, end = place / "killed.safetensors", time.monotonic() + 200
     process = started(place, *words(out.name, *LONG, "--json", "--executor", "ray", "--address", address))
     while not training_file(out).exists():
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < end
         time.sleep(0.001)
-    ray_nodes.kill()
+    kill()
     told, err = process.communicate(timeout=600)
     assert process.returncode == 0, err
     assert "processes on Ray 2 of 2" in err
