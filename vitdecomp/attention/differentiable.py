@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, fx
 
+from vitdecomp._utils.linear import linear_at_once
 from vitdecomp.trace.capture import Captured
 
 aten = torch.ops.aten
@@ -19,16 +20,11 @@ def _copied(x: Tensor, source: Tensor, *_: Any) -> Tensor:
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Multiply all tokens at once: torch takes a product for each image where tokens lie otherwise (open_clip's)."""
-    if weight.requires_grad or (bias is not None and bias.requires_grad):  # they depend on the image
-        return _together(x, weight, bias)
+    """Multiply by a weight, which is a constant unless it depends on the image."""
+    if weight.requires_grad or (bias is not None and bias.requires_grad):
+        return linear_at_once(x, weight, bias)
     found: Tensor = _Linear.apply(x, weight, bias)
     return found
-
-
-def _together(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    found = torch.nn.functional.linear(x.reshape(-1, x.shape[-1]), weight, bias)
-    return found.reshape((*x.shape[:-1], *found.shape[1:]))
 
 
 class _Linear(torch.autograd.Function):
@@ -40,18 +36,17 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(weight)
-        return _together(x, weight, bias)
+        return linear_at_once(x, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         (weight,) = ctx.saved_tensors
         grad = grads[0] if weight.ndim > 1 else grads[0][..., None]
-        once = _once(grad)
-        found = _together(once, weight.T if weight.ndim > 1 else weight[:, None])
+        found = linear_at_once(_unexpanded(grad), weight.T if weight.ndim > 1 else weight[:, None])
         return found.expand(*grad.shape[:-1], -1), None, None
 
 
-def _once(x: Tensor) -> Tensor:
+def _unexpanded(x: Tensor) -> Tensor:
     """Keep one element along each axis but the last on which one element stands for all."""
     for axis, (size, stride) in enumerate(zip(x.shape[:-1], x.stride(), strict=False)):
         x = x.narrow(axis, 0, 1) if size > 1 and stride == 0 else x

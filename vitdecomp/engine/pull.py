@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vitdecomp._utils.linear import linear_at_once
 from vitdecomp.trace.linear_graph import Apply, LinearGraph
 from vitdecomp.trace.rule import Gate
 
@@ -110,5 +111,4 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         (weight,) = ctx.saved_tensors
-        flat = grads[0].reshape(-1, len(weight)) @ weight  # one product, for many directions too
-        return flat.reshape(*grads[0].shape[:-1], weight.shape[1]), None
+        return linear_at_once(grads[0], weight.T), None

@@ -23,7 +23,7 @@ from vitdecomp.trace.paths import LinearPaths
 
 WEIGHTS, TABLES, WHERE = "weights.", "tables.", "where."
 SCHEMA = 1
-SETS = {"remove": 1, "swap": 2}  # selections that an action takes
+SELECTIONS = {"remove": 1, "swap": 2}  # how many an action takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class EditedModule(nn.Module):
         for layer in edit.layers:
             self._sweep.stream(layer)
         wrong = [w.layer for w in edit.where if isinstance(w, Rule) and not 0 <= w.layer <= len(self._sweep.layers)]
-        if wrong or len(edit.where) != SETS[edit.action]:
+        if wrong or len(edit.where) != SELECTIONS[edit.action]:
             raise LookupError(f"layers {wrong}, {len(edit.where)} selections")  # which `load` puts into words
         self.register_load_state_dict_post_hook(_find_again)  # type: ignore[no-untyped-call]
 
@@ -109,10 +109,11 @@ class EditedModule(nn.Module):
             OutputError: it cannot be written.
         """
         kept, tables = plain_program(self._paths)
+        assert self.edit.action != "replace"  # which `of` refuses
         rules = [_header(where) for where in self.edit.where]
         header = EditedHeader(
             schema=SCHEMA,
-            action="swap" if self.edit.action == "swap" else "remove",  # `of` refuses all others
+            action=self.edit.action,
             layers=self.edit.layers,
             where=tuple(rules),
             sample=Sample.of(self._paths.captured.trial),

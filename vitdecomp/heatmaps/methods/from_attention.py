@@ -163,10 +163,8 @@ def explain_together(methods: Mapping[str, FromAttention], subject: Subject) -> 
     reach = max(method.reach for method in methods.values())
     run = attentions.run(subject.images, wanted, read, reach, subject.recorder)
     subject = replace(subject, run=(run.output.detach(), run.recorded))
-    patterns, found = (
-        Patterns(attentions, subject.images, run, subject.directions),
-        {name: list[_Sums]() for name in methods},
-    )
+    patterns = Patterns(attentions, subject.images, run, subject.directions)
+    found = {name: list[_Sums]() for name in methods}
     for direction in range(len(subject.asked)):
         for name, method in methods.items():
             found[name].append(_Sums.of(method.layers(patterns, direction), size))

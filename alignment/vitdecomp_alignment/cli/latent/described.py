@@ -124,7 +124,7 @@ def describe_tokens(
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    """What describes batches of images.
+    """Describe batches of images.
 
     Attributes:
         latent: reads tokens. texts, space, aligner: the vocabulary. config: which tokens. edit: of the model, if any.
