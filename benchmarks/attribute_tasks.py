@@ -26,9 +26,9 @@ NAMING = ("shape", "colour", "pattern", "location")  # factors whose values name
 CLASS, CUE, OTHER = "class", "cue", "other"  # what the texts of photographs are of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # each is known by itself: what was found of it is kept in dictionaries
 class Labelled:
-    """Images with their classes and groups: group is 2 * class + side of the cue."""
+    """Hold images with their classes and groups: group is 2 * class + side of the cue."""
 
     images: Tensor
     labels: Tensor

@@ -41,15 +41,15 @@ class World:
 
 @dataclass(frozen=True)
 class Known:
-    """What was found of images by a model, whatever its classifier: several classifiers of the same images share it.
+    """Keep what a model says of images, whatever its classifier: several classifiers of the same images share it.
 
     Attributes:
-        read: by the address of the images: values and cosines by way of reading, and contributions.
-        removed: by this address, the patches and the blocks: representations.
+        read: values and cosines by way of reading, and contributions, of images.
+        removed: representations of images without patches in front of blocks.
     """
 
-    read: dict[int, tuple[dict[str, Tensor], dict[str, Tensor], Contributions]] = field(default_factory=dict)
-    removed: dict[tuple[int, bytes, tuple[int, ...]], Tensor] = field(default_factory=dict)
+    read: dict[Labelled, tuple[dict[str, Tensor], dict[str, Tensor], Contributions]] = field(default_factory=dict)
+    removed: dict[tuple[Labelled, bytes, tuple[int, ...]], Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -96,9 +96,9 @@ class Subject:
 
     def world(self, given: Labelled) -> World:
         """Read tokens and heatmaps of images."""
-        if given.images.data_ptr() not in self.known.read:
-            self.known.read[given.images.data_ptr()] = (*self._read(given.images), self.dec.transform(given.images))
-        best, cosine, c = self.known.read[given.images.data_ptr()]
+        if given not in self.known.read:
+            self.known.read[given] = (*self._read(given.images), self.dec.transform(given.images))
+        best, cosine, c = self.known.read[given]
         told = self.head(self.dec.represent(given.images)).argmax(1)
         weight = self.head.weight[told] - self.head.weight[1 - told]
         maps = saliency(self.dec, given.images, weight.to(given.images), self.methods)
@@ -118,9 +118,9 @@ class Subject:
             best[name], cosine[name] = (torch.cat(some) for some in zip(*parts, strict=True))
         return best, cosine
 
-    def without(self, images: Tensor, patches: Tensor, at: Sequence[int]) -> Tensor:
+    def without(self, given: Labelled, patches: Tensor, at: Sequence[int]) -> Tensor:
         """Return representations with patches set to zero in front of some blocks."""
-        key = images.data_ptr(), patches.numpy().tobytes(), tuple(at)
+        key = given, patches.numpy().tobytes(), tuple(at)
         if key not in self.known.removed:
-            self.known.removed[key] = removed(self.dec, images, patches, at)
+            self.known.removed[key] = removed(self.dec, given.images, patches, at)
         return self.known.removed[key]

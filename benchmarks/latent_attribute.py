@@ -23,6 +23,7 @@ import torch
 import typer
 from attribute_tasks import TUNED, Photographs, Task, grouping_of, scene_task
 from attribute_worlds import NOISES, Known, Subject, World
+from one_line_errors import one_line_errors
 from removal import FRACTIONS, largest
 from rich.console import Console
 from scenes_heatmaps import CLIP
@@ -30,7 +31,7 @@ from sheets import Result, Sheet, write
 from torch import Tensor
 from vitdecomp_alignment import ClipSpace
 
-from vitdecomp import LoadedModel, SpecError, VitdecompError
+from vitdecomp import LoadedModel, SpecError
 from vitdecomp.ablation import Ablator
 from vitdecomp.component import Component
 from vitdecomp.models.adapter import load_model
@@ -85,7 +86,7 @@ class Row:
     @classmethod
     def without(cls, subject: Subject, world: World, setting: str, patches: Tensor, at: Sequence[int]) -> Row:
         """Remove patches in front of some blocks, and classify."""
-        return cls.of(subject, world, setting, subject.without(world.given.images, patches, at), patches)
+        return cls.of(subject, world, setting, subject.without(world.given, patches, at), patches)
 
     def cells(self) -> list[str]:
         """Write the figures."""
@@ -160,8 +161,12 @@ def _components(subject: Subject, tuned: World, world: World) -> dict[str, Row]:
 
 
 @dataclass(frozen=True)
-class Told:
-    """What is measured: what goes into the title and the sentence of the page, and the classifiers by name."""
+class Experiment:
+    """Say what is measured.
+
+    Attributes:
+        title, sentence: of the page. about: the settings. loaded: the model. tasks: make the classifiers, by name.
+    """
 
     title: str
     sentence: str
@@ -170,7 +175,7 @@ class Told:
     tasks: dict[str, Callable[[], Task]]
 
 
-def on_scenes(subsets: Sequence[str], n: int, seeds: Sequence[int], trained: int) -> Told:
+def on_scenes(subsets: Sequence[str], n: int, seeds: Sequence[int], trained: int) -> Experiment:
     """Take drawn scenes, with a bias as usual and with class and cue tied."""
     loaded, tasks = load_model(CLIP), dict[str, Callable[[], Task]]()
     for name in subsets:
@@ -179,10 +184,10 @@ def on_scenes(subsets: Sequence[str], n: int, seeds: Sequence[int], trained: int
         tasks |= {name: lambda task=task: task, f"{name}, tied": task.tied}
     about: dict[str, object] = {"n": n, "seeds": seeds, "tuned": TUNED, "trained": trained}
     sentence = SCENES.format(**{**about, "seeds": " and ".join(map(str, seeds))})
-    return Told("Biased classifiers and their patches", sentence, about, loaded, tasks)
+    return Experiment("Biased classifiers and their patches", sentence, about, loaded, tasks)
 
 
-def on_photographs(photographs: Photographs, model: str) -> Told:
+def on_photographs(photographs: Photographs, model: str) -> Experiment:
     """Take photographs of a data set."""
     loaded = load_model(model)
     task = photographs.task(loaded)
@@ -191,7 +196,7 @@ def on_photographs(photographs: Photographs, model: str) -> Told:
     }
     sentence = PHOTOGRAPHS.format(**about)
     title = "Biased classifiers of photographs and their patches"
-    return Told(title, sentence, about, loaded, {f"{photographs.kind}, {model}": lambda: task})
+    return Experiment(title, sentence, about, loaded, {f"{photographs.kind}, {model}": lambda: task})
 
 
 def main(  # noqa: PLR0913, PLR0917 - one for each option
@@ -215,7 +220,7 @@ def main(  # noqa: PLR0913, PLR0917 - one for each option
     """Make biased classifiers fairer by removing patches that texts name."""
     console = Console(width=170)
     n, trained = (24, 200) if quick else (n, trained)
-    try:
+    with one_line_errors():
         places = {"celeba": celeba, "waterbirds": waterbirds}
         given = {kind: place for kind, place in places.items() if place is not None}
         if len(given) != (model is not None):
@@ -233,9 +238,6 @@ def main(  # noqa: PLR0913, PLR0917 - one for each option
             console.print(f"[bold]{name}[/]", results[name].sheets[0].rich(), *results[name].notes, "", sep="\n")
         if out is not None:
             write(out, "latent_attribute", (told.title, told.sentence), told.about, results)
-    except VitdecompError as error:
-        Console(stderr=True).print(f"error: {error}", highlight=False, soft_wrap=True, style="red")
-        raise typer.Exit(2) from error
 
 
 if __name__ == "__main__":

@@ -20,13 +20,14 @@ import torch
 import typer
 from latent_scenes import UNDER, Subject, World
 from named_regions import Read, Vocabulary, moved, random_patches
+from one_line_errors import one_line_errors
 from rich.console import Console
 from scenes_heatmaps import CLIP, Settings
 from sheets import Result, Sheet, write
 from torch import Tensor
 from vitdecomp_alignment import ClipSpace
 
-from vitdecomp import SpecError, VitdecompError
+from vitdecomp import SpecError
 from vitdecomp.heatmaps import explain_each
 from vitdecomp.metrics import Bootstrap, Estimate, localisation
 from vitdecomp.models.adapter import adapters, load_model
@@ -208,7 +209,7 @@ def main(
     """Measure whether what texts say of latent tokens is what the model uses."""
     console = Console(width=150)
     settings = Settings(12, (66,), 300) if quick else Settings(n, tuple(seed or (66, 67)), aligned)
-    try:
+    with one_line_errors():
         clip, results = ClipSpace(CLIP, device="cpu"), {}
         vocabulary, world = Vocabulary.of(clip), World.draw(settings)
         tuning = World.draw(Settings(settings.n, (TUNED,), settings.aligned))
@@ -222,9 +223,6 @@ def main(
             about = {"n": settings.n, "seeds": settings.seeds, "tuned": TUNED, "aligned": settings.aligned}
             sentence = HEADING[1].format(**{**about, "seeds": " and ".join(map(str, settings.seeds))})
             write(out, "latent_faithfulness", (HEADING[0], sentence), about, results)
-    except VitdecompError as error:
-        Console(stderr=True).print(f"error: {error}", highlight=False, soft_wrap=True, style="red")
-        raise typer.Exit(2) from error
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from typing import Annotated
 import numpy as np
 import torch
 import typer
+from one_line_errors import one_line_errors
 from PIL import Image
 from rich.console import Console
 from scenes_heatmaps import CLIP, TRAINING_SEED, Settings
@@ -26,7 +27,7 @@ from vitdecomp_alignment import ClipSpace, ClosedForm
 from vitdecomp_alignment.texts.scene import scene_values
 
 import vitdecomp as vd
-from vitdecomp import Decomposer, LoadedModel, VitdecompError
+from vitdecomp import Decomposer, LoadedModel
 from vitdecomp.component import WHOLE
 from vitdecomp.heatmaps.grid import summed
 from vitdecomp.latent.description import mapped
@@ -157,7 +158,7 @@ def main(
     """Measure whether latent tokens name what lies under them."""
     console = Console()
     settings = Settings(8, (51,), 400) if quick else Settings(n, tuple(seed or (51, 52)), aligned)
-    try:
+    with one_line_errors():
         clip = ClipSpace(CLIP, device="cpu")
         values, world = values_of(clip), World.draw(settings)
         results = {}
@@ -168,9 +169,6 @@ def main(
                 about = {"n": settings.n, "seeds": settings.seeds, "aligned": settings.aligned}
                 sentence = HEADING[1].format(**{**about, "seeds": " and ".join(map(str, settings.seeds))})
                 write(out, "latent", (HEADING[0], sentence), about, results)
-    except VitdecompError as error:
-        Console(stderr=True).print(f"error: {error}", highlight=False, soft_wrap=True, style="red")
-        raise typer.Exit(2) from error
 
 
 if __name__ == "__main__":

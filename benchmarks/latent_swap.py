@@ -19,6 +19,7 @@ import numpy as np
 import torch
 import typer
 from latent_scenes import UNDER, Subject, values_of
+from one_line_errors import one_line_errors
 from PIL import Image
 from rich.console import Console
 from scenes_heatmaps import CLIP, Settings
@@ -29,7 +30,6 @@ from vitdecomp_alignment import ClipSpace
 from vitdecomp_alignment.texts.scene import scene_values
 
 import vitdecomp as vd
-from vitdecomp import VitdecompError
 from vitdecomp.heatmaps.grid import summed
 from vitdecomp.models.adapter import adapters, load_model
 from vitdecomp.scenes import FACTORS, SceneDataset
@@ -161,7 +161,7 @@ def main(
     """Exchange objects between scenes by their tokens."""
     console = Console(width=130)
     settings = Settings(12, (53,), 400) if quick else Settings(n, tuple(seed or (53, 54)), aligned)
-    try:
+    with one_line_errors():
         clip = ClipSpace(CLIP, device="cpu")
         values, pairs, results = values_of(clip), Pairs.draw(settings), {}
         for spec in model or [f"scenes:{name}" for name in adapters()["scenes"].names()]:
@@ -172,9 +172,6 @@ def main(
             about = {"n": settings.n, "seeds": settings.seeds, "aligned": settings.aligned}
             told = {**about, "seeds": " and ".join(map(str, settings.seeds)), "covered": COVERED}
             write(out, "latent_swap", (HEADING[0], HEADING[1].format(**told)), about, results)
-    except VitdecompError as error:
-        Console(stderr=True).print(f"error: {error}", highlight=False, soft_wrap=True, style="red")
-        raise typer.Exit(2) from error
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from typing import Annotated
 
 import torch
 import typer
+from one_line_errors import one_line_errors
 from removal import FRACTIONS, largest, removed
 from rich.console import Console
 from scenes_heatmaps import CLIP
@@ -37,7 +38,7 @@ from typographic_worlds import (
 )
 from vitdecomp_alignment import ClipSpace
 
-from vitdecomp import SpecError, VitdecompError
+from vitdecomp import SpecError
 from vitdecomp.datasets import PairsDataset
 
 RATIOS = (0.25, 0.5, 1.0, 2.0)  # a text names writing if so many times as many patches under words as others say it
@@ -192,7 +193,7 @@ def main(
 ) -> None:
     """Repair typographic attacks by removing patches that texts name."""
     console = Console(width=150)
-    try:
+    with one_line_errors():
         if (pairs is None) != (model is None) or (texts and pairs is None):
             raise SpecError("--pairs, --model and --texts go together: give --pairs DIR --model SPEC")
         if pairs is None or model is None:
@@ -204,9 +205,6 @@ def main(
         if out is not None:
             title = "Typographic attacks on photographs" if pairs else "Typographic attacks on scenes"
             write(out, "latent_typographic", (title, sentence), about, {name: result})
-    except VitdecompError as error:
-        Console(stderr=True).print(f"error: {error}", highlight=False, soft_wrap=True, style="red")
-        raise typer.Exit(2) from error
 
 
 if __name__ == "__main__":

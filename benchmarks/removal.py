@@ -23,7 +23,7 @@ def saliency(dec: Decomposer, images: Tensor, directions: Tensor, methods: Seque
 
 def refused(dec: Decomposer, image: Tensor, direction: Tensor, methods: Sequence[str]) -> Mapping[str, str]:
     """Return the methods that cannot explain the model, or have another grid than its tokens, with the reason."""
-    patches, found = len(patch_numbers(dec, image)), {}
+    patches, found = sum(are_patches(dec, image)), {}
     for name in methods:
         try:
             grid = saliency(dec, image[None], direction[None], [name])[name]
@@ -35,9 +35,14 @@ def refused(dec: Decomposer, image: Tensor, direction: Tensor, methods: Sequence
     return found
 
 
+def are_patches(dec: Decomposer, image: Tensor) -> list[bool]:
+    """Check which tokens are patches."""
+    return [token.kind == "patch" for token in vd.LatentTokens(dec).fit(image[None]).tokens_]
+
+
 def patch_numbers(dec: Decomposer, image: Tensor) -> list[int]:
-    """Return which tokens are patches."""
-    return [i for i, token in enumerate(vd.LatentTokens(dec).fit(image[None]).tokens_) if token.kind == "patch"]
+    """Return the numbers of the tokens that are patches."""
+    return [i for i, patch in enumerate(are_patches(dec, image)) if patch]
 
 
 def largest(x: Tensor, share: float) -> Tensor:
@@ -52,7 +57,7 @@ def nearest(z: Tensor, vectors: Tensor) -> Tensor:
 
 def removed(dec: Decomposer, images: Tensor, patches: Tensor, layers: Sequence[int] = (0,)) -> Tensor:
     """Return representations with patches, `(n, patch)`, set to zero in front of some blocks."""
-    tokens = vd.LatentTokens(dec).fit(images[:1]).tokens_
-    whole = torch.zeros(len(images), len(tokens), dtype=torch.bool)
-    whole[:, patch_numbers(dec, images[0])] = patches
+    are = torch.tensor(are_patches(dec, images[0]))
+    whole = torch.zeros(len(images), len(are), dtype=torch.bool)
+    whole[:, are] = patches
     return vd.edit_tokens(dec, remove=whole, layers=layers)(images)

@@ -24,12 +24,13 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
+from one_line_errors import one_line_errors
 from rich.console import Console
 from sheets import Result, Sheet, write
 from synthetic import Sizes
 from synthetic import write as write_store
 
-from vitdecomp import Query, Retriever, Scope, Store, VitdecompError
+from vitdecomp import Query, Retriever, Scope, Store
 from vitdecomp.retrieval.index import Index, recall
 
 HIDDEN = 24  # causes that all components share, so that near images exist
@@ -158,7 +159,7 @@ def main(  # noqa: PLR0913, PLR0917 - one parameter per option
     """Measure searches among many images."""
     console, settings = Console(), Settings(n, components, rank, dimension, chosen, threads, index)
     torch.set_num_threads(threads)
-    try:
+    with one_line_errors():
         with tempfile.TemporaryDirectory() as temporary:
             where = str(place or f"{temporary}/store.lance")
             result = measure(where, settings, Path(temporary) / "lengths")
@@ -173,9 +174,6 @@ def main(  # noqa: PLR0913, PLR0917 - one parameter per option
                 "than the clock."
             )
             write(out, "retrieval", ("Searching many images", head), vars(settings), {f"{n:,} images": result})
-    except VitdecompError as error:
-        Console(stderr=True).print(f"error: {error}", highlight=False, soft_wrap=True, style="red")
-        raise typer.Exit(2) from error
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
+from one_line_errors import one_line_errors
 from PIL import Image
 from rich.console import Console
 from scenes_heatmaps_figure import Panel, draw
@@ -27,7 +28,7 @@ from torch import Tensor
 from vitdecomp_alignment import ClipSpace, ClosedForm
 
 import vitdecomp as vd
-from vitdecomp import Decomposer, LoadedModel, VitdecompError
+from vitdecomp import Decomposer, LoadedModel
 from vitdecomp._utils.files import atomic
 from vitdecomp.component import WHOLE
 from vitdecomp.heatmaps.grid import PatchGrid, summed, upsampled
@@ -256,7 +257,7 @@ def main(
     """Measure heatmaps on scenes whose masks are known."""
     console = Console()
     settings = Settings(8, (31,), 400) if quick else Settings(n, tuple(seed or (31, 32)), aligned)
-    try:
+    with one_line_errors():
         clip = ClipSpace(CLIP, device="cpu")
         one, two = (World.draw(settings, two=both) for both in (False, True))
         results, subjects = {}, {}
@@ -275,9 +276,6 @@ def main(
             write(out, "heatmaps", (HEADING[0], f"{sentence}\n\n![Maps of a scene](heatmaps.png)"), about, told)
             with atomic(out / "heatmaps.png") as partial:
                 draw(pictures(subjects, two), partial)
-    except VitdecompError as error:
-        Console(stderr=True).print(f"error: {error}", highlight=False, soft_wrap=True, style="red")
-        raise typer.Exit(2) from error
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from typing import Annotated
 import numpy as np
 import torch
 import typer
+from one_line_errors import one_line_errors
 from PIL import Image
 from rich.console import Console
 from scenes_truth import contributions
@@ -28,7 +29,7 @@ from vitdecomp_alignment import ClipSpace, ClosedForm
 from vitdecomp_alignment.texts import scene_features
 from vitdecomp_alignment.texts.grammar import with_articles
 
-from vitdecomp import Contributions, Decomposer, FeatureScorer, LoadedModel, Query, Retriever, Scope, VitdecompError
+from vitdecomp import Contributions, Decomposer, FeatureScorer, LoadedModel, Query, Retriever, Scope
 from vitdecomp.metrics import decodability, precision_at_k
 from vitdecomp.models.adapter import adapters, load_model
 from vitdecomp.models.preprocessing import preprocessing
@@ -207,7 +208,7 @@ def main(
 ) -> None:
     """Measure searches within a feature on scenes whose every factor is known."""
     console, settings = Console(), Settings(n, queries, top, seed)
-    try:
+    with one_line_errors():
         clip = ClipSpace(CLIP, device="cpu")
         learning, searching = World.draw(settings, "train"), World.draw(settings, "test")
         results: dict[str, Result] = {}
@@ -221,9 +222,6 @@ def main(
         console.print(told["All models"].sheets[0].rich())
         if out is not None:
             write(out, "search", (HEADING[0], HEADING[1].format(**vars(settings))), vars(settings), told)
-    except VitdecompError as error:
-        Console(stderr=True).print(f"error: {error}", highlight=False, soft_wrap=True, style="red")
-        raise typer.Exit(2) from error
 
 
 if __name__ == "__main__":
