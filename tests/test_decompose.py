@@ -314,7 +314,7 @@ class TestBadInput:
             "vd.Decomposer('vit_tiny_patch16_224').fit(x)",
             "vd.Decomposer(torch.nn.Flatten(), by='layer')",
             "vd.Decomposer(torch.nn.Flatten()).fit([x])",
-            "vd.Decomposer(torch.nn.Flatten(), through='all').fit(x)",
+            "vd.Decomposer(torch.nn.Flatten(), through='most').fit(x)",
         ]
         script = "import torch, vitdecomp as vd\nx = torch.zeros(1, 3, 4, 4)\n" + "".join(
             f"try:\n    {call}\nexcept vd.VitdecompError as error:\n    print(error)\n" for call in calls
@@ -326,7 +326,7 @@ class TestBadInput:
             "not of the form library:name",
             "by='layer' is not one of",
             "not list",
-            "give 'auto'",
+            "give one of 'none', 'auto', 'all', or a collection of module paths",
         ]
         assert all(part in message for part, message in zip(expected, messages, strict=True))
 

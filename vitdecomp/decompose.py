@@ -32,6 +32,7 @@ from vitdecomp.provenance import Origin
 from vitdecomp.report import Report, make_report
 from vitdecomp.trace.cache.search import Search
 from vitdecomp.trace.capture import still
+from vitdecomp.trace.find import THROUGH
 from vitdecomp.trace.passes.optimize import PASSES, check_passes
 from vitdecomp.trace.paths import LinearPaths
 from vitdecomp.trace.snapshot import Snapshot
@@ -48,8 +49,10 @@ class Decomposer(Portable):
             `"representation"`, all of it as one.
         output: which vector of the model: `"embedding"` or another that its adapter offers; the key, attribute or
             index of a part of what a module of your own returns; or a function `(module, images) -> (n, d)`.
-        through: `"auto"` opens only the gates that the trunk needs; a collection of module paths also walks
-            through those attentions, with their pattern frozen (higher orders).
+        through: `"auto"` opens the fewest gates with which every block is reached that has a linear way: on the
+            trunk, and activations in branches; `"none"` opens none; `"all"` opens all down to the image, as the
+            frozen map of `vd.explain`. A collection of module paths also walks through those attentions, with their
+            pattern frozen (higher orders).
         tolerance: largest relative error of the sum; by default that of the dtype (`vitdecomp.TOLERANCE`).
         cache: folder where what was found about a model's structure is kept, for other weights of it and the next
             process; `"auto"` for the cache directory (`VITDECOMP_CACHE`), `None` to keep nothing.
@@ -104,8 +107,9 @@ class Decomposer(Portable):
             InexactError: the sum misses the representation.
         """
         began = time.perf_counter()
-        if isinstance(self.through, str) and self.through != "auto":
-            raise SpecError(f"through={self.through!r}: give 'auto' or a collection of module paths")
+        if isinstance(self.through, str) and self.through not in THROUGH:
+            ways = ", ".join(map(repr, THROUGH))
+            raise SpecError(f"through={self.through!r}: give one of {ways}, or a collection of module paths")
         through = self._through
         with SERIAL:
             loaded = as_loaded(self.model)

@@ -27,9 +27,10 @@ from vitdecomp.trace.cache.named import UnnamedError
 from vitdecomp.trace.cache.plain import Plain, found_again, plain
 from vitdecomp.trace.cache.sample import Sample
 from vitdecomp.trace.cache.search import Search
+from vitdecomp.trace.find import AUTO
 from vitdecomp.trace.paths import LinearPaths
 
-Through: TypeAlias = "Literal['auto'] | Collection[str]"
+Through: TypeAlias = "Literal['none', 'auto', 'all'] | Collection[str]"
 Self = TypeVar("Self", bound="Portable")
 SCHEMA = 2
 
@@ -186,8 +187,9 @@ class Portable(ABC):
 
     @property
     def _through(self) -> tuple[str, ...] | None:
-        """The attentions to walk through, `None` for those that the trunk needs."""
-        return None if isinstance(self.through, str) else tuple(self.through)
+        """The attentions to walk through, or one word for all; `None` for `"auto"`."""
+        chosen = (self.through,) if isinstance(self.through, str) else tuple(self.through)
+        return None if chosen == (AUTO,) else chosen
 
     def _cache(self) -> PathsCache | None:
         if self.cache is None:

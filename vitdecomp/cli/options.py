@@ -105,7 +105,10 @@ class PathOptions:
     """Which paths through a model are followed."""
 
     output: Annotated[str, Option(help="Which vector of the model.")] = "embedding"
-    through: Annotated[tuple[str, ...], Option(help="Attentions to walk through, by module path; repeatable.")] = ()
+    through: Annotated[
+        tuple[str, ...],
+        Option(help="none, auto, all, or attentions to walk through, by module path; repeatable; default: auto."),
+    ] = ()
 
 
 @dataclass(frozen=True, slots=True)

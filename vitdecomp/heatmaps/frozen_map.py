@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from jaxtyping import Float
-from torch import Tensor, fx
+from torch import Tensor
 
 from vitdecomp.errors import SpecError
-from vitdecomp.trace.activations import Activation, activation_ends, can_open
 from vitdecomp.trace.axes.layout import Layout, find_layout
+from vitdecomp.trace.branches import every_gate
 from vitdecomp.trace.capture import Captured
 from vitdecomp.trace.linear_graph import IMAGE, LinearGraph
 from vitdecomp.trace.paths import on_trial
 from vitdecomp.trace.probe import supports
-from vitdecomp.trace.rule import Gate, linear_terms, varies
+from vitdecomp.trace.rule import Gate
 from vitdecomp.trace.walk import walk
 
 
@@ -41,9 +41,7 @@ class FrozenMap:
         Raises:
             SpecError: nothing of the image reaches the representation that way.
         """
-        ends = activation_ends(captured.module.graph)
-        opened = frozenset(n for n in captured.module.graph.nodes if varies(n) and _needs_opening(n, ends))
-        graph = walk(captured, opened)
+        graph = walk(captured, every_gate(captured))
         if not any(leaf.kind == IMAGE for leaf in graph.leaves.values()):
             raise SpecError("frozen: no path from the image to the representation: take method='decompose'")
         recorded, images = on_trial(captured, graph), len(captured.trial)
@@ -70,8 +68,3 @@ class FrozenMap:
         """Sum the values at the leaves that are the image."""
         found: Tensor = sum(x for i, x in values.items() if self.kinds[i] == IMAGE)  # type: ignore[assignment]
         return found
-
-
-def _needs_opening(node: fx.Node, ends: dict[fx.Node, Activation]) -> bool:
-    """Check whether a path ends at a node, and there is a way through it."""
-    return node in ends or (can_open(node, ends) and linear_terms(node) is None)

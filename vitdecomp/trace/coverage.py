@@ -48,7 +48,7 @@ class Site:
 
 def coverage(paths: LinearPaths) -> tuple[Site, ...]:
     """Return every attention, and every activation in front of a projection, with what became of it."""
-    view = _View(paths)
+    view = View(paths)
     blocks: dict[str, Site] = {}
     missing: dict[str, tuple[Site, str]] = {}
     for node, name, projection in view.activations():
@@ -64,10 +64,15 @@ def coverage(paths: LinearPaths) -> tuple[Site, ...]:
     return (*(a for a in attentions if a.status != INSIDE), *blocks.values())
 
 
-class _View:
-    """The parts of a model by the nodes that they come from."""
+class View:
+    """The parts of a model by the nodes that they come from.
 
-    def __init__(self, paths: LinearPaths) -> None:
+    Args:
+        paths: the linear paths. explains: whether the reasons are wanted, which takes a run of the graph for some.
+    """
+
+    def __init__(self, paths: LinearPaths, *, explains: bool = True) -> None:
+        self.explains = explains
         self.graph, self.linearized = paths.captured.module.graph, paths.bottleneck.linearized
         leaves = paths.graph.leaves
         self.parts: Mapping[fx.Node, Part] = {
@@ -123,6 +128,12 @@ class _View:
             return Site(module_path(node), "attn", OPENED, why="the path goes on through its values")
         return self._judged(node, module_path(node), "attn")
 
+    def unreached(self) -> Iterator[fx.Node]:
+        """Yield the attentions and activations of blocks that no path reaches."""
+        sites = [(node, self.block(node, name)) for node, name, _ in self.activations()]
+        sites += [(node, self.attention(node)) for node in attention_operations(self.graph)]
+        yield from (node for node, site in sites if site.status == UNREACHED)
+
     def block(self, node: fx.Node, name: str) -> Site:
         """Judge an activation, whose block has a name."""
         if own := self._own(node):
@@ -130,7 +141,7 @@ class _View:
                 attention = all(p.who.kind == "attn" for p in parts)  # what its output is activated or gated with
                 return Site(name, "block", INSIDE if attention else SOURCE)
             if own & self.linearized:
-                return Site(name, "block", OPENED, why="is a bottleneck: the path goes on with x * (f(x) / x)")
+                return Site(name, "block", OPENED, why="the path goes on with x * (f(x) / x)")
         return self._judged(node, name, "block")
 
     def _own(self, node: fx.Node) -> Set[fx.Node]:
@@ -144,7 +155,7 @@ class _View:
         deals = kind == "attn" and is_weighting(node)
         if any(self._is_step(o, name) or (deals and self._is_expert(o, name)) for o in found):
             return Site(name, kind, INSIDE)
-        return Site(name, kind, UNREACHED, why=self.obstacles.describe(node, found))
+        return Site(name, kind, UNREACHED, why=self.obstacles.describe(node, found) if self.explains else "")
 
     def _in_stem(self, node: fx.Node, found: list[Obstacle]) -> bool:
         """Check whether everything that a node computes goes through the embedding."""

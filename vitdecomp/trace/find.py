@@ -13,6 +13,7 @@ from vitdecomp.trace.axes.attention_ops import attention_operations, value_axes
 from vitdecomp.trace.axes.coordinates import follow
 from vitdecomp.trace.axes.layout import Axis, find_layout
 from vitdecomp.trace.axes.tokens import NO_TOKENS, lay_out_tokens
+from vitdecomp.trace.branches import every_gate, gates_in_branches
 from vitdecomp.trace.capture import Captured
 from vitdecomp.trace.linear_graph import CONSTANT, LinearGraph
 from vitdecomp.trace.linearize import Bottleneck, find_bottleneck
@@ -25,6 +26,9 @@ from vitdecomp.trace.probe import Derived, measured, supports
 from vitdecomp.trace.rule import module_path
 from vitdecomp.trace.walk import fold_image, walk
 
+NONE, AUTO, ALL = THROUGH = "none", "auto", "all"
+"""Which gates are opened: none at all, those that blocks need, and every one down to the image."""
+
 
 def find_paths(
     captured: Captured, through: Collection[str] | None = None, passes: Collection[str] = PASSES
@@ -33,7 +37,8 @@ def find_paths(
 
     Args:
         captured: the model's graph.
-        through: module paths of attentions to walk through; `None` linearizes only what the bottlenecks need.
+        through: module paths of attentions to walk through beside the gates that blocks need, or one word of `THROUGH`;
+            `None` is `["auto"]`.
         passes: whether slices are pushed down is up to these.
 
     Raises:
@@ -47,9 +52,20 @@ def find_paths(
         leaves = found.graph.leaves
         return {leaf.node: found.supports[i] for i, leaf in leaves.items() if leaf.kind != CONSTANT}
 
-    opened = _sites_at(captured, through or ()) | mixtures(captured.module.graph)
+    opened, chosen = mixtures(captured.module.graph), [*(through or [AUTO])]
+    if chosen in ([NONE], [ALL]):
+        opened |= every_gate(captured) if chosen == [ALL] else frozenset()
+        reach(opened)
+        return _assemble(captured, Bottleneck(opened, frozenset()), reached[opened])
+    opened |= _sites_at(captured, chosen if chosen != [AUTO] else ())
     bottleneck = find_bottleneck(captured, reach, opened)
-    return _assemble(captured, bottleneck, reached[bottleneck.linearized])
+    paths = _assemble(captured, bottleneck, reached[bottleneck.linearized])
+    plain = frozenset(leaf.node for leaf in paths.graph.leaves.values())
+    while gates := gates_in_branches(paths, reach, plain):
+        bottleneck = replace(bottleneck, linearized=bottleneck.linearized | gates, stem=bottleneck.stem - gates)
+        reach(bottleneck.linearized)
+        paths = _assemble(captured, bottleneck, reached[bottleneck.linearized])
+    return paths
 
 
 def split_by_token(paths: LinearPaths, passes: Collection[str] = PASSES) -> LinearPaths:

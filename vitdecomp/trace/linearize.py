@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, fx
 
 from vitdecomp.trace.activations import activation_ends, can_open
-from vitdecomp.trace.axes.attention_ops import free_axes, is_product_of_data, single_query, value_axes
+from vitdecomp.trace.axes.attention_ops import is_product_of_data, single_query
 from vitdecomp.trace.capture import Captured
 from vitdecomp.trace.rule import Op
 from vitdecomp.trace.search import Search
@@ -66,12 +66,13 @@ def find_bottleneck(captured: Captured, reach: Reach, linearized: frozenset[fx.N
 def _cut(captured: Captured, sources: Supports) -> frozenset[fx.Node] | None:
     """Find the sources through which every path from image to output leads; return `None` if there is another path.
 
-    An attention with many queries, of which one counts, may be such a source only if it is the only one: that is
-    an attention pool. In a class-token model every block has one, and they are components.
+    An attention with many queries may be such a source only if it is the only one: that is an attention pool, or an
+    attention without a residual branch beside it, as between stages of LeViT. In a class-token model every block has
+    one, and they are components.
     """
-    pools = {n for n, support in sources.items() if _is_pool(n, support)}
+    many = {n for n in sources if _many_queries(n)}
     ends = activation_ends(captured.module.graph)
-    wanted = frozenset(n for n in sources if n in pools or (can_open(n, ends) and not _many_queries(n)))
+    wanted = frozenset(n for n in sources if n in many or can_open(n, ends))
     if not wanted:
         return None
     before = _Hold(captured.module, wanted, {})
@@ -79,7 +80,7 @@ def _cut(captured: Captured, sources: Supports) -> frozenset[fx.Node] | None:
     after = _Hold(captured.module, wanted, before.values)
     changed = _first(after.run(captured.trial.roll(1, 0)))
     cut = frozenset(after.held)
-    single = len(cut & pools) <= 1 and not _in_series(n for n in cut if not is_product_of_data(n))
+    single = len(cut & many) <= 1 and not _in_series(n for n in cut if not is_product_of_data(n))
     return cut if _equal(output, changed) and single else None
 
 
@@ -92,14 +93,6 @@ def _in_series(nodes: Iterable[fx.Node]) -> bool:
 
 def _many_queries(node: fx.Node) -> bool:
     return is_product_of_data(node) and not single_query(Op(node))
-
-
-def _is_pool(node: fx.Node, support: Tensor) -> bool:
-    """Check whether a node is an attention with many queries, of which a single one reaches the output."""
-    if not is_product_of_data(node) or single_query(Op(node)):
-        return False
-    rows = list(free_axes(node) - value_axes(node))
-    return len(rows) == 1 and int(support.movedim(rows[0], 0).flatten(1).any(1).sum()) == 1
 
 
 def _first(result: Any) -> Tensor:

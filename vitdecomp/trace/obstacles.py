@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx
@@ -17,7 +18,7 @@ from vitdecomp.trace.operations import SDPA, factors, packet
 from vitdecomp.trace.paths import LinearPaths
 from vitdecomp.trace.probe import randomised
 from vitdecomp.trace.recorder import Recorder
-from vitdecomp.trace.rule import Op, module_path
+from vitdecomp.trace.rule import Gate, Op, module_path
 from vitdecomp.trace.rules.attention import pattern_operand
 from vitdecomp.trace.search import Search, ahead
 from vitdecomp.trace.walk import walk
@@ -158,28 +159,33 @@ class Obstacles:
 
     def _cutter(self, start: fx.Node) -> str:
         """Name the operation behind which nothing is left of what a node computes."""
-        captured = self.paths.captured
-        graph = walk(captured, self.linearized)
+        graph, gates = self._whole
         leaf = next((i for i, v in graph.leaves.items() if v.node is start), None)
         if leaf is None:
             leaf = self._leaf_ahead(start, graph)
         if leaf is None:
             return "its way is cut off"
-        _, gates = Recorder(captured, graph.gates())(captured.trial)
-        source = torch.Generator().manual_seed(0)
-        random = {g: randomised(value, source) for g, value in gates.items()}
         last: list[int] = []
 
         def watch(i: int, value: Tensor) -> None:
             if not bool(value.any()) and isinstance(graph.values[i], Apply) and not last:
                 last.append(i)
 
-        graph.evaluate(random, {leaf: torch.ones_like(gates[graph.leaves[leaf].value])}, watch)
+        graph.evaluate(gates, {leaf: torch.ones_like(gates[graph.leaves[leaf].value])}, watch)
         if not last:
             return "its way is cut off"
         node = graph.values[last[-1]].node
         verb = "multiplies it by zero" if op_name(node) in ("mul", "div") else "leaves it out"
         return f"{op_name(node)} in {where(node)} {verb}"
+
+    @cached_property
+    def _whole(self) -> tuple[LinearGraph, Mapping[Gate, Any]]:
+        """The linear graph with its dead leaves, and random gates for it."""
+        captured = self.paths.captured
+        graph = walk(captured, self.linearized)
+        _, gates = Recorder(captured, graph.gates())(captured.trial)
+        source = torch.Generator().manual_seed(0)
+        return graph, {gate: randomised(value, source) for gate, value in gates.items()}
 
     def _leaf_ahead(self, start: fx.Node, graph: LinearGraph) -> int | None:
         nodes = {leaf.node: i for i, leaf in graph.leaves.items()}
