@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import transformers
 from helpers import randomised
 from torch import nn
+from transformers.models.auto import modeling_auto
 from vitdecomp_adapters.hub import quiet
 
+VISION = "pixel_values"
+MADE_OF = ("backbone_config", "vision_config", "detector_config", "image_model_config")
 # What a configuration is given where it has it, unless it is a list there.
 COMMON: dict[str, Any] = {
     "num_labels": 3,
@@ -147,3 +152,38 @@ def made(name: str) -> nn.Module:
 
 def _known(values: dict[str, Any], base: Any) -> dict[str, Any]:
     return {key: value for key, value in values.items() if not isinstance(getattr(base, key, []), (list, tuple))}
+
+
+def names_of(mapping: Mapping[str, Any]) -> list[str]:
+    """List the classes of a table of transformers."""
+    return sorted({n for names in mapping.values() for n in ([names] if isinstance(names, str) else names)})
+
+
+def reason(kind: Any) -> str:
+    """Why a class is no model of images alone, as its signature and its configuration tell; empty if it may be one."""
+    needed = [p for p in inspect.signature(kind.forward).parameters.values() if p.default is p.empty]
+    names = [p.name for p in needed if p.name not in ("self", VISION) and p.kind is p.POSITIONAL_OR_KEYWORD]
+    if names:
+        return f"needs {names}"
+    with quiet():
+        config = kind.config_class() if kind.config_class else None
+    made_of = [part for part in MADE_OF if hasattr(config, part)]
+    if made_of or config is None:
+        return f"is made of other models: {made_of}"
+    return "reads videos" if hasattr(config, "num_frames") else ""
+
+
+def bare_models() -> Iterator[tuple[str, Any]]:
+    """Yield the models without a task that read pixels, and that transformers can make here."""
+    for name in names_of(modeling_auto.MODEL_MAPPING_NAMES):
+        try:
+            kind = getattr(transformers, name)
+            if kind.main_input_name == VISION:
+                yield name, kind
+        except (AttributeError, ImportError):  # it needs a library that is not here
+            continue
+
+
+def image_models() -> list[str]:
+    """List the models without a task that read images alone."""
+    return [name for name, kind in bare_models() if not reason(kind)]

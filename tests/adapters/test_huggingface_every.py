@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 
 import pytest
 import torch
-import transformers
 from helpers import pictures
 from transformers.models.auto import modeling_auto
-from vision_zoo import made
-from vitdecomp_adapters.hub import quiet
+from vision_zoo import bare_models, made, names_of, reason
 from vitdecomp_adapters.huggingface import HuggingFaceAdapter
 
 import vitdecomp as vd
 from vitdecomp.testing import untouched
-
-
-def names_of(mapping):
-    return sorted({n for names in mapping.values() for n in ([names] if isinstance(names, str) else names)})
-
 
 CLASSIFIERS = names_of(modeling_auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES)
 HEADS = ("classifier", "fc", "head", "timm_model.head")  # a model has one of these, if not several
@@ -82,7 +74,6 @@ def test_the_classifier_makes_the_logits_of_the_embedding(name):
         assert not torch.allclose(classified(module, name, embedding * 1.1 + 1), logits)
 
 
-VISION = "pixel_values"
 CLASS_TOKEN = re.compile(r"cls|class_(emb|tok)")  # in the name of a parameter
 # Why a bare model has no embedding here, beside the reasons that `reason` finds.
 BARE = {
@@ -94,32 +85,6 @@ BARE = {
     "PixtralVisionModel": (vd.SpecError, "the patches of all images are one sequence"),
     "Sam3LiteTextTextModel": (None, "reads texts, whatever it says"),
 }
-PARTS = ("backbone_config", "vision_config", "detector_config", "image_model_config")
-
-
-def reason(kind):
-    """Why a class is no model of images alone, as its signature and its configuration tell; empty if it may be one."""
-    needed = [p for p in inspect.signature(kind.forward).parameters.values() if p.default is p.empty]
-    needed = [p.name for p in needed if p.name not in ("self", VISION) and p.kind is p.POSITIONAL_OR_KEYWORD]
-    if needed:
-        return f"needs {needed}"
-    with quiet():
-        config = kind.config_class() if kind.config_class else None
-    made_of = [part for part in PARTS if hasattr(config, part)]
-    if made_of or config is None:
-        return f"is made of other models: {made_of}"
-    return "reads videos" if hasattr(config, "num_frames") else ""
-
-
-def bare_models():
-    """Names of the models without a task that read pixels, and that transformers can make here."""
-    for name in names_of(modeling_auto.MODEL_MAPPING_NAMES):
-        try:
-            kind = getattr(transformers, name)
-            if kind.main_input_name == VISION:
-                yield name, kind
-        except (AttributeError, ImportError):  # it needs a library that is not here
-            continue
 
 
 def check(module, known):

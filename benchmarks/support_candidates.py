@@ -1,0 +1,193 @@
+"""The models that the support table tries: the smallest member of every family of every library."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from vitdecomp import LoadedModel, load_model
+
+TESTS = Path(__file__).parents[1] / "tests"
+WIDE = (3, 224, 224)  # where nothing tells the size of images
+SHRUNK: Mapping[str, Mapping[str, Any]] = {  # families of timm whose smallest member is too large
+    "deepseek_vit": {"depth": 2},
+    "gemma4_vit": {"depth": 2},
+    "qwen3_vit": {"depth": 4},
+}
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family of models.
+
+    Attributes:
+        library: its name. name: of the family in the library.
+        members: names in the library, of which the smallest is tried.
+    """
+
+    library: str
+    name: str
+    members: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        """What names it in the table."""
+        return f"{self.library}/{self.name}"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model with random weights: what was loaded, its spec, the shape of an image, and what was made smaller."""
+
+    loaded: LoadedModel
+    spec: str
+    shape: tuple[int, ...]
+    shrunk: bool = False
+
+
+def families(library: str) -> list[Family]:
+    """List the families of a library.
+
+    Raises:
+        ValueError: there is no such library.
+    """
+    if library not in LIBRARIES:
+        raise ValueError(f"no library {library!r}; there are: {', '.join(LIBRARIES)}")
+    return [Family(library, name, tuple(members)) for name, members in LIBRARIES[library][0]()]
+
+
+def build(family: Family) -> Candidate:
+    """Make the smallest member of a family."""
+    return LIBRARIES[family.library][1](family)
+
+
+def smallest(members: Iterable[str], make: Callable[[str], nn.Module]) -> str:
+    """Find the member with the fewest parameters, without making any of them; the first that can be told."""
+
+    def size(name: str) -> float:
+        try:
+            with torch.device("meta"):
+                return sum(p.numel() for p in make(name).parameters())
+        except Exception:  # a constructor that computes with numbers cannot be asked this way
+            return float("inf")
+
+    return min(members, key=size)
+
+
+def _timm_families() -> Iterator[tuple[str, list[str]]]:
+    import timm
+
+    for module in timm.list_modules():
+        if members := [name for name in timm.list_models(module=module) if not name.startswith("test_")]:
+            yield module, members
+
+
+def _of_timm(family: Family) -> Candidate:
+    import timm
+
+    options = SHRUNK.get(family.name, {})
+    name = smallest(family.members, lambda one: timm.create_model(one, **options))
+    loaded = load_model(f"timm:{name}", pretrained=False, **options)
+    return Candidate(loaded, loaded.spec, tuple(loaded.input_size or WIDE), bool(options))
+
+
+def _open_clip_families() -> Iterator[tuple[str, list[str]]]:
+    import open_clip
+
+    names = sorted(open_clip.list_models(), key=_architecture)
+    for architecture, members in groupby(names, _architecture):
+        yield architecture, list(members)
+
+
+SIZES = {"image_size", "layers", "width", "patch_size", "head_width", "mlp_ratio"}
+NAMES = {"timm_model_name", "timm_model_pretrained", "timm_drop", "timm_drop_path"}
+
+
+def _architecture(name: str) -> str:
+    """Name what a model of open_clip is made of, whatever its size."""
+    import open_clip
+    from timm.models import model_entrypoint
+
+    config = open_clip.get_model_config(name)
+    vision = config["vision_cfg"]
+    timm_name = vision.get("timm_model_name", "")
+    kind = "resnet" if isinstance(vision.get("layers"), list) else "vit"
+    if timm_name:
+        kind = model_entrypoint(timm_name.partition(".")[0]).__module__.rpartition(".")[2]
+    words = [f"{key.removeprefix('timm_')}={value}" for key, value in vision.items() if key not in SIZES | NAMES]
+    words += ["quick_gelu"] * config.get("quick_gelu", False) + ["coca"] * ("multimodal_cfg" in config)
+    words = [word for word in words if not word.endswith("=")]
+    return f"{kind} ({', '.join(words)})" if words else kind
+
+
+def _of_open_clip(family: Family) -> Candidate:
+    import open_clip
+
+    def tower(name: str) -> nn.Module:
+        config = open_clip.get_model_config(name)
+        module: nn.Module = open_clip.model._build_vision_tower(config["embed_dim"], config["vision_cfg"])
+        return module
+
+    without_hub = [m for m in family.members if "hf_model_name" not in open_clip.get_model_config(m)["text_cfg"]]
+    name = smallest(without_hub or family.members, tower)
+    loaded = load_model(f"open_clip:{name}", pretrained=False)
+    return Candidate(loaded, loaded.spec, tuple(loaded.input_size or WIDE))
+
+
+def _tests() -> None:
+    if str(TESTS) not in sys.path:
+        sys.path.insert(0, str(TESTS))
+
+
+def _transformers_families() -> Iterator[tuple[str, list[str]]]:
+    _tests()
+    from vision_zoo import image_models
+
+    for name in image_models():
+        yield name, [name]
+
+
+def _of_transformers(family: Family) -> Candidate:
+    _tests()
+    from vision_zoo import made
+
+    loaded = load_model(made(family.name))
+    return Candidate(loaded, f"hf:{family.name}", tuple(loaded.input_size or (3, 64, 64)), shrunk=True)
+
+
+def _torchvision_families() -> Iterator[tuple[str, list[str]]]:
+    from torchvision import models
+
+    names = sorted(models.list_models(module=models), key=_source)
+    for source, members in groupby(names, _source):
+        yield source.rpartition(".")[2], list(members)
+
+
+def _source(name: str) -> str:
+    from torchvision import models
+
+    module: str = models.get_model_builder(name).__module__
+    return module
+
+
+def _of_torchvision(family: Family) -> Candidate:
+    from torchvision import models
+
+    name = smallest(family.members, lambda one: models.get_model(one, weights=None))
+    loaded = load_model(f"torchvision:{name}", pretrained=False)
+    return Candidate(loaded, loaded.spec, tuple(loaded.input_size or WIDE))
+
+
+LIBRARIES: Mapping[str, tuple[Callable[[], Iterator[tuple[str, list[str]]]], Callable[[Family], Candidate]]] = {
+    "timm": (_timm_families, _of_timm),
+    "open_clip": (_open_clip_families, _of_open_clip),
+    "transformers": (_transformers_families, _of_transformers),
+    "torchvision": (_torchvision_families, _of_torchvision),
+}

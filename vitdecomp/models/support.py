@@ -1,0 +1,15 @@
+"""The support table: what is known of the smallest member of every family of the model libraries."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+TABLE = Path(__file__).with_name("support.json")
+
+
+def read_table(file: Path = TABLE) -> dict[str, dict[str, Any]]:
+    """Read the rows of the table by `library/family`."""
+    rows: dict[str, dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
+    return rows
