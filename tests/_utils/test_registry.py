@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import vitdecomp as vd
 from vitdecomp._utils import registry
 from vitdecomp._utils.registry import Registry, did_you_mean, plugin
-from vitdecomp.errors import SpecError
+from vitdecomp.errors import LoadError, SpecError
 
 
 def test_a_name_is_given_once_unless_it_is_replaced() -> None:
@@ -77,3 +77,43 @@ def test_the_new_group_of_entry_points_takes_precedence(monkeypatch):
     for named in (both, both[::-1]):
         monkeypatch.setattr(registry, "entry_points", entries(*named))
         assert plugin("vitdecomp.executors", "executor", "mine") == math.e  # a warning would be an error
+
+
+@pytest.fixture
+def table(tmp_path, monkeypatch):
+    """A table to which two packages offer something; that of one raises when it is imported."""
+    (tmp_path / "good_things.py").write_text("TABLE.add('good', 1)")
+    (tmp_path / "bad_things.py").write_text("raise AttributeError('no\\nluck')")
+    metadata = tmp_path / "strange-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: strange\nVersion: 1.0\n")
+    lines = ("[vitdecomp.things]", "good = good_things", "bad = bad_things", "taken = no_such_module")
+    (metadata / "entry_points.txt").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(tmp_path)
+    found: Registry[str, int] = Registry("thing", "vitdecomp.things")
+    found.add("taken", 2)
+    monkeypatch.setattr("builtins.TABLE", found, raising=False)
+    return found
+
+
+def test_plugins_are_loaded_once_they_are_asked_for(table) -> None:
+    assert list(table) == ["taken"]
+    assert list(table.load_plugins()) == ["taken", "good"]
+    table.remove("good")
+    assert list(table.load_plugins()) == ["taken"]
+
+
+def test_a_plugin_that_cannot_be_imported_is_named_with_its_package_and_stops_no_other(table, caplog) -> None:
+    table.load_plugins()
+    assert list(table.broken) == ["bad"]
+    line = "plug-in 'bad' (vitdecomp.things) of package strange cannot be imported (AttributeError: no luck): update"
+    for _ in range(2):
+        with pytest.raises(LoadError) as caught:
+            table["bad"]
+        assert str(caught.value).startswith(line)
+        assert "\n" not in str(caught.value)
+        assert isinstance(caught.value.__cause__, AttributeError)
+    table.warn_of_broken()
+    assert caplog.messages == [str(caught.value)]
+    with pytest.raises(LoadError, match="plug-in 'bad'"):
+        plugin("vitdecomp.things", "thing", "bad")

@@ -11,10 +11,10 @@ import pytest
 import typer
 from commands import COMMAND, in_process
 
-from vitdecomp._utils.registry import load_plugins
+from vitdecomp._utils.registry import offered
 from vitdecomp.cli.main import GROUP, app
 
-load_plugins(GROUP)
+offered(GROUP)
 COMMANDS: dict[str, Any] = dict(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
 
 

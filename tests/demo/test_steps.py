@@ -1,7 +1,5 @@
 """What the steps report is what the measures give."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
 import torch
@@ -11,7 +9,7 @@ from vitdecomp.ablation import LinearHead
 from vitdecomp.demo.figure import Number
 from vitdecomp.demo.section import Chart
 from vitdecomp.demo.steps.heatmaps import FACTORS, GRID, maps_of
-from vitdecomp.demo.story import Step, story
+from vitdecomp.demo.story import STEPS, Step, story
 from vitdecomp.metrics import causal_matrix, choose, component_decodability, feature_precision, localisation
 from vitdecomp.models.prepare import ModelOptions, prepare
 from vitdecomp.scenes import FACTORS as FACTORS_OF_SCENES
@@ -140,13 +138,13 @@ def test_a_chart_is_drawn_over_the_whole_width():
 
 
 def test_a_plugins_step_may_follow_another_plugins(monkeypatch):
-    @dataclass
-    class Plugin:
-        step: Step
-
-        def load(self):
-            return self.step
-
     late, early = (Step(n, n, lambda _: None, after=after) for n, after in (("late", "early"), ("early", "world")))
-    monkeypatch.setattr("vitdecomp.demo.story.entry_points", lambda group: [Plugin(late), Plugin(early)])
+    monkeypatch.setattr("vitdecomp.demo.story.offered", lambda group: ({"late": late, "early": early}, {}))
     assert [step.name for step in story()][:4] == ["world", "early", "late", "decompose"]
+
+
+def test_a_step_that_cannot_be_imported_is_left_out_and_named(monkeypatch, caplog):
+    broken = vd.LoadError("plug-in 'late' cannot be imported")
+    monkeypatch.setattr("vitdecomp.demo.story.offered", lambda group: ({}, {"late": broken}))
+    assert story() == STEPS
+    assert caplog.messages == [str(broken)]

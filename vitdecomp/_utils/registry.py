@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import heapq
+import logging
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from difflib import SequenceMatcher
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
 
-from vitdecomp.errors import SpecError
+from vitdecomp.errors import LoadError, SpecError
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -17,6 +18,7 @@ OLD_GROUPS = {  # still read, with a warning
     "vitdecomp.executors": ("vitdecomp.engines", "vitdecomp.align_engines"),
     "vitdecomp.commands": ("vitdecomp.verbs",),
 }
+logger = logging.getLogger(__name__)
 LIKELY = 0.6  # from this likeness on, a name may be what was meant
 
 
@@ -25,11 +27,17 @@ class Registry(Generic[K, V]):
 
     Args:
         noun: what an entry is called in messages, such as `"adapter"`.
+        group: the entry points by which installed packages offer further entries; none if it is empty.
+
+    Attributes:
+        broken: plug-ins that cannot be imported, by name, and why.
     """
 
-    def __init__(self, noun: str) -> None:
-        self.noun = noun
+    def __init__(self, noun: str, group: str = "") -> None:
+        self.noun, self.group = noun, group
+        self.broken: dict[str, LoadError] = {}
         self._entries: dict[K, V] = {}
+        self._complete = not group
 
     def add(self, key: K, value: V, *, replace: bool = False) -> V:
         """Store an entry.
@@ -60,13 +68,32 @@ class Registry(Generic[K, V]):
         """Return the entry, or `None`."""
         return self._entries.get(key)
 
+    def load_plugins(self) -> Registry[K, V]:
+        """Load what installed packages offer, once; what is loaded registers itself.
+
+        A name that is taken is not loaded. What cannot be imported is passed over, and told where it is asked for.
+        """
+        if not self._complete:
+            self._complete = True  # first, as a plug-in may ask for others while it is imported
+            self.broken |= offered(self.group, known=[str(key) for key in self._entries])[1]
+        return self
+
+    def warn_of_broken(self) -> None:
+        """Log the plug-ins that cannot be imported, where they are missed without being named."""
+        for error in self.broken.values():
+            logger.warning("%s", error)
+
     def __getitem__(self, key: K) -> V:
         """Return the entry.
 
         Raises:
             SpecError: no such key; the message names the nearest ones.
+            LoadError: the plug-in of this name cannot be imported.
         """
         if key not in self._entries:
+            if str(key) in self.broken:
+                broken = self.broken[str(key)]
+                raise LoadError(str(broken)) from broken.__cause__
             raise SpecError(f"no {self.noun} {str(key)!r}{did_you_mean(str(key), map(str, self._entries))}")
         return self._entries[key]
 
@@ -93,6 +120,7 @@ def plugin(group: str, noun: str, name: str) -> Any:
 
     Raises:
         SpecError: there is none; the message names the nearest ones.
+        LoadError: it cannot be imported.
     """
     known = _entries(group)
     if name not in known:
@@ -100,10 +128,25 @@ def plugin(group: str, noun: str, name: str) -> Any:
     return _loaded(known[name], group)
 
 
-def load_plugins(group: str) -> None:
-    """Load everything that installed packages offer in a group; what is loaded registers itself."""
-    for entry in _entries(group).values():
-        _loaded(entry, group)
+def offered(group: str, *, known: Collection[str] = ()) -> tuple[dict[str, Any], dict[str, LoadError]]:
+    """Load everything that installed packages offer in a group, and pass over what cannot be imported.
+
+    Args:
+        group: of entry points.
+        known: names that are not loaded.
+
+    Returns:
+        What was loaded, by name, and why the others were not.
+    """
+    found: dict[str, Any] = {}
+    broken: dict[str, LoadError] = {}
+    for name, entry in _entries(group).items():
+        if name not in known:
+            try:
+                found[name] = _loaded(entry, group)
+            except LoadError as error:
+                broken[name] = error
+    return found, broken
 
 
 def _entries(group: str) -> dict[str, EntryPoint]:
@@ -116,7 +159,15 @@ def _loaded(entry: EntryPoint, group: str) -> Any:
     if entry.group != group:
         message = f"entry point {entry.name!r} is in the old group {entry.group!r}: move it to {group!r}"
         warnings.warn(message, DeprecationWarning, stacklevel=3)
-    return entry.load()
+    try:
+        return entry.load()
+    except Exception as error:  # a stranger's module may raise anything
+        package = "an unknown package" if entry.dist is None else f"package {entry.dist.name}"
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise LoadError(
+            f"plug-in {entry.name!r} ({group}) of {package} cannot be imported ({reason}): "
+            "update or remove the package, or install what it needs"
+        ) from error
 
 
 def did_you_mean(word: str, known: Iterable[str], n: int = 3) -> str:

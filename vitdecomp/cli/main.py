@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from vitdecomp import __version__
-from vitdecomp._utils.console import tolerate_encoding
-from vitdecomp._utils.registry import load_plugins
+from vitdecomp._utils.console import printable, tolerate_encoding
+from vitdecomp._utils.registry import offered
 from vitdecomp.cli.command import app
 from vitdecomp.cli.failure import fail
 
@@ -40,7 +40,8 @@ def start(version: Version = False) -> None:
 def main() -> None:
     """Run the `vitdecomp` command."""
     tolerate_encoding()
-    load_plugins(GROUP)
+    for error in offered(GROUP)[1].values():  # other commands still work
+        typer.echo(f"note: {printable(str(error))}", err=True)
     try:
         code = app(sys.argv[1:] or ["--help"], prog_name="vitdecomp", standalone_mode=False)
     except typer.Abort:

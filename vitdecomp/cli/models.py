@@ -33,6 +33,8 @@ def list_models(pattern: str = "*") -> list[str]:
 
     prefix, colon, name = pattern.partition(":")
     known = adapters()
+    if not colon:
+        known.warn_of_broken()
     chosen = [known[prefix]] if colon else list(known.values())
     name = name if colon else pattern
     wild = name if any(mark in name for mark in "*?[") else f"*{name}*"

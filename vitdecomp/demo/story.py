@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 
+from vitdecomp._utils.registry import offered
 from vitdecomp.demo.context import Context
 from vitdecomp.demo.section import Section
 from vitdecomp.demo.steps.causal import causal
@@ -17,6 +18,7 @@ from vitdecomp.demo.steps.retrieval import retrieval
 from vitdecomp.demo.steps.world import world
 
 GROUP = "vitdecomp.demo"
+logger = logging.getLogger(__name__)
 Need = Callable[[Context], str]
 
 
@@ -70,7 +72,10 @@ STEPS = (
 def story() -> tuple[Step, ...]:
     """Return all steps in their order, those that plugins bring included."""
     steps = list(STEPS)
-    waiting: list[Step] = [plugin.load() for plugin in entry_points(group=GROUP)]
+    found, broken = offered(GROUP)
+    for error in broken.values():
+        logger.warning("%s", error)
+    waiting: list[Step] = [*found.values()]
     while waiting:
         names = [known.name for known in steps]
         step = next((step for step in waiting if step.after in names), waiting[0])  # one may follow another plugin's

@@ -17,7 +17,7 @@ from vitdecomp.heatmaps.parts import Parts
 from vitdecomp.heatmaps.subject import Subject
 from vitdecomp.trace.rule import Gate
 
-EXPLAINERS: Registry[str, type[Explainer]] = Registry("explainer")
+EXPLAINERS: Registry[str, type[Explainer]] = Registry("explainer", "vitdecomp.explainers")
 
 
 class Explainer(ABC):
@@ -103,10 +103,10 @@ def register_explainer(kind: E, *, replace: bool = False) -> E:
 
 
 def explainers() -> tuple[str, ...]:
-    """List the names of all methods."""
+    """List the names of all methods, those of installed plugins included."""
     import vitdecomp.heatmaps.methods  # noqa: F401 - they register themselves
 
-    return tuple(EXPLAINERS)
+    return tuple(EXPLAINERS.load_plugins())
 
 
 def make_explainer(method: str, settings: Mapping[str, Any]) -> Explainer:
@@ -114,6 +114,7 @@ def make_explainer(method: str, settings: Mapping[str, Any]) -> Explainer:
 
     Raises:
         SpecError: no such method, or no such setting.
+        LoadError: the method's plugin cannot be imported.
     """
     explainers()
     kind = EXPLAINERS[method]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import replace
-from importlib.metadata import entry_points
 from inspect import signature
 from typing import Any, TypeVar
 
@@ -12,7 +11,7 @@ import torch
 from torch import nn
 
 from vitdecomp._utils.registry import Registry
-from vitdecomp.errors import LoadError, SpecError, VitdecompError
+from vitdecomp.errors import SpecError, VitdecompError
 from vitdecomp.models.loaded_model import Classifier, EncodeText, ImageSize, LoadedModel, Representation
 from vitdecomp.models.outputs import Compute, call
 from vitdecomp.models.wrappers import refuse_torchscript, unwrapped
@@ -36,7 +35,6 @@ __all__ = [
     "register_adapter",
 ]
 
-GROUP = "vitdecomp.adapters"
 DEFAULT_CHANNELS = 3
 
 
@@ -94,8 +92,7 @@ class Adapter(ABC):
         return False
 
 
-ADAPTERS: Registry[str, Adapter] = Registry("adapter")
-BROKEN: dict[str, str] = {}  # plugins that cannot be imported, and why
+ADAPTERS: Registry[str, Adapter] = Registry("adapter", "vitdecomp.adapters")
 A = TypeVar("A", bound=Adapter)
 
 
@@ -110,14 +107,8 @@ def register_adapter(adapter: type[A], *, replace: bool = False) -> type[A]:
 
 
 def adapters() -> Registry[str, Adapter]:
-    """Return all adapters, those of installed plugins included. A plugin whose library is missing is passed over."""
-    for plugin in entry_points(group=GROUP):
-        if plugin.name not in ADAPTERS and plugin.name not in BROKEN:
-            try:
-                plugin.load()  # registers itself
-            except ImportError as error:
-                BROKEN[plugin.name] = str(error)
-    return ADAPTERS
+    """Return all adapters, those of installed plugins included. A plugin that cannot be imported is passed over."""
+    return ADAPTERS.load_plugins()
 
 
 @torch.inference_mode(False)  # weights made in it could not be traced
@@ -230,8 +221,6 @@ def _find(spec: str) -> tuple[Adapter, str]:
     known = adapters()
     if not colon or not name:
         raise SpecError(f"model spec {spec!r} is not of the form library:name; libraries: {', '.join(known)}")
-    if prefix in BROKEN:
-        raise LoadError(f"the adapter for {prefix}: cannot be imported ({BROKEN[prefix]}); install its library")
     return known[prefix], name
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
 from jaxtyping import Float
@@ -15,8 +14,6 @@ from vitdecomp.component import Component
 from vitdecomp.contributions import Contributions
 from vitdecomp.errors import SpecError
 from vitdecomp.sources.source import Source
-
-GROUP = "vitdecomp.aligners"
 
 
 class Aligner(ABC):
@@ -60,7 +57,7 @@ class Aligner(ABC):
         raise SpecError(f"{type(self).__name__} has no linear map of {component}: its images cannot be searched")
 
 
-ALIGNERS: Registry[str, type[Aligner]] = Registry("aligner")
+ALIGNERS: Registry[str, type[Aligner]] = Registry("aligner", "vitdecomp.aligners")
 A = TypeVar("A", bound=type[Aligner])
 
 
@@ -80,7 +77,4 @@ def register_aligner(name: str, *, replace: bool = False) -> Callable[[A], A]:
 
 def aligners() -> Registry[str, type[Aligner]]:
     """Return all aligners, those of installed plugins included."""
-    for plugin in entry_points(group=GROUP):
-        if plugin.name not in ALIGNERS:
-            plugin.load()  # registers itself
-    return ALIGNERS
+    return ALIGNERS.load_plugins()

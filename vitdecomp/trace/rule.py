@@ -187,7 +187,7 @@ def module_path(node: fx.Node) -> str:
 
 Rule: TypeAlias = Callable[..., "Iterable[Term] | None"]
 R = TypeVar("R", bound=Rule)
-RULES: Registry[Any, Rule] = Registry("rule for")
+RULES: Registry[Any, Rule] = Registry("rule for", "vitdecomp.rules")
 OPENINGS: Registry[Any, Rule] = Registry("opening of")
 NONLINEAR: Registry[Any, str] = Registry("nonlinear operation")
 
@@ -221,6 +221,11 @@ def nonlinear(noun: str, *ops: Any) -> None:
     """Declare operations at which a path ends."""
     for op in ops:
         NONLINEAR.add(op, noun)
+
+
+def load_rules() -> None:
+    """Load the rules of installed plugins, once, and log those that cannot be imported."""
+    RULES.load_plugins().warn_of_broken()
 
 
 def lookup(table: Registry[Any, Any], target: Any) -> Any:

@@ -23,10 +23,11 @@ def make_aligner(method: str, seed: int, settings: Sequence[str] = ()) -> Linear
 
     Raises:
         SpecError: there is none, or it has no maps that could be saved, or no such argument.
+        LoadError: its plugin cannot be imported.
     """
     known = aligners()
-    name = method.replace("_", "-")
-    if name not in known:
+    name = method if method in known else method.replace("_", "-")
+    if name not in known and name not in known.broken:
         raise SpecError(f"no aligner {method!r}{did_you_mean(name, list(known))}; there are: {', '.join(known)}")
     aligner = known[name]
     if not issubclass(aligner, LinearAligner):

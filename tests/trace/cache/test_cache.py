@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, fx, nn
 
 import vitdecomp as vd
+from vitdecomp._utils import registry
 from vitdecomp._utils.tensor_cache import TensorCache
 from vitdecomp.models.adapter import as_loaded
 from vitdecomp.trace import capture as capturing
@@ -211,6 +213,39 @@ def test_the_code_of_rules_of_ones_own_is_part_of_the_name(
         finally:
             RULES.remove(op)
         assert len(traces) == len(files(tmp_path)) == traced
+
+
+PLUGIN = """
+import torch, vitdecomp as vd
+vd.register_rule(torch.ops.aten.special_bessel_j0)(lambda op, x: [vd.data(x).then(torch.mul, {factor})])
+"""
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_rules_of_plugins_are_part_of_the_name_before_anything_is_looked_up(
+    tiny_vit: nn.Module,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    broken: bool,
+) -> None:
+    def key() -> str:
+        return search.Search.of(tiny_vit, pictures(1, 32), None, saved.PathsCache(tmp_path)).key
+
+    plain, keys = key(), list[str]()
+    for factor in (1, 2):
+        name = f"rules_of_a_plugin_{factor}_{broken}"
+        (tmp_path / f"{name}.py").write_text("import nothing" if broken else PLUGIN.format(factor=factor))
+        entry = EntryPoint("bessel", name, "vitdecomp.rules")
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.setattr(registry, "entry_points", lambda group, entry=entry: [entry])
+        monkeypatch.setattr(RULES, "_complete", False)
+        monkeypatch.setattr(RULES, "broken", {})
+        keys.append(key())
+        RULES.remove(aten.special_bessel_j0)
+    assert len({plain, *keys}) == (1 if broken else 3)
+    assert len(caplog.messages) == (2 if broken else 0)
+    assert all("plug-in 'bessel' (vitdecomp.rules)" in line for line in caplog.messages)
 
 
 def test_what_cannot_be_written_is_not_kept(

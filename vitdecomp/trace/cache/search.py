@@ -15,6 +15,7 @@ from vitdecomp.trace.capture import capture
 from vitdecomp.trace.find import find_paths, split_by_token
 from vitdecomp.trace.passes.optimize import PASSES, optimize
 from vitdecomp.trace.paths import LinearPaths
+from vitdecomp.trace.rule import load_rules
 
 Passes = Collection[str]
 PARTS, TOKENS, NEURONS = "parts", "tokens", "neurons"
@@ -51,7 +52,11 @@ class Search:
         cache: PathsCache | None,
         passes: Passes = PASSES,
     ) -> Search:
-        """Search under the name of the module's structure; without a cache where the structure cannot be named."""
+        """Search under the name of the module's structure; without a cache where the structure cannot be named.
+
+        All rules, those of installed plugins included, are part of the name: nothing is traced or looked up before.
+        """
+        load_rules()
         key, wanted = None, tuple(name for name in PASSES if name in passes)
         with suppress(Exception):  # a module that cannot be told by what it says of itself is traced anew
             key = None if cache is None else fingerprint(module, images, through)

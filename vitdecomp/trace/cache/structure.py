@@ -30,8 +30,8 @@ PLAIN = (type(None), bool, int, float, complex, str, torch.Size, torch.dtype, to
 def fingerprint(module: nn.Module, images: Tensor, through: Collection[str] | None) -> str:
     """Compute a checksum of what decides how a module's linear paths run, code of the user's own rules included."""
     rules = [(str(op), entry) for table in (RULES, OPENINGS, NONLINEAR, STEPS) for op, entry in _entries(table)]
-    lines = (*_descriptions(module, images, through), *(f"{op} {_plain(rule)} {_own_code(rule)}" for op, rule in rules))
-    return digest(f"{line}\n" for line in lines)
+    own = sorted(f"{op} {_plain(rule)} {_own_code(rule)}" for op, rule in rules)  # plugins may come in any order
+    return digest(f"{line}\n" for line in (*_descriptions(module, images, through), *own))
 
 
 def _entries(table: Any) -> list[tuple[Any, Any]]:

@@ -39,11 +39,14 @@ class MethodConfig:
 
         Raises:
             SpecError: no such method or setting.
+            LoadError: the plugin of a method cannot be imported.
         """
         known = explainers()
         names = known if ALL in self.methods else tuple(dict.fromkeys(self.methods))
+        if ALL in self.methods:
+            EXPLAINERS.warn_of_broken()
         for each in names:
-            if each not in known:
+            if each not in known and each not in EXPLAINERS.broken:
                 near = did_you_mean(each, [*known, ALL]) or f"; there are {', '.join(sorted(known))}"
                 raise SpecError(f"no explainer {each!r}{near}")
         takes = {each: _settings_of(each) for each in names}
