@@ -1,11 +1,13 @@
-"""The contract for adapters finds what is wrong with one."""
+"""The contracts for plug-ins find what is wrong with one."""
 
 import pytest
 import torch
 from torch import nn
 
 import vitdecomp as vd
-from vitdecomp.testing import AdapterContract, randomise, untouched
+from vitdecomp.heatmaps.explainer import EXPLAINERS
+from vitdecomp.testing import AdapterContract, Case, Data, ExplainerContract, RuleContract, randomise, untouched
+from vitdecomp.trace.rule import RULES
 
 
 class Tiny(nn.Module):
@@ -95,6 +97,103 @@ def test_the_contract_finds(bad, test):
     contract.__class__ = type("Contract", (AdapterContract,), {"adapter": bad, "name": "tiny"})
     with pytest.raises((AssertionError, pytest.fail.Exception)):
         getattr(contract, test)()
+
+
+class Even(vd.Explainer):
+    """A method that keeps its contract: the size of the score, everywhere."""
+
+    name = "even"
+    signed = False
+
+    def explain(self, subject):
+        return self.unaudited(subject, self.grid(subject))
+
+    def grid(self, subject):
+        return subject.score.abs()[..., None, None].expand(-1, -1, *subject.grid.size)
+
+
+class OfTheWholeBatch(Even):
+    def grid(self, subject):
+        return super().grid(subject) - super().grid(subject).mean(0)
+
+
+class OnAnotherGrid(Even):
+    def grid(self, subject):
+        return super().grid(subject)[..., 1:]
+
+
+class NegativeThoughUnsigned(Even):
+    def grid(self, subject):
+        return -super().grid(subject)
+
+
+class IgnoresTheDirection(Even):
+    def grid(self, subject):
+        return torch.ones_like(super().grid(subject))
+
+
+class DrawsNumbers(Even):
+    def grid(self, subject):
+        return super().grid(subject) * torch.rand(())
+
+
+class LeavesAFlag(Even):
+    def grid(self, subject):
+        subject.decomposer.loaded_.module.norm.training = True
+        return super().grid(subject)
+
+
+class AddsUpToAnotherScore(Even):
+    adds_up = True
+
+
+@pytest.fixture
+def registered(request):
+    vd.register_explainer(request.param, replace=True)
+    yield type("Contract", (ExplainerContract,), {"explainer": request.param})()
+    EXPLAINERS.remove(request.param.name)
+
+
+@pytest.mark.parametrize("registered", [Even], indirect=True)
+@pytest.mark.parametrize("test", [name for name in vars(ExplainerContract) if name.startswith("test_")])
+def test_a_good_explainer_keeps_the_contract(registered, test):
+    getattr(registered, test)()
+
+
+@pytest.mark.parametrize(
+    ("registered", "test"),
+    [
+        (OfTheWholeBatch, "test_an_image_and_a_direction_alone_have_the_same_map"),
+        (OnAnotherGrid, "test_maps_have_a_value_for_each_place"),
+        (NegativeThoughUnsigned, "test_unsigned_maps_have_no_negative_values"),
+        (IgnoresTheDirection, "test_directions_are_told_apart"),
+        (DrawsNumbers, "test_the_same_maps_come_again_and_the_model_is_left_untouched"),
+        (LeavesAFlag, "test_the_same_maps_come_again_and_the_model_is_left_untouched"),
+        (AddsUpToAnotherScore, "test_what_adds_up_adds_up_to_the_score"),
+    ],
+    indirect=["registered"],
+)
+def test_the_contract_of_explainers_finds(registered, test):
+    with pytest.raises(AssertionError):
+        getattr(registered, test)()
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+def test_the_contract_of_rules_finds_terms_that_miss_the_output(factor):
+    case, contract = Case(torch.ops.aten.mul.Scalar, Data(4, 6), 2.0), RuleContract()
+    before = RULES.get(case.op)
+    vd.register_rule(case.op, replace=True)(lambda op, x, other: [vd.data(x).then(torch.mul, factor)])
+    try:
+        for test in (contract.test_terms_sum_to_the_output, contract.test_terms_are_the_frozen_jacobian):
+            if factor == 2:
+                test(case)
+            else:
+                with pytest.raises(AssertionError):
+                    test(case)
+    finally:
+        RULES.remove(case.op)
+        if before is not None:
+            RULES.add(case.op, before)
 
 
 def change_hook(module):

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import Tensor, fx
 
-from tests.trace.rules.contract import Case, Data, Frozen, RuleContract, is_source
+from tests.trace.rules.contract import is_source
 from vitdecomp.errors import NoRuleError, SpecError
+from vitdecomp.testing import Case, Data, Frozen, RuleContract
 from vitdecomp.trace.rule import (
     OPENINGS,
     RULES,

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from tests.trace.rules.contract import Case, Data, RuleContract, is_source
+from tests.trace.rules.contract import is_source
+from vitdecomp.testing import Case, Data, RuleContract
 
 aten = torch.ops.aten
 X = Data(4, 6)

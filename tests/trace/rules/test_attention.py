@@ -3,7 +3,8 @@ import math
 import pytest
 import torch
 
-from tests.trace.rules.contract import Case, Data, Frozen, RuleContract, is_source
+from tests.trace.rules.contract import is_source
+from vitdecomp.testing import Case, Data, Frozen, RuleContract
 from vitdecomp.trace.rules.attention import attention_pattern, value_term
 
 aten = torch.ops.aten

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.trace.rules.contract import RuleContract
+from vitdecomp.testing import RuleContract
 from vitdecomp.trace import rules
 from vitdecomp.trace.rule import OPENINGS, RULES
 

@@ -3,7 +3,8 @@ import math
 import pytest
 import torch
 
-from tests.trace.rules.contract import Case, Data, Frozen, RuleContract, constants, is_source
+from tests.trace.rules.contract import constants, is_source
+from vitdecomp.testing import Case, Data, Frozen, RuleContract
 
 aten = torch.ops.aten
 X, Y = Data(4, 6), Data(4, 6)

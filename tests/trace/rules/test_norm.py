@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from tests.trace.rules.contract import Case, Data, RuleContract, constants, is_source
+from tests.trace.rules.contract import constants, is_source
+from vitdecomp.testing import Case, Data, RuleContract
 from vitdecomp.trace.rules.norm import inverse_rms
 
 aten = torch.ops.aten

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from tests.trace.rules.contract import Case, Data, RuleContract, Size, is_source
+from tests.trace.rules.contract import is_source
+from vitdecomp.testing import Case, Data, RuleContract, Size
 
 aten = torch.ops.aten
 X, V = Data(4, 6), Data(6)

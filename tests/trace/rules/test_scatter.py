@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from tests.trace.rules.contract import Case, Data, Frozen, RuleContract, constants, is_source
+from tests.trace.rules.contract import constants, is_source
+from vitdecomp.testing import Case, Data, Frozen, RuleContract
 
 aten = torch.ops.aten
 X, IMAGE = Data(4, 6), Data(4, 5, 5)

@@ -1,6 +1,6 @@
 import torch
 
-from tests.trace.rules.contract import Case, Data, RuleContract
+from vitdecomp.testing import Case, Data, RuleContract
 
 aten = torch.ops.aten
 X, Z = Data(4, 6), Data(4, 6, dtype=torch.complex128)
