@@ -2,6 +2,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from forks import Fork, source
 from torch import Tensor, fx
 
 from tests.trace.rules.contract import is_source
@@ -94,6 +95,25 @@ def test_registering_twice_is_refused(ruled: None):
 def test_registering_with_replace_takes_the_place(ruled: None):
     register_rule(OP, replace=True)(lambda op, x, dim: None)
     assert is_source(Case(OP.default, X))
+
+
+FIRST = """
+import torch, vitdecomp as vd
+
+@vd.register_rule(torch.ops.aten.roll, replace=True)
+def mine(op, x, *rest):
+    return None
+
+from vitdecomp.trace.rule import RULES
+import vitdecomp.trace.rules
+assert RULES[torch.ops.aten.roll] is mine
+"""
+
+
+def test_a_rule_that_is_registered_before_anything_is_traced_takes_the_place_of_ours():
+    fork = Fork(source, FIRST)
+    assert fork.communicate() == ("", "")
+    assert fork.returncode == 0
 
 
 def test_a_rule_for_one_overload_goes_before_that_for_all():

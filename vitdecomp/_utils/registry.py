@@ -68,14 +68,19 @@ class Registry(Generic[K, V]):
         """Return the entry, or `None`."""
         return self._entries.get(key)
 
-    def load_plugins(self) -> Registry[K, V]:
+    def load_plugins(self, *, warn: bool = False) -> Registry[K, V]:
         """Load what installed packages offer, once; what is loaded registers itself.
 
         A name that is taken is not loaded. What cannot be imported is passed over, and told where it is asked for.
+
+        Args:
+            warn: log it at once.
         """
         if not self._complete:
             self._complete = True  # first, as a plug-in may ask for others while it is imported
             self.broken |= offered(self.group, known=[str(key) for key in self._entries])[1]
+            if warn:
+                self.warn_of_broken()
         return self
 
     def warn_of_broken(self) -> None:

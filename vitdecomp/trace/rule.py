@@ -211,6 +211,8 @@ def register_opening(*ops: Any, replace: bool = False) -> Callable[[R], R]:
 
 def _register(table: Registry[Any, Rule], ops: Iterable[Any], replace: bool) -> Callable[[R], R]:
     def decorate(rule: R) -> R:
+        import vitdecomp.trace.rules  # noqa: F401 - ours are there first, so that `replace` can take their place
+
         table.register(*ops, replace=replace)(rule)
         return rule
 
@@ -225,7 +227,7 @@ def nonlinear(noun: str, *ops: Any) -> None:
 
 def load_rules() -> None:
     """Load the rules of installed plugins, once, and log those that cannot be imported."""
-    RULES.load_plugins().warn_of_broken()
+    RULES.load_plugins(warn=True)  # nobody asks for them by name
 
 
 def lookup(table: Registry[Any, Any], target: Any) -> Any:
