@@ -14,6 +14,7 @@ from vitdecomp._utils.console import printable
 from vitdecomp.errors import VitdecompError
 
 # A path of the user's that cannot be used; any other OSError is a bug and keeps its traceback.
+NO_DERIVATIVE = "no autograd formula was registered"  # torch's words for an operation of the user's
 _PATHS = {errno.ENAMETOOLONG: "the name is too long", errno.ELOOP: "its links lead in a circle"}
 
 
@@ -49,6 +50,8 @@ def _known(error: Exception) -> str | None:
     # torch's error is known by its name, so that torch need not be imported.
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return f"out of memory ({error}); try a smaller --batch-size or --device cpu"
+    if isinstance(error, RuntimeError) and NO_DERIVATIVE in str(error):
+        return str(error)
     if isinstance(error, OSError) and error.errno in _PATHS:
         return f"cannot use the path {_shortened(error.filename)}: {_PATHS[error.errno]}"
     return None

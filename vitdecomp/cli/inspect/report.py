@@ -160,5 +160,5 @@ def _operations(report: Report) -> Text:
 
 def _short(op: str) -> str:
     """Return an operation without its namespace and its overload."""
-    name = op.removeprefix("<built-in function ").removesuffix(">").removeprefix("aten.")
-    return name.partition(".")[0]
+    parts = op.removeprefix("<built-in function ").removesuffix(">").removeprefix("aten.").split(".")
+    return parts[1] if len(parts) > 2 else parts[0]  # others than ATen's have their namespace in front
