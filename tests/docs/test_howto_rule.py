@@ -25,6 +25,10 @@ def test_the_page_runs(monkeypatch, capsys):
         rows = torch.randn(3, 2, 6)
         found = kind_of(step).stacked(None, rows, {})
         assert found.equal(torch.stack([step(row) for row in rows]))
+        contract = module.TestRollChannels()
+        for case in contract.cases:
+            contract.test_terms_sum_to_the_output(case)
+            contract.test_terms_are_the_frozen_jacobian(case)
     finally:
         STEPS.remove(module.__dict__.get("swap_halves"))
         for table in (RULES, OPENINGS, NONLINEAR):
