@@ -28,6 +28,7 @@ from vitdecomp.engine.views import Views
 from vitdecomp.errors import InexactError, InputError, SpecError, TraceError, VitdecompError
 from vitdecomp.models.adapter import LoadedModel, as_loaded
 from vitdecomp.models.outputs import Output, name_of
+from vitdecomp.models.positions import Positions, at_positions
 from vitdecomp.provenance import Origin
 from vitdecomp.report import Report, make_report
 from vitdecomp.trace.cache.search import Search
@@ -47,8 +48,11 @@ class Decomposer(Portable):
         model: an `nn.Module`, a `LoadedModel`, or a spec such as `timm:vit_base_patch16_224`.
         by: the components: `"head"`, `"module"`, `"block"`, `"token"`, `("head", "token")`, `"neuron"`, or
             `"representation"`, all of it as one.
-        output: which vector of the model: `"embedding"` or another that its adapter offers; the key, attribute or
-            index of a part of what a module of your own returns; or a function `(module, images) -> (n, d)`.
+        output: which vector of the model: `"embedding"` or another that its adapter offers; the path of a module
+            inside, such as `"blocks.8"`; the key, attribute or index of a part of what a module of your own returns; or
+            a function `(module, images) -> (n, d)`. Several names with `+` are one vector behind the other.
+        positions: of an output that is tokens or a map, which of them: numbers, places such as `(2, 3)`, `"mean"` or
+            `"patches"`. Several are one behind the other: `values.unflatten(-1, (position, d))` tells them apart.
         through: `"auto"` opens the fewest gates with which every block is reached that has a linear way: on the
             trunk, and activations in branches; `"none"` opens none; `"all"` opens all down to the image, as the
             frozen map of `vd.explain`. A collection of module paths also walks through those attentions, with their
@@ -80,12 +84,14 @@ class Decomposer(Portable):
         *,
         by: By = "head",
         output: Output = "embedding",
+        positions: Positions | None = None,
         through: Through = "auto",
         tolerance: float | None = None,
         cache: Path | Literal["auto"] | None = "auto",
         passes: Collection[str] = PASSES,
     ) -> None:
-        self.model, self.output, self.through = model, output, through
+        self.model, self.through = model, through
+        self.output: Output = output if positions is None else at_positions(output, positions)
         self.by: By = normalised(by)
         self.tolerance, self.cache, self.passes = tolerance, cache, passes
         check_passes(passes)

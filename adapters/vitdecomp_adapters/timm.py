@@ -33,6 +33,12 @@ def embedding(model: Any, images: Tensor) -> Tensor:
     return pooled
 
 
+def tokens(model: Any, images: Tensor) -> Tensor:
+    """Compute all tokens `(n, token, d)`, or a map, in front of the pooling."""
+    found: Tensor = model.forward_features(images)
+    return found
+
+
 OUTPUTS: Mapping[str, Callable[[Any, Tensor], Tensor]] = {"embedding": embedding, "logits": call}
 
 
@@ -144,6 +150,7 @@ def describe(
         classifier=_classifier(module),
         preprocess_for=partial(transform, config) if known else None,
         notes=notes,
+        tokens=tokens,
     )
 
 

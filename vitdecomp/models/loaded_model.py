@@ -12,12 +12,15 @@ from torch import Tensor, nn
 from vitdecomp._utils.registry import did_you_mean
 from vitdecomp._utils.summary import summary
 from vitdecomp.errors import SpecError
-from vitdecomp.models.outputs import Compute, Output, call, check_function, part_of_result
+from vitdecomp.models.inner import has_module, output_of
+from vitdecomp.models.outputs import JOINED, Compute, Output, call, check_function, joined, part_of_result
+from vitdecomp.models.positions import at, parsed, split
 from vitdecomp.models.wrappers import refuse_torchscript
 
 EncodeText: TypeAlias = Callable[[Sequence[str]], Tensor]
 """Texts to vectors in the space that images are compared in, `(n, d)`."""
 ImageSize: TypeAlias = "tuple[int, ...]"  # (channels, height, width)
+TOKENS = "tokens"
 OWN_OUTPUT: Mapping[str, Compute] = MappingProxyType({"embedding": call})
 WEIGHTS = MappingProxyType({True: "trained", False: "random", None: "as the module came, trained or not"})
 
@@ -86,6 +89,7 @@ class LoadedModel:
         classifier: what reads classes from the embedding; `None` where there is none, or it is no linear layer.
         preprocess_for: the same preprocessing for images of another `(channels, height, width)`; `None` if unknown.
         notes: what a user has to know of how the model was loaded, in one sentence each.
+        tokens: all tokens or the map in front of the pooling, of which `output="tokens[0]"` takes some.
     """
 
     module: nn.Module
@@ -98,6 +102,7 @@ class LoadedModel:
     classifier: Classifier | None = None
     preprocess_for: Callable[[ImageSize], Callable[[Any], Tensor]] | None = None
     notes: tuple[str, ...] = ()
+    tokens: Compute | None = None
 
     def __repr__(self) -> str:
         parameters = sum(p.numel() for p in self.module.parameters())
@@ -122,8 +127,10 @@ class LoadedModel:
         """Build the module that computes one of the outputs.
 
         Args:
-            output: one of `outputs`; or a function `(module, images) -> (n, d)`; or, for a module of no known
-                library, the key, attribute or index of a part of what the module returns, with dots to go deeper.
+            output: one of `outputs`, or the path of a module inside, with positions in brackets where that returns
+                tokens or a map (`blocks.8[0]`, `tokens[(2, 3), (4, 5)]`, `blocks.8[patches]`), and several of them with
+                `+`; or a function `(module, images) -> (n, d)`; or, for a module of no known library, the key,
+                attribute or index of a part of what the module returns, with dots to go deeper.
 
         Raises:
             SpecError: the model offers no such output, or is TorchScript; a function takes other arguments.
@@ -135,8 +142,25 @@ class LoadedModel:
         if callable(output):
             check_function(output)
             return output
-        if output in self.outputs:
-            return self.outputs[str(output)]
+        parts = [self._part(part) for part in str(output).split(JOINED)]
+        return parts[0] if len(parts) == 1 else joined(parts)
+
+    def _part(self, output: str) -> Compute:
+        name, which = split(output)
+        compute = self._whole(name)
+        if which is None:
+            return compute
+        parsed(which)
+        return lambda model, images: at(compute(model, images), which, images)
+
+    def _whole(self, output: str) -> Compute:
+        known = self.outputs if self.tokens is None else {**self.outputs, TOKENS: self.tokens}
+        if output in known:
+            return known[output]
+        inner = output_of(output, self.outputs["embedding"]) if has_module(self.module, output) else None
         if self.outputs is OWN_OUTPUT:
-            return part_of_result(str(output))
-        raise SpecError(f"{self.spec} has no output {output!r}{did_you_mean(str(output), list(self.outputs))}")
+            return part_of_result(output, inner)
+        if inner is not None:
+            return inner
+        paths = [path for path, _ in self.module.named_modules() if path]
+        raise SpecError(f"{self.spec} has no output {output!r}{did_you_mean(output, [*known, *paths])}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from inspect import signature
 from typing import Any, TypeAlias
@@ -15,6 +15,7 @@ from vitdecomp.errors import InputError, SpecError
 
 Compute: TypeAlias = Callable[[Any, Tensor], Tensor]
 Output: TypeAlias = "str | int | Compute"
+JOINED = "+"  # between the names of several outputs
 LISTED = 12  # parts of what a model returns that a message names
 
 
@@ -23,9 +24,18 @@ def call(model: nn.Module, images: Tensor) -> Any:
     return model(images)
 
 
-def part_of_result(key: str) -> Compute:
-    """Build a function that takes one part of what a model returns."""
-    return partial(_part, key)
+def part_of_result(key: str, otherwise: Compute | None = None) -> Compute:
+    """Build a function that takes one part of what a model returns, or something else where there is none."""
+    return partial(_part, key, otherwise)
+
+
+def joined(parts: Sequence[Compute]) -> Compute:
+    """Build a function that puts several outputs one behind the other, `(n, sum of d)`."""
+
+    def compute(model: Any, images: Tensor) -> Tensor:
+        return torch.cat([part(model, images) for part in parts], 1)
+
+    return compute
 
 
 def name_of(output: Output) -> str:
@@ -67,6 +77,8 @@ def advice(value: Any, n: int) -> str:
     if fitting:
         each = " or ".join(f"output={key!r} (--output {key})" for key in fitting[:3])
         return f"Say which one with {each}"
+    if isinstance(value, Tensor) and value.ndim > 2 and len(value) == n:
+        return "Say which tokens or places with positions=, or in brackets: NAME[0], NAME[(2, 3)], NAME[patches]"
     return "Say how to make it with output=, a function (model, images) -> (n, d), such as lambda m, x: m(x)[:, 0]"
 
 
@@ -75,11 +87,13 @@ def fingerprint(value: Any) -> str:
     return digest(_pieces(value, frozenset()))
 
 
-def _part(key: str, model: nn.Module, images: Tensor) -> Any:
+def _part(key: str, otherwise: Compute | None, model: nn.Module, images: Tensor) -> Any:
     result: Any = model(images)
     value = result
     for step in [key] if _has(value, key) else key.split("."):
         if not _has(value, step):
+            if otherwise is not None:
+                return otherwise(model, images)
             raise InputError(f"the model has no output {key!r}: it returns {described(result)}")
         value = _get(value, step)
     return value

@@ -15,6 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 from vitdecomp.trace.functional import made_functional
+from vitdecomp.trace.operations import packet
 
 
 def export(module: nn.Module, images: Tensor) -> fx.GraphModule:
@@ -47,8 +48,14 @@ def export(module: nn.Module, images: Tensor) -> fx.GraphModule:
         else:
             new = graph.node_copy(node, values.__getitem__)
         values[node] = new
-    graph.eliminate_dead_code()
+    graph.eliminate_dead_code(_has_effects)
     return fx.GraphModule(root, graph)
+
+
+def _has_effects(node: fx.Node) -> bool:
+    """Check whether a node does more than return a value; a draw of numbers (dropout) and a check of a dtype do not."""
+    harmless = torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
+    return node.is_impure() and not harmless and packet(node) is not torch.ops.aten._assert_tensor_metadata
 
 
 def by_make_fx(module: nn.Module, images: Tensor) -> fx.GraphModule:

@@ -13,6 +13,7 @@ from vitdecomp.errors import LoadError, SpecError
 from vitdecomp.models.adapter import Classifier, LoadedModel
 from vitdecomp_adapters import imagenet
 from vitdecomp_adapters.hub import REMEDY
+from vitdecomp_adapters.huggingface.outputs import tokens
 from vitdecomp_adapters.huggingface.readings import Reading, Readings, find_readings
 from vitdecomp_adapters.huggingface.texts import text_encoder, text_features
 from vitdecomp_adapters.huggingface.trial import trial_images
@@ -50,7 +51,7 @@ def describe(
     if scores and _filled(filled, images, scores, notes):
         outputs["logits"] = scores.compute
     encoder = text_encoder(module, where, spec)
-    tokens = torch.zeros(1, 1, dtype=torch.long, device=images.device)
+    words = torch.zeros(1, 1, dtype=torch.long, device=images.device)
     texts = Reading(lambda model, ids: text_features(model, input_ids=ids), "the text tower")
     return LoadedModel(
         module,
@@ -59,9 +60,10 @@ def describe(
         outputs,
         size,
         pretrained,
-        encode_text=encoder if encoder and _filled(filled, tokens, texts, notes) else None,
+        encode_text=encoder if encoder and _filled(filled, words, texts, notes) else None,
         classifier=_classifier(module, found) if "logits" in outputs else None,
         notes=(f"the embedding is {embedding.what}", *notes),
+        tokens=tokens,
     )
 
 

@@ -45,6 +45,19 @@ def pooled(model: Any, images: Tensor, *, run: str, key: str, pool: str) -> Floa
     return POOL[pool](part(RUN[run](model, images), key))
 
 
+def tokens(model: Any, images: Tensor) -> Tensor:
+    """Return all tokens `(n, token, d)`, or a map, in front of the pooling.
+
+    Raises:
+        InputError: the model returns none.
+    """
+    found = part(RUN["base_model"](model, images), "last_hidden_state")
+    if found is None:
+        raise InputError(f"{type(model).__name__} returns no last_hidden_state: give the path of a module as output")
+    value: Tensor = found
+    return value
+
+
 def part(out: Any, key: str) -> Any:
     """Take a part of what a model returns, by name; of several maps the last, and `None` if it is not there."""
     value = getattr(out, key, None) if key else out
