@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from vitdecomp.heatmaps import Explainer, Heatmaps, explain, explainers, register_explainer
     from vitdecomp.latent import LatentTokens, edit_tokens
     from vitdecomp.models.adapter import Adapter, LoadedModel, Representation, load_model, register_adapter
+    from vitdecomp.models.held import hold
     from vitdecomp.retrieval import Query, Retriever, Scope
     from vitdecomp.score import FeatureScorer
     from vitdecomp.store.store import Store
@@ -43,6 +44,7 @@ else:
         {
             "vitdecomp.ablation": ("Ablator",),
             "vitdecomp.models.adapter": ("Adapter", "LoadedModel", "Representation", "load_model", "register_adapter"),
+            "vitdecomp.models.held": ("hold",),
             "vitdecomp.component": ("Component", "Token"),
             "vitdecomp.contributions": ("Contributions",),
             "vitdecomp.deploy.debiased": ("Debiased", "debiased"),
@@ -110,6 +112,7 @@ __all__ = [
     "explainers",
     "frozen",
     "gate",
+    "hold",
     "load_model",
     "nonlinear",
     "register_adapter",

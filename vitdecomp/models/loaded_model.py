@@ -52,6 +52,7 @@ class Representation(nn.Module):
         self.model = model
         self.compute = compute
         self.training = model.training  # its own flag alone: train() would reach into the user's model
+        self.prefix = f"model.{getattr(model, 'prefix', '')}"  # of the model's own modules
 
     def forward(self, images: Tensor) -> Any:
         """Images to vectors, `(n, d)`, if the model is what it should be."""

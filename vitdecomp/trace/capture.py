@@ -72,7 +72,9 @@ def capture(module: nn.Module, images: Tensor) -> Captured:
             except Exception as error:  # the front ends raise anything; each reason is reported if all fail
                 reasons[name] = error
                 continue
-            return _checked(graph, trial, expected, name, prefix="model." if isinstance(module, Representation) else "")
+            return _checked(
+                graph, trial, expected, name, prefix=module.prefix if isinstance(module, Representation) else ""
+            )
     raise TraceError(f"cannot capture {_title(module)} as a graph: {why_not(reasons, module)}")
 
 
