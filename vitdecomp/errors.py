@@ -36,14 +36,19 @@ class TraceError(VitdecompError, RuntimeError):
 
 
 class NoRuleError(VitdecompError, LookupError):
-    """An operation on a linear path that no rule knows."""
+    """An operation on a linear path that no rule knows.
 
-    def __init__(self, op: str, module: str, node: str) -> None:
+    Attributes:
+        op, module, node: the operation, the path of the module that calls it, and its name in the graph.
+        line: of the code that calls it, empty if unknown. stub: a rule to begin with, empty if there is none.
+    """
+
+    def __init__(self, op: str, module: str, node: str, line: str = "", stub: str = "") -> None:
         super().__init__(
-            f"no rule for {op} at {module or 'the model itself'} (node {node}). "
+            f"no rule for {op} at {module or 'the model itself'} ({f'{line}; ' if line else ''}node {node}). "
             "Add one with @vitdecomp.register_rule(...): docs/how-to/rule.md"
         )
-        self.op, self.module, self.node = op, module, node
+        self.op, self.module, self.node, self.line, self.stub = op, module, node, line, stub
 
 
 class InexactError(VitdecompError, ArithmeticError):

@@ -82,6 +82,20 @@ def test_unknown_operation_names_op_module_node_and_remedy():
     assert "\n" not in message
 
 
+def test_the_rule_to_begin_with_makes_a_linear_operation_exact():
+    case = Case(OP.default, X, 1)
+    with pytest.raises(NoRuleError) as raised:
+        linear_terms(node(case))
+    try:
+        exec(compile(raised.value.stub, "stub", "exec"), {})
+        (term,) = linear_terms(node(case)) or []
+    finally:
+        RULES.remove(OP)
+    assert [step.fn.__name__ for step in term.steps] == ["apply_reverse"]
+    x = torch.randn(4, 6)
+    assert torch.equal(term.steps[0].fn(x, *term.steps[0].args), OP(x, 1))
+
+
 def test_walk_raises_where_the_path_meets_an_unknown_operation():
     with pytest.raises(NoRuleError):
         _ = Case(OP.default, X).graph().linear

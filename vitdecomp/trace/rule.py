@@ -22,7 +22,6 @@ import torch
 from torch import Tensor, fx
 
 from vitdecomp._utils.registry import Registry
-from vitdecomp.errors import NoRuleError
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +248,9 @@ def linear_terms(node: fx.Node) -> list[Term] | None:
         return terms if terms and _continues(terms) else None
     if lookup(NONLINEAR, op.target) or torch.Tag.pointwise in getattr(op.target, "tags", ()):
         return None
-    raise NoRuleError(str(op.target), module_path(op.call), op.call.name)
+    from vitdecomp.trace.missing_rule import no_rule  # which is made of the above
+
+    raise no_rule(op)
 
 
 def _continues(terms: Sequence[Term]) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from typer import Option
+from typer import Option, echo
 
 from vitdecomp._utils.console import status
 from vitdecomp.cli.command import command
@@ -13,6 +15,19 @@ from vitdecomp.cli.options import ImageOptions, Model, PathOptions, ResultOption
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+@contextmanager
+def missing_rule_shown() -> Iterator[None]:
+    """Show a rule to begin with where an operation has none."""
+    from vitdecomp.errors import NoRuleError
+
+    try:
+        yield
+    except NoRuleError as error:
+        if error.stub:
+            echo(f"# A rule to begin with, right if {error.op} is linear in its first operand:\n\n{error.stub}")
+        raise
 
 
 @command
@@ -37,7 +52,7 @@ def inspect(
 
     if graph is not None:
         check_graph_file(graph)
-    with status(f"tracing {model}", result.quiet):
+    with status(f"tracing {model}", result.quiet), missing_rule_shown():
         prepared = prepare(loading.of(model))
         batch, source = prepared.example(images, reading.limit or 4, strict=reading.strict)
         decomposer = Decomposer(prepared.loaded, output=paths.output, through=paths.through or "auto")
