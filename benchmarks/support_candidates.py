@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from vitdecomp import LoadedModel, load_model
+from vitdecomp.models.adapter import adapters
 
 TESTS = Path(__file__).parents[1] / "tests"
 WIDE = (3, 224, 224)  # where nothing tells the size of images
@@ -69,24 +70,30 @@ def build(family: Family) -> Candidate:
 
 
 def smallest(members: Iterable[str], make: Callable[[str], nn.Module]) -> str:
-    """Find the member with the fewest parameters, without making any of them; the first that can be told."""
+    """Find the member with the fewest parameters."""
 
-    def size(name: str) -> float:
+    def size(name: str) -> int:
         try:
             with torch.device("meta"):
                 return sum(p.numel() for p in make(name).parameters())
-        except Exception:  # a constructor that computes with numbers cannot be asked this way
-            return float("inf")
+        except Exception:  # a constructor that computes with numbers has to be run
+            return sum(p.numel() for p in make(name).parameters())
 
     return min(members, key=size)
+
+
+def _by_family(library: str, names: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+    def family(name: str) -> str:
+        return adapters()[library].family(name) or name
+
+    for name, members in groupby(sorted(names, key=family), family):
+        yield name, list(members)
 
 
 def _timm_families() -> Iterator[tuple[str, list[str]]]:
     import timm
 
-    for module in timm.list_modules():
-        if members := [name for name in timm.list_models(module=module) if not name.startswith("test_")]:
-            yield module, members
+    yield from _by_family("timm", [name for name in timm.list_models() if not name.startswith("test_")])
 
 
 def _of_timm(family: Family) -> Candidate:
@@ -101,30 +108,7 @@ def _of_timm(family: Family) -> Candidate:
 def _open_clip_families() -> Iterator[tuple[str, list[str]]]:
     import open_clip
 
-    names = sorted(open_clip.list_models(), key=_architecture)
-    for architecture, members in groupby(names, _architecture):
-        yield architecture, list(members)
-
-
-SIZES = {"image_size", "layers", "width", "patch_size", "head_width", "mlp_ratio"}
-NAMES = {"timm_model_name", "timm_model_pretrained", "timm_drop", "timm_drop_path"}
-
-
-def _architecture(name: str) -> str:
-    """Name what a model of open_clip is made of, whatever its size."""
-    import open_clip
-    from timm.models import model_entrypoint
-
-    config = open_clip.get_model_config(name)
-    vision = config["vision_cfg"]
-    timm_name = vision.get("timm_model_name", "")
-    kind = "resnet" if isinstance(vision.get("layers"), list) else "vit"
-    if timm_name:
-        kind = model_entrypoint(timm_name.partition(".")[0]).__module__.rpartition(".")[2]
-    words = [f"{key.removeprefix('timm_')}={value}" for key, value in vision.items() if key not in SIZES | NAMES]
-    words += ["quick_gelu"] * config.get("quick_gelu", False) + ["coca"] * ("multimodal_cfg" in config)
-    words = [word for word in words if not word.endswith("=")]
-    return f"{kind} ({', '.join(words)})" if words else kind
+    yield from _by_family("open_clip", open_clip.list_models())
 
 
 def _of_open_clip(family: Family) -> Candidate:
@@ -165,16 +149,7 @@ def _of_transformers(family: Family) -> Candidate:
 def _torchvision_families() -> Iterator[tuple[str, list[str]]]:
     from torchvision import models
 
-    names = sorted(models.list_models(module=models), key=_source)
-    for source, members in groupby(names, _source):
-        yield source.rpartition(".")[2], list(members)
-
-
-def _source(name: str) -> str:
-    from torchvision import models
-
-    module: str = models.get_model_builder(name).__module__
-    return module
+    yield from _by_family("torchvision", models.list_models(module=models))
 
 
 def _of_torchvision(family: Family) -> Candidate:

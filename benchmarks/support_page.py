@@ -49,7 +49,8 @@ def summary(rows: Mapping[str, Mapping[str, Any]]) -> str:
     ran = [row for row in rows.values() if "error" in row]
     complete = sum(not row["missing"] for row in ran)
     worst = max((row["error"] for row in ran), default=0.0)
-    return f"{len(rows)} families: {len(ran)} run, the worst sum within {worst:.0e} in float64; {complete} reach every block."
+    sums = f"the worst sum within {worst:.0e} in float64"
+    return f"{len(rows)} families: {len(ran)} run, {sums}; {complete} reach every block."
 
 
 def table(rows: Mapping[str, Mapping[str, Any]]) -> str:

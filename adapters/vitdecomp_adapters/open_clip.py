@@ -51,6 +51,23 @@ def outputs(compute: Callable[[Any, Tensor], Tensor]) -> Mapping[str, Callable[[
     return {"embedding": compute, "normalized": with_unit_norm(compute)}
 
 
+SIZES = {"image_size", "layers", "width", "patch_size", "head_width", "mlp_ratio"}  # what architectures differ in
+NAMES = {"timm_model_name", "timm_model_pretrained", "timm_drop", "timm_drop_path"}
+
+
+def _architecture(config: Mapping[str, Any]) -> str:
+    from timm.models import model_entrypoint
+
+    vision = config["vision_cfg"]
+    kind = "resnet" if isinstance(vision.get("layers"), list) else "vit"
+    if name := vision.get("timm_model_name"):
+        kind = model_entrypoint(name.partition(".")[0]).__module__.rpartition(".")[2]
+    words = [f"{key.removeprefix('timm_')}={value}" for key, value in vision.items() if key not in SIZES | NAMES]
+    words += ["quick_gelu"] * config.get("quick_gelu", False) + ["coca"] * ("multimodal_cfg" in config)
+    words = [word for word in words if not word.endswith("=")]
+    return f"{kind} ({', '.join(words)})" if words else kind
+
+
 class TextEncoder:
     """The text tower of a model, with the tokenizer that it was trained with.
 
@@ -139,6 +156,13 @@ class OpenClipAdapter(Adapter):
 
         known = [*open_clip.list_models(), *(f"{model}/{tag}" for model, tag in open_clip.list_pretrained())]
         return sorted(name for name in known if fnmatchcase(name.lower(), pattern.lower()))
+
+    def family(self, name: str) -> str | None:
+        """Name what the image tower is made of, whatever its size."""
+        import open_clip
+
+        config = open_clip.get_model_config(name.partition("/")[0])
+        return None if config is None else _architecture(config)
 
     def defines(self, name: str) -> bool:
         """Check whether open_clip lists the architecture and the tag."""

@@ -102,6 +102,13 @@ class TimmAdapter(Adapter):
 
         return list(timm.list_pretrained(pattern) if "." in pattern else timm.list_models(pattern))
 
+    def family(self, name: str) -> str | None:
+        """Return the module that defines the architecture."""
+        from timm.models import is_model, model_entrypoint
+
+        architecture = name.partition(".")[0]
+        return model_entrypoint(architecture).__module__.rpartition(".")[2] if is_model(architecture) else None
+
     def class_words(self, class_id: str) -> str | None:
         """Return words for a WordNet id of ImageNet-1k, or of ImageNet-22k."""
         return imagenet.words(class_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -95,6 +96,14 @@ class TorchvisionAdapter(Adapter):
         from torchvision import models
 
         return list(models.list_models(module=models, include=pattern))
+
+    def family(self, name: str) -> str | None:
+        """Return the module that defines the model."""
+        from torchvision import models
+
+        with suppress(ValueError):
+            return str(models.get_model_builder(name).__module__).rpartition(".")[2]
+        return None
 
 
 def describe(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -114,9 +115,12 @@ def test_without_a_verb_the_verbs_are_listed(run):
 
 
 def test_models_are_listed(run):
-    assert "timm:deit_tiny_patch16_224" in run("models", "timm:deit_tiny").stdout.splitlines()
+    shown = run("models", "timm:deit_tiny").stdout.splitlines()
+    assert any(re.fullmatch(r"timm:deit_tiny_patch16_224 +exact, all \d+ blocks", line) for line in shown)
     listed = json.loads(run("models", "torchvision:vit_b*", "--json").stdout)
-    assert listed == ["torchvision:vit_b_16", "torchvision:vit_b_32"]
+    assert [one["model"] for one in listed] == ["torchvision:vit_b_16", "torchvision:vit_b_32"]
+    assert {one["family"] for one in listed} == {"vision_transformer"}
+    assert all(one["status"].startswith("exact") for one in listed)
     assert_refused(run("models", "timm:no_such_thing"), "no model matches")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from commands import launched
 
-MODEL = '''
+MODEL = """
 import timm
 import torch
 from torch import Tensor, nn
@@ -37,7 +37,7 @@ class Turned(nn.Module):
 
 def build():
     return Turned()
-'''
+"""
 
 
 @pytest.fixture

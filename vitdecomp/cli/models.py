@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
+from rich.markup import escape
 from typer import Argument
 
 from vitdecomp._utils.registry import did_you_mean
@@ -18,9 +20,25 @@ def models(
     *,
     result: ResultOptions,
 ) -> None:
-    """List the models that can be loaded."""
+    """List the models that can be loaded, with what is known of the smallest one of their family."""
+    from vitdecomp.models.support import read_table
+
+    rows = read_table()
     specs = list_models(pattern)
-    result.show(specs, lambda console: console.print("\n".join(specs), soft_wrap=True))
+    width = max(map(len, specs))
+    found = [{"model": spec, **_known(spec, rows)} for spec in specs]
+    lines = [f"{one['model']:{width}}  {one['status']}" for one in found]
+    result.show(found, lambda console: console.print("\n".join(map(escape, lines)), soft_wrap=True, highlight=False))
+
+
+def _known(spec: str, rows: Mapping[str, Any]) -> dict[str, str | None]:
+    """Return a model's family and its status in the support table."""
+    from vitdecomp.models.adapter import adapters
+    from vitdecomp.models.support import status
+
+    prefix, _, name = spec.partition(":")
+    family = adapters()[prefix].family(name)
+    return {"family": family, "status": status(rows.get(f"{prefix}/{family}"))}
 
 
 def list_models(pattern: str = "*") -> list[str]:

@@ -79,6 +79,10 @@ class Adapter(ABC):
         """Names that `load` takes, without the prefix, for listings and suggestions."""
         return []
 
+    def family(self, name: str) -> str | None:
+        """Name the family that a model belongs to in the library, as in the support table; `None` if it has none."""
+        return None
+
     def class_words(self, class_id: str) -> str | None:
         """Return the words for a class that the library knows by an id, such as WordNet's `n01440764`."""
         return None

@@ -17,7 +17,7 @@ from vitdecomp.errors import InputError, TraceError, VitdecompError
 from vitdecomp.models.adapter import Representation
 from vitdecomp.models.outputs import advice, described
 from vitdecomp.trace import front_ends
-from vitdecomp.trace.refusal import first_line, unseen_output, why_not
+from vitdecomp.trace.refusal import check_held, first_line, unseen_output, why_not
 
 aten = torch.ops.aten
 TRACED_IMAGES = 2  # torch.export specialises sizes 0 and 1
@@ -207,11 +207,12 @@ def _checked(graph: fx.GraphModule, trial: Tensor, expected: Tensor, front_end: 
     """Annotate the graph on the trial batch and compare it with the module."""
     batch = None
     try:
-        got = _Trial(graph).run(trial)
+        got = _first(_Trial(graph).run(trial))
+        if len(got) != len(trial):  # it takes the images apart, and no more than were traced
+            raise ValueError
     except Exception:  # the graph holds for the traced batch size alone
         batch = TRACED_IMAGES
-        got = _Trial(graph).run(trial[:batch])
-    got = _first(got)
+        got = _first(_Trial(graph).run(trial[:batch]))
     expected = expected[: len(got)]
     error, most = relative_error(got, expected).max().item(), allowed(graph.graph, expected.dtype)
     if not error <= most:
@@ -221,6 +222,7 @@ def _checked(graph: fx.GraphModule, trial: Tensor, expected: Tensor, front_end: 
         )
     image, output = ends(graph.graph)
     _annotate(graph.graph, prefix)
+    check_held(graph.graph)
     graph.eval()
     return Captured(graph, image, output, trial[:batch], front_end, batch)
 

@@ -12,13 +12,43 @@ from pathlib import Path
 from types import FrameType
 
 import torch
-from torch import nn
+from torch import fx, nn
+
+from vitdecomp.errors import TraceError
 
 LOGGERS = ("torch.fx.experimental.symbolic_shapes", "torch.export", "torch._export")
 OTHERS = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]))  # whose code is not the user's
 # What the front ends say where the values of the images decide.
 DEPENDS = ("data-dependent", "get value out of a tracing tensor", "aten._local_scalar_dense", "DataDependent")
 LENGTH = 300
+
+
+DYNAMIC = (
+    "the size of its result depends on the values of the images: keep all tokens, and mask those that do not count"
+)
+UNHELD = {
+    "flex_attention": "call F.scaled_dot_product_attention in evaluation, with the same scores and mask",
+    "pad_sequence": "let the model compute the images of a batch as one tensor, all of one size",
+    "nonzero": DYNAMIC,
+    "nonzero_numpy": DYNAMIC,
+    "masked_select": DYNAMIC,
+    "unique_consecutive": DYNAMIC,
+    "_unique2": DYNAMIC,
+}
+"""Operations that stop a graph from holding for other images, or are none of ATen's, by name: what to do."""
+
+
+def check_held(graph: fx.Graph) -> None:
+    """Refuse a graph that would not hold for other images.
+
+    Raises:
+        TraceError: there is an operation of `UNHELD` that depends on the images.
+    """
+    for node in graph.nodes:
+        name = str(getattr(node.target, "overloadpacket", node.target)).rpartition(".")[2]
+        if node.op == "call_function" and node.meta.get("varies") and name in UNHELD:
+            place = node.meta.get("module") or "the model itself"
+            raise TraceError(f"cannot capture {name} at {place}: {UNHELD[name]}")
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, fx
 
+from vitdecomp.errors import TraceError
 from vitdecomp.trace.axes.attention_ops import behind, free_axes
 from vitdecomp.trace.axes.coordinates import Coordinates, along_axis, coordinates_at
 from vitdecomp.trace.linear_graph import IMAGE, Leaf
@@ -145,6 +146,9 @@ def find_layout(
         path: the path to the first product with a parameter; `None` for constants, which have tokens only.
         support: which elements reach the second image's representation.
         images: the number of images.
+
+    Raises:
+        TraceError: no axis holds all images.
     """
     axes = _Axes(value.shape)
     axis, inner = _image_factor(value.shape, support, images)
@@ -168,7 +172,10 @@ def _image_factor(size: Sequence[int], support: Tensor, images: int) -> tuple[in
         for inner in divisors:
             if bool((where // inner % images == 1).all()):
                 return axis, inner
-    return 0, size[0] // images
+    raise TraceError(
+        "the model takes the images of a batch apart, each on its own (unbind, or a loop over the images): let it "
+        "compute them as one tensor"
+    )
 
 
 def _name_channels(leaf: Leaf, value: Tensor, path: Coordinates, axes: _Axes) -> tuple[str, str]:
