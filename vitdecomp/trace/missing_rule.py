@@ -30,7 +30,12 @@ def source_line(node: fx.Node) -> str:
 
 
 def stub(op: Op) -> str:
-    """Write a rule that is right if the operation is linear in its first operand that depends on the image."""
+    """Write a rule that is right if the operation is linear in its first operand that depends on the image.
+
+    Empty for what is no operation with a schema.
+    """
+    if not hasattr(op.target, "_schema"):
+        return ""
     names = [argument.name for argument in op.target._schema.arguments]
     place = next((i for i, value in enumerate(op.arguments()[0]) if isinstance(value, fx.Node) and varies(value)), 0)
     data, others = names[place], [name for i, name in enumerate(names) if i != place]
