@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from vitdecomp_alignment.aligners.linear_align import LinearAlign
     from vitdecomp_alignment.aligners.maps import LinearMaps
     from vitdecomp_alignment.clip.space import ClipSpace
+    from vitdecomp_alignment.readout.readout import Readout
     from vitdecomp_alignment.textspan.textspan import TextSpan
 else:
     __getattr__, __dir__ = lazily(
@@ -20,8 +21,9 @@ else:
             "vitdecomp_alignment.aligners.compalign": ("CompAlign",),
             "vitdecomp_alignment.aligners.linear_align": ("LinearAlign",),
             "vitdecomp_alignment.aligners.maps": ("LinearMaps",),
+            "vitdecomp_alignment.readout.readout": ("Readout",),
             "vitdecomp_alignment.textspan.textspan": ("TextSpan",),
         },
     )
 
-__all__ = ["ClipSpace", "ClosedForm", "CompAlign", "LinearAlign", "LinearMaps", "TextSpan"]
+__all__ = ["ClipSpace", "ClosedForm", "CompAlign", "LinearAlign", "LinearMaps", "Readout", "TextSpan"]

@@ -1,0 +1,1 @@
+"""Names by what can be read from a component."""
