@@ -7,7 +7,7 @@ only linear ways of whole blocks is walked through as well. Attentions in branch
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Set
 from functools import cache
 
 from torch import fx
@@ -21,6 +21,8 @@ from vitdecomp.trace.obstacles import CROSSING
 from vitdecomp.trace.paths import LinearPaths
 from vitdecomp.trace.rule import linear_terms, varies
 
+Carried = Callable[[frozenset[fx.Node], fx.Node], Set[fx.Node]]
+MOST = 4  # chains that are tried in vain before the rest is left as it is
 Chain = tuple[fx.Node, ...]
 """Activations one behind the other, the last of which is a source."""
 
@@ -32,7 +34,9 @@ def every_gate(captured: Captured) -> frozenset[fx.Node]:
     return frozenset(n for n in nodes if n in ends or (can_open(n, ends) and linear_terms(n) is None))
 
 
-def gates_in_branches(paths: LinearPaths, reach: Reach, plain: frozenset[fx.Node]) -> frozenset[fx.Node]:
+def gates_in_branches(
+    paths: LinearPaths, reach: Reach, carried: Carried, plain: frozenset[fx.Node]
+) -> frozenset[fx.Node]:
     """Find activations whose opening lets paths go on to blocks that are not reached.
 
     Blocks behind a single gate come first: what is opened for them may give the others a way that costs nothing.
@@ -40,6 +44,7 @@ def gates_in_branches(paths: LinearPaths, reach: Reach, plain: frozenset[fx.Node
     Args:
         paths: what is reached so far.
         reach: the sources that are reached with some nodes linearized.
+        carried: the nodes that something of a source comes through, with some nodes linearized.
         plain: sources that are components as long as nothing in a branch is opened; they are spared where others do.
     """
     opened, chains = paths.bottleneck.linearized, _chains(paths)
@@ -51,10 +56,16 @@ def gates_in_branches(paths: LinearPaths, reach: Reach, plain: frozenset[fx.Node
     if single:
         return single
     possible = {node: ways for node, ways in chains.items() if node in tried or node in beyond}
-    for node, ways in sorted(possible.items(), key=lambda item: len(item[1])):
-        for way in sorted(ways, key=lambda way: (len(plain.intersection(way)), len(way))):
+    trials = 0
+    for node, ways in sorted(possible.items(), key=lambda item: (min(map(len, item[1])), len(item[1]))):
+        through = carried(opened | tried, node) if node in beyond else tried
+        leading = [way for way in ways if {*way} <= through]
+        for way in sorted(leading, key=lambda way: (len(plain.intersection(way)), len(way))):
             if node in reach(opened.union(way)):
                 return frozenset(way)
+            trials += 1
+            if trials == MOST:
+                return frozenset()
     return frozenset()
 
 

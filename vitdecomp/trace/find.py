@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor, fx
 
 from vitdecomp.component import CONSTANT_KIND
@@ -52,6 +53,9 @@ def find_paths(
         leaves = found.graph.leaves
         return {leaf.node: found.supports[i] for i, leaf in leaves.items() if leaf.kind != CONSTANT}
 
+    def carried(opened: frozenset[fx.Node], source: fx.Node) -> set[fx.Node]:
+        return _carried(reached[opened], source)
+
     opened, chosen = mixtures(captured.module.graph), [*(through or [AUTO])]
     if chosen in ([NONE], [ALL]):
         opened |= every_gate(captured) if chosen == [ALL] else frozenset()
@@ -61,7 +65,7 @@ def find_paths(
     bottleneck = find_bottleneck(captured, reach, opened)
     paths = _assemble(captured, bottleneck, reached[bottleneck.linearized])
     plain = frozenset(leaf.node for leaf in paths.graph.leaves.values())
-    while gates := gates_in_branches(paths, reach, plain):
+    while gates := gates_in_branches(paths, reach, carried, plain):
         bottleneck = replace(bottleneck, linearized=bottleneck.linearized | gates, stem=bottleneck.stem - gates)
         reach(bottleneck.linearized)
         paths = _assemble(captured, bottleneck, reached[bottleneck.linearized])
@@ -121,6 +125,20 @@ def _reach(
         raise CoverageError("no component reaches the representation")
     graph = graph.pruned([i for i, support in reach.items() if not support.any()])
     return _Reached(graph, recorded, dict(zip(graph.leaves, alive, strict=True)))
+
+
+def _carried(reached: _Reached, source: fx.Node) -> set[fx.Node]:
+    """Find the nodes that something of a source comes through."""
+    graph, found = reached.graph, set[fx.Node]()
+    leaves = {i: torch.ones_like(reached.recorded[v.value]) for i, v in graph.leaves.items() if v.node is source}
+
+    def watch(i: int, value: Tensor) -> None:
+        if bool(value.any()):
+            found.add(graph.values[i].node)
+
+    with torch.no_grad():
+        graph.evaluate(reached.recorded, leaves, watch)
+    return found
 
 
 def _assemble(captured: Captured, bottleneck: Bottleneck, reached: _Reached) -> LinearPaths:

@@ -28,6 +28,10 @@ if TYPE_CHECKING:  # scikit-learn takes longer to import than all else
 WORLD = 512  # images of the embedded world, where no others are given
 
 
+class NoTextsError(SpecError):
+    """A model that reads no texts, where no maps lead to one that does."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """Which contributions are meant, and how they come into CLIP's space.
@@ -173,7 +177,7 @@ def _space_alone(options: ModelOptions, maps: MapsToClip | None, store: Store, c
 def _own_space(subject: PreparedModel, cache: Path) -> ClipSpace:
     """Return the space of a model that reads texts itself."""
     if subject.loaded.encode_text is None:
-        raise SpecError(
+        raise NoTextsError(
             f"{subject.loaded.spec} has no texts of its own: give --maps, made with "
             f"`vitdecomp align {subject.loaded.spec} --clip CLIP --images DIR --out FILE`"
         )

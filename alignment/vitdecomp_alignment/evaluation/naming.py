@@ -14,6 +14,7 @@ from torch.nn.functional import normalize
 from vitdecomp.metrics import Knowledge
 from vitdecomp_alignment.clip.space import ClipSpace
 from vitdecomp_alignment.clip.zero_shot import ZeroShot
+from vitdecomp_alignment.readout.readout import Readout
 from vitdecomp_alignment.texts import scene_values
 from vitdecomp_alignment.textspan.textspan import TextSpan
 
@@ -66,17 +67,22 @@ class Agreement:
     rate: float
     chance: float
 
+    @property
+    def kappa(self) -> float:
+        """Cohen's kappa: the rate with chance taken off, 1 where every name is right and 0 at chance."""
+        return (self.rate - self.chance) / (1 - self.chance)
+
 
 def read(vectors: Float[Tensor, "n d"], labels: Labels, readers: Mapping[str, ZeroShot]) -> dict[str, float]:
     """Return how often the text that is nearest to a vector is true, by factor."""
     return {f: float((reader.predict(vectors).numpy() == labels[f]).mean()) for f, reader in readers.items()}
 
 
-def agreement(span: TextSpan, known: Knowledge, factor_of: Mapping[str, str]) -> Agreement:
+def agreement(span: TextSpan | Readout, known: Knowledge, factor_of: Mapping[str, str]) -> Agreement:
     """Compare the first texts with what can be read.
 
     Args:
-        span: fitted, with labels, to the components in words.
+        span: what names components, fitted with labels.
         known: what can be read from the same components in their own space.
         factor_of: what each text speaks of.
     """

@@ -139,9 +139,21 @@ def test_describe_a_clip_with_its_own_texts(place, tmp_path):
     assert "forest" in done.stdout
 
 
+def test_describe_by_what_can_be_read_needs_no_maps(place):
+    words = ("--method", "readability", "--images", "scenes", "--cache", "cache", "--m", "2")
+    told = json.loads(run(place, "describe", "scenes:deit", "--clip", "scenes:clip", *words, "--json").stdout)
+    assert told["clip"] == "scenes:clip"
+    assert all(len(row["texts"]) <= 2 and row["texts"][0]["r2"] <= 1 for row in told["components"])
+    assert any(row["named"] and row["texts"][0]["r2"] > row["control"] for row in told["components"])
+    shown = run(place, "describe", "scenes:clip", *words, "--components", "blocks.5.*").stdout
+    assert "control: the best R2 of any text where images are shuffled" in shown
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
+        (("describe", "scenes:deit", "--method", "readability", "--images", "scenes"), "own: give --clip, whose texts"),
+        (("describe", "scenes:clip", "--method", "readability", "--sizes"), "has neither --sizes nor --rank"),
         (("align", "scenes:deit", *ALIGN, "--out", "nowhere/maps.safetensors"), "there is no directory nowhere"),
         (("align", "scenes:deit", *ALIGN, "--out", "x.safetensors", "--method", "compaling"), "no aligner 'compaling'"),
         (("align", "scenes:diet", *ALIGN, "--out", "x.safetensors"), "scenes has no model 'diet'; did you mean"),

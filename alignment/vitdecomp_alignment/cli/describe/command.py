@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from typer import Option
 
 from vitdecomp.cli.command import command
 from vitdecomp.cli.options import CachedOptions, Model, ResultOptions, SingleModelOptions
+from vitdecomp.errors import SpecError
 from vitdecomp_alignment.cli.options import Components, ContributionOptions, Pool, TextCount
 
 
@@ -21,6 +22,19 @@ class TextOptions:
     m: TextCount = 5
     rank: Annotated[int | None, Option(min=1, help="Project the texts onto so many directions.")] = None
     sizes: Annotated[bool, Option("--sizes", help="Show what more texts and larger pools explain.")] = False
+    method: Annotated[
+        Literal["variance", "readability"],
+        Option(help="By what components vary along, or by what can be read from them (--clip, no maps)."),
+    ] = "variance"
+
+    def check(self) -> None:
+        """Refuse flags that the method does not have.
+
+        Raises:
+            SpecError: there is one.
+        """
+        if self.method == "readability" and (self.sizes or self.rank is not None):
+            raise SpecError("--method readability has neither --sizes nor --rank: leave them out")
 
 
 @command
@@ -33,7 +47,11 @@ def describe(
     reading: CachedOptions = CachedOptions(limit=1000),
     result: ResultOptions,
 ) -> None:
-    """Name every component of a model by the texts along which its contributions vary most."""
+    """Name every component of a model by texts."""
+    texts.check()
+    if texts.method == "readability":
+        _describe_readable(model, texts, source, loading, reading, result)
+        return
     from vitdecomp_alignment.cli.describe import descriptions
     from vitdecomp_alignment.cli.describe.show import descriptions_json, show_descriptions
     from vitdecomp_alignment.textspan.span_sizes import span_sizes
@@ -57,3 +75,29 @@ def describe(
     result.show(
         descriptions_json(summary, rows, effects), lambda console: show_descriptions(console, summary, rows, effects)
     )
+
+
+def _describe_readable(
+    model: str,
+    texts: TextOptions,
+    source: ContributionOptions,
+    loading: SingleModelOptions,
+    reading: CachedOptions,
+    result: ResultOptions,
+) -> None:
+    """Name components by what can be read from them."""
+    from vitdecomp_alignment.cli.describe.descriptions import DescribeConfig
+    from vitdecomp_alignment.cli.describe.readable import read_out, readable, show_readable
+
+    config = DescribeConfig(source.reading(reading.limit), texts.texts, texts.components)
+    described, seen = read_out(loading.of(model), config, reading.folder, loading=reading.loading, stage=result.stage)
+    with result.progress("reading texts out") as progress:
+        rows = readable(described, seen, texts.m, loading.seed, progress)
+    summary = {
+        "model": model,
+        "clip": described.clip,
+        "images": len(described.c),
+        "skipped": list(described.skipped),
+        "pool": len(described.labels),
+    }
+    result.show({**summary, "components": rows}, lambda console: show_readable(console, summary, rows))

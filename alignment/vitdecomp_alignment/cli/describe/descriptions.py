@@ -71,14 +71,21 @@ def in_words(
     found = in_clip(options, config.reading, cache, loading=loading, stage=stage, check=check)
     source, space = found.source, found.space
     labels = chosen or usual_texts(space.spec)
-    parts = [_some(source, rows, config.components) for rows in _batches(len(source), 64)]
-    c = Contributions.joined(parts)
+    c = taken(source, config.components)
     with stage(f"{len(labels):,} texts in {space.spec}"):
         texts = space.encode_text(labels).cpu()
+    return DescribeResult(c, shares_of(c), labels, texts, space.spec, found.skipped)
+
+
+def taken(source: Source, components: tuple[str, ...]) -> Contributions:
+    """Take the contributions of some components to all images."""
+    return Contributions.joined([_some(source, rows, components) for rows in _batches(len(source), 64)])
+
+
+def shares_of(c: Contributions) -> Float[Tensor, " component"]:
+    """Return the share that each component has of the variance of all together."""
     spread = c.values.double().var(0).sum(1)
-    return DescribeResult(
-        c, (spread / spread.sum().clamp(min=1e-300)).float(), labels, texts, space.spec, found.skipped
-    )
+    return (spread / spread.sum().clamp(min=1e-300)).float()
 
 
 def described(

@@ -1,0 +1,112 @@
+"""Every component of a model in the texts that can best be read from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from torch import Tensor
+
+from vitdecomp._utils.console import make_table, print_table
+from vitdecomp._utils.progress import Progress, Stage
+from vitdecomp.contributions import Contributions
+from vitdecomp.errors import SpecError
+from vitdecomp.extract import ExtractConfig
+from vitdecomp.models.image_loader import Loading
+from vitdecomp.models.prepare import ModelOptions
+from vitdecomp.sources.source import Source
+from vitdecomp_alignment.align.pairs import Pairing, gather
+from vitdecomp_alignment.cli.describe.descriptions import DescribeConfig, DescribeResult, shares_of, taken
+from vitdecomp_alignment.clip.contributions import NoTextsError, in_clip, pictures
+from vitdecomp_alignment.clip.space import ClipSpace
+from vitdecomp_alignment.readout.readout import Readout
+from vitdecomp_alignment.texts import named_texts, usual_texts
+
+LEGEND = (
+    "R2: of the similarity with the text, predicted from the component alone on images held out, with standard error",
+    "control: the best R2 of any text where images are shuffled; a component that does not beat it has no name",
+    "share: of the variance of all components over these images; constants do not vary and are left out",
+)
+
+
+def read_out(
+    options: ModelOptions, config: DescribeConfig, cache: Path, *, loading: Loading, stage: Stage
+) -> tuple[DescribeResult, Tensor]:
+    """Decompose images, and let CLIP see them: no maps are needed.
+
+    Returns:
+        Contributions in the model's own space with the texts, and CLIP's vectors of the images, `(n, e)`.
+
+    Raises:
+        InputError: no images or texts. SpecError: no such model or pool, or a model without texts and no CLIP.
+        OutputError: the cache cannot be written.
+    """
+    chosen = named_texts(config.texts) if config.texts else None
+    store, seen, space, skipped = _seen(options, config, cache, loading=loading, stage=stage)
+    labels = chosen or usual_texts(space.spec)
+    c = taken(store, config.components)
+    with stage(f"{len(labels):,} texts in {space.spec}"):
+        texts = space.encode_text(labels).cpu()
+    return DescribeResult(c, shares_of(c), labels, texts, space.spec, skipped), seen
+
+
+def _seen(
+    options: ModelOptions, config: DescribeConfig, cache: Path, *, loading: Loading, stage: Stage
+) -> tuple[Source, Tensor, ClipSpace, tuple[str, ...]]:
+    """Return contributions, CLIP's vectors, and the space of texts; a model with texts sees for itself."""
+    reading = config.reading
+    if reading.clip is None:
+        try:
+            found = in_clip(options, replace(reading, maps=None), cache, loading=loading, stage=stage)
+        except NoTextsError:
+            raise SpecError(f"{options.model} has no texts of its own: give --clip, whose texts name it") from None
+        own = Contributions.joined(list(found.store.batches(64))).total()
+        return found.store, own, found.space, found.skipped
+    job = None
+    if reading.store is None:
+        job = ExtractConfig(pictures(reading.images, cache), reading.by, limit=reading.limit)
+    clip = ModelOptions(reading.clip, device=options.device, seed=options.seed, imports=options.imports)
+    pairs = gather(Pairing(options, clip, cache, job, reading.store), loading=loading, stage=stage)
+    space = ClipSpace(reading.clip, device=options.device, cache=cache / "texts")
+    return pairs.store, pairs.target, space, () if job is None else job.skipped(pairs.store)
+
+
+def readable(
+    result: DescribeResult, seen: Tensor, m: int, random_state: int, progress: Progress | None = None
+) -> list[dict[str, Any]]:
+    """Name the components that vary, the largest share of the variance first."""
+    readout = Readout(m=m, random_state=random_state)
+    readout.fit(result.c, seen, result.texts, result.labels, progress=progress)
+    rows = [
+        {
+            "component": component.name,
+            "share": float(share),
+            "named": reading.named,
+            "control": reading.control,
+            "texts": [
+                {"text": result.labels[i], "r2": r2, "error": error}
+                for i, r2, error in zip(reading.indices, reading.scores, reading.errors, strict=True)
+            ],
+        }
+        for component, share, reading in zip(readout.components_, result.shares, readout.readings_, strict=True)
+        if reading.indices and not component.is_constant
+    ]
+    return sorted(rows, key=lambda row: -row["share"])
+
+
+def show_readable(console: Console, found: Mapping[str, Any], rows: list[dict[str, Any]]) -> None:
+    """Print the texts of every component, those without a name last."""
+    title = f"{found['model']} in words of {found['clip']}: {found['images']:,} images, {found['pool']:,} texts"
+    table = make_table("component", "share", "R2", "control", "texts", words={"component", "texts"}, title=title)
+    for row in sorted(rows, key=lambda row: not row["named"]):
+        first, *more = row["texts"]
+        words = ", ".join([first["text"], *(f"{text['text']} ({text['r2']:.2f})" for text in more)])
+        r2 = f"{first['r2']:.2f} ± {first['error']:.2f}"
+        table.add_row(
+            row["component"], f"{row['share']:.1%}", r2, f"{row['control']:.2f}", words if row["named"] else "-"
+        )
+    print_table(console, table)
+    console.print("", *LEGEND, sep="\n")
