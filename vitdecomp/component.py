@@ -77,15 +77,32 @@ class Token:
 
     Attributes:
         kind: `class`, `register` (a distillation token is one too), `patch`; `padding` for what windows are filled up
-            with; `other` for a vector without a place in the image, such as one that is pooled over all tokens.
-        row, column: place of a patch in its grid, `None` for all other kinds.
-        grid: rows and columns of that grid; hierarchical models have several.
+            with; `other` for a vector without a place in the input, such as one that is pooled over all tokens.
+        row, column: place of a patch along the last two axes of its grid, `None` for all other kinds, and the row also
+            where the grid has one axis.
+        grid: how many patches there are along each axis: rows and columns of an image, frames, rows and columns of a
+            video, time and frequency of a spectrogram. Hierarchical models have several grids.
+        leading: place along the axes in front of the rows, such as the frame; empty for images.
     """
 
     kind: Literal["class", "register", "patch", "padding", "other"]
     row: int | None = None
     column: int | None = None
-    grid: tuple[int, int] | None = None
+    grid: tuple[int, ...] | None = None
+    leading: tuple[int, ...] = ()
+
+    @classmethod
+    def patch(cls, position: Sequence[int], grid: tuple[int, ...]) -> Token:
+        """Make the token of a patch from its place along each axis of its grid."""
+        row = position[-2] if len(position) > 1 else None
+        return cls("patch", row, position[-1], grid, tuple(position[:-2]))
+
+    @property
+    def position(self) -> tuple[int, ...] | None:
+        """The place of a patch along each axis of its grid, `None` for all other kinds."""
+        if self.column is None:
+            return None
+        return (*self.leading, self.column) if self.row is None else (*self.leading, self.row, self.column)
 
 
 WHOLE = Component("representation", "embed")

@@ -27,7 +27,7 @@ class AllTokens:
     """A value that holds all tokens.
 
     Attributes:
-        node: of the value. axes: of it, along which places in the image differ.
+        node: of the value. axes: of it, along which places in the input differ.
         field: the places of its elements, for one image. constants: the tokens that are parameters, as counted there.
     """
 
@@ -67,7 +67,7 @@ class AllTokens:
         """Tell what each token is.
 
         Args:
-            sizes: of an image.
+            sizes: of an input.
         """
         f = self.field
         seen, constant, number, *at = map(self._by_token, (f.seen, f.constant, f.number, *f.at))
@@ -75,13 +75,9 @@ class AllTokens:
         grid = find_grids({0: torch.stack(at, -1)[patch]}, sizes).get(0)
         order = [*dict.fromkeys(number[constant > 0.5].round().long().tolist())]
         named = dict(zip(order, kinds_of(order, self.constants, order[:1]), strict=True))
-        cells = iter([] if grid is None else zip(grid.rows.of.tolist(), grid.columns.of.tolist(), strict=True))
-
-        def patch_at(cell: tuple[int, int]) -> Token:
-            return Token("patch", cell[0], cell[1], None if grid is None else grid.size)
-
+        cells = iter([] if grid is None else torch.stack([lines.of for lines in grid.lines], 1).tolist())
         return tuple(
-            patch_at(next(cells))
+            Token.patch(next(cells), grid.size)
             if patch[i] and grid is not None
             else Token(named.get(round(float(number[i])), "other"))
             for i in range(len(seen))
@@ -101,7 +97,7 @@ def with_tokens(captured: Captured, nodes: Collection[fx.Node]) -> list[AllToken
     found = []
     for node in captured.module.graph.nodes:
         axes = _token_axes(places.fields[node]) if node in nodes and node in places.fields else ()
-        if axes:
+        if axes and _has_image_axis(places.fields[node], axes, places.images):
             found.append(AllTokens(node, axes, places.fields[node], tuple(places.constants)))
     return found
 
@@ -116,13 +112,19 @@ def tokens_behind(captured: Captured, node: fx.Node) -> AllTokens:
     candidates = [each for each in captured.module.graph.nodes if each in later and len(shape(each)) > 2][:BEHIND]
     found = with_tokens(captured, candidates)
     if not found:
-        raise SpecError(f"the tokens of {module_path(node) or 'the model'} have no places in the image")
+        raise SpecError(f"the tokens of {module_path(node) or 'the model'} have no places in the input")
     return found[0]
 
 
 def _token_axes(field: Field) -> tuple[int, ...]:
     told = [field.number, *field.at]
     return tuple(a for a in range(field.seen.ndim) if any(_differs(values, a) for values in told))
+
+
+def _has_image_axis(field: Field, axes: tuple[int, ...], images: int) -> bool:
+    """Check whether images have an axis of their own; attention along frames alone has them on one with patches."""
+    rest = [size for axis, size in enumerate(field.seen.shape) if axis not in axes]
+    return rest[:1] == [images]
 
 
 def _differs(values: Tensor, axis: int) -> bool:

@@ -87,7 +87,7 @@ class Owner:
 
 
 class Attentions:
-    """All attentions of a captured model whose keys have places in the image.
+    """All attentions of a captured model whose keys have places in the input.
 
     Args:
         captured: the model's graph.
@@ -110,7 +110,7 @@ class Attentions:
         self.terms = {node: terms[node] for node in tokens.placed}
         described = self._described(tokens)
         if not described:
-            raise SpecError("no attention of this model has keys with places in the image")
+            raise SpecError("no attention of this model has keys with places in the input")
         self.terms = {node: terms[node] for node in described}
         self.owners = tuple(owners.get(node) or Owner.guessed(node) for node in described)
         self._images = [axis for axis, _ in described.values()]

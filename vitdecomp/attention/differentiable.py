@@ -20,7 +20,7 @@ def _copied(x: Tensor, source: Tensor, *_: Any) -> Tensor:
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Multiply by a weight, which is a constant unless it depends on the image."""
+    """Multiply by a weight, which is a constant unless it depends on the input."""
     if weight.requires_grad or (bias is not None and bias.requires_grad):
         return linear_at_once(x, weight, bias)
     found: Tensor = _Linear.apply(x, weight, bias)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, fx
 from vitdecomp.attention.pattern_gates import matrix_axes
 from vitdecomp.attention.written_out import applied
 from vitdecomp.trace.axes.fields import Field
-from vitdecomp.trace.axes.grids import Grid, find_grids
+from vitdecomp.trace.axes.grids import Grid, find_grids, numbered
 from vitdecomp.trace.axes.places import LOST, Places
 from vitdecomp.trace.capture import Captured
 from vitdecomp.trace.rule import Gate, Step, Term, module_path, shape_of
@@ -31,14 +32,14 @@ class Attention:
 
     Attributes:
         module: its path.
-        grid: rows and columns of its keys' patches.
+        grid: how many patches of its keys there are along each axis, such as rows and columns.
         keys, queries: the tokens of every element of the pattern, or `NOWHERE`.
         heads: of every element, the number of its head.
         read: the queries that the representation depends on.
     """
 
     module: str
-    grid: tuple[int, int]
+    grid: tuple[int, ...]
     keys: Int64[Tensor, "*pattern"]
     queries: Int64[Tensor, "*pattern"]
     heads: Int64[Tensor, "*pattern"]
@@ -68,7 +69,7 @@ class Attention:
     @property
     def cells(self) -> int:
         """How many patches there are."""
-        return self.grid[0] * self.grid[1]
+        return prod(self.grid)
 
     def matrix(self, x: Float[Tensor, "n pattern"], tokens: int) -> Float[Tensor, "n query key"]:
         """Average over heads, `(query, key)` by the numbers of tokens; zero where a query does not see a key.
@@ -152,7 +153,7 @@ class _Shapes(dict[Gate, Any]):
     def __missing__(self, gate: Gate) -> Any:
         if gate.fn is shape_of:
             return self.shapes[gate.args[0]]
-        raise LookupError(f"{gate} depends on the image")
+        raise LookupError(f"{gate} depends on the input")
 
 
 def _carried(field: Field, step: Step, pattern: Tensor, like: Field | None = None) -> Field:
@@ -174,7 +175,7 @@ def _carried(field: Field, step: Step, pattern: Tensor, like: Field | None = Non
 
 
 def distinct_places(field: Field) -> Tensor:
-    """Return the different coordinates of all elements that are made of the image, `(place, axis)`."""
+    """Return the different coordinates of all elements that are made of the input, `(place, axis)`."""
     seen = (field.seen > 0).flatten()
     at = torch.stack([axis.expand(field.seen.shape).flatten()[seen] for axis in field.at], -1)
     found: Tensor = torch.unique((at * ROUNDING).round(), dim=0) / ROUNDING
@@ -183,13 +184,10 @@ def distinct_places(field: Field) -> Tensor:
 
 def numbers_of(grid: Grid, field: Field) -> Tensor:
     """Return the number of the token behind each element: cells row by row, then constants, `NOWHERE` for all else."""
-    rows, columns = grid.size
-    row, column = (
-        _nearest(lines.values, at) for lines, at in zip((grid.rows, grid.columns), field.at[-2:], strict=True)
-    )
-    constants = rows * columns - 1 + field.number.round().long()
+    places = [_nearest(lines.values, field.at[axis]) for lines, axis in zip(grid.lines, grid.axes, strict=True)]
+    constants = prod(grid.size) - 1 + field.number.round().long()
     elsewhere = torch.where((field.constant > 0) & (field.number > 0), constants, NOWHERE)
-    return torch.where(field.seen > 0.5, row * columns + column, elsewhere)
+    return torch.where(field.seen > 0.5, numbered(places, grid.size), elsewhere)
 
 
 def _nearest(values: Tensor, at: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from math import prod
 from typing import Any
 
 import torch
@@ -58,14 +59,14 @@ class TargetLayer:
 
     Attributes:
         captured: the model's graph. node: the layer's value in it.
-        size: rows and columns of the grid.
+        size: how many patches there are along each axis of the grid, such as rows and columns.
         elements: of the value for one image, those of each patch; the order of channels is the same in all.
         images: where images lie in the value.
     """
 
     captured: Captured
     node: fx.Node
-    size: tuple[int, int]
+    size: tuple[int, ...]
     elements: Int64[Tensor, "cell channel"]
     images: ImageAxis
 
@@ -95,10 +96,10 @@ class TargetLayer:
     def _placed(cls, captured: Captured, node: fx.Node, field: Any) -> TargetLayer | None:
         """Return the layer if each patch of a grid has as many elements as any other one."""
         grid = find_grids({0: distinct_places(field)}, captured.trial.shape[1:]).get(0)
-        if grid is None or grid.size == (1, 1):
+        if grid is None or prod(grid.size) == 1:
             return None
         one, two = (run_from(captured, node, captured.trial[:n]).value.detach() for n in (1, 2))
-        images, cells = ImageAxis.of(one, two), grid.size[0] * grid.size[1]
+        images, cells = ImageAxis.of(one, two), prod(grid.size)
         numbers = images.flat(numbers_of(grid, field), 1)[0]
         order = numbers.argsort(stable=True)
         order = order[(numbers[order] >= 0) & (numbers[order] < cells)]
@@ -117,7 +118,7 @@ class TargetLayer:
         """Run the model on a batch."""
         return run_from(self.captured, self.node, images)
 
-    def on_grid(self, x: Tensor, images: int) -> Float[Tensor, "n channel h w"]:
+    def on_grid(self, x: Tensor, images: int) -> Float[Tensor, "n channel *grid"]:
         """Lay a value of the layer, or its gradient, out on the grid."""
         patches = self.images.flat(x, images)[:, self.elements.to(x.device)]
         return torch.unflatten(patches.transpose(1, 2), 2, self.size)
@@ -166,7 +167,7 @@ def _candidates(captured: Captured, attention: str | None) -> Iterator[fx.Node]:
 
 
 def _passed_by_all(captured: Captured) -> Sequence[fx.Node]:
-    """Return the nodes on every path from the image to the representation, in the order of the graph."""
+    """Return the nodes on every path from the input to the representation, in the order of the graph."""
     needed = set(Search([captured.output], lambda node: node.all_input_nodes))
     nodes = [node for node in captured.module.graph.nodes if node in needed and varies(node)]
     place, found, open_until = {node: i for i, node in enumerate(nodes)}, [], 0

@@ -36,7 +36,7 @@ class Depth:
 
     Attributes:
         replaced: what takes the place of which node.
-        given: nodes that depend on the image and do not change: their values are those of the model's own run.
+        given: nodes that depend on the input and do not change: their values are those of the model's own run.
         computed: nodes that the tokens depend on and that change, or that are made of parameters and sizes alone.
         tokens: the node of all tokens.
     """

@@ -75,7 +75,7 @@ class Section:
     outcome: EditOutcome | None
 
     @property
-    def grids(self) -> list[tuple[tuple[int, int], list[Cell]]]:
+    def grids(self) -> list[tuple[tuple[int, ...], list[Cell]]]:
         """The grids of patches, each with its tokens."""
         sizes = dict.fromkeys(cell.token.grid for cell in self.cells if cell.token.grid is not None)
         return [(size, [cell for cell in self.cells if cell.token.grid == size]) for size in sizes]
@@ -157,7 +157,7 @@ def token_labels(tokens: Sequence[Token]) -> list[str]:
     labels = []
     for i, token in enumerate(tokens):
         if token.kind == "patch":
-            of = f" of {token.grid[0]} × {token.grid[1]}" if grids > 1 and token.grid is not None else ""
+            of = f" of {' × '.join(map(str, token.grid))}" if grids > 1 and token.grid is not None else ""
             labels.append(f"row {token.row}, column {token.column}{of}")
         else:
             which = f" {kinds[:i].count(token.kind)}" if kinds.count(token.kind) > 1 else ""

@@ -24,7 +24,7 @@ def parents(tokens: Sequence[Token], of: Sequence[Token]) -> Int64[Tensor, " tok
         tokens: of a layer.
         of: of the layer with the coarser grid.
     """
-    places = {(t.row, t.column): i for i, t in enumerate(of) if t.kind == "patch"}
+    places = {t.position: i for i, t in enumerate(of) if t.position is not None}
     others: dict[str, list[int]] = {}
     for i, token in enumerate(of):
         others.setdefault(token.kind, []).append(i)
@@ -32,8 +32,8 @@ def parents(tokens: Sequence[Token], of: Sequence[Token]) -> Int64[Tensor, " tok
     seen: dict[str, int] = {}
     found = []
     for token in tokens:
-        if token.kind == "patch" and token.grid is not None and grid is not None:
-            at = (_within(token.row, token.grid[0], grid[0]), _within(token.column, token.grid[1], grid[1]))
+        if token.position is not None and token.grid is not None and grid is not None:
+            at = tuple(map(_within, token.position, token.grid, grid))
             found.append(places.get(at, NONE))
         else:
             number = seen.get(token.kind, 0)
@@ -43,6 +43,6 @@ def parents(tokens: Sequence[Token], of: Sequence[Token]) -> Int64[Tensor, " tok
     return torch.tensor(found)
 
 
-def _within(place: int | None, fine: int, coarse: int) -> int:
+def _within(place: int, fine: int, coarse: int) -> int:
     """Return the cell of the coarser line that the middle of a cell lies in."""
-    return int(((place or 0) + 0.5) * coarse / fine)
+    return int((place + 0.5) * coarse / fine)

@@ -1,10 +1,10 @@
-"""Grids of patches: rows and columns, found from where tokens lie in the image."""
+"""Grids of patches along any axes of an input (rows and columns, frames, time), found from where tokens lie in it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from math import prod
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ NEAR = 0.02  # pixels: places that are no farther apart are the same
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """The different coordinates of some tokens along one axis of the image.
+    """The different coordinates of some tokens along one axis of the input.
 
     Attributes:
         values: in ascending order.
@@ -38,12 +38,19 @@ class Lines:
         """The usual distance of two neighbours, `None` if there is but one line."""
         return float(self.values.diff().median()) if len(self.values) > 1 else None
 
-    def fills(self, size: int, gap: float) -> bool:
-        """Check whether no further line has room in an axis of so many pixels."""
+    def fills(self, size: int, gap: float, *, overlapping: bool = False) -> bool:
+        """Check whether no further line has room in an axis of so many pixels.
+
+        Args:
+            size: of the axis.
+            gap: between two lines.
+            overlapping: whether patches may be wider than the gap; then the first one begins at the first pixel.
+        """
         low, high = float(self.values[0]), float(self.values[-1])
         if len(self.values) * gap > size - gap + NEAR:  # mixed with zeros at the edge, lines move inwards
             return True
-        return low - 1.5 * gap + 0.5 < NEAR and high + 1.5 * gap - 0.5 > size - 1 - NEAR
+        reach = max(gap / 2 - 0.5, low if overlapping else 0.0)  # of a patch, to either side of its line
+        return low - gap - reach < NEAR and high + gap + reach > size - 1 - NEAR
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,54 +58,76 @@ class Grid:
     """A grid that tokens lie on.
 
     Attributes:
-        rows, columns: the lines of these tokens.
+        lines: of these tokens, along each axis.
+        axes: of an input, along which they lie.
     """
 
-    rows: Lines
-    columns: Lines
+    lines: tuple[Lines, ...]
+    axes: tuple[int, ...]
 
     @property
-    def size(self) -> tuple[int, int]:
-        """How many rows and columns there are."""
-        return len(self.rows.values), len(self.columns.values)
+    def rows(self) -> Lines:
+        """The lines along the last axis but one."""
+        return self.lines[-2]
 
-    def fills(self, height: int, width: int) -> bool:
-        """Check whether it covers an image."""
-        gaps = [gap for gap in (self.rows.gap, self.columns.gap) if gap is not None]
-        if not gaps:  # a single place: the middle of the image, or one of the tokens of a larger grid
-            middle = zip((self.rows, self.columns), (height, width), strict=True)
-            return all(abs(float(lines.values[0]) - (size - 1) / 2) <= max(1.0, size / 8) for lines, size in middle)
-        rows, columns = self.rows.gap or gaps[0], self.columns.gap or gaps[0]
-        return self.rows.fills(height, rows) and self.columns.fills(width, columns)
+    @property
+    def columns(self) -> Lines:
+        """The lines along the last axis."""
+        return self.lines[-1]
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """How many lines there are along each axis, such as rows and columns."""
+        return tuple(len(lines.values) for lines in self.lines)
+
+    @property
+    def cells(self) -> Tensor:
+        """The number of each token's cell, row by row."""
+        return numbered([lines.of for lines in self.lines], self.size)
+
+    def fills(self, sizes: Sequence[int], *, overlapping: bool = False) -> bool:
+        """Check whether it covers an input of these sizes."""
+        along = [(lines, sizes[axis]) for lines, axis in zip(self.lines, self.axes, strict=True)]
+        gaps = [lines.gap for lines in self.lines if lines.gap is not None]
+        if not gaps:  # a single place: the middle of the input, or one of the tokens of a larger grid
+            return all(abs(float(lines.values[0]) - (size - 1) / 2) <= max(1.0, size / 8) for lines, size in along)
+        return all(lines.fills(size, lines.gap or gaps[0], overlapping=overlapping) for lines, size in along)
 
     def within(self, other: Grid) -> Grid | None:
         """Place the tokens on a larger grid; return `None` if they do not lie on its lines."""
         found = []
-        for own, all_lines in ((self.rows, other.rows), (self.columns, other.columns)):
+        for own, all_lines in zip(self.lines, other.lines, strict=True):
             distance, nearest = (own.values[:, None] - all_lines.values).abs().min(1)
             if float(distance.max()) > (all_lines.gap or 0.0) / 4 or len({*nearest.tolist()}) < len(nearest):
                 return None
             found.append(Lines(all_lines.values, nearest[own.of]))
-        return Grid(*found)
+        return Grid(tuple(found), self.axes)
+
+
+def numbered(places: Sequence[Tensor], size: Sequence[int]) -> Tensor:
+    """Count cells row by row, from their places along each axis of a grid of a size."""
+    number = torch.zeros_like(places[0])
+    for place, count in zip(places, size, strict=True):
+        number = number * count + place
+    return number
 
 
 def find_grids(places: Mapping[int, Tensor], sizes: Sequence[int]) -> dict[int, Grid]:
     """Find the grid of each leaf's tokens.
 
-    A leaf whose tokens fill the image has a grid of its own; one with some of them lies on the grid of another one.
-    Tokens that lie on no grid, as those that mix all of the image do, are left out.
+    A leaf whose tokens fill the input has a grid of its own; one with some of them lies on the grid of another one.
+    Tokens that lie on no grid, as those that mix all of the input do, are left out.
 
     Args:
-        places: for each leaf, mean coordinates of its tokens along each axis of an image, `(token, axis)`.
+        places: for each leaf, mean coordinates of its tokens along each axis of an input, `(token, axis)`.
         sizes: how long these axes are.
     """
     axes = _spatial(places, len(sizes))
-    if axes is None:
-        return {}
-    row, column = axes
-    own = {leaf: Grid(Lines.among(at[:, row]), Lines.among(at[:, column])) for leaf, at in places.items() if len(at)}
+    own = {leaf: Grid(tuple(Lines.among(at[:, axis]) for axis in axes), axes) for leaf, at in places.items() if len(at)}
     known = {leaf: grid for leaf, grid in own.items() if _is_grid(grid)}
-    full = {leaf: grid for leaf, grid in known.items() if grid.fills(sizes[row], sizes[column])}
+    full = {leaf: grid for leaf, grid in known.items() if grid.fills(sizes)}
+    if not full:  # patches that overlap leave a rest at the edge that is wider than their distance
+        full = {leaf: grid for leaf, grid in known.items() if grid.fills(sizes, overlapping=True)}
     found = dict(full)
     for leaf, grid in own.items():
         larger = (grid.within(other) for other in full.values()) if leaf not in full else ()
@@ -110,15 +139,14 @@ def find_grids(places: Mapping[int, Tensor], sizes: Sequence[int]) -> dict[int, 
 
 def _is_grid(grid: Grid) -> bool:
     """Check whether every crossing of its lines has a token, and several tokens have more than one place."""
-    rows, columns = grid.size
-    crossings = {*(grid.rows.of * columns + grid.columns.of).tolist()}
-    return len(crossings) == rows * columns and (rows * columns > 1 or len(grid.rows.of) == 1)
+    cells, count = grid.cells, prod(grid.size)
+    return len({*cells.tolist()}) == count and (count > 1 or len(cells) == 1)
 
 
-def _spatial(places: Mapping[int, Tensor], count: int) -> tuple[int, int] | None:
-    """Return the two axes of an image along which tokens differ; where they differ along fewer, the last two."""
+def _spatial(places: Mapping[int, Tensor], count: int) -> tuple[int, ...]:
+    """Return the axes of an input along which tokens differ, and at least two: the last ones, if it has so many."""
     moving = {
         a for a in range(count) for at in places.values() if len(at) and float(at[:, a].max() - at[:, a].min()) > NEAR
     }
-    pairs = sorted(combinations(range(count), 2), key=lambda pair: (-pair[1], -pair[0]))
-    return next((pair for pair in pairs if moving <= {*pair}), None)
+    still = [a for a in reversed(range(count)) if a not in moving]
+    return tuple(sorted({*moving, *still[: max(0, 2 - len(moving))]}))

@@ -1,14 +1,16 @@
 """One token axis for all parts of a model: what each of its indices is, and where on it a part's tokens lie.
 
-Class and register tokens come first, in the model's own order, then the patches of each grid, row by row, the finest
-grid first. What is no such token has indices behind these: the padding of windows, and vectors without a place in the
-image. So whatever two parts have at one index may be added up.
+Class and register tokens come first, in the model's own order, then the patches of each grid, row by row (of a video
+frame by frame), the finest grid first. What is no such token has indices behind these: the padding of windows, and
+vectors without a place in the input. So whatever two parts have at one index may be added up.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
+from math import prod
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -46,15 +48,17 @@ class TokenAxis:
 
     Attributes:
         constants: `class` or `register`, for each constant token.
-        grids: rows and columns of each grid of patches.
-        padding: whether windows are filled up with tokens outside the image, which share one index.
+        grids: how many patches there are along each axis of each grid, such as rows and columns.
+        padding: whether windows are filled up with tokens outside the input, which share one index.
         others: how many tokens there are in each set of vectors without a place.
+        along: the axes of an input, its batch not counted, that the axes of grids lie along; empty without grids.
     """
 
     constants: tuple[Literal["class", "register"], ...] = ()
-    grids: tuple[tuple[int, int], ...] = ()
+    grids: tuple[tuple[int, ...], ...] = ()
     padding: bool = False
     others: tuple[int, ...] = ()
+    along: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return self.behind_patches + self.padding + sum(self.others)
@@ -62,20 +66,20 @@ class TokenAxis:
     @property
     def tokens(self) -> tuple[Token, ...]:
         """What each index stands for."""
-        patches = [Token("patch", r, c, grid) for grid in self.grids for r in range(grid[0]) for c in range(grid[1])]
+        patches = [Token.patch(at, grid) for grid in self.grids for at in product(*map(range, grid))]
         constants = [Token(kind) for kind in self.constants]
         return (*constants, *patches, *[Token("padding")] * self.padding, *[Token("other")] * sum(self.others))
 
     @property
     def behind_patches(self) -> int:
         """The index of the padding, if there is any."""
-        return len(self.constants) + sum(rows * columns for rows, columns in self.grids)
+        return len(self.constants) + sum(map(prod, self.grids))
 
-    def of_grid(self, size: tuple[int, int]) -> range:
+    def of_grid(self, size: tuple[int, ...]) -> range:
         """Return the indices of a grid."""
         before = self.grids[: self.grids.index(size)]
-        start = len(self.constants) + sum(rows * columns for rows, columns in before)
-        return range(start, start + size[0] * size[1])
+        start = len(self.constants) + sum(map(prod, before))
+        return range(start, start + prod(size))
 
     def of_others(self, count: int) -> range:
         """Return the indices of so many vectors without a place."""
@@ -104,7 +108,7 @@ def lay_out_tokens(
     """
     leaves = {i: _whole(graph.leaves[i], layout, recorded) for i, layout in layouts.items()}
     found, constants = locate(captured, {i: (leaf.value, leaf.layout) for i, leaf in leaves.items()})
-    # What is made of the image and has no axis for tokens is pooled already.
+    # What is made of the input and has no axis for tokens is pooled already.
     known = {i: at for i, at in found.items() if leaves[i].layout.axes(Axis.TOKEN) or not at.seen.any()}
     grids = find_grids({i: at.at[at.seen] for i, at in known.items()}, captured.trial.shape[1:])
     placed = {i: at for i, at in known.items() if i in grids or (not at.seen.any() and bool((at.number > 0).any()))}
@@ -112,9 +116,10 @@ def lay_out_tokens(
     order = _in_order(placed.values())
     axis = TokenAxis(
         kinds_of(order, constants, read),
-        tuple(sorted({grid.size for grid in grids.values()}, key=lambda size: -size[0] * size[1])),
+        tuple(sorted({grid.size for grid in grids.values()}, key=lambda size: -prod(size))),
         any(bool((~at.seen & (at.number == 0)).any()) for at in placed.values()),
         tuple(sorted({leaf.layout.count(Axis.TOKEN) for i, leaf in leaves.items() if i not in placed})),
+        next((grid.axes for grid in grids.values()), ()),
     )
     shared: dict[Tokens, Tokens] = {}  # by parts with the same tokens: files hold them once
     tokens = {}
@@ -180,6 +185,6 @@ def _on_axis(
     for place, number in enumerate(order):
         indices[located.number == number] = place
     if grid is not None:
-        indices[located.seen] = patches.start + grid.rows.of * grid.size[1] + grid.columns.of
+        indices[located.seen] = patches.start + grid.cells
     found = indices.tolist()
     return ([*cells, axis.behind_patches] if axis.behind_patches in found else cells), found
