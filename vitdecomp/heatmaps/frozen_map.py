@@ -1,4 +1,4 @@
-"""The linear map from the image to the representation, with every gate frozen."""
+"""The linear map from the input to the representation, with every gate frozen."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vitdecomp.errors import SpecError
 from vitdecomp.trace.axes.layout import Layout, find_layout
+from vitdecomp.trace.axes.mixed_constants import split_constants
 from vitdecomp.trace.branches import every_gate
 from vitdecomp.trace.capture import Captured
 from vitdecomp.trace.linear_graph import IMAGE, LinearGraph
@@ -22,7 +23,7 @@ from vitdecomp.trace.walk import walk
 
 @dataclass(frozen=True)
 class FrozenMap:
-    """The linear map from the image to the representation with every gate frozen.
+    """The linear map from the input to the representation with every gate frozen.
 
     Attributes:
         graph: its leaves are the image, constants, and sources that cannot be walked through.
@@ -43,9 +44,9 @@ class FrozenMap:
         """
         graph = walk(captured, every_gate(captured))
         if not any(leaf.kind == IMAGE for leaf in graph.leaves.values()):
-            raise SpecError("frozen: no path from the image to the representation: take method='decompose'")
+            raise SpecError("frozen: no path from the input to the representation: take method='decompose'")
         recorded, images = on_trial(captured, graph), len(captured.trial)
-        reach = supports(graph, recorded, image=1)
+        graph, reach = split_constants(graph, supports(graph, recorded, image=1), images)
         layouts = {
             i: find_layout(leaf, recorded[leaf.value], None, reach[i], images)[0] for i, leaf in graph.leaves.items()
         }
@@ -64,7 +65,7 @@ class FrozenMap:
                 total = total + self.layouts[i].canonical(x, images).flatten(1).sum(1)
         return total
 
-    def at_image(self, values: Mapping[int, Tensor]) -> Float[Tensor, "n channel H W"]:
+    def at_image(self, values: Mapping[int, Tensor]) -> Float[Tensor, "n *image"]:
         """Sum the values at the leaves that are the image."""
         found: Tensor = sum(x for i, x in values.items() if self.kinds[i] == IMAGE)  # type: ignore[assignment]
         return found

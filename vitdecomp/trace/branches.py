@@ -1,6 +1,6 @@
 """Gates in branches: where an activation, and nothing else, stands between blocks and the representation, it is opened.
 
-The trunk is opened by `linearize`: what every path from the image to the output crosses. A branch is crossed by some
+The trunk is opened by `linearize`: what every path from the input to the output crosses. A branch is crossed by some
 paths only, such as a transformer between two convolutions of a block (MobileViT). An activation in it that ends the
 only linear ways of whole blocks is walked through as well. Attentions in branches are not: they are components.
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -243,8 +243,18 @@ SHAPE_ONLY = {
 }  # fmt: skip
 
 
+FORMAT_OF_OTHERS = {aten.type_as, aten.to, aten.expand_as, aten.view_as, aten.reshape_as}
+"""Operations that read of all operands but the first nothing but shapes and number formats."""
+
+
+def _of_value(node: fx.Node) -> Sequence[fx.Node]:
+    """Return the operands on whose values a node depends."""
+    inputs = node.all_input_nodes
+    return inputs[:1] if getattr(node.target, "overloadpacket", None) in FORMAT_OF_OTHERS else inputs
+
+
 def _annotate(graph: fx.Graph, prefix: str) -> None:
-    """Note for every node whether it depends on the image, which axes do not depend on the batch, and the module.
+    """Note for every node whether it depends on the input, which axes do not depend on the batch, and the module.
 
     The module is the one that calls the operation, as the user names it.
     """
@@ -254,7 +264,7 @@ def _annotate(graph: fx.Graph, prefix: str) -> None:
         elif getattr(node.target, "overloadpacket", None) in SHAPE_ONLY:
             node.meta["varies"] = False
         else:
-            node.meta["varies"] = any(i.meta.get("varies") for i in node.all_input_nodes)
+            node.meta["varies"] = any(i.meta.get("varies") for i in _of_value(node))
         sizes = getattr(node.meta.get("val"), "shape", ())
         node.meta["static"] = tuple(isinstance(size, int) for size in sizes)
         node.meta["module"] = (_module(node) + ".").removeprefix(prefix).rstrip(".")

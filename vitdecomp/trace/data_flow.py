@@ -53,7 +53,7 @@ class DataFlow:
         return self._terms[node]
 
     def operands(self, node: fx.Node) -> list[fx.Node]:
-        """Return the operands that depend on the image and that a node is linear in."""
+        """Return the operands that depend on the input and that a node is linear in."""
         return [t.operand for t in self.terms(node) or () if isinstance(t.operand, fx.Node) and varies(t.operand)]
 
     def is_projection(self, node: fx.Node) -> bool:

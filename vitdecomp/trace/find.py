@@ -13,6 +13,7 @@ from vitdecomp.errors import CoverageError
 from vitdecomp.trace.axes.attention_ops import attention_operations, value_axes
 from vitdecomp.trace.axes.coordinates import follow
 from vitdecomp.trace.axes.layout import Axis, find_layout
+from vitdecomp.trace.axes.mixed_constants import split_constants
 from vitdecomp.trace.axes.tokens import NO_TOKENS, lay_out_tokens
 from vitdecomp.trace.branches import every_gate, gates_in_branches
 from vitdecomp.trace.capture import Captured
@@ -44,7 +45,7 @@ def find_paths(
 
     Raises:
         NoRuleError: an operation on a path that no rule knows.
-        CoverageError: nothing that depends on the image reaches the representation.
+        CoverageError: nothing that depends on the input reaches the representation.
     """
     reached: dict[frozenset[fx.Node], _Reached] = {}
 
@@ -119,7 +120,7 @@ def _reach(
     graph = measured(graph, recorded)
     if slices:
         graph = push_slices_down(graph)
-    reach = supports(graph, recorded, image=1)
+    graph, reach = split_constants(graph, supports(graph, recorded, image=1), len(captured.trial))
     alive = [support for support in reach.values() if support.any()]
     if not alive:
         raise CoverageError("no component reaches the representation")

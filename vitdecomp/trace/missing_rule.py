@@ -30,7 +30,7 @@ def source_line(node: fx.Node) -> str:
 
 
 def stub(op: Op) -> str:
-    """Write a rule that is right if the operation is linear in its first operand that depends on the image.
+    """Write a rule that is right if the operation is linear in its first operand that depends on the input.
 
     Empty for what is no operation with a schema.
     """

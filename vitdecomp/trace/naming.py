@@ -113,7 +113,7 @@ def _block(graph: LinearGraph, start: int, module: str) -> str | None:
 
 
 def _residual_sum(graph: LinearGraph, start: int) -> fx.Node | None:
-    """Find the first sum of two branches that depend on the image."""
+    """Find the first sum of two branches that depend on the input."""
     at = start
     for i in range(start, len(graph.values)):
         value = graph.values[i]

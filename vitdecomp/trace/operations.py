@@ -87,7 +87,7 @@ def is_pointwise(node: fx.Node) -> bool:
 
 
 def is_parametric(node: fx.Node) -> bool:
-    """Check whether a node is a product of which one factor alone depends on the image."""
+    """Check whether a node is a product of which one factor alone depends on the input."""
     if packet(node) not in PRODUCTS | PROJECTIONS:
         return False
     return sum(map(varies, factors(node))) == 1

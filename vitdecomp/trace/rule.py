@@ -162,7 +162,7 @@ def along(x: Tensor, after: int) -> Tensor:
 
 
 def varies(value: Any) -> bool:
-    """Check whether a value depends on the image (and not only on how many there are)."""
+    """Check whether a value depends on the input (and not only on how many there are)."""
     return isinstance(value, fx.Node) and bool(value.meta.get("varies"))
 
 
@@ -268,7 +268,7 @@ def is_continuous(node: fx.Node) -> bool:
 
 
 def _image_in(argument: Any) -> bool:
-    """Check whether a step's argument depends on the image (and not only on how many there are)."""
+    """Check whether a step's argument depends on the input (and not only on how many there are)."""
     if isinstance(argument, Gate):
         return argument.fn is not shape_of and _image_in(argument.args)
     return any(map(_image_in, argument)) if isinstance(argument, tuple) else varies(argument)

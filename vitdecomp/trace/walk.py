@@ -29,10 +29,10 @@ def walk(
 
     Raises:
         NoRuleError: an operation on a path that no rule knows.
-        CoverageError: the representation does not depend on the image.
+        CoverageError: the representation does not depend on the input.
     """
     if not varies(captured.output):
-        raise CoverageError("the representation does not depend on the image at all")
+        raise CoverageError("the representation does not depend on the input at all")
     terms = _reach(captured, opened)
     builder = _Builder()
     for node in captured.module.graph.nodes:

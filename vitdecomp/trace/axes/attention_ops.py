@@ -1,4 +1,4 @@
-"""Attention operations, found in the graph: products of two operands that both depend on the image."""
+"""Attention operations, found in the graph: products of two operands that both depend on the input."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ aten = torch.ops.aten
 
 
 def is_product_of_data(node: fx.Node) -> bool:
-    """Check whether a node is a matrix product of two operands that both depend on the image."""
+    """Check whether a node is a matrix product of two operands that both depend on the input."""
     if packet(node) not in PRODUCTS | {SDPA} or is_elementwise_product(node):
         return False
     return sum(map(varies, factors(node))) >= 2

@@ -1,4 +1,4 @@
-"""Where in the image the elements of a value come from, and how that passes linear steps.
+"""Where in the input the elements of a value come from, and how that passes linear steps.
 
 A field tells for every element of a value the mean place of what it is made of. Weights play no part in it: a sum over
 channels is taken for their plain mean, a convolution or the largest of a window for the middle of its window. So what
@@ -32,8 +32,8 @@ class Field:
     """Where the elements of a value come from; all tensors have the value's shape.
 
     Attributes:
-        seen: 1 where an element is made of the image, 0 elsewhere.
-        at: its mean coordinate along each axis of an image.
+        seen: 1 where an element is made of the input, 0 elsewhere.
+        at: its mean coordinate along each axis of an input.
         constant: 1 where an element belongs to a constant token, such as a class token.
         number: which constant token that is.
     """
@@ -107,7 +107,7 @@ def advance(step: Step, field: Field, values: Mapping[Gate, Any]) -> Field:
         values: gates, at least of what the step needs to know.
 
     Raises:
-        NoPlace: which elements the step moves where depends on the image.
+        NoPlace: which elements the step moves where depends on the input.
     """
     kind = kind_of(step.fn)
     if kind.pointwise:

@@ -151,7 +151,13 @@ def find_layout(
         TraceError: no axis holds all images.
     """
     axes = _Axes(value.shape)
-    axis, inner = _image_factor(value.shape, support, images)
+    found = image_factor(value.shape, support, images)
+    if found is None:
+        raise TraceError(
+            "the model takes the images of a batch apart, each on its own (unbind, or a loop over the images): let it "
+            "compute them as one tensor"
+        )
+    axis, inner = found
     axes.split(axis, inner, images, Axis.IMAGE)
     by_image = f"axis {axis}: its elements of one image reach the representation of that image alone"
     if path is None:
@@ -162,8 +168,8 @@ def find_layout(
     return layout, Evidence(by_image, heads, tokens, channels)
 
 
-def _image_factor(size: Sequence[int], support: Tensor, images: int) -> tuple[int, int]:
-    """Find the axis that holds the images, and how far apart they lie on it."""
+def image_factor(size: Sequence[int], support: Tensor, images: int) -> tuple[int, int] | None:
+    """Find the axis that holds the images, and how far apart they lie on it; `None` if there is none."""
     for axis, length in enumerate(size):
         if length % images:
             continue
@@ -172,10 +178,7 @@ def _image_factor(size: Sequence[int], support: Tensor, images: int) -> tuple[in
         for inner in divisors:
             if bool((where // inner % images == 1).all()):
                 return axis, inner
-    raise TraceError(
-        "the model takes the images of a batch apart, each on its own (unbind, or a loop over the images): let it "
-        "compute them as one tensor"
-    )
+    return None
 
 
 def _name_channels(leaf: Leaf, value: Tensor, path: Coordinates, axes: _Axes) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Where in the image the tokens of each part lie: the model's graph run once with the places of its values beside them.
+"""Where in the input the tokens of each part lie: the model's graph run once with the places of its values beside them.
 
 Nothing but the graph is asked. Pixels have places; products with parameters, norms and activations leave them to the
 token; a query's place is that of what it asks for; merged patches lie in the middle of what they are merged from. What
@@ -45,8 +45,8 @@ class Located(NamedTuple):
     """Where the tokens of a leaf lie.
 
     Attributes:
-        seen: which of them are made of the image, `(token,)`.
-        at: their mean coordinates along each axis of an image, `(token, axis)`.
+        seen: which of them are made of the input, `(token,)`.
+        at: their mean coordinates along each axis of an input, `(token, axis)`.
         number: which constant token each is, counted from 1, `(token,)`; 0 where it is none.
     """
 
@@ -242,7 +242,7 @@ class _Values(dict[Gate, Any]):
 def locate(
     captured: Captured, leaves: Mapping[int, tuple[Gate, Layout]]
 ) -> tuple[dict[int, Located], tuple[ConstantToken, ...]]:
-    """Find where the tokens of leaves lie in the image.
+    """Find where the tokens of leaves lie in the input.
 
     Args:
         captured: the model's graph.

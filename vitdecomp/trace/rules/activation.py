@@ -83,7 +83,7 @@ def through_activation(op: Op, x: fx.Node, *_: Any, **__: Any) -> list[Term]:
 
 @register_opening(aten.pow.Tensor_Scalar, aten.pow.Tensor_Tensor)
 def through_power(op: Op, x: fx.Node, exponent: Any) -> list[Term] | None:
-    """x^p = x * (x^p / x), with an exponent that does not depend on the image (the generalised mean)."""
+    """x^p = x * (x^p / x), with an exponent that does not depend on the input (the generalised mean)."""
     return None if varies(exponent) or not varies(x) else through_activation(op, x)
 
 

@@ -68,7 +68,7 @@ def open_product(op: Op, a: fx.Node, b: fx.Node) -> list[Term]:
 
 @register_rule(aten.div, aten.divide, aten.true_divide)
 def div(op: Op, a: Any, b: Any, rounding_mode: str | None = None) -> list[Term] | None:
-    """Divide a by b, linear in the numerator, unless the denominator is as large and both depend on the image."""
+    """Divide a by b, linear in the numerator, unless the denominator is as large and both depend on the input."""
     if rounding_mode is not None or not varies(a) or data_and_gate(a, b) != (a, b):
         return None
     return [op.fit(data(a)).then(operator.truediv, b)]

@@ -12,7 +12,7 @@ from vitdecomp.trace.rule import Op, shape, varies
 
 
 def data_and_gate(a: Any, b: Any) -> tuple[Any, Any] | None:
-    """Return the factor that is the data, then the gate; `None` if both depend on the image and are as large."""
+    """Return the factor that is the data, then the gate; `None` if both depend on the input and are as large."""
     if not (varies(a) and varies(b)):
         return (a, b) if varies(a) else (b, a)
     if distinct(a) == distinct(b):
@@ -36,5 +36,5 @@ def _elements_of(node: fx.Node) -> fx.Node | None:
 
 
 def is_elementwise(op: Op, mask: Any) -> bool:
-    """Check whether a mask is made of the image for each element on its own, as that of a ReLU is."""
+    """Check whether a mask is made of the input for each element on its own, as that of a ReLU is."""
     return varies(mask) and distinct(mask) >= torch.Size(op.shape).numel()

@@ -1,4 +1,4 @@
-"""Products with parameters: linear maps and convolutions. With both operands from the image: a source."""
+"""Products with parameters: linear maps and convolutions. With both operands from the input: a source."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def linear(op: Op, x: fx.Node, weight: fx.Node, bias: fx.Node | None = None) -> 
 
 @register_rule(aten.matmul, aten.mm, aten.bmm, aten.mv)
 def matmul(op: Op, a: fx.Node, b: fx.Node) -> list[Term] | None:
-    """Multiply matrices, linear in the one that depends on the image."""
+    """Multiply matrices, linear in the one that depends on the input."""
     if varies(a) and varies(b):
         return None
     return [data(a).then(torch.matmul, b) if varies(a) else data(b).then(matmul_left, a)]
@@ -51,7 +51,7 @@ def addmm(op: Op, c: Any, a: fx.Node, b: fx.Node, beta: Any = 1, alpha: Any = 1)
     aten.linalg_cross, aten.linalg_vecdot,
 )  # fmt: skip
 def bilinear_form(op: Op, a: fx.Node, b: fx.Node, *settings: Any, **named: Any) -> list[Term] | None:
-    """Multiply two operands in any other way, linear in the one that depends on the image."""
+    """Multiply two operands in any other way, linear in the one that depends on the input."""
     if varies(a) and varies(b):
         return None
     place = 0 if varies(a) else 1
@@ -66,7 +66,7 @@ def multiply_at(x: Tensor, fn: Any, place: int, other: Tensor, settings: Sequenc
 
 @register_rule(aten.einsum)
 def einsum(op: Op, equation: str, operands: Sequence[fx.Node], path: Any = None) -> list[Term] | None:
-    """Contract by einsum, with a single operand that depends on the image."""
+    """Contract by einsum, with a single operand that depends on the input."""
     moving = [i for i, x in enumerate(operands) if varies(x)]
     if len(moving) != 1:
         return None

@@ -41,7 +41,7 @@ def insert(x: Tensor, fn: Any, size: Sequence[int], place: Sequence[Any]) -> Ten
 def index_put(
     op: Op, x: fx.Node, indices: Sequence[Any], values: fx.Node, accumulate: bool = False
 ) -> list[Term] | None:
-    """Overwrite (or add to) elements at frozen indices. A mask made of the image is an activation's."""
+    """Overwrite (or add to) elements at frozen indices. A mask made of the input is an activation's."""
     if any(varies(i) and i.meta.get("trial_dtype") is torch.bool for i in indices):
         return None
     first = data(x) if accumulate else data(x).then(zero_at, tuple(indices))

@@ -73,7 +73,7 @@ class LinearStep:
         return None
 
     def places(self, step: Step, values: Recorded) -> Map | None:
-        """Return the map that stands in for the step where only places in the image count; `None` for the step itself.
+        """Return the map that stands in for the step where only places in the input count; `None` for the step itself.
 
         Raises:
             NoPlace: places are lost.
