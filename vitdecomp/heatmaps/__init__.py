@@ -1,4 +1,4 @@
-"""Heatmaps: where in the image a score comes from, by one method or another."""
+"""Heatmaps: where in the input a score comes from, by one method or another."""
 
 from vitdecomp.heatmaps.explainer import Explainer, explainers, register_explainer
 from vitdecomp.heatmaps.explaining import explain, explain_each

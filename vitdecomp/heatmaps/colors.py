@@ -31,7 +31,7 @@ class Palette:
     signed: bool
 
     @classmethod
-    def of(cls, values: Float[np.ndarray, "H W"], *, signed: bool) -> Palette:
+    def of(cls, values: Float[np.ndarray, "..."], *, signed: bool) -> Palette:
         """Choose the ends for one map."""
         if signed:
             largest = float(np.abs(values).max()) or 1.0

@@ -38,11 +38,12 @@ def explain(  # noqa: PLR0913 - one for each setting
     labels: Sequence[str] = (),
     **settings: Any,
 ) -> Heatmaps:
-    """Show where in each image the score of each direction comes from.
+    """Show where in each image, or other input, the score of each direction comes from.
 
     Args:
         model: a spec, a module, a `LoadedModel`, or a fitted `Decomposer`, which saves the time to trace.
-        images: `(n, channels, height, width)`, as the model takes them.
+        images: `(n, channels, height, width)`, as the model takes them; or other inputs, such as videos `(n, frames,
+            channels, height, width)`, spectrograms `(n, time, frequency)` or volumes `(n, channels, depth, ...)`.
         directions: vectors in the representation's space, `(direction, d)`, or for each image `(n, direction, d)`;
             or texts, where the model or `encode_text` reads them, else names of classes; numbers of classes; pairs
             `(a, b)` for the difference a - b. A list of n lists has directions of its own for each image. Texts
@@ -52,13 +53,14 @@ def explain(  # noqa: PLR0913 - one for each setting
         aligner: maps into another space, such as CLIP's, in which the directions lie.
         encode_text: gives texts vectors there: a function, or an object with such a method, such as `ClipSpace`.
         shifts: 1, or 4, 9, ...: the mean over images shifted by halves (thirds, ...) of a patch in both axes, on a grid
-            that is finer in proportion. Images are shifted cyclically, so that maps still add up.
+            that is finer in proportion. Images are shifted cyclically, so that maps still add up; not for videos.
         gap: measure the gate gap too, for one more forward and two backward passes a direction.
         labels: of the directions, for figures; by default the texts and classes.
         settings: of the method.
 
     Returns:
-        Maps with `values` of shape `(n, direction, height, width)`.
+        Maps with `values` of shape `(n, direction, height, width)`, or along the axes of the input that patches lie
+        along, such as `(n, direction, frames, height, width)`.
 
     Raises:
         SpecError: no such method, setting, component or class; a text that nobody reads; or the method has no meaning

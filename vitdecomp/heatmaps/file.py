@@ -35,7 +35,8 @@ class Header(Versioned):
     """What stands beside all tensors.
 
     Attributes:
-        labels: of the directions. size: of the images. kinds: the methods. images: their names, if they have any.
+        labels: of the directions. size: of the images, along the axes of the maps. kinds: the methods.
+        images: their names, if they have any.
     """
 
     labels: tuple[str, ...]
@@ -76,14 +77,11 @@ def load_each(path: Path) -> dict[str, Heatmaps]:
 
     held = FORMAT.read(path)
     header, found = held.header, {}
-    height, width = header.size
     for kind in header.kinds:
         own = {name.removeprefix(f"{kind.method}/"): x for name, x in held.tensors.items()}
         audit = Audit(**{f.name: own[f.name] for f in fields(Audit)})
         parts = {part: Parts(getattr(kind, part), own[part]) for part in PARTS if getattr(kind, part)}
-        found[kind.method] = Heatmaps(
-            own["grid"], (height, width), audit, kind.method, header.labels, kind.signed, **parts
-        )
+        found[kind.method] = Heatmaps(own["grid"], header.size, audit, kind.method, header.labels, kind.signed, **parts)
     return found
 
 

@@ -1,4 +1,4 @@
-"""Heatmaps of a batch of images, and what they leave out."""
+"""Heatmaps of a batch of inputs, and what they leave out."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Audit:
     Attributes:
         score: what is explained: the product of the representation, or of the chosen components, with the direction.
         constants: what biases, embeddings of parameters and frozen statistics contribute.
-        placeless: what tokens without a place in the image contribute: class and register tokens, padding.
+        placeless: what tokens without a place in the input contribute: class and register tokens, padding.
         residual: the score minus the sum of the map, of the constants and of what has no place.
         gate_gap: |g - g°| / (|g| + |g°|), from the full gradient with respect to the image and the one with frozen
             gates; NaN unless it was asked for.
@@ -60,11 +60,12 @@ class Audit:
 
 @dataclass(frozen=True)
 class Heatmaps:
-    """Where in each image the score of each direction comes from.
+    """Where in each input the score of each direction comes from.
 
     Attributes:
-        grid: values on the grid of patches, `(n, direction, h, w)`, before upsampling.
-        size: height and width of the images.
+        grid: values on the grid of patches, before upsampling: `(n, direction, h, w)` of images, `(n, direction,
+            frames, h, w)` of videos, `(n, direction, time, frequency)` of spectrograms.
+        size: how long the same axes of an input are, such as height and width of images.
         audit: the score and what the map leaves out.
         method: the name of the explainer.
         labels: of the directions.
@@ -73,8 +74,8 @@ class Heatmaps:
         components: what each component adds to the sum over a map, of a method that tells them apart.
     """
 
-    grid: Float[Tensor, "n direction h w"]
-    size: tuple[int, int]
+    grid: Float[Tensor, "n direction *grid"]
+    size: tuple[int, ...]
     audit: Audit
     method: str
     labels: tuple[str, ...] = field(default=())
@@ -86,18 +87,18 @@ class Heatmaps:
         return len(self.grid)
 
     def __repr__(self) -> str:
-        n, directions, height, width = self.grid.shape
+        n, directions, *grid = self.grid.shape
         told = {
-            "images": f"{n} of {self.size[0]} x {self.size[1]}",
+            "images": f"{n} of {' x '.join(map(str, self.size))}",
             "directions": ", ".join(self.labels) or directions,
-            "grid": f"{height} x {width}",
+            "grid": " x ".join(map(str, grid)),
             "largest residual": f"{float(self.residual.abs().max()):.1e}" if n and directions else None,
         }
         return summary(f"Heatmaps: {self.method}", told)
 
     @cached_property
-    def values(self) -> Float[Tensor, "n direction H W"]:
-        """The maps at the resolution of the images, by bilinear interpolation."""
+    def values(self) -> Float[Tensor, "n direction *size"]:
+        """The maps at the resolution of the inputs, by linear interpolation along each axis."""
         return upsampled(self.grid, self.size)
 
     @property

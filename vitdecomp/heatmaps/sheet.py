@@ -16,7 +16,7 @@ from PIL import Image
 
 from vitdecomp._utils.files import atomic, check_directory, check_file, make_directory
 from vitdecomp._utils.html import stream_page, template
-from vitdecomp.errors import SpecError
+from vitdecomp.errors import InputError, SpecError
 from vitdecomp.heatmaps.caption import caption
 from vitdecomp.heatmaps.colors import Palette, gray
 from vitdecomp.heatmaps.file import save
@@ -57,14 +57,20 @@ class SheetBatch:
         """Give each image, with its maps."""
         values = {m: upsampled(maps.grid, maps.size).detach().float().cpu().numpy() for m, maps in self.maps.items()}
         for row, name in enumerate(self.names):
-            size = next(iter(self.maps.values())).size
-            pixels = shown(self.images[row], size)
+            height, width = _of_image(next(iter(self.maps.values())))
+            pixels = shown(self.images[row], (height, width))
             panels = [
                 _panel(maps, values[method][row, column], gray(pixels), (row, column), label)
                 for method, maps in self.maps.items()
                 for column, label in enumerate(labels_of(maps.labels, maps.grid.shape[1]))
             ]
             yield name, picture(pixels), panels
+
+
+def _of_image(maps: Heatmaps) -> tuple[int, int]:
+    if len(maps.size) != 2:
+        raise InputError(f"pages show maps of two axes, and these have {len(maps.size)}: draw them with maps.plot()")
+    return maps.size[0], maps.size[1]
 
 
 @dataclass(frozen=True, slots=True)

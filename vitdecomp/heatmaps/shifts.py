@@ -25,7 +25,7 @@ def offsets(shifts: int) -> list[tuple[float, float]]:
     return [(i / side, j / side) for i in range(side) for j in range(side)]
 
 
-def put_together(found: Sequence[Heatmaps], patches: tuple[int, int]) -> Heatmaps:
+def put_together(found: Sequence[Heatmaps], patches: tuple[int, ...]) -> Heatmaps:
     """Average the maps of shifted images, each moved back.
 
     A grid of patches becomes finer by the number of shifts per axis; one that is finer than the patches stays.
@@ -39,7 +39,7 @@ def put_together(found: Sequence[Heatmaps], patches: tuple[int, int]) -> Heatmap
     return Heatmaps.combined(found, lambda x: torch.stack(x).mean(0), lambda x: _moved_back(x, patches))
 
 
-def _moved_back(grids: Sequence[Float[Tensor, "*lead h w"]], patches: tuple[int, int]) -> Float[Tensor, "*lead H W"]:
+def _moved_back(grids: Sequence[Float[Tensor, "*lead h w"]], patches: tuple[int, ...]) -> Float[Tensor, "*lead H W"]:
     side, total = isqrt(len(grids)), None
     for k, grid in enumerate(grids):
         on_patches = grid.shape[-2:] == patches

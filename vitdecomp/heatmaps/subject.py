@@ -1,4 +1,4 @@
-"""What is to be explained: a fitted model, a batch of images, directions; and what several methods share of it."""
+"""What is to be explained: a fitted model, a batch of inputs, directions; and what several methods share of it."""
 
 from __future__ import annotations
 
@@ -43,11 +43,21 @@ class Subject:
     gates: tuple[Gate, ...] = ()
     run: tuple[Tensor, Mapping[Gate, Any]] | None = None
 
+    @cached_property
+    def axes(self) -> tuple[int, ...]:
+        """The axes of the batch along which maps lie: rows and columns of images, frames too of videos."""
+        along = self.decomposer.views.of("token")[0].axis.along
+        return tuple(axis + 1 for axis in along) or tuple(range(self.images.ndim))[1:][-2:]
+
     @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of the images."""
-        height, width = self.images.shape[-2:]
-        return height, width
+    def size(self) -> tuple[int, ...]:
+        """How long these axes are: height and width of images."""
+        return tuple(self.images.shape[axis] for axis in self.axes)
+
+    def by_place(self, x: Float[Tensor, "n *image"]) -> Float[Tensor, "n *size"]:
+        """Sum values of all elements of the inputs over what is at one place, such as channels."""
+        rest = [axis for axis in range(1, x.ndim) if axis not in self.axes]
+        return x.sum(rest) if rest else x
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -75,7 +85,7 @@ class Subject:
 
     @cached_property
     def grid(self) -> PatchGrid:
-        """The places of the tokens in the image."""
+        """The places of the tokens in the input."""
         return PatchGrid(self.decomposer.tokens_)
 
     @cached_property
@@ -140,7 +150,7 @@ class Subject:
 
     @cached_property
     def frozen(self) -> FrozenMap:
-        """The linear map from the image to the representation with all gates frozen.
+        """The linear map from the input to the representation with all gates frozen.
 
         Raises:
             SpecError: nothing of the image reaches the representation that way.
@@ -163,12 +173,20 @@ class Subject:
         yield from zip(torch.split(self.images, most), torch.split(self.directions, most), strict=True)
 
     def shifted(self, rows: float, columns: float) -> Subject:
-        """Shift the images cyclically by shares of a patch, up and to the left."""
+        """Shift the images cyclically by shares of a patch, up and to the left.
+
+        Raises:
+            SpecError: the grid has other axes than rows and columns.
+        """
         if not rows and not columns:
             return self
+        if len(self.axes) != 2:
+            raise SpecError(
+                f"shifts are along rows and columns, and this grid has {len(self.axes)} axes: leave them out"
+            )
         cells = [length / cells for length, cells in zip(self.size, self.grid.size, strict=True)]
         by = [-round(share * cell) for share, cell in zip((rows, columns), cells, strict=True)]
-        return replace(self, images=torch.roll(self.images, by, (-2, -1)))
+        return replace(self, images=torch.roll(self.images, by, self.axes))
 
     @property
     def whole(self) -> bool:

@@ -28,7 +28,7 @@ class TokenProducts:
         by_token: of all that has tokens, on the model's token axis.
         constants: of biases, embeddings of parameters and frozen statistics. other: of what has no tokens at all.
         score: the sum over the chosen components, from contributions that are not split by token.
-        components: what each component adds at the tokens that have a place in the image.
+        components: what each component adds at the tokens that have a place in the input.
     """
 
     by_token: Float[Tensor, "n direction token"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import ClassVar
 
 import torch
@@ -42,7 +43,7 @@ class Center(Explainer):
     """A Gaussian around the center of the image: objects tend to be there.
 
     Args:
-        width: its standard deviation, as a share of the image's height and width.
+        width: its standard deviation, as a share of the length of each axis, such as height and width.
     """
 
     name: ClassVar[str] = "center"
@@ -55,5 +56,5 @@ class Center(Explainer):
         """Give every image the same map."""
         n, directions = subject.score.shape
         lines = [torch.exp(-(((torch.arange(k) + 0.5) / k - 0.5) / self.width).square() / 2) for k in subject.grid.size]
-        grid = torch.outer(*lines).to(subject.score).expand(n, directions, -1, -1)
-        return self.unaudited(subject, grid)
+        grid = reduce(lambda grid, line: grid[..., None] * line, lines).to(subject.score)
+        return self.unaudited(subject, grid.expand(n, directions, *grid.shape))

@@ -47,7 +47,7 @@ class Cam(Explainer):
             x = target.on_grid(run.value.detach(), len(images))
             each = q.unbind(1) if self.reads_direction else q.unbind(1)[:1]
             found = [self._map(x, target.on_grid(run.gradient(direction), len(images))) for direction in each]
-            maps.append(torch.stack(found, 1).expand(-1, q.shape[1], -1, -1))
+            maps.append(torch.stack(found * (q.shape[1] // len(found)), 1))
         return self.unaudited(subject, resized(torch.cat(maps), subject.grid.size))
 
     def _target(self, subject: Subject) -> TargetLayer:
@@ -60,7 +60,7 @@ class Cam(Explainer):
             return TargetLayer.of(captured, attention, self.layer)
         return subject.decomposer.views.derived(TargetLayer, lambda: TargetLayer.of(captured, attention, None))
 
-    def _map(self, x: Float[Tensor, "n channel h w"], gradient: Tensor) -> Float[Tensor, "n h w"]:
+    def _map(self, x: Float[Tensor, "n channel *grid"], gradient: Tensor) -> Float[Tensor, "n *grid"]:
         activations, grads = (each.detach().double().cpu().numpy() for each in (x, gradient))
         found: Any = self.formula.get_cam_image(None, None, None, activations, grads, False)
         return torch.from_numpy(found).clamp_min(0).to(x)

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from vitdecomp.engine.pull import images_at_once
 from vitdecomp.heatmaps.explainer import Explainer, register_explainer
+from vitdecomp.heatmaps.grid import total
 from vitdecomp.heatmaps.heatmaps import Audit, Heatmaps
 from vitdecomp.heatmaps.subject import Subject
 from vitdecomp.heatmaps.token_products import token_gates, token_products
@@ -18,7 +19,7 @@ class Decompose(Explainer):
     """The exact sum that the score is, laid out by the token that each attention attends to.
 
     An attention contributes at the tokens whose values it reads, an MLP, a conv block and the embedding at their own.
-    So in a class-token model the MLPs contribute at the class token, which has no place in the image.
+    So in a class-token model the MLPs contribute at the class token, which has no place in the input.
 
     References:
         RepDecompose, arXiv 2406.01583; TextSpan, arXiv 2310.05916.
@@ -44,6 +45,6 @@ class Decompose(Explainer):
         placeless = placeless + found.other
         constants = subject.with_offset(found.constants) if subject.components is None else found.constants
         score = subject.with_offset(found.score) if subject.components is None else found.score
-        residual = score - constants - placeless - grid.sum((-2, -1))
+        residual = score - constants - placeless - total(grid)
         audit = Audit.of(score, constants, placeless, residual)
         return self.audited(subject, grid, audit, components=found.components)

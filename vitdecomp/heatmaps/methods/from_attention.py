@@ -14,7 +14,7 @@ from torch import Tensor, fx
 from vitdecomp.attention.attentions import Attentions, Reach, Run
 from vitdecomp.attention.pattern_tokens import Attention
 from vitdecomp.heatmaps.explainer import Explainer
-from vitdecomp.heatmaps.grid import resized
+from vitdecomp.heatmaps.grid import resized, total
 from vitdecomp.heatmaps.heatmaps import Heatmaps
 from vitdecomp.heatmaps.parts import Parts
 from vitdecomp.heatmaps.subject import Subject
@@ -28,12 +28,12 @@ class Layer:
 
     Attributes:
         name: of the layer.
-        grid: on the grid of its own keys, for each head, `(n, head, h, w)`, or of all together, `(n, 1, h, w)`.
+        grid: on the grid of its own keys, for each head, `(n, head, *grid)`, or of all together, `(n, 1, *grid)`.
         heads: names of the heads, none where the map is no sum over heads.
     """
 
     name: str
-    grid: Float[Tensor, "n head h w"]
+    grid: Float[Tensor, "n head *grid"]
     heads: tuple[str, ...] = ()
 
 
@@ -93,11 +93,11 @@ class _Sums:
     heads: Parts
 
     @classmethod
-    def of(cls, layers: Sequence[Layer], size: tuple[int, int]) -> _Sums:
+    def of(cls, layers: Sequence[Layer], size: tuple[int, ...]) -> _Sums:
         """Bring the layers of one direction to one grid."""
         grids = [resized(layer.grid, size) for layer in layers]
         names = [name for layer in layers for name in layer.heads]
-        amounts = [g.sum((-2, -1))[:, : len(layer.heads)] for layer, g in zip(layers, grids, strict=True)]
+        amounts = [total(g)[:, : len(layer.heads)] for layer, g in zip(layers, grids, strict=True)]
         return cls(
             Parts.named([layer.name for layer in layers], torch.stack([g.sum(1) for g in grids], 1)[:, None]),
             Parts.named(names, torch.cat(amounts, 1)[:, None]),
@@ -171,6 +171,6 @@ def explain_together(methods: Mapping[str, FromAttention], subject: Subject) -> 
     return {name: method.maps(subject, _Sums.joined(found[name])) for name, method in methods.items()}, subject
 
 
-def on_grid(attention: Attention, by_key: Float[Tensor, "n head cell"]) -> Float[Tensor, "n head h w"]:
+def on_grid(attention: Attention, by_key: Float[Tensor, "n head cell"]) -> Float[Tensor, "n head *grid"]:
     """Put values of patches on their grid."""
     return torch.unflatten(by_key, -1, attention.grid)

@@ -9,7 +9,7 @@ import torch
 
 from vitdecomp.engine.pull import pull
 from vitdecomp.heatmaps.explainer import Explainer, register_explainer
-from vitdecomp.heatmaps.grid import summed
+from vitdecomp.heatmaps.grid import summed, total
 from vitdecomp.heatmaps.heatmaps import Audit, Heatmaps
 from vitdecomp.heatmaps.subject import Subject
 from vitdecomp.trace.linear_graph import CONSTANT, SOURCE
@@ -23,7 +23,7 @@ class Frozen(Explainer):
     The map and the constants add up to the score. What cannot be walked through counts as without a place.
 
     Args:
-        pixels: keep the map at the resolution of the image, in place of sums over patches.
+        pixels: keep the map at the resolution of the input, in place of sums over patches.
 
     References:
         LibraGrad, arXiv 2411.16760, for gates that are frozen in the backward pass.
@@ -46,9 +46,9 @@ class Frozen(Explainer):
         for adjoints in pull(frozen.graph, recorded, subject.by_direction):
             products = {i: recorded[leaf.value] * adjoints[i] for i, leaf in frozen.graph.leaves.items()}
             kinds = (frozen.total(products, kind, n) for kind in (CONSTANT, SOURCE))
-            sweeps.append((frozen.at_image(products).flatten(1, -3).sum(1), *kinds))
+            sweeps.append((subject.by_place(frozen.at_image(products)), *kinds))
         pixels, constants, placeless = (torch.stack(list(each), 1) for each in zip(*sweeps, strict=True))
         constants = subject.with_offset(constants)
         grid = pixels if self.pixels else summed(pixels, subject.grid.size)
-        residual = subject.score - constants - placeless - grid.sum((-2, -1))
+        residual = subject.score - constants - placeless - total(grid)
         return self.audited(subject, grid, Audit.of(subject.score, constants, placeless, residual))

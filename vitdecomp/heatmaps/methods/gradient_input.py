@@ -36,6 +36,6 @@ class GradientInput(Explainer):
                 scores = [(output * each).sum() for each in q.unbind(1)]
             gradients = [torch.autograd.grad(score, x, retain_graph=True)[0] for score in scores]
             outputs.append(output.detach())
-            maps.append(torch.stack([(images * gradient).sum(1) for gradient in gradients], 1))
+            maps.append(torch.stack([subject.by_place(images * gradient) for gradient in gradients], 1))
         subject = subject.with_representation(torch.cat(outputs))
         return self.unaudited(subject, summed(torch.cat(maps), subject.grid.size))

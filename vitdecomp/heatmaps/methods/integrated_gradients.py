@@ -11,7 +11,7 @@ from torch import Tensor
 from vitdecomp.attention.differentiable import run
 from vitdecomp.errors import SpecError
 from vitdecomp.heatmaps.explainer import Explainer, register_explainer
-from vitdecomp.heatmaps.grid import summed
+from vitdecomp.heatmaps.grid import summed, total
 from vitdecomp.heatmaps.heatmaps import Audit, Heatmaps
 from vitdecomp.heatmaps.peer import peer
 from vitdecomp.heatmaps.subject import Subject
@@ -51,17 +51,17 @@ class IntegratedGradients(Explainer):
         captured, parts = subject.decomposer.views.captured, []
         method = self.kind(lambda x, direction: (run(captured, x) * direction).sum(1))
         for images, q in subject.batches(BATCH):
-            found = [self._map(method, images, direction) for direction in q.unbind(1)]
+            found = [subject.by_place(self._gradients(method, images, direction)) for direction in q.unbind(1)]
             parts.append(torch.stack(found, 1))
         pixels = torch.cat(parts)
         grid = pixels if self.pixels else summed(pixels, subject.grid.size)
         blank = run(captured, torch.full_like(subject.images[:1], self.baseline))
         constants = subject.with_offset(subject.directions @ blank[0])
-        residual = subject.score - constants - grid.sum((-2, -1))
+        residual = subject.score - constants - total(grid)
         audit = Audit.of(subject.score, constants, torch.zeros_like(residual), residual)
         return Heatmaps(grid, subject.size, audit, self.name, subject.labels, self.signed)
 
-    def _map(self, method: Any, images: Tensor, direction: Float[Tensor, "n d"]) -> Float[Tensor, "n H W"]:
+    def _gradients(self, method: Any, images: Tensor, direction: Float[Tensor, "n d"]) -> Float[Tensor, "n *image"]:
         found: Tensor = method.attribute(
             images,
             self.baseline,
@@ -69,4 +69,4 @@ class IntegratedGradients(Explainer):
             n_steps=self.steps,
             internal_batch_size=BATCH,
         )
-        return found.detach().sum(1).to(images)
+        return found.detach().to(images)

@@ -18,17 +18,19 @@ from vitdecomp.heatmaps.subject import Subject
 
 BATCH = 32  # covered images of one run
 STEPS = 14  # of the window along the shorter side, by default
+STEPS_EACH = 7  # along each axis of other inputs than images
 
 
 @register_explainer
 class Occlusion(Explainer):
-    """The score minus that of the image with a square covered, averaged over the squares that cover a patch.
+    """The score minus that with a square (of a volume a cube) covered, averaged over those that cover a patch.
 
-    All directions share the runs of the model, one for each place of the square.
+    All directions share the runs of the model, one for each place of the square, which is cut where an axis is shorter.
 
     Args:
         window: side of the square in pixels; by default two steps.
-        step: pixels by which it moves; by default a fourteenth of the image's shorter side.
+        step: pixels by which it moves; by default a fourteenth of the image's shorter side, or a
+            seventh of each axis where there are more or less than two.
         baseline: the value of covered pixels, as the model takes them; 0 is the mean color of most preprocessings.
 
     Raises:
@@ -53,12 +55,11 @@ class Occlusion(Explainer):
     def explain(self, subject: Subject) -> Heatmaps:
         """Cover one square after another."""
         maps = [self._maps(subject, images, q) for images, q in subject.batches(BATCH)]
-        area = summed(torch.ones_like(subject.images[0, 0]), subject.grid.size)
+        area = summed(subject.images.new_ones(subject.size), subject.grid.size)
         return self.unaudited(subject, summed(torch.cat(maps), subject.grid.size) / area)
 
-    def _maps(self, subject: Subject, images: Tensor, q: Tensor) -> Float[Tensor, "n direction H W"]:
-        captured, step = subject.decomposer.views.captured, self.step or -(-min(subject.size) // STEPS)
-        window = min(self.window or 2 * step, *subject.size)
+    def _maps(self, subject: Subject, images: Tensor, q: Tensor) -> Float[Tensor, "n direction *size"]:
+        captured, (covered, steps) = subject.decomposer.views.captured, self._windows(subject)
 
         def scores(x: Tensor) -> Tensor:
             """Of several copies of the batch, each with another square covered."""
@@ -67,9 +68,22 @@ class Occlusion(Explainer):
 
         found: Tensor = self.kind(scores).attribute(
             images,
-            (images.shape[1], window, window),
-            (images.shape[1], min(step, window), min(step, window)),
+            covered,
+            steps,
             self.baseline,
             perturbations_per_eval=max(1, BATCH // len(images)),
         )
-        return torch.unflatten(found[:, 0], 0, q.shape[:2]).to(images)
+        rest = [axis for axis in range(1, found.ndim) if axis not in subject.axes]
+        for axis in reversed(rest):  # along which all is covered together
+            found = found.select(axis, 0)
+        return torch.unflatten(found, 0, q.shape[:2]).to(images)
+
+    def _windows(self, subject: Subject) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return how much is covered along each axis of an input, and by how much that moves."""
+        covered = [*subject.images.shape[1:]]
+        steps, size = [*covered], subject.size
+        for axis, length in zip(subject.axes, size, strict=True):
+            step = self.step or (-(-min(size) // STEPS) if len(size) == 2 else -(-length // STEPS_EACH))
+            window = min(self.window or 2 * step, length)
+            covered[axis - 1], steps[axis - 1] = window, min(step, window)
+        return tuple(covered), tuple(steps)

@@ -60,7 +60,7 @@ class _Product(FromAttention):
             if each.grid != last.grid:
                 raise SpecError(
                     f"{self.name} multiplies the patterns of all blocks, and {each.module} attends to "
-                    f"{each.grid[0]} x {each.grid[1]} patches, {last.module} to {last.grid[0]} x {last.grid[1]}: "
+                    f"{_times(each.grid)} patches, {last.module} to {_times(last.grid)}: "
                     "take another method for models with several grids"
                 )
 
@@ -71,6 +71,10 @@ class _Product(FromAttention):
     @abstractmethod
     def multiplied(self, matrix: Float[Tensor, "n t t"], before: Float[Tensor, "n t t"] | None) -> Tensor:
         """Compute the relevance behind a block."""
+
+
+def _times(size: Sequence[int]) -> str:
+    return " x ".join(map(str, size))
 
 
 @register_explainer
