@@ -18,6 +18,7 @@ Positions: TypeAlias = "Position | Sequence[Position] | str"
 MEAN, PATCHES = "mean", "patches"
 WORDS = (MEAN, PATCHES)
 FORM = re.compile(r"(?P<name>[^\[\]]+)\[(?P<which>.*)\]")
+IMAGE_AXES = ("n", "channels", "rows", "columns")
 HOW = "give token numbers such as 0 or 0, 5, places of a map such as (2, 3), or one of mean, patches"
 
 
@@ -83,6 +84,8 @@ def at(value: Any, which: str, images: Tensor) -> Tensor:
         shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
         raise InputError(f"[{which}]: the output has no tokens, it is {shape}: leave the positions out")
     wanted = parsed(which)
+    if wanted == PATCHES and images.ndim < len(IMAGE_AXES):
+        raise InputError(f"[{PATCHES}]: inputs of shape {tuple(images.shape[1:])} are no images: give token numbers")
     grid = _channels_last(value)
     sizes, tokens = grid.shape[1:-1], grid.flatten(1, -2)
     if isinstance(wanted, str):

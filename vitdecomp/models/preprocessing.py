@@ -26,11 +26,16 @@ def preprocessing(model: LoadedModel) -> Preprocess:
     """Return the model's own preprocessing; a plain one if it brings none.
 
     Raises:
-        InputError: it brings none, and its images have channels that no photograph has.
+        InputError: it brings none, and its images have channels that no photograph has, or it takes other inputs.
     """
     if model.preprocess is not None:
         return model.preprocess
     size = model.input_size or DEFAULT_SIZE
+    if len(size) != len(DEFAULT_SIZE):
+        raise InputError(
+            f"{model.spec} takes inputs of shape {size}, and no image file becomes one: decompose it in Python, or "
+            "give it a preprocess, in a LoadedModel(module, preprocess, ...) that a python:module:factory returns"
+        )
     if size[0] not in CHANNELS:
         raise InputError(
             f"{model.spec} takes images of {size[0]} channels, and their statistics are unknown: give it a preprocess, "

@@ -15,7 +15,7 @@ from vitdecomp_adapters.huggingface.fitting import fitting
 from vitdecomp_adapters.huggingface.library import check_adapters, find_place, is_model
 from vitdecomp_adapters.huggingface.preprocessing import preprocessing
 from vitdecomp_adapters.huggingface.readings import takes_images
-from vitdecomp_adapters.huggingface.resizing import preprocess_for, resized, sized
+from vitdecomp_adapters.huggingface.resizing import check_size, preprocess_for, resized, sized
 from vitdecomp_adapters.huggingface.weights import (
     Filled,
     Renaming,
@@ -29,6 +29,7 @@ FOLDER = (
     "Give a folder that save_pretrained has written, or fill the hub cache where there is a network and set "
     "HF_HUB_OFFLINE=1"
 )
+IMAGE_AXES = 3  # channels, height, width
 
 
 @register_adapter
@@ -40,7 +41,9 @@ class HuggingFaceAdapter(Adapter):
     def load(
         self, name: str, *, pretrained: bool, image_size: tuple[int, ...] | None = None, **options: Any
     ) -> LoadedModel:
-        """Load a vision model; `checkpoint_path` is a directory, further options go to `from_pretrained`.
+        """Load a model of images, videos or spectrograms.
+
+        `checkpoint_path` is a directory, further options go to `from_pretrained`.
 
         Raises:
             SpecError: not a vision model of transformers.
@@ -55,6 +58,7 @@ class HuggingFaceAdapter(Adapter):
         with fetching(spec, local=local, what=what, remedy=REMEDY if pretrained else FOLDER, unreached=unreached):
             check_adapters(where, spec)
             config = configuration(where, spec)
+            check_size(config, image_size, spec)
             processor = preprocessing(where)
             own = config if image_size is None else sized(config, image_size, spec)
             random = None if pretrained or place else without_weights(own, **options)
@@ -66,8 +70,12 @@ class HuggingFaceAdapter(Adapter):
 
         def told(filled: Filled) -> LoadedModel:
             if not takes_images(filled.module):
-                raise SpecError(f"{spec} is a {type(filled.module).__name__}, which takes no images")
+                raise SpecError(
+                    f"{spec} is a {type(filled.module).__name__}, which takes no images, videos or spectrograms"
+                )
             loaded = describe(filled, spec, where, pretrained=random is None, preprocess=processor)
+            if loaded.input_size and len(loaded.input_size) != IMAGE_AXES:  # no photograph becomes one of its inputs
+                loaded = replace(loaded, preprocess=None)
             if image_size is None:
                 return loaded
             shape = (loaded.input_size[0] if loaded.input_size else 3, *image_size[-2:])
@@ -77,7 +85,7 @@ class HuggingFaceAdapter(Adapter):
         return told(random) if random else fitting(read, told, spec)
 
     def recognise(self, module: nn.Module) -> LoadedModel | None:
-        """Recognize a vision model of transformers.
+        """Recognize a model of transformers for images, videos or spectrograms.
 
         Raises:
             SpecError: it takes images, and has no vector for an image alone.

@@ -13,7 +13,7 @@ from vitdecomp.errors import LoadError, SpecError
 from vitdecomp.models.adapter import Classifier, LoadedModel
 from vitdecomp_adapters import imagenet
 from vitdecomp_adapters.hub import REMEDY
-from vitdecomp_adapters.huggingface.outputs import tokens
+from vitdecomp_adapters.huggingface.outputs import SPECTROGRAMS, argument, tokens
 from vitdecomp_adapters.huggingface.readings import Reading, Readings, find_readings
 from vitdecomp_adapters.huggingface.texts import text_encoder, text_features
 from vitdecomp_adapters.huggingface.trial import trial_images
@@ -22,6 +22,8 @@ from vitdecomp_adapters.huggingface.weights import Filled
 
 COMMON_SIZE = 224  # of models that do not tell theirs
 VISION = ("vision_config", "image_config")  # of models of several towers
+SIZES, CHANNELS, FRAMES = ("image_size", "crop_size"), ("num_channels", "in_chans"), ("num_frames", "frames_per_clip")
+"""Settings by the names that models have for them, the first that is there."""
 MOST_VALUES = 2**26  # of an image; a configuration that says more is broken
 NAMED = 3  # parameters that a message names
 SILENT = (nn.Identity, nn.Dropout, nn.Flatten)  # what does nothing to a vector in evaluation
@@ -68,21 +70,36 @@ def describe(
 
 
 def input_size(module: Any, spec: str) -> tuple[int, ...] | None:
-    """Return the shape of one image, `(channels, height, width)`, if the model tells.
+    """Return the shape of one input, if the model tells.
+
+    It is `(channels, height, width)` of images, `(frames, channels, height, width)` of videos and `(time, frequency)`
+    of spectrograms.
 
     Raises:
-        SpecError: it is no shape of an image.
+        SpecError: it is no such shape.
     """
     config = _vision(module.config)
-    size = getattr(config, "image_size", None)
+    if argument(module) == SPECTROGRAMS:
+        return _checked((config.max_length, config.num_mel_bins), 2, spec)
+    size = _first(config, SIZES)
     if size is None and hasattr(module, "timm_model"):
         size = _timm_size(module.timm_model)
     if size is None:
         return None
-    shape = (_channels(config), *(size if isinstance(size, (list, tuple)) else (size, size)))
-    if len(shape) != 3 or not all(isinstance(n, int) and n > 0 for n in shape) or prod(shape) > MOST_VALUES:
-        raise SpecError(f"{spec}: its configuration says that images have the shape {shape}")
+    frames = [] if (count := _first(config, FRAMES)) is None else [count]
+    shape = (*frames, _channels(config), *(size if isinstance(size, (list, tuple)) else (size, size)))
+    return _checked(shape, 3 + len(frames), spec)
+
+
+def _checked(shape: tuple[Any, ...], axes: int, spec: str) -> tuple[int, ...]:
+    if len(shape) != axes or not all(isinstance(n, int) and n > 0 for n in shape) or prod(shape) > MOST_VALUES:
+        raise SpecError(f"{spec}: its configuration says that inputs have the shape {shape}")
     return shape
+
+
+def _first(config: Any, names: Iterable[str]) -> Any:
+    """Return the first of some settings that a configuration has."""
+    return next((getattr(config, name) for name in names if getattr(config, name, None) is not None), None)
 
 
 def _timm_size(module: Any) -> tuple[int, ...] | None:
@@ -98,7 +115,8 @@ def _vision(config: Any) -> Any:
 
 
 def _channels(config: Any) -> Any:
-    return getattr(config, "num_channels", 3)
+    found = _first(config, CHANNELS)
+    return 3 if found is None else found
 
 
 def _first_filled(filled: Filled, images: Tensor, readings: Iterable[Reading], spec: str, notes: list[str]) -> Reading:

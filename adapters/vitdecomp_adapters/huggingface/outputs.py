@@ -6,6 +6,7 @@ Each is a function of the model and the images, made with `partial`: it holds ho
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,10 +17,12 @@ from torch import Tensor, nn
 from vitdecomp.errors import InputError
 from vitdecomp_adapters.submodule import replaced
 
+IMAGES, VIDEOS, SPECTROGRAMS = "pixel_values", "pixel_values_videos", "input_values"
+"""The names that transformers gives to what a model takes; some models of videos take them by the first."""
 RUN: Mapping[str, Callable[[Any, Tensor], Any]] = {
     "get_image_features": lambda model, images: unmasked(model).get_image_features(pixel_values=images),
-    "forward": lambda model, images: unmasked(model)(pixel_values=images),
-    "base_model": lambda model, images: unmasked(model).base_model(pixel_values=images),
+    "forward": lambda model, images: unmasked(model)(**{argument(model) or IMAGES: images}),
+    "base_model": lambda model, images: unmasked(model).base_model(**{argument(model.base_model) or IMAGES: images}),
 }
 MASKING = "random_masking"  # the method of transformers that drops patches
 POOL: Mapping[str, Callable[[Tensor], Tensor]] = {
@@ -30,6 +33,15 @@ POOL: Mapping[str, Callable[[Tensor], Tensor]] = {
     "mean of places": lambda x: x.mean((2, 3)),
     "mean of places, channels last": lambda x: x.mean((1, 2)),
 }
+
+
+def argument(model: Any) -> str | None:
+    """Return the name by which a model takes its input; `None` if it takes something else, such as a waveform."""
+    known = inspect.signature(model.forward).parameters
+    names = (
+        (IMAGES, VIDEOS, SPECTROGRAMS) if hasattr(getattr(model, "config", None), "num_mel_bins") else (IMAGES, VIDEOS)
+    )
+    return next((name for name in names if name in known), None)
 
 
 def pooled(model: Any, images: Tensor, *, run: str, key: str, pool: str) -> Float[Tensor, "n d"]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from vitdecomp.errors import SpecError
 from vitdecomp.models.adapter import Compute
 from vitdecomp_adapters.hub import first_line
-from vitdecomp_adapters.huggingface.outputs import RUN, part, pooled, read_by
+from vitdecomp_adapters.huggingface.outputs import RUN, argument, part, pooled, read_by
 from vitdecomp_adapters.huggingface.trial import Call, Trial, is_vector, trial
 
 KEYS = (
@@ -61,8 +60,8 @@ class Readings:
 
 
 def takes_images(module: Any) -> bool:
-    """Check whether a model has a way for images alone."""
-    return hasattr(module, "get_image_features") or "pixel_values" in inspect.signature(module.forward).parameters
+    """Check whether a model has a way for images alone, or for videos or spectrograms."""
+    return hasattr(module, "get_image_features") or argument(module) is not None
 
 
 def find_readings(module: nn.Module, spec: str, images: Tensor) -> Readings:
@@ -89,10 +88,10 @@ def find_readings(module: nn.Module, spec: str, images: Tensor) -> Readings:
 
 def _ways(module: Any) -> list[str]:
     ways = ["get_image_features"] if hasattr(module, "get_image_features") else []
-    if "pixel_values" in inspect.signature(module.forward).parameters:
+    if argument(module) is not None:
         ways.append("forward")
     inner = module.base_model
-    if inner is not module and "pixel_values" in inspect.signature(inner.forward).parameters:
+    if inner is not module and argument(inner) is not None:
         ways.append("base_model")
     return ways
 

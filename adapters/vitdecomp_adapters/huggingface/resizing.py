@@ -12,11 +12,21 @@ from torch import Tensor, nn
 
 from vitdecomp.errors import SpecError
 from vitdecomp_adapters.hub import first_line
-from vitdecomp_adapters.huggingface.describe import VISION
+from vitdecomp_adapters.huggingface.describe import FRAMES, VISION
 from vitdecomp_adapters.huggingface.preprocessing import Preprocess
 from vitdecomp_adapters.huggingface.weights import Filled, without_weights
 
 OWN = "interpolate_pos_encoding"  # the method that resamples position embeddings in transformers
+
+
+def check_size(config: Any, size: tuple[int, ...] | None, spec: str) -> None:
+    """Refuse another size for what takes videos or spectrograms.
+
+    Raises:
+        SpecError: a size for one of these.
+    """
+    if size is not None and (hasattr(config, "num_mel_bins") or any(hasattr(config, name) for name in FRAMES)):
+        raise SpecError(f"{spec} takes no images: leave the image size out, and set its own in the configuration")
 
 
 def sized(config: Any, size: tuple[int, ...], spec: str) -> Any:

@@ -79,8 +79,8 @@ def twin(module: nn.Module) -> nn.Module:
     return copy.deepcopy(module, shared)
 
 
-def trial_images(module: nn.Module, shape: Sequence[int]) -> Float[Tensor, "n channel height width"]:
-    """Two different images of a shape, where the module's weights are."""
+def trial_images(module: nn.Module, shape: Sequence[int]) -> Float[Tensor, "n *image"]:
+    """Two different images, or other inputs, of a shape, where the module's weights are."""
     weights = [p for p in module.parameters() if p.is_floating_point()]
     source = torch.Generator().manual_seed(0)
     images = torch.randn(TRIAL_IMAGES, *shape, generator=source, device="cpu", dtype=torch.float32)
