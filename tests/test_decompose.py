@@ -267,8 +267,8 @@ class TestBadInput:
         ("change", "message"),
         [
             (lambda x: x[:0], "a batch of zero"),
-            (lambda x: x[:, :, :16], r"images of shape \(3, 16, 32\)"),
-            (lambda x: x[:, :2], r"images of shape \(2, 32, 32\)"),
+            (lambda x: x[:, :, :16], r"inputs of shape \(3, 16, 32\)"),
+            (lambda x: x[:, :2], r"inputs of shape \(2, 32, 32\)"),
             (lambda x: x.float(), "torch.float32 on cpu, the model is torch.float64"),
             (lambda x: x * float("nan"), "NaN or infinity"),
             (lambda x: x / 0, "NaN or infinity"),
@@ -293,7 +293,7 @@ class TestBadInput:
         ("module", "error", "message"),
         [
             (Vectorless(), vd.InputError, r"must return one vector per image, \(n, d\)"),
-            (Constant(), vd.CoverageError, "does not depend on the image"),
+            (Constant(), vd.CoverageError, "does not depend on the input"),
             (Branching(), vd.TraceError, "cannot capture Branching as a graph"),
             (Noisy(), vd.TraceError, "random numbers"),
         ],

@@ -1,4 +1,4 @@
-"""Decomposer: a model and images in, contributions of named components out."""
+"""Decomposer: a model and images (or other inputs) in, contributions of named components out."""
 
 from __future__ import annotations
 
@@ -43,6 +43,8 @@ SHOWN = 3  # changes of a model that an error names
 
 class Decomposer(Portable):
     """Splits the representation of a vision transformer into an exact sum over its components.
+
+    What is called images may be any input that the model takes as a tensor `(n, ...)`: videos, spectrograms, volumes.
 
     Args:
         model: an `nn.Module`, a `LoadedModel`, or a spec such as `timm:vit_base_patch16_224`.
@@ -109,7 +111,7 @@ class Decomposer(Portable):
             InputError: images that the model cannot take, or a model that does not return a vector per image.
             TraceError: the model's graph cannot be captured.
             NoRuleError: an operation on a linear path that no rule knows.
-            CoverageError: nothing that depends on the image reaches the representation.
+            CoverageError: nothing that depends on the input reaches the representation.
             InexactError: the sum misses the representation.
         """
         began = time.perf_counter()
@@ -242,9 +244,9 @@ class Decomposer(Portable):
         """What each index of the token axis is: a class or register token, or a patch and its place.
 
         The axis is the same for all components, in `attribute` and as `Component.token` in `transform`: class and
-        register tokens first, in the model's own order, then the patches of each grid row by row, the finest grid
-        first; behind them what windows are padded with, and vectors without a place in the image. So what several
-        components have at one index may be added up.
+        register tokens first, in the model's own order, then the patches of each grid row by row (of videos frame by
+        frame), the finest grid first; behind them what windows are padded with, and vectors without a place in the
+        input. So what several components have at one index may be added up.
         """
         return self.views.of("token")[0].axis.tokens
 
@@ -294,7 +296,7 @@ class Decomposer(Portable):
         self._keep_up()
         if images.dtype not in self._formats:
             raise InputError(
-                f"images are {images.dtype} on {images.device}, the model is {self._image.dtype} and was fitted on "
+                f"inputs are {images.dtype} on {images.device}, the model is {self._image.dtype} and was fitted on "
                 f"{self._formats[0]}: convert with images.to({self._formats[0]})"
             )
         return in_format(images, self._image.dtype)

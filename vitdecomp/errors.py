@@ -56,4 +56,4 @@ class InexactError(VitdecompError, ArithmeticError):
 
 
 class CoverageError(VitdecompError, LookupError):
-    """A decomposition without a single component that depends on the image."""
+    """A decomposition without a single component that depends on the input."""

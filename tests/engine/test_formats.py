@@ -85,13 +85,13 @@ def test_images_are_converted_where_nothing_is_lost(tiny_vit: nn.Module) -> None
     assert decomposer.transform(images.float()).values.dtype == torch.float64
     tiny_vit.float()
     decomposer = vd.Decomposer(tiny_vit).fit(images.float())
-    with pytest.raises(vd.InputError, match=r"images are torch.float64 on cpu, the model is torch.float32"):
+    with pytest.raises(vd.InputError, match=r"inputs are torch.float64 on cpu, the model is torch.float32"):
         vd.Decomposer(tiny_vit).fit(images)
     decomposer = vd.Decomposer(tiny_vit).fit(images.half())
     assert decomposer.transform(images.half()).error.max() < 1e-5
-    with pytest.raises(vd.InputError, match=r"images are torch.float64 on cpu, the model is torch.float32"):
+    with pytest.raises(vd.InputError, match=r"inputs are torch.float64 on cpu, the model is torch.float32"):
         decomposer.transform(images)
-    with pytest.raises(vd.InputError, match=r"images are uint8: give what the model's preprocessing makes"):
+    with pytest.raises(vd.InputError, match=r"inputs are uint8: give what the model's preprocessing makes"):
         in_format((images * 9).to(torch.uint8), torch.float32)
     with pytest.raises(vd.InputError, match="too large for float16"):
         vd.Decomposer(tiny_vit.half()).fit(images.float() * 1e6)

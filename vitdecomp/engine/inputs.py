@@ -1,4 +1,4 @@
-"""What a decomposer is given: images and directions."""
+"""What a decomposer is given: images or other inputs, and directions."""
 
 from __future__ import annotations
 
@@ -14,21 +14,23 @@ from vitdecomp.trace.capture import takes
 
 
 def check_images(images: object, module: nn.Module, expected: tuple[int, ...] | None) -> Tensor:
-    """Check the images, and return them as a tensor without history.
+    """Check the images, or other inputs, and return them as a tensor without history.
 
     Raises:
         InputError: images that a module cannot take, or unlike those that are expected.
     """
     if not isinstance(images, Tensor) or images.ndim < 2:
-        raise InputError(f"images must be a tensor (n, channels, height, width), not {_describe(images)}")
+        raise InputError(
+            f"inputs must be a tensor, images (n, channels, height, width) or others (n, ...), not {_describe(images)}"
+        )
     if len(images) == 0:
-        raise InputError("images: a batch of zero; give at least one")
+        raise InputError("inputs: a batch of zero; give at least one")
     if expected is not None and tuple(images.shape[1:]) != expected:
-        raise InputError(f"images of shape {tuple(images.shape[1:])}, but this Decomposer was fitted on {expected}")
+        raise InputError(f"inputs of shape {tuple(images.shape[1:])}, but this Decomposer was fitted on {expected}")
     weight = next((p for p in module.parameters() if p.is_floating_point()), None)
     if weight is not None and images.device != weight.device:
         raise InputError(
-            f"images are on {images.device}, the model is on {weight.device}: "
+            f"inputs are on {images.device}, the model is on {weight.device}: "
             f"convert with images.to({str(weight.device)!r})"
         )
     if any(tensor.is_inference() for tensor in (*module.parameters(), *module.buffers())):
@@ -37,7 +39,7 @@ def check_images(images: object, module: nn.Module, expected: tuple[int, ...] | 
             "make the model outside of it, or give copy.deepcopy(model), made outside"
         )
     if not bool(images.isfinite().all()):
-        raise InputError("images contain NaN or infinity")
+        raise InputError("inputs contain NaN or infinity")
     return ordinary(images)
 
 
@@ -50,14 +52,14 @@ def in_format(images: Tensor, dtype: torch.dtype) -> Tensor:
     if images.dtype == dtype:
         return images
     if not images.is_floating_point():
-        raise InputError(f"images are {dtype_name(images.dtype)}: give what the model's preprocessing makes of them")
+        raise InputError(f"inputs are {dtype_name(images.dtype)}: give what the model's preprocessing makes of them")
     if not _may_become(images.dtype, dtype):
         raise InputError(
-            f"images are {images.dtype} on {images.device}, the model is {dtype}: convert with images.to({dtype})"
+            f"inputs are {images.dtype} on {images.device}, the model is {dtype}: convert with images.to({dtype})"
         )
     found = images.to(dtype)
     if not bool(found.isfinite().all()):
-        raise InputError(f"images hold numbers that are too large for {dtype_name(dtype)}, which the model takes")
+        raise InputError(f"inputs hold numbers that are too large for {dtype_name(dtype)}, which the model takes")
     return found
 
 
