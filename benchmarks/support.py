@@ -24,7 +24,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from sheets import command
 from support_candidates import LIBRARIES, Family, families
 from support_page import page
 
@@ -104,7 +103,7 @@ def main(
         rows[one.key] = measured(one, seconds, memory)
         save(rows, table)
     with atomic(page_file) as partial:
-        partial.write_text(page(rows, command()), encoding="utf-8")
+        partial.write_text(page(rows), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ from typing import Any
 
 INTRO = """# Supported models
 
-The smallest member of every family, with random weights and all parameters moved. `{command}` makes this page, and goes
-on where it was stopped.
+The smallest member of every family, with random weights and all parameters moved. `python benchmarks/support.py` makes
+this page, and goes on where it was stopped. A model that computes some steps in float32 is no more exact than that.
 
 *Blocks*: attentions, MLPs and conv blocks that are components, or that the paths lead through, of those that there are;
 the reasons for the others stand below each table. *Opened*: gates that the paths had to be led through. *float64*,
@@ -34,9 +34,9 @@ HEADER = (
 TITLES = {"timm": "timm", "open_clip": "open_clip", "transformers": "transformers", "torchvision": "torchvision"}
 
 
-def page(rows: Mapping[str, Mapping[str, Any]], command: str) -> str:
+def page(rows: Mapping[str, Mapping[str, Any]]) -> str:
     """Write the page: a table for each library, and under it what is not reached and what is refused."""
-    text = [INTRO.format(command=command)]
+    text = [INTRO]
     for library, title in TITLES.items():
         own = {key.partition("/")[2]: row for key, row in rows.items() if key.partition("/")[0] == library}
         if own:

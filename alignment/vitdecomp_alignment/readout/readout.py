@@ -118,7 +118,7 @@ class Readout(Estimator):
             if progress is not None:
                 progress(len(found), len(c.components))
         self.components_, self.readings_ = c.components, tuple(found)
-        self.labels_ = tuple(tuple(texts[i] for i in one.indices) for one in found)
+        self.labels_ = tuple(tuple(str(texts[i]) for i in one.indices) for one in found)
         self.scores_ = tuple(one.scores for one in found)
         self.named_ = tuple(one.named for one in found)
         return self

@@ -145,7 +145,7 @@ def test_describe_by_what_can_be_read_needs_no_maps(place):
     assert told["clip"] == "scenes:clip"
     assert all(len(row["texts"]) <= 2 and row["texts"][0]["r2"] <= 1 for row in told["components"])
     assert any(row["named"] and row["texts"][0]["r2"] > row["control"] for row in told["components"])
-    shown = run(place, "describe", "scenes:clip", *words, "--components", "blocks.5.*").stdout
+    shown = run(place, "describe", "scenes:clip", *words, "--components", "visual.trunk.blocks.5.*").stdout
     assert "control: the best R2 of any text where images are shuffled" in shown
 
 
