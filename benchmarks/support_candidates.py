@@ -39,7 +39,7 @@ class Family:
 
     @property
     def key(self) -> str:
-        """What names it in the table."""
+        """Return what names it in the table."""
         return f"{self.library}/{self.name}"
 
 

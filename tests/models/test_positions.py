@@ -24,7 +24,7 @@ def model(name: str) -> tuple[nn.Module, Tensor]:
 
 
 def inner(module: Any, images: Tensor, path: str) -> Tensor:
-    """What a module inside returns, by a hook of the test's own."""
+    """Return what a module inside returns, by a hook of the test's own."""
     seen: list[Tensor] = []
     handle = module.get_submodule(path).register_forward_hook(lambda m, a, out: seen.append(out))
     with torch.no_grad():

@@ -77,7 +77,7 @@ class BranchBehindGate(nn.Module):
 
 
 class TwoGates(BranchBehindGate):
-    """The same with two activations, one behind the other."""
+    """Put two activations in the branch, one behind the other."""
 
     gates = frozenset({"after", "again"})
 

@@ -30,7 +30,7 @@ class PatchGrid:
 
     @cached_property
     def size(self) -> tuple[int, ...]:
-        """How many patches the finest grid has along each axis, such as rows and columns.
+        """Count the patches that the finest grid has along each axis, such as rows and columns.
 
         Raises:
             InputError: the model has no patches.

@@ -60,7 +60,7 @@ class Audit:
 
 @dataclass(frozen=True)
 class Heatmaps:
-    """Where in each input the score of each direction comes from.
+    """Hold where in each input the score of each direction comes from.
 
     Attributes:
         grid: values on the grid of patches, before upsampling: `(n, direction, h, w)` of images, `(n, direction,

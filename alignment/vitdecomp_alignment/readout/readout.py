@@ -26,7 +26,7 @@ LEAST = 0.1  # share of a text's variance that earlier texts must have left
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What can be read from one component.
+    """Tell what can be read from one component.
 
     Attributes:
         indices: of the texts, the best first. scores: held-out R^2 of each, after what the texts before it say.

@@ -65,13 +65,7 @@ def describe(
         effects = (
             span_sizes(described.c, described.texts, rank=texts.rank, random_state=loading.seed) if texts.sizes else []
         )
-    summary = {
-        "model": model,
-        "clip": described.clip,
-        "images": len(described.c),
-        "skipped": list(described.skipped),
-        "pool": len(described.labels),
-    }
+    summary = described.summary(model)
     result.show(
         descriptions_json(summary, rows, effects), lambda console: show_descriptions(console, summary, rows, effects)
     )
@@ -93,11 +87,5 @@ def _describe_readable(
     described, seen = read_out(loading.of(model), config, reading.folder, loading=reading.loading, stage=result.stage)
     with result.progress("reading texts out") as progress:
         rows = readable(described, seen, texts.m, loading.seed, progress)
-    summary = {
-        "model": model,
-        "clip": described.clip,
-        "images": len(described.c),
-        "skipped": list(described.skipped),
-        "pool": len(described.labels),
-    }
+    summary = described.summary(model)
     result.show({**summary, "components": rows}, lambda console: show_readable(console, summary, rows))

@@ -39,6 +39,16 @@ class DescribeResult:
     clip: str
     skipped: tuple[str, ...] = ()
 
+    def summary(self, model: str) -> dict[str, Any]:
+        """Give what stands above the table of components, for a terminal and as JSON."""
+        return {
+            "model": model,
+            "clip": self.clip,
+            "images": len(self.c),
+            "skipped": list(self.skipped),
+            "pool": len(self.labels),
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class DescribeConfig:
