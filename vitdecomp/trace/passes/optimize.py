@@ -9,14 +9,15 @@ import torch.nn.functional as F
 
 from vitdecomp.errors import SpecError
 from vitdecomp.trace.passes.folded_projection import fold_projections
+from vitdecomp.trace.passes.merged_branches import merge_branches
 from vitdecomp.trace.passes.partial_sums import Piece, SummedLeaf, left, pieces
 from vitdecomp.trace.passes.sum_pushdown import push_sums_down
 from vitdecomp.trace.paths import LinearPaths, on_trial
 from vitdecomp.trace.rules.parametric import convolve
 from vitdecomp.trace.steps.sums.weighted_sum import WeightedSum
 
-SLICES, FOLDS, SUMS = "slice-push-down", "folded-projection", "sum-push-down"
-PASSES = (SLICES, FOLDS, SUMS)
+SLICES, FOLDS, BRANCHES, SUMS = "slice-push-down", "folded-projection", "merged-branches", "sum-push-down"
+PASSES = (SLICES, FOLDS, BRANCHES, SUMS)
 """All passes. Slices are pushed down while the paths are found, the others by `optimize`."""
 
 
@@ -37,6 +38,8 @@ def optimize(paths: LinearPaths, *, channels: bool = False, passes: Collection[s
     """
     if FOLDS in passes and not channels:
         paths = _folded(paths)
+    if BRANCHES in passes:
+        paths = _merged(paths)
     return _summed(paths) if SUMS in passes else paths
 
 
@@ -46,6 +49,12 @@ def _folded(paths: LinearPaths) -> LinearPaths:
     found = fold_projections(paths.graph, {p.leaf: p.layout for p in paths.parts}, products)
     parts = [replace(p, leaf=found.leaves[p.leaf], layout=found.layouts.get(p.leaf, p.layout)) for p in paths.parts]
     return replace(paths, graph=found.graph, parts=tuple(parts))
+
+
+def _merged(paths: LinearPaths) -> LinearPaths:
+    """Paths with parallel branches in one step."""
+    found = merge_branches(paths.graph, on_trial(paths.captured, paths.graph))
+    return replace(paths, graph=found.graph, parts=tuple(replace(p, leaf=found.leaves[p.leaf]) for p in paths.parts))
 
 
 def _summed(paths: LinearPaths) -> LinearPaths:
