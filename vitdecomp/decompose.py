@@ -278,7 +278,8 @@ class Decomposer(Portable):
 
     def _decompose(self, images: Tensor, by: By) -> Contributions:
         paths, component_set = self.views.of(by)
-        values, errors = decompose(paths, component_set, images, self.allowed_error)
+        ahead = self.views.ahead(by)
+        values, errors = decompose(paths, component_set, images, self.allowed_error, ahead)
         return Contributions(values, component_set.components, errors, component_set.bias_receivers, self.origin_)
 
     @property
@@ -306,6 +307,7 @@ class Decomposer(Portable):
         changes = self._snapshot.changes()
         if not changes:
             return
+        self._views.forget()
         with SERIAL:
             try:
                 same = still(self._views.search.module, self._views.captured)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from vitdecomp.component import Component
+from vitdecomp.engine.ahead import NOTHING, Ahead
 from vitdecomp.engine.granularity import BY, By, Granularity
 from vitdecomp.engine.head_projection import HeadProjection, find_head_projections
 from vitdecomp.engine.partition import Partition, partition_parts, row
@@ -24,7 +26,10 @@ from vitdecomp.trace.paths import LinearPaths
 from vitdecomp.trace.rule import Gate
 
 EMBEDDING = Component("embed", "embed")
-PUSHED_BYTES = 2**28  # how much the widest value of a push may take
+PUSHED_BYTES: Mapping[str, int] = MappingProxyType({"cpu": 2**24})
+"""How many bytes the widest value of a push may take, by the kind of device. Larger ones leave the processor's cache,
+and memory that is new for every value costs more than the arithmetic."""
+ELSEWHERE = 2**28  # an accelerator would be left idle by less
 
 
 @dataclass(frozen=True)
@@ -158,6 +163,7 @@ class ComponentSet:
         like: Tensor,
         only: Collection[int] | None = None,
         into: Tensor | None = None,
+        ahead: Ahead = NOTHING,
     ) -> Tensor:
         """Contributions of all components, `(n, component, d)`.
 
@@ -167,39 +173,51 @@ class ComponentSet:
             like: the representations.
             only: places of the components that are wanted, all others are zero; `None` for all.
             into: zeros to which the contributions are added, such as a part of a larger result.
+            ahead: constants that have been pushed a part of their way, with the same weights.
         """
         values = like.new_zeros((images, len(self.components), like.shape[1])) if into is None else into
-        for chunks in self._batches(images, like.element_size(), only):
+        room = PUSHED_BYTES.get(like.device.type, ELSEWHERE) // (images * like.element_size())
+        for chunks in self._batches(room, only, ahead):
             heads = {chunk.partition.part.leaf: chunk.heads for chunk in chunks}
             projections = {p.at: (p.heads, heads[p.leaf]) for p in self._head_projections if p.leaf in heads}
-            results = push(self.paths.graph, recorded, self._tangents(chunks, recorded, images), projections)
+            results = push(self.paths.graph, recorded, self._tangents(chunks, recorded, images, ahead), projections)
             for chunk in chunks:
                 rows = torch.tensor(chunk.rows, device=values.device)
                 values.index_add_(1, rows, results[chunk.partition.part.leaf].transpose(0, 1).to(values.dtype))
         return values
 
-    def _tangents(self, chunks: Sequence[Chunk], recorded: Mapping[Gate, Any], images: int) -> dict[int, Tensor]:
-        """Collect what is pushed of each leaf."""
+    def _tangents(
+        self, chunks: Sequence[Chunk], recorded: Mapping[Gate, Any], images: int, ahead: Ahead
+    ) -> dict[int, dict[int, Tensor]]:
+        """Collect what is pushed of each leaf, and where it begins."""
         leaves, by_head = self.paths.graph.leaves, {p.leaf for p in self._head_projections}
-        return {
-            leaf: chunk.tangents(leaves[leaf].value, recorded, images, apart=leaf not in by_head)
-            for chunk in chunks
-            for leaf in [chunk.partition.part.leaf]
-        }
+        found = {}
+        for chunk in chunks:
+            leaf = chunk.partition.part.leaf
+            if leaf in ahead.starts:
+                found[leaf] = ahead.start(leaf, images)
+            else:
+                value = leaves[leaf].value
+                found[leaf] = {leaf: chunk.tangents(value, recorded, images, apart=leaf not in by_head)}
+        return found
 
-    def _batches(self, images: int, itemsize: int, only: Collection[int] | None) -> Iterator[list[Chunk]]:
-        """Return which chunks are pushed together, so that no value on the way grows beyond `PUSHED_BYTES`."""
+    def _batches(self, room: int, only: Collection[int] | None, ahead: Ahead) -> Iterator[list[Chunk]]:
+        """Return which chunks are pushed together, so that no value on the way has more elements for each image.
+
+        Parts that begin side by side in the graph go together: a batch runs what is behind its first part.
+        """
         batch: list[Chunk] = []
-        room = 0.0
-        for partition in self.partitions:
-            most = max(1, PUSHED_BYTES // (self._widest[partition.part.leaf] * images * itemsize))
+        taken = 0.0
+        begins = {p.part.leaf: [*ahead.starts.get(p.part.leaf, (p.part.leaf,))] for p in self.partitions}
+        for partition in sorted(self.partitions, key=lambda each: min(begins[each.part.leaf])):
+            most = max(1, room // max(self._widest[at] for at in begins[partition.part.leaf]))
             for chunk in _chunks(partition, only, most):
                 needed = len(chunk.heads) * len(chunk.places) / most
-                if batch and (room + needed > 1 or batch[-1].partition is partition):
+                if batch and (taken + needed > 1 or batch[-1].partition is partition):
                     yield batch
-                    batch, room = [], 0.0
+                    batch, taken = [], 0.0
                 batch.append(chunk)
-                room += needed
+                taken += needed
         if batch:
             yield batch
 

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitdecomp._utils.tolerance import relative_error
+from vitdecomp.engine.ahead import NOTHING, Ahead
 from vitdecomp.engine.component_set import ComponentSet
 from vitdecomp.engine.exactness import locate_error
 from vitdecomp.errors import InexactError, InputError
@@ -14,7 +15,7 @@ from vitdecomp.trace.paths import LinearPaths
 
 
 def decompose(
-    paths: LinearPaths, component_set: ComponentSet, images: Tensor, allowed: float
+    paths: LinearPaths, component_set: ComponentSet, images: Tensor, allowed: float, ahead: Ahead = NOTHING
 ) -> tuple[Float[Tensor, "n component d"], Float[Tensor, " n"]]:
     """Compute the contributions of all components to the representation of each image.
 
@@ -23,6 +24,7 @@ def decompose(
         component_set: its components.
         images: n images, as the model takes them.
         allowed: largest relative error of the sum.
+        ahead: constants that have been pushed a part of their way, with the same weights.
 
     Returns:
         Contributions `(n, component, d)`, and the relative error of their sum, `(n,)`.
@@ -45,7 +47,7 @@ def decompose(
         part = values[done : done + len(chunk)]
         done += len(chunk)
         with torch.no_grad():
-            component_set.pushed(recorded, len(chunk), representation, into=part)
+            component_set.pushed(recorded, len(chunk), representation, into=part, ahead=ahead)
         del recorded  # room for the next
         error = relative_error(part.sum(1), representation)
         if not bool((error <= allowed).all()):

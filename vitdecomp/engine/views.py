@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from vitdecomp._utils.modes import SERIAL
+from vitdecomp.engine.ahead import Ahead, push_ahead
 from vitdecomp.engine.component_set import ComponentSet, split
 from vitdecomp.engine.granularity import BY, By, normalised
 from vitdecomp.trace.cache.search import NEURONS, PARTS, TOKENS, Search
@@ -43,6 +44,16 @@ class Views:
         """
         by = normalised(by)
         return self.derived(("view", by), lambda: self._split(by))
+
+    def ahead(self, by: By) -> Ahead:
+        """Return the constants pushed ahead with the weights of now; see `forget`."""
+        paths, _ = self.of(by)
+        return self.derived(("ahead", id(paths)), lambda: push_ahead(paths))
+
+    def forget(self) -> None:
+        """Forget what was computed from weights that have changed."""
+        with SERIAL:
+            self._made = {key: made for key, made in self._made.items() if not isinstance(made, Ahead)}
 
     def recorder(self, gates: Iterable[Gate]) -> Recorder:
         """Return a run of the model that records some gates."""

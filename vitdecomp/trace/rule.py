@@ -23,6 +23,9 @@ from torch import Tensor, fx
 
 from vitdecomp._utils.registry import Registry
 
+F = TypeVar("F", bound=Callable[..., Any])
+BY_SHAPE: set[Callable[..., Any]] = set()
+
 
 @dataclass(frozen=True, slots=True)
 class Gate:
@@ -41,6 +44,13 @@ def same(value: Any) -> Any:
     return value
 
 
+def by_shape(fn: F) -> F:
+    """Mark a function of gates that reads no element of its arguments, only how many there are."""
+    BY_SHAPE.add(fn)
+    return fn
+
+
+@by_shape
 def shape_of(x: Tensor) -> tuple[int, ...]:
     """Record a shape, so that a step fits every batch size."""
     return tuple(x.shape)
@@ -258,7 +268,7 @@ def _continues(terms: Sequence[Term]) -> bool:
     moving = [t.operand for t in terms if isinstance(t.operand, fx.Node) and varies(t.operand)]
     if moving:
         return all(is_continuous(x) for x in moving)
-    return not any(_image_in(step.args) or _image_in(step.kwargs) for t in terms for step in t.steps)
+    return not any(depends_on_input(step.args) or depends_on_input(step.kwargs) for t in terms for step in t.steps)
 
 
 def is_continuous(node: fx.Node) -> bool:
@@ -267,11 +277,11 @@ def is_continuous(node: fx.Node) -> bool:
     return bool(dtype.is_floating_point or dtype.is_complex)
 
 
-def _image_in(argument: Any) -> bool:
-    """Check whether a step's argument depends on the input (and not only on how many there are)."""
+def depends_on_input(argument: Any) -> bool:
+    """Check whether a gate or a step's argument depends on the input (and not only on how many there are)."""
     if isinstance(argument, Gate):
-        return argument.fn is not shape_of and _image_in(argument.args)
-    return any(map(_image_in, argument)) if isinstance(argument, tuple) else varies(argument)
+        return argument.fn not in BY_SHAPE and depends_on_input((*argument.args, *argument.kwargs))
+    return any(map(depends_on_input, argument)) if isinstance(argument, tuple) else varies(argument)
 
 
 def opened_terms(node: fx.Node) -> list[Term] | None:

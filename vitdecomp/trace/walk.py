@@ -11,7 +11,7 @@ from vitdecomp.errors import CoverageError
 from vitdecomp.trace.activations import activation_ends, opened_terms
 from vitdecomp.trace.capture import Captured
 from vitdecomp.trace.linear_graph import CONSTANT, IMAGE, SOURCE, Apply, Leaf, LinearGraph, Sum, Value
-from vitdecomp.trace.rule import Gate, Term, broadcast, linear_terms, same, shape_of, varies
+from vitdecomp.trace.rule import Gate, Term, broadcast, by_shape, linear_terms, same, shape_of, varies
 from vitdecomp.trace.rules.attention import value_term
 from vitdecomp.trace.rules.merge import embed
 from vitdecomp.trace.steps import contracted_axis
@@ -119,6 +119,7 @@ def alone(x: Tensor) -> Tensor:
     return x.clone() if 2 * x.nbytes <= x.untyped_storage().nbytes() else x
 
 
+@by_shape
 def _number(value: float | int, like: Tensor) -> Tensor:
     return like.new_tensor(value)
 

@@ -13,6 +13,7 @@ from vitdecomp.trace.rule import (
     Gate,
     Op,
     Term,
+    by_shape,
     data,
     frozen,
     is_static,
@@ -137,6 +138,7 @@ def constant_pad(op: Op, x: fx.Node, widths: Sequence[Any], value: Any = 0) -> l
     return pad(op, x, widths, "constant", value)
 
 
+@by_shape
 def fill(size: Sequence[int], widths: Sequence[int], value: Any, like: Tensor) -> Tensor:
     """Return the frame of a padding: the value outside, zero where the data goes."""
     return F.pad(like.new_zeros(tuple(size)), list(widths), value=value)

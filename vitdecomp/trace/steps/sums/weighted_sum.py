@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from vitdecomp.trace.leaf_values import without
-from vitdecomp.trace.rule import Gate, Step
+from vitdecomp.trace.rule import Gate, Step, by_shape
 
 Shape = tuple[int, ...]
 Groups = tuple[Shape, ...]
@@ -118,6 +118,7 @@ class SummedStep(NamedTuple):
     step: Step | None
 
 
+@by_shape
 def ones(output: Tensor) -> Tensor:
     """Return the weights with which everything begins, one for each image, `(n, 1)`."""
     return output.new_ones(len(output), 1)
