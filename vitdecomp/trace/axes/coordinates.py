@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, fx
 
 from vitdecomp.trace.linear_graph import Apply, Leaf, LinearGraph, inputs, run_step
-from vitdecomp.trace.rule import Gate, Step, linear_terms, module_path, shape, varies
+from vitdecomp.trace.rule import Gate, Step, depends_on_input, linear_terms, module_path, shape, varies
 from vitdecomp.trace.search import Search
 from vitdecomp.trace.steps import contracted_axis, kind_of
 
@@ -61,7 +61,7 @@ def _place(node: fx.Node) -> str:
 def _mixes_by_image(value: Apply) -> bool:
     """Check whether the matrix of a product is a gate of the image (an attention pattern), not a parameter."""
     matrix = value.step.args[0]
-    return isinstance(matrix, Gate) or varies(matrix) or (isinstance(matrix, str) and _varying_operand(value))
+    return depends_on_input(matrix) or (isinstance(matrix, str) and _varying_operand(value))
 
 
 def _varying_operand(value: Apply) -> bool:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from vitdecomp.trace.axes.layout import Axis, Layout
 from vitdecomp.trace.leaf_values import without
 from vitdecomp.trace.linear_graph import CONSTANT, Apply, Leaf, LinearGraph, Sum
-from vitdecomp.trace.rule import Gate, same
+from vitdecomp.trace.rule import Gate, same, shape
 from vitdecomp.trace.rules.parametric import convolve
 from vitdecomp.trace.steps import kind_of
 from vitdecomp.trace.steps.scaling import Scale
@@ -85,7 +85,8 @@ def _behind_product(
             break
         if value.step.fn in products:
             axis = len(layout.factors) - 1 if value.step.fn is F.linear else 1
-            return at, _projected(layout, axis, graph.shapes[at])
+            whole = shape(value.node)[axis] == graph.shapes[at][axis]
+            return at, _projected(layout, axis, graph.shapes[at]) if whole else None
         if not isinstance(kind_of(value.step.fn), Scale):
             break
     return at, None

@@ -16,7 +16,7 @@ from vitdecomp.trace.rules.attention import rows_of
 from vitdecomp.trace.rules.parametric import convolve, einsum_at, letters, matmul_left, summed_letters
 from vitdecomp.trace.steps.places import Map, NoPlace, even, mean_over, middle
 from vitdecomp.trace.steps.scaling import size_of
-from vitdecomp.trace.steps.slices import Slice, SlicedStep
+from vitdecomp.trace.steps.slices import Slice, SlicedStep, cut_gate
 from vitdecomp.trace.steps.step import LinearStep, Recorded, Shape, register_step
 from vitdecomp.trace.steps.sums.attention import before_pattern
 from vitdecomp.trace.steps.sums.heads import before_product_by_head
@@ -39,9 +39,13 @@ class Linear(LinearStep):
         return run_step(step, x, recorded)
 
     def sliced(self, step: Step, wanted: Slice, before: Shape, after: Shape) -> SlicedStep | None:
-        """Slice any axis but the channels."""
-        free = wanted.dim < len(after) - 1 and len(before) == len(after) > 2
-        return SlicedStep(wanted, step) if free else None
+        """Slice any axis; for some of the channels some rows of the matrix do."""
+        if not len(before) == len(after) > 2:
+            return None
+        if wanted.dim < len(after) - 1:
+            return SlicedStep(wanted, step)
+        rows = Gate(cut_gate, (step.args[0], 2, 0, wanted.start, wanted.length))
+        return SlicedStep(None, replace(step, args=(rows,)))
 
     def summed(
         self, step: Step, wanted: WeightedSum, before: Shape, after: Shape, recorded: Recorded

@@ -44,12 +44,16 @@ class Reshape(Regroup):
         return x.reshape(len(x), *resolve(step.args[0], recorded))
 
     def sliced(self, step: Step, wanted: Slice, before: Shape, after: Shape) -> SlicedStep | None:
-        """Slice an axis that is one before, too."""
+        """Slice an axis that is one before, too, or the outermost factor of the channels there."""
         outer = torch.Size(after[: wanted.dim]).numel()
+        shape = Gate(resized, (step.args[0], wanted.dim, wanted.length))
         for dim, size in enumerate(before):
             if size == after[wanted.dim] and torch.Size(before[:dim]).numel() == outer:
-                shape = Gate(resized, (step.args[0], wanted.dim, wanted.length))
                 return SlicedStep(wanted._replace(dim=dim), replace(step, args=(shape,)))
+        channels = len(before) - 1
+        if channels > 0 and torch.Size(before[:channels]).numel() == outer:
+            each = before[channels] // after[wanted.dim]
+            return SlicedStep(Slice(channels, wanted.start * each, wanted.length * each), replace(step, args=(shape,)))
         return None
 
 
