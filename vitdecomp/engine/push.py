@@ -111,9 +111,17 @@ def _joined(stacks: list[Stack]) -> Stack:
                 rows[leaf] = range(total, total + len(part))
                 total += len(part)
     if _disjoint(stacks):
-        return Stack(rows, torch.cat([s.values for s in stacks]))
+        return Stack(rows, _all_rows([s.values for s in stacks]))
     values = stacks[0].values.new_zeros((total, *stacks[0].values.shape[1:]))
     for stack in stacks:
         for leaf, part in stack.rows.items():
             values[rows[leaf].start : rows[leaf].stop] += stack.values[part.start : part.stop]
     return Stack(rows, values)
+
+
+def _all_rows(values: Sequence[Tensor]) -> Tensor:
+    """Concatenate rows; images with channels last in memory stay so."""
+    first = values[0]
+    if first.ndim == 5 and not first.is_contiguous() and first[0].is_contiguous(memory_format=torch.channels_last):
+        return torch.unflatten(torch.cat([v.flatten(0, 1) for v in values]), 0, (-1, first.shape[1]))
+    return torch.cat([*values])

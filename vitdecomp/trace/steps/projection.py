@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vitdecomp.trace.linear_graph import resolve, run_step
-from vitdecomp.trace.rule import Gate, Step
+from vitdecomp.trace.rule import Gate, Step, depends_on_input
 from vitdecomp.trace.rules.attention import rows_of
 from vitdecomp.trace.rules.parametric import convolve, einsum_at, letters, matmul_left, summed_letters
 from vitdecomp.trace.steps.places import Map, NoPlace, even, mean_over, middle
@@ -21,7 +21,7 @@ from vitdecomp.trace.steps.step import LinearStep, Recorded, Shape, register_ste
 from vitdecomp.trace.steps.sums.attention import before_pattern
 from vitdecomp.trace.steps.sums.heads import before_product_by_head
 from vitdecomp.trace.steps.sums.weighted_sum import SummedStep, WeightedSum
-from vitdecomp.trace.steps.sums.weights import mix
+from vitdecomp.trace.steps.sums.weights import before_depthwise, mix
 
 aten = torch.ops.aten
 
@@ -148,13 +148,27 @@ class Convolution(LinearStep):
         """Return the channels of an image."""
         return 1
 
+    def stacked(self, step: Step, x: Tensor, recorded: Recorded) -> Tensor:
+        """Make one batch of rows and images."""
+        weight, fn, settings = step.args
+        if x.ndim != resolve(weight, recorded).ndim + 1:  # no batch
+            return super().stacked(step, x, recorded)
+        images = x.flatten(0, 1)
+        depthwise = fn is aten.conv2d.default and settings[-1] > 1
+        found = run_step(step, _channels_last(images) if depthwise else images, recorded)
+        return torch.unflatten(found, 0, x.shape[:2])
+
     def summed(
         self, step: Step, wanted: WeightedSum, before: Shape, after: Shape, recorded: Recorded
     ) -> SummedStep | None:
-        """Sum in front of a 1 x 1 convolution, which takes every pixel alike."""
-        weight, fn, (stride, padding, _, groups) = step.args[0], step.args[1], step.args[2]
-        single = {*size_of(weight, recorded)[2:], *stride, groups} == {1}
-        if fn is not aten.conv2d.default or not single or any(padding):
+        """Sum in front of a 1 x 1 convolution, which takes every pixel alike, and of a depthwise one, by channel."""
+        weight, fn, (stride, padding, dilation, groups) = step.args[0], step.args[1], step.args[2]
+        size = size_of(weight, recorded)
+        if fn is not aten.conv2d.default:
+            return None
+        if size[:2] == (groups, 1) and groups == before[1] and not depends_on_input(weight):
+            return _in_front_of_depthwise(wanted, weight, (stride, padding, dilation), before)
+        if {*size[2:], *stride, groups} != {1} or any(padding):
             return None
         found = _other_channels(wanted, 1, before, recorded)
         axis = len(wanted.sums) + wanted.kept.index(wanted.numbered[1][0]) if found else 0
@@ -200,3 +214,20 @@ def _other_channels(wanted: WeightedSum, axis: int, before: Shape, recorded: Rec
     if factor in wanted.weighted(recorded):
         return None
     return replace(wanted, groups=(*wanted.groups[:axis], (before[axis],), *wanted.groups[axis + 1 :]))
+
+
+def _in_front_of_depthwise(wanted: WeightedSum, weight: Gate, settings: Any, before: Shape) -> SummedStep | None:
+    """Sum over all pixels in front of a depthwise convolution, with weights for each channel and pixel."""
+    alone = wanted.groups == tuple((size,) for size in wanted.factors) and len(wanted.factors) == len(before)
+    if not alone or wanted.sums or wanted.image != 0 or wanted.summed != {2, 3}:
+        return None
+    sizes = (before[1], *wanted.factors[2:]), tuple(before[1:])
+    weights = Gate(before_depthwise, (wanted.weights, weight, settings, *sizes))
+    groups = (wanted.groups[0], *((size,) for size in before[1:]))
+    return SummedStep(replace(wanted, groups=groups, weights=weights), None)
+
+
+def _channels_last(images: Tensor) -> Tensor:
+    """Put channels last in memory, where a processor convolves each of them faster (but not in float64)."""
+    fast = images.device.type == "cpu" and images.ndim == 4 and images.dtype in (torch.float32, torch.bfloat16)
+    return images.contiguous(memory_format=torch.channels_last) if fast else images

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from dataclasses import replace
 from typing import Any
@@ -79,8 +80,9 @@ class Scale(Mask):
             kept = Gate(viewed, (gate, tuple(shape[i] for i in wanted.kept)))
             return SummedStep(wanted, replace(step, args=(kept,)))
         own = wanted.weighted(recorded)
-        if not any(n > 1 and i not in own | varying | wanted.summed for i, n in enumerate(wanted.factors)):
-            return None  # the weights would be as large as the value
+        whole = not any(n > 1 and i not in own | varying | wanted.summed for i, n in enumerate(wanted.factors))
+        if whole and math.prod(wanted.sums) > 1:
+            return None  # the weights would be larger than the value
         weights = Gate(step.fn, (wanted.weights, Gate(viewed, (gate, shape))))
         return SummedStep(replace(wanted, weights=weights), None)
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.grad import conv2d_input
 
 from vitdecomp.trace.rules.merge import embed
 
@@ -88,6 +89,24 @@ def stacked(weights: Sequence[Tensor], sums: Sequence[int]) -> Tensor:
 def part_of(x: Tensor, start: int, length: int, shape: Shape) -> Tensor:
     """Return the sums of one request among those of all."""
     return x.narrow(0, start, length).reshape(shape)
+
+
+def before_depthwise(weights: Tensor, kernel: Tensor, settings: Any, after: Shape, before: Shape) -> Tensor:
+    """Compute the weights in front of a depthwise convolution, `(n, *before)`.
+
+    Args:
+        weights: behind it, broadcast against `(n, *after)`.
+        kernel: of the convolution.
+        settings: stride, padding and dilation.
+        after: channels, height and width behind it.
+        before: these in front of it.
+    """
+    full = weights.expand(-1, *after).to(kernel.dtype)
+    stride, padding, dilation = settings
+    found: Tensor = conv2d_input(  # type: ignore[no-untyped-call]
+        (len(full), *before), kernel, full, stride, padding, dilation, after[0]
+    )
+    return found
 
 
 STRUCTURAL = {viewed, joined, one_each, one_place, placed, in_front, stacked}
