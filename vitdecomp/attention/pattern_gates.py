@@ -9,9 +9,9 @@ from torch import Tensor, fx
 
 from vitdecomp.trace.axes.attention_ops import attention_operations
 from vitdecomp.trace.capture import Captured
-from vitdecomp.trace.operations import SDPA, factors, packet
+from vitdecomp.trace.operations import SDPA, packet
 from vitdecomp.trace.rule import Gate, opened_terms, same
-from vitdecomp.trace.rules.attention import pattern_operand
+from vitdecomp.trace.rules.attention import pattern_place
 from vitdecomp.trace.rules.parametric import einsum_at, letters
 
 HIDDEN = 1e-20
@@ -57,7 +57,7 @@ def matrix_axes(node: fx.Node) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """
     if packet(node) is SDPA:
         return (-2,), (-1,)
-    place = pattern_operand(factors(node))
+    place = pattern_place(node)
     if packet(node) is not torch.ops.aten.einsum:
         return ((-2,), (-1,)) if place == 0 else ((-1,), (-2,))
     inputs, output = letters(str(node.args[0]).replace("...", ""))

@@ -19,7 +19,7 @@ from vitdecomp.trace.paths import LinearPaths
 from vitdecomp.trace.probe import randomised
 from vitdecomp.trace.recorder import Recorder
 from vitdecomp.trace.rule import Gate, Op, module_path
-from vitdecomp.trace.rules.attention import pattern_operand
+from vitdecomp.trace.rules.attention import pattern_place
 from vitdecomp.trace.search import Search, ahead
 from vitdecomp.trace.walk import walk
 
@@ -202,7 +202,7 @@ def _reads_pattern(reading: Reading) -> bool:
     if packet(user) is SDPA:
         return reading.operand is not user.args[2]
     operands = factors(user)
-    return operands[pattern_operand(operands)] is reading.operand
+    return operands[pattern_place(user)] is reading.operand
 
 
 def op_name(node: fx.Node) -> str:

@@ -21,7 +21,7 @@ from vitdecomp.trace.operations import (
     packet,
 )
 from vitdecomp.trace.rule import OPENINGS, Op, linear_terms, lookup, shape, varies
-from vitdecomp.trace.rules.attention import blocks_pattern, pattern_operand
+from vitdecomp.trace.rules.attention import blocks_pattern, pattern_place
 from vitdecomp.trace.rules.parametric import letters
 from vitdecomp.trace.search import Limit, Search
 from vitdecomp.trace.steps import contracted_axis
@@ -130,7 +130,7 @@ def single_query(op: Op) -> bool:
         q, k = (shape(a) for a in op.call.args[:2])  # type: ignore[arg-type]
         return q[-2] == 1 < k[-2]
     operands = factors(op.call)
-    place = pattern_operand(operands)
+    place = pattern_place(op.call)
     pattern = shape(operands[place])
     if op.target.overloadpacket is aten.einsum:
         inputs, output = letters(str(op.call.args[0]).replace("...", ""))  # an ellipsis counts as none
@@ -158,7 +158,7 @@ def value_axes(node: fx.Node) -> set[int]:
     rank, free = len(shape(node)), free_axes(node)
     if packet(node) is SDPA:
         return {rank - 1}
-    place = pattern_operand(factors(node))
+    place = pattern_place(node)
     if packet(node) is aten.einsum and "..." not in str(node.args[0]):
         inputs, output = letters(str(node.args[0]))
         values = inputs[1 - place]

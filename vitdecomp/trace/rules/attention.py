@@ -42,6 +42,7 @@ from vitdecomp.trace.rules.parametric import einsum_at, matmul_left
 from vitdecomp.trace.search import Limit, Search
 
 aten = torch.ops.aten
+MIXING = "mixing"  # note on a node that mixes streams: which operand holds the weights
 nonlinear("attention", SDPA, *FUSED, aten._native_multi_head_attention, aten._transformer_encoder_layer_fwd)
 
 
@@ -145,7 +146,7 @@ def append_axes(v: Tensor, pattern: Tensor, axes: Sequence[int]) -> Tensor:
 @register_opening(aten.matmul, aten.bmm)
 def through_matmul(op: Op, a: fx.Node, b: fx.Node) -> list[Term]:
     """Take the operand that holds a softmax as the gate, else the left one."""
-    if pattern_operand([a, b]) == 0:
+    if pattern_place(op.call) == 0:
         return [data(b).then(matmul_left, a)]
     return [data(a).then(torch.matmul, b)]
 
@@ -155,7 +156,7 @@ def through_einsum(op: Op, equation: str, operands: Sequence[fx.Node], **_: Any)
     """Do the same for an einsum of two operands."""
     if len(operands) != 2:
         return None
-    value = 1 - pattern_operand(operands)
+    value = 1 - pattern_place(op.call)
     return [data(operands[value]).then(einsum_at, equation, value, (operands[1 - value],))]
 
 
@@ -169,6 +170,12 @@ def pattern_operand(operands: Sequence[fx.Node]) -> int:
         if found[0] != found[1]:
             return found.index(True)
     return 0
+
+
+def pattern_place(node: fx.Node) -> int:
+    """Return which operand of a product of two is its pattern, or the weights with which it mixes streams."""
+    known = node.meta.get(MIXING)
+    return pattern_operand(factors(node)) if known is None else int(known)
 
 
 def comes_from_softmax(node: fx.Node) -> bool:
