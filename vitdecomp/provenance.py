@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from vitdecomp._utils.checksum import digest
 from vitdecomp._utils.schema import Name
+from vitdecomp._utils.subclasses import plain_tensors
 from vitdecomp.errors import InputError
 
 
@@ -49,8 +50,8 @@ def weights_checksum(module: nn.Module) -> str:
 
     def parts() -> Iterator[str | Tensor]:
         for name, tensor in sorted(module.state_dict().items()):
-            if isinstance(tensor, Tensor):
-                yield f"{name} {tuple(tensor.shape)};"
-                yield tensor.cpu().float() if tensor.is_floating_point() else tensor
+            for part, plain in plain_tensors(name, tensor) if isinstance(tensor, Tensor) else ():
+                yield f"{part} {tuple(plain.shape)};"
+                yield plain.cpu().float() if plain.is_floating_point() else plain
 
     return digest(parts())

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from vitdecomp._utils.subclasses import plain_tensors
+
 HOOKS = (
     "_forward_hooks",
     "_forward_pre_hooks",
@@ -22,7 +24,8 @@ HOOKS = (
 def snapshot(module: nn.Module) -> dict[str, Any]:
     """All that must stay as it was: parameters, buffers, flags, hooks, attributes and the random state."""
     parts = dict(module.named_modules())
-    tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    whole = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    tensors = dict(part for name, tensor in whole.items() for part in plain_tensors(name, tensor))
     return {
         "parts": {name: id(part) for name, part in parts.items()},
         "training": {name: part.training for name, part in parts.items()},

@@ -17,7 +17,7 @@ from vitdecomp.errors import InputError, TraceError, VitdecompError
 from vitdecomp.models.adapter import Representation
 from vitdecomp.models.outputs import advice, described
 from vitdecomp.trace import front_ends
-from vitdecomp.trace.refusal import check_held, first_line, unseen_output, why_not
+from vitdecomp.trace.refusal import check_held, check_not_quantized, first_line, unseen_output, why_not
 
 aten = torch.ops.aten
 TRACED_IMAGES = 2  # torch.export specialises sizes 0 and 1
@@ -223,6 +223,7 @@ def _checked(graph: fx.GraphModule, trial: Tensor, expected: Tensor, front_end: 
     image, output = ends(graph.graph)
     _annotate(graph.graph, prefix)
     check_held(graph.graph)
+    check_not_quantized(graph.graph)
     graph.eval()
     return Captured(graph, image, output, trial[:batch], front_end, batch)
 

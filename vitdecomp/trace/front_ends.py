@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from threading import get_ident
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
+from vitdecomp._utils.subclasses import is_made_of_others, plain_tensors
 from vitdecomp.trace.functional import made_functional
 from vitdecomp.trace.operations import packet
 
@@ -21,17 +23,20 @@ from vitdecomp.trace.operations import packet
 def export(module: nn.Module, images: Tensor) -> fx.GraphModule:
     """torch.export: works for nearly every model, and names the module behind every node."""
     program = torch.export.export(module, (images,), strict=False, dynamic_shapes=({0: torch.export.Dim.AUTO},))
-    if not made_functional(program.graph):
+    made_of = _made_of(module)
+    if made_of or not made_functional(program.graph):
+        _keep_names(program.graph_module)
         program = program.run_decompositions({})  # which traces the graph a second time
     signature = program.graph_signature
     lifted = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     named: dict[str, Tensor] = dict(module.named_parameters(remove_duplicate=False))
     named |= dict(module.named_buffers(remove_duplicate=False))
+    named |= {fqn: tensor for fqn, (_, tensor) in made_of.items()}
     constants = signature.inputs_to_lifted_tensor_constants
     tensors = {name: named.get(fqn, program.state_dict.get(fqn)) for name, fqn in lifted.items()}
     tensors |= {name: program.constants[fqn] for name, fqn in constants.items()}
     tensors = {n: program.constants[lifted[n]] if t is None else t for n, t in tensors.items()}
-    names = {**lifted, **constants}
+    names = {name: made_of.get(fqn, (fqn,))[0] for name, fqn in {**lifted, **constants}.items()}
     graph = fx.Graph()
     values: dict[fx.Node, fx.Node] = {}
     root: dict[str, Any] = {}
@@ -50,6 +55,27 @@ def export(module: nn.Module, images: Tensor) -> fx.GraphModule:
         values[node] = new
     graph.eliminate_dead_code(_has_effects)
     return fx.GraphModule(root, graph)
+
+
+def _made_of(module: nn.Module) -> dict[str, tuple[str, Tensor]]:
+    """Return what quantized weights are made of, by torch.export's names: the weight's own name, and the tensor."""
+    found = dict[str, tuple[str, Tensor]]()
+    held = (module.named_parameters(remove_duplicate=False), module.named_buffers(remove_duplicate=False))
+    for name, tensor in chain(*held):
+        owner, _, own = name.rpartition(".")
+        parts = plain_tensors(name, tensor) if is_made_of_others(tensor) else ()
+        found |= {
+            f"{owner}.parametrizations.{own}.original{i}".lstrip("."): (name, part) for i, (_, part) in enumerate(parts)
+        }
+    return found
+
+
+def _keep_names(graph: fx.GraphModule) -> None:
+    """Let regions of a graph (autocast, no gradients) run node by node, so that a second trace knows their modules."""
+    for region in graph.children():
+        if isinstance(region, fx.GraphModule):
+            _keep_names(region)
+            region.forward = fx.Interpreter(region).run
 
 
 def _has_effects(node: fx.Node) -> bool:

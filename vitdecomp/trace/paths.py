@@ -81,5 +81,5 @@ class LinearPaths:
 
 def on_trial(captured: Captured, graph: LinearGraph) -> Derived:
     """Record the gates of a linear graph on the trial batch, and the representation."""
-    output, gates = Recorder(captured, graph.gates())(captured.trial)
-    return Derived({**gates, Gate(same, (captured.output,)): output})
+    _, gates = Recorder(captured, [*graph.gates(), Gate(same, (captured.output,))])(captured.trial)
+    return Derived(gates)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property, reduce
 from types import MappingProxyType
 from typing import Any
 
@@ -12,7 +12,8 @@ from torch import Tensor, fx
 
 from vitdecomp.trace.capture import Captured
 from vitdecomp.trace.footprint import peak_bytes
-from vitdecomp.trace.rule import Gate, same
+from vitdecomp.trace.rule import Gate, same, shape, shape_of
+from vitdecomp.trace.rules.arithmetic import cast
 from vitdecomp.trace.rules.attention import no_larger
 
 ROOM: Mapping[str, int] = MappingProxyType({"cpu": 2**29})
@@ -22,6 +23,9 @@ ELSEWHERE = 2**31  # on an accelerator: parts that are too small would leave it 
 
 class Recorder:
     """The model's graph with the gates as further outputs.
+
+    A model that computes in several number formats (autocast, a norm in float32) is run in them, and what is recorded
+    of it is brought to the finest: the linear map is then in one format, and takes none of the casts.
 
     Args:
         captured: the model's graph; its tensors are shared.
@@ -36,7 +40,7 @@ class Recorder:
         copies: dict[fx.Node, fx.Node] = {}
         graph.graph_copy(captured.module.graph, copies)
         self.copies = copies
-        emit = _Emitter(graph, copies)
+        emit = _Emitter(graph, copies, finest(gates))
         recorded = [emit(g) for g in gates]
         graph.output((copies[captured.output], tuple(recorded)))
         graph.eliminate_dead_code()
@@ -74,11 +78,41 @@ class Recorder:
         return max(1, peak_bytes(self.module, self.captured.trial[:1]))
 
 
-class _Emitter:
-    """Writes gates into a copy of the graph, each as early as it can be computed, each only once."""
+def finest(gates: Iterable[Gate]) -> torch.dtype | None:
+    """Return the number format that holds all numbers which gates read; `None` if they are in one already."""
+    read = {node: None for gate in gates for node in _nodes(gate)}
+    dtypes = {node.meta["trial_dtype"].to_real() for node in read if _is_number(node) and shape(node)}
+    return reduce(torch.promote_types, dtypes) if len(dtypes) > 1 else None
 
-    def __init__(self, graph: fx.Graph, copies: dict[fx.Node, fx.Node]) -> None:
-        self.graph, self.copies = graph, copies
+
+def _nodes(value: Any) -> Iterator[fx.Node]:
+    """Yield the nodes whose values a gate reads; a shape is no value."""
+    if isinstance(value, fx.Node):
+        yield value
+    elif isinstance(value, Gate):
+        if value.fn is not shape_of:
+            yield from _nodes((*value.args, *(argument for _, argument in value.kwargs)))
+    elif isinstance(value, tuple):
+        for part in value:
+            yield from _nodes(part)
+
+
+def _is_number(node: fx.Node) -> bool:
+    """Check whether a node holds real or complex numbers in a known format."""
+    dtype = node.meta.get("trial_dtype")
+    return dtype is not None and (dtype.is_floating_point or dtype.is_complex)
+
+
+class _Emitter:
+    """Writes gates into a copy of the graph, each as early as it can be computed, each only once.
+
+    Args:
+        graph: the copy. copies: the model's nodes there.
+        dtype: the number format in which gates read the model's values; `None` for that of each.
+    """
+
+    def __init__(self, graph: fx.Graph, copies: dict[fx.Node, fx.Node], dtype: torch.dtype | None) -> None:
+        self.graph, self.copies, self.dtype = graph, copies, dtype
         self.anchor = {node: node for node in graph.nodes}  # the model's node behind which a gate stands
         self.order = {node: i for i, node in enumerate(graph.nodes)}
         self.tail = dict(self.anchor)  # the last gate that stands behind each of the model's nodes
@@ -87,7 +121,7 @@ class _Emitter:
 
     def __call__(self, gate: Gate) -> fx.Node:
         if gate.fn is same and isinstance(gate.args[0], fx.Node):
-            return self.copies[gate.args[0]]
+            return self._value(gate.args[0])
         if gate not in self.done:
             self.done[gate] = self._emit(no_larger(gate))
         return self.done[gate]
@@ -101,9 +135,25 @@ class _Emitter:
         self.anchor[node], self.tail[anchor] = anchor, node
         return node
 
+    def _value(self, node: fx.Node) -> fx.Node:
+        """Return the node of a value in the format in which gates read it."""
+        copy = self.copies[node]
+        if self.dtype is None or not _is_number(node):
+            return copy
+        own: torch.dtype = node.meta["trial_dtype"]
+        wanted = self.dtype.to_complex() if own.is_complex else self.dtype
+        if own == wanted:
+            return copy
+        gate = Gate(cast, (node, wanted))
+        if gate not in self.done:
+            with self.graph.inserting_after(self.tail[copy]):
+                found = self.graph.call_function(cast, (copy, wanted))
+            self.done[gate], self.anchor[found], self.tail[copy] = found, copy, found
+        return self.done[gate]
+
     def _template(self, value: Any, nodes: list[fx.Node]) -> Any:
         if isinstance(value, (fx.Node, Gate)):
-            nodes.append(self.copies[value] if isinstance(value, fx.Node) else self(value))
+            nodes.append(self._value(value) if isinstance(value, fx.Node) else self(value))
             return _Slot(len(nodes) - 1)
         return tuple(self._template(v, nodes) for v in value) if isinstance(value, tuple) else value
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import linecache
 import logging
+import re
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
@@ -15,6 +16,7 @@ import torch
 from torch import fx, nn
 
 from vitdecomp.errors import TraceError
+from vitdecomp.trace.operations import PRODUCTS, PROJECTIONS, packet
 
 LOGGERS = ("torch.fx.experimental.symbolic_shapes", "torch.export", "torch._export")
 OTHERS = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]))  # whose code is not the user's
@@ -49,6 +51,30 @@ def check_held(graph: fx.Graph) -> None:
         if node.op == "call_function" and node.meta.get("varies") and name in UNHELD:
             place = node.meta.get("module") or "the model itself"
             raise TraceError(f"cannot capture {name} at {place}: {UNHELD[name]}")
+
+
+ROUNDS = re.compile(r"quantized\.|\w+\.(quantize_|choose_qparams|_int_mm\b|_scaled_mm\b)")
+"""Operations that quantize activations, or multiply with such."""
+
+
+def check_not_quantized(graph: fx.Graph) -> None:
+    """Refuse a graph in which what the image makes is rounded before it is multiplied; quantized weights are constants.
+
+    Raises:
+        TraceError: there is an operation of `ROUNDS`, or a product of whole numbers, that depends on the images.
+    """
+    for node in graph.nodes:
+        if node.op == "call_function" and node.meta.get("varies") and (ROUNDS.match(str(node.target)) or _whole(node)):
+            raise TraceError(
+                f"cannot decompose {node.target} at {node.meta.get('module') or 'the model itself'}: it quantizes "
+                "activations, and rounding is not linear. Quantize the weights alone, or decompose the model before"
+            )
+
+
+def _whole(node: fx.Node) -> bool:
+    """Check whether a node is a product of whole numbers."""
+    dtype: torch.dtype = node.meta.get("trial_dtype", torch.float32)
+    return packet(node) in PRODUCTS | PROJECTIONS and not (dtype.is_floating_point or dtype.is_complex)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as every_module
 
+from vitdecomp._utils.subclasses import plain_tensors
 from vitdecomp.trace.capture import Captured
 
 SAMPLE = 16  # elements of each tensor that are compared: `.data` changes without counting a version
@@ -176,17 +177,19 @@ def _everywhere() -> tuple[tuple[Any, ...], ...]:
 
 
 def _tensors(module: nn.Module) -> Iterator[tuple[str, nn.Module, str, Tensor]]:
-    """Yield all tensors of a module: full name, owner, name there, tensor."""
+    """Yield all tensors of a module: full name, owner, name there, tensor; of a quantized weight its parts."""
     for path, part in module.named_modules():
         for name, value in [*part._parameters.items(), *part._buffers.items(), *vars(part).items()]:
-            if isinstance(value, Tensor):
-                yield f"{path}.{name}".removeprefix("model").lstrip("."), part, name, value
+            for own, tensor in plain_tensors(name, value) if isinstance(value, Tensor) else ():
+                yield f"{path}.{own}".removeprefix("model").lstrip("."), part, own, tensor
 
 
 def _attribute(owner: nn.Module, name: str) -> Any:
+    name, *inner = name.split(".")
     found: Tensor | None = owner._parameters.get(name)
     found = owner._buffers.get(name) if found is None else found
-    return vars(owner).get(name) if found is None else found
+    found = vars(owner).get(name) if found is None else found
+    return reduce(lambda tensor, attribute: getattr(tensor, attribute, None), inner, found)
 
 
 def _mark(tensor: Tensor) -> tuple[Any, ...]:

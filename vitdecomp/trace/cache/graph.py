@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, fx, nn
 
+from vitdecomp._utils.subclasses import plain_tensors
 from vitdecomp.trace.cache.codec import Reader, Writer, runs
 from vitdecomp.trace.cache.named import UnnamedError
 from vitdecomp.trace.search import CUT
@@ -81,7 +82,15 @@ def read(
 
 
 def tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Parameters, buffers and plain attributes that are tensors, under every name that they have."""
+    """Parameters, buffers and plain attributes that are tensors, under every name that they have.
+
+    Of a quantized weight, the tensors that it is made of.
+    """
+    for name, tensor in _held(module):
+        yield from plain_tensors(name, tensor)
+
+
+def _held(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     yield from module.named_parameters(remove_duplicate=False)
     yield from module.named_buffers(remove_duplicate=False)
     for path, part in module.named_modules():

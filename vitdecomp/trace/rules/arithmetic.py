@@ -114,14 +114,13 @@ def reduce(op: Op, x: fx.Node, dim: Any = None, keepdim: bool = False, dtype: to
     """Sum or average over some axes, or over all."""
     dims = range(len(shape(x))) if dim is None or dim == [] else dim
     fn = torch.sum if op.target.overloadpacket is aten.sum else torch.mean
-    term = data(x) if dtype is None else data(x).then(cast, dtype)
-    return [term.then(fn, dim=tuple(d % len(shape(x)) for d in dims), keepdim=keepdim)]
+    return [data(x).then(fn, dim=tuple(d % len(shape(x)) for d in dims), keepdim=keepdim)]
 
 
 @register_rule(aten.cumsum)
 def cumsum(op: Op, x: fx.Node, dim: int, dtype: torch.dtype | None = None) -> list[Term]:
     """Sum along an axis, up to each element."""
-    return [data(x).then(torch.cumsum, dim=dim, dtype=dtype)]
+    return [data(x).then(torch.cumsum, dim=dim)]
 
 
 @register_rule(aten.diff)
@@ -136,9 +135,9 @@ def diff(op: Op, x: fx.Node, n: int = 1, dim: int = -1, prepend: Any = None, app
     aten.resolve_conj, aten.resolve_neg,
 )  # fmt: skip
 def keep(op: Op, x: fx.Node, *_: Any, **__: Any) -> list[Term]:
-    """Copy or cast."""
-    dtype = op.node.meta.get("trial_dtype")
-    return [data(x)] if dtype == x.meta.get("trial_dtype") else [data(x).then(cast, dtype)]
+    """Copy, or cast: the linear map is in one format (see `Recorder`), so that only real numbers become complex."""
+    formats = [node.meta.get("trial_dtype", torch.float32).is_complex for node in (x, op.node)]
+    return [data(x).then(cast, op.node.meta["trial_dtype"])] if formats == [False, True] else [data(x)]
 
 
 def cast(x: Tensor, dtype: torch.dtype) -> Tensor:

@@ -162,10 +162,10 @@ class Convolution(LinearStep):
         self, step: Step, wanted: WeightedSum, before: Shape, after: Shape, recorded: Recorded
     ) -> SummedStep | None:
         """Sum in front of a 1 x 1 convolution, which takes every pixel alike, and of a depthwise one, by channel."""
-        weight, fn, (stride, padding, dilation, groups) = step.args[0], step.args[1], step.args[2]
-        size = size_of(weight, recorded)
+        weight, fn, settings = step.args
         if fn is not aten.conv2d.default:
             return None
+        size, (stride, padding, dilation, groups) = size_of(weight, recorded), settings
         if size[:2] == (groups, 1) and groups == before[1] and not depends_on_input(weight):
             return _in_front_of_depthwise(wanted, weight, (stride, padding, dilation), before)
         if {*size[2:], *stride, groups} != {1} or any(padding):
