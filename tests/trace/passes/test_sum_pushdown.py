@@ -9,10 +9,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from growing import CHOICES, MOVES, NODE, Growing, concrete, negate, run
+from helpers import pictures, randomised
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pooled import POOLS
-from torch import Tensor
+from torch import Tensor, nn
 
 import vitdecomp as vd
 from vitdecomp.engine.component_set import split
@@ -232,3 +233,32 @@ def test_several_granularities_at_once_are_those_one_by_one() -> None:
     bys: list[By] = ["head", "token", "neuron"]
     for by, table in zip(bys, found.attribute_each(images, q, bys), strict=True):
         torch.testing.assert_close(table, found.attribute(images, q, by=by), atol=1e-12, rtol=0)
+
+
+class AttentionPool(nn.Module):
+    """Tokens that a learned query reads, with values by a product `x A` that is no `F.linear`."""
+
+    def __init__(self, turned: bool) -> None:
+        super().__init__()
+        self.patches, self.turned = nn.Conv2d(3, 12, 4, 4), turned
+        self.mlp = nn.Sequential(nn.Linear(12, 24), nn.GELU(), nn.Linear(24, 12))
+        self.query, self.keys = nn.Parameter(torch.randn(1, 3, 1, 4)), nn.Linear(12, 12)
+        self.values = nn.Parameter(torch.randn(12, 12))
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.patches(images).flatten(2).mT
+        x = x + self.mlp(x)
+        values = F.linear(x, self.values) if self.turned else x @ self.values
+        k, v = (y.unflatten(2, (3, 4)).transpose(1, 2) for y in (self.keys(x), values))
+        found = F.scaled_dot_product_attention(self.query.expand(len(x), -1, -1, -1), k, v)
+        return found.transpose(1, 2).flatten(1)
+
+
+@pytest.mark.parametrize("turned", [True, False])
+def test_sums_of_each_head_pass_products_with_a_matrix_on_either_side(turned: bool) -> None:
+    module, images = randomised(AttentionPool(turned)), pictures(3, 16)
+    fast, plain = (
+        vd.Decomposer(module, passes=passes, cache=None).fit_transform(images) for passes in (("sum-push-down",), ())
+    )
+    torch.testing.assert_close(fast.values, plain.values, rtol=1e-11, atol=1e-11)
+    torch.testing.assert_close(fast.total(), module(images).detach(), rtol=1e-11, atol=1e-11)

@@ -78,9 +78,11 @@ class MatMul(LinearStep):
     def summed(
         self, step: Step, wanted: WeightedSum, before: Shape, after: Shape, recorded: Recorded
     ) -> SummedStep | None:
-        """As with `F.linear`, for one matrix."""
-        one = len(size_of(step.args[0], recorded)) == 2
-        return LINEAR.summed(step, wanted, before, after, recorded) if one else None
+        """As with `F.linear`, for one matrix, which lies there the other way round."""
+        if len(size_of(step.args[0], recorded)) != 2:
+            return None
+        turned = Step(F.linear, (Gate(torch.t, (step.args[0],)),))
+        return LINEAR.summed(turned, wanted, before, after, recorded)
 
     def places(self, step: Step, values: Recorded) -> Map | None:
         """Multiply with ones where the matrix is not zero."""
