@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vitdecomp._utils.modes import SERIAL, in_neutral_mode
+from vitdecomp._utils.modes import SERIAL, autocast_around, in_neutral_mode
 from vitdecomp._utils.registry import did_you_mean
 from vitdecomp._utils.tolerance import TOLERANCE
 from vitdecomp.component import Component, Token
@@ -38,6 +39,10 @@ from vitdecomp.trace.passes.optimize import PASSES, check_passes
 from vitdecomp.trace.paths import LinearPaths
 from vitdecomp.trace.snapshot import Snapshot
 
+AROUND = (
+    "torch.autocast around the call is not part of the model, which was decomposed without it; "
+    "docs/precision.md says how to ask for it"
+)
 SHOWN = 3  # changes of a model that an error names
 
 
@@ -103,7 +108,6 @@ class Decomposer(Portable):
         model = getattr(self.model, "spec", self.model if isinstance(self.model, str) else type(self.model).__name__)
         return f"Decomposer: {name_of(self.output)} of {model} by {self.by}, {fitted}"
 
-    @in_neutral_mode
     def fit(self, images: Float[Tensor, "n *image"]) -> Decomposer:
         """Trace the model on one or more images and find its linear paths. The model is left as it was.
 
@@ -114,6 +118,13 @@ class Decomposer(Portable):
             CoverageError: nothing that depends on the input reaches the representation.
             InexactError: the sum misses the representation.
         """
+        self._fit(images)
+        if autocast_around():
+            self.report_ = replace(self.report_, notes=(*self.report_.notes, AROUND))
+        return self
+
+    @in_neutral_mode
+    def _fit(self, images: Tensor) -> None:
         began = time.perf_counter()
         if isinstance(self.through, str) and self.through not in THROUGH:
             ways = ", ".join(map(repr, THROUGH))
@@ -130,10 +141,9 @@ class Decomposer(Portable):
                 with suppress(VitdecompError):  # a damaged file: the paths are found anew
                     self._adopt(loaded, search, images, known, began)
                     self._formats = (given, images.dtype)
-                    return self
+                    return
             self._adopt(loaded, search, images, search.find(images, through), began)
             self._formats = (given, images.dtype)
-        return self
 
     def _adopt(
         self,

@@ -41,6 +41,11 @@ def neutral(like: object = None) -> Iterator[None]:
         yield
 
 
+def autocast_around() -> bool:
+    """Check whether the caller has switched on autocast, which `neutral` switches off."""
+    return any(map(torch.is_autocast_enabled, AUTOCAST))
+
+
 @contextmanager
 def _default(dtype: torch.dtype, wanted: torch.dtype) -> Iterator[None]:
     """Another default dtype; one thread at a time, for all threads share it."""
