@@ -6,6 +6,7 @@ import copy
 import warnings
 from collections.abc import Callable
 from functools import cache, partial
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from zoo import ZOO
 
 import vitdecomp as vd
+from vitdecomp._utils.subclasses import plain_tensors
 from vitdecomp._utils.tolerance import TOLERANCE, relative_error
 from vitdecomp.decompose import AROUND
 from vitdecomp.testing import untouched
@@ -176,7 +178,9 @@ def quantized(module: nn.Module, config: str) -> nn.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         quantization = pytest.importorskip("torchao.quantization", exc_type=ImportError)
-        quantization.quantize_(module, getattr(quantization, config)())
+        kind = getattr(quantization, config)
+        newest = {"version": 2} if "version" in signature(kind).parameters else {}  # before torchao 0.18
+        quantization.quantize_(module, kind(**newest))
     return module
 
 
@@ -199,16 +203,12 @@ def test_a_quantized_model_is_known_by_its_weights(tmp_path: Path) -> None:
     assert again.origin_ == first.origin_ != vd.Decomposer(copy.deepcopy(module).float()).fit(x).origin_
     assert torch.equal(again.transform(x).values, first.transform(x).values)
     weight: Any = dict(eight.named_parameters())["blocks.0.mlp.fc2.weight"]
-    scale = next(part for _, part in _parts(weight) if part.is_floating_point())
+    scale = next(part for _, part in plain_tensors("", weight) if part.is_floating_point())
     with torch.no_grad():
         scale.mul_(2)
     found = first.transform(x)  # goes on with the weights as they are now
     assert float(relative_error(found.total(), eight(x).detach()).max()) < TOLERANCE[torch.float32]
     assert first.origin_ != again.origin_
-
-
-def _parts(weight: Any) -> list[tuple[str, Tensor]]:
-    return [(name, getattr(weight, name)) for name in weight.__tensor_flatten__()[0]]
 
 
 def test_activations_that_are_quantized_are_refused() -> None:

@@ -119,3 +119,33 @@ class TestFreeBytes:
         assert footprint._free_in_container(tmp_path) == 550
         (tmp_path / "memory.max").write_text("max\n")
         assert footprint._free_in_container(tmp_path) is None
+
+
+class TestFormats:
+    """What is recorded of a run in several formats is in one, and the run itself is as it was."""
+
+    def test_the_finest_of_those_that_gates_read(self, tiny_vit: nn.Module, images: Tensor) -> None:
+        class Mixed(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.model = tiny_vit.float()
+
+            def forward(self, x: Tensor) -> Tensor:
+                with torch.autocast("cpu", torch.bfloat16):
+                    return self.model(x)
+
+        module, x = Mixed(), images.float()
+        paths = vd.Decomposer(module, cache=None).fit(x).views.paths
+        gates = paths.graph.gates()
+        met = {node.meta["trial_dtype"] for gate in gates for node in recorder._nodes(gate)}
+        assert met == {torch.float32, torch.bfloat16}
+        assert recorder.finest(gates) == torch.float32
+        representation, recorded = Recorder(paths.captured, gates)(x)
+        assert torch.equal(representation, module(x))
+        assert {v.dtype for v in recorded.values() if isinstance(v, Tensor)} == {torch.float32}
+
+    def test_one_format_is_left_as_it_is(self, tiny_vit: nn.Module, images: Tensor) -> None:
+        paths = vd.Decomposer(tiny_vit.bfloat16(), cache=None).fit(images.bfloat16()).views.paths
+        assert recorder.finest(paths.graph.gates()) is None
+        recorded = paths.recorder(images.bfloat16())[1]
+        assert {v.dtype for v in recorded.values() if isinstance(v, Tensor)} == {torch.bfloat16}
