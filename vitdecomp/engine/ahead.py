@@ -15,8 +15,7 @@ from torch import Tensor
 from vitdecomp.engine.push import push_to
 from vitdecomp.trace.linear_graph import CONSTANT, Apply, LinearGraph, Shape
 from vitdecomp.trace.paths import LinearPaths
-from vitdecomp.trace.recorder import Recorder
-from vitdecomp.trace.rule import Gate, depends_on_input
+from vitdecomp.trace.rule import depends_on_input
 
 MOST_BYTES = 2**27  # what is kept of a model
 TOGETHER = 16  # constants in one push
@@ -56,7 +55,7 @@ def push_ahead(paths: LinearPaths) -> Ahead:
     chosen = _chosen(graph, stops, images, captured.trial.element_size())
     if not chosen:
         return NOTHING
-    _, recorded = Recorder(captured, _gates(graph, stops, chosen))(captured.trial[:1])
+    _, recorded = paths.recorder(captured.trial[:1])
     starts: dict[int, dict[int, Tensor]] = {}
     axes: dict[int, int] = {}
     with torch.no_grad():
@@ -105,14 +104,6 @@ def _behind(users: Mapping[int, Sequence[int]], stops: Collection[int], leaf: in
         found |= new
         waiting += new
     return found
-
-
-def _gates(graph: LinearGraph, stops: Collection[int], leaves: Sequence[int]) -> list[Gate]:
-    """Collect what has to be recorded to push some leaves to where they stop."""
-    users = graph.users()
-    met = set[int]().union(*(_behind(users, stops, leaf) for leaf in leaves))
-    kept = tuple(v for i, v in enumerate(graph.values) if i in met and (isinstance(v, Apply) or i in leaves))
-    return LinearGraph(kept).gates()
 
 
 def _batches(leaves: Sequence[int]) -> Iterator[Sequence[int]]:

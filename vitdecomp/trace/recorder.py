@@ -12,7 +12,7 @@ from torch import Tensor, fx
 
 from vitdecomp.trace.capture import Captured
 from vitdecomp.trace.footprint import peak_bytes
-from vitdecomp.trace.rule import Gate, same, shape, shape_of
+from vitdecomp.trace.rule import BY_SHAPE, Gate, same, shape
 from vitdecomp.trace.rules.arithmetic import cast
 from vitdecomp.trace.rules.attention import no_larger
 
@@ -90,7 +90,7 @@ def _nodes(value: Any) -> Iterator[fx.Node]:
     if isinstance(value, fx.Node):
         yield value
     elif isinstance(value, Gate):
-        if value.fn is not shape_of:
+        if value.fn not in BY_SHAPE:
             yield from _nodes((*value.args, *(argument for _, argument in value.kwargs)))
     elif isinstance(value, tuple):
         for part in value:
