@@ -23,7 +23,7 @@ from vitdecomp.trace.mixtures import mixtures
 from vitdecomp.trace.naming import Identity, constant_name, identify, unique_names
 from vitdecomp.trace.passes.optimize import PASSES, SLICES
 from vitdecomp.trace.passes.slice_pushdown import push_slices_down
-from vitdecomp.trace.paths import LinearPaths, Part, on_trial
+from vitdecomp.trace.paths import LinearPaths, Part, Trial
 from vitdecomp.trace.probe import Derived, measured, supports
 from vitdecomp.trace.rule import module_path
 from vitdecomp.trace.walk import fold_image, walk
@@ -48,9 +48,10 @@ def find_paths(
         CoverageError: nothing that depends on the input reaches the representation.
     """
     reached: dict[frozenset[fx.Node], _Reached] = {}
+    trial = Trial(captured)
 
     def reach(opened: frozenset[fx.Node]) -> dict[fx.Node, Tensor]:
-        found = reached[opened] = _reach(captured, opened, slices=SLICES in passes)
+        found = reached[opened] = _reach(trial, opened, slices=SLICES in passes)
         leaves = found.graph.leaves
         return {leaf.node: found.supports[i] for i, leaf in leaves.items() if leaf.kind != CONSTANT}
 
@@ -76,7 +77,7 @@ def find_paths(
 def split_by_token(paths: LinearPaths, passes: Collection[str] = PASSES) -> LinearPaths:
     """Split attention by the token that is attended to, on the same paths."""
     sites = _token_sites(paths)
-    reached = _reach(paths.captured, paths.bottleneck.linearized, sites, slices=SLICES in passes)
+    reached = _reach(Trial(paths.captured), paths.bottleneck.linearized, sites, slices=SLICES in passes)
     found = _assemble(paths.captured, paths.bottleneck, reached)
     layouts = {part.leaf: part.layout for part in found.parts if part.who.kind != CONSTANT_KIND}
     axis, known = lay_out_tokens(found.captured, found.graph, layouts, reached.recorded)
@@ -108,15 +109,16 @@ class _Reached:
 
 
 def _reach(
-    captured: Captured,
+    trial: Trial,
     opened: frozenset[fx.Node],
     token_sites: frozenset[fx.Node] = frozenset(),
     *,
     slices: bool,
 ) -> _Reached:
     """Walk with some nodes open; those in `token_sites` are attentions that begin at their values."""
+    captured = trial.captured
     graph = fold_image(walk(captured, opened, token_sites))
-    recorded = on_trial(captured, graph)
+    recorded = trial.record(graph)
     graph = measured(graph, recorded)
     if slices:
         graph = push_slices_down(graph)

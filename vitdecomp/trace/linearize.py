@@ -75,13 +75,20 @@ def _cut(captured: Captured, sources: Supports) -> frozenset[fx.Node] | None:
     wanted = frozenset(n for n in sources if n in many or can_open(n, ends))
     if not wanted:
         return None
+    one, other = _two_batches(captured)
     before = _Hold(captured.module, wanted, {})
-    output = _first(before.run(captured.trial))
+    output = _first(before.run(one))
     after = _Hold(captured.module, wanted, before.values)
-    changed = _first(after.run(captured.trial.roll(1, 0)))
+    changed = _first(after.run(other))
     cut = frozenset(after.held)
     single = len(cut & many) <= 1 and not _in_series(n for n in cut if not is_product_of_data(n))
     return cut if _equal(output, changed) and single else None
+
+
+def _two_batches(captured: Captured) -> tuple[Tensor, Tensor]:
+    """Return two batches of different images: of one each, where the graph holds for any number."""
+    trial = captured.trial
+    return (trial, trial.roll(1, 0)) if captured.batch is not None else (trial[:1], trial[1:2])
 
 
 def _in_series(nodes: Iterable[fx.Node]) -> bool:

@@ -16,7 +16,7 @@ from vitdecomp.trace.linearize import Bottleneck
 from vitdecomp.trace.naming import Identity
 from vitdecomp.trace.passes.partial_sums import SummedLeaf
 from vitdecomp.trace.probe import Derived
-from vitdecomp.trace.recorder import Recorder
+from vitdecomp.trace.recorder import Recorder, finest
 from vitdecomp.trace.rule import Gate, same
 
 
@@ -79,7 +79,29 @@ class LinearPaths:
         return len(self.axis) > 0
 
 
+class Trial:
+    """The gates of linear graphs of one model on the trial batch, each recorded once.
+
+    Args:
+        captured: the model's graph.
+    """
+
+    def __init__(self, captured: Captured) -> None:
+        self.captured, self.known = captured, Derived()
+        self.format: torch.dtype | None = None
+
+    def record(self, graph: LinearGraph) -> Derived:
+        """Return the gates of a linear graph, and the representation; other gates may be there too."""
+        wanted = [*graph.gates(), Gate(same, (self.captured.output,))]
+        form = finest(wanted)
+        if form != self.format:
+            self.known, self.format = Derived(), form
+        missing = [gate for gate in wanted if gate not in self.known]
+        if missing:
+            self.known.update(Recorder(self.captured, missing, wanted).values(self.captured.trial))
+        return self.known
+
+
 def on_trial(captured: Captured, graph: LinearGraph) -> Derived:
     """Record the gates of a linear graph on the trial batch, and the representation."""
-    _, gates = Recorder(captured, [*graph.gates(), Gate(same, (captured.output,))])(captured.trial)
-    return Derived(gates)
+    return Trial(captured).record(graph)

@@ -30,17 +30,18 @@ class Recorder:
     Args:
         captured: the model's graph; its tensors are shared.
         gates: what to record.
+        others: gates that were or will be recorded elsewhere, and are to be in the same format.
 
     Attributes:
         module: a graph that returns the representation and the values of the gates. copies: the model's nodes there.
     """
 
-    def __init__(self, captured: Captured, gates: Sequence[Gate]) -> None:
+    def __init__(self, captured: Captured, gates: Sequence[Gate], others: Sequence[Gate] = ()) -> None:
         graph = fx.Graph()
         copies: dict[fx.Node, fx.Node] = {}
         graph.graph_copy(captured.module.graph, copies)
         self.copies = copies
-        emit = _Emitter(graph, copies, finest(gates))
+        emit = _Emitter(graph, copies, finest((*gates, *others)))
         recorded = [emit(g) for g in gates]
         graph.output((copies[captured.output], tuple(recorded)))
         graph.eliminate_dead_code()
@@ -51,6 +52,16 @@ class Recorder:
         """Return the representation, and the recorded values."""
         with torch.no_grad():
             return self.read(self.module.forward(images))  # without hooks that are set for all modules
+
+    def values(self, images: Tensor) -> dict[Gate, Any]:
+        """Return the recorded values alone, and run no more of the model than they need."""
+        graph = fx.Graph()
+        values = graph.graph_copy(self.module.graph, {})[1]  # type: ignore[index]
+        graph.output(values)
+        graph.eliminate_dead_code()
+        with torch.no_grad():
+            found = fx.GraphModule(self.module, graph).forward(images)
+        return dict(zip(self.gates, found, strict=True))
 
     def read(self, output: tuple[Tensor, Sequence[Any]]) -> tuple[Tensor, dict[Gate, Any]]:
         """Name the values that a run of the graph has returned."""

@@ -12,7 +12,7 @@ from vitdecomp.trace.passes.folded_projection import fold_projections
 from vitdecomp.trace.passes.merged_branches import merge_branches
 from vitdecomp.trace.passes.partial_sums import Piece, SummedLeaf, left, pieces
 from vitdecomp.trace.passes.sum_pushdown import push_sums_down
-from vitdecomp.trace.paths import LinearPaths, on_trial
+from vitdecomp.trace.paths import LinearPaths, Trial
 from vitdecomp.trace.rules.parametric import convolve
 from vitdecomp.trace.steps.sums.weighted_sum import WeightedSum
 
@@ -38,9 +38,10 @@ def optimize(paths: LinearPaths, *, channels: bool = False, passes: Collection[s
     """
     if FOLDS in passes and not channels:
         paths = _folded(paths)
+    trial = Trial(paths.captured)
     if BRANCHES in passes:
-        paths = _merged(paths)
-    return _summed(paths) if SUMS in passes else paths
+        paths = _merged(paths, trial)
+    return _summed(paths, trial) if SUMS in passes else paths
 
 
 def _folded(paths: LinearPaths) -> LinearPaths:
@@ -51,15 +52,15 @@ def _folded(paths: LinearPaths) -> LinearPaths:
     return replace(paths, graph=found.graph, parts=tuple(parts))
 
 
-def _merged(paths: LinearPaths) -> LinearPaths:
+def _merged(paths: LinearPaths, trial: Trial) -> LinearPaths:
     """Paths with parallel branches in one step."""
-    found = merge_branches(paths.graph, on_trial(paths.captured, paths.graph))
+    found = merge_branches(paths.graph, trial.record(paths.graph))
     return replace(paths, graph=found.graph, parts=tuple(replace(p, leaf=found.leaves[p.leaf]) for p in paths.parts))
 
 
-def _summed(paths: LinearPaths) -> LinearPaths:
+def _summed(paths: LinearPaths, trial: Trial) -> LinearPaths:
     """Paths with sums over tokens as early as possible; where tokens are told apart, they can still be had."""
-    recorded = on_trial(paths.captured, paths.graph)
+    recorded = trial.record(paths.graph)
     layouts = {part.leaf: part.layout for part in paths.parts}
 
     def split(leaf: int, total: WeightedSum) -> tuple[Piece, ...] | None:
