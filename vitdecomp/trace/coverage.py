@@ -9,7 +9,7 @@ import networkx as nx
 from torch import fx
 
 from vitdecomp.trace.activations import activation_ends
-from vitdecomp.trace.axes.attention_ops import attention_operations, behind, is_product_of_data
+from vitdecomp.trace.axes.attention_ops import attention_operations, behind, heads_behind, is_product_of_data
 from vitdecomp.trace.axes.layout import Axis
 from vitdecomp.trace.capture import Captured
 from vitdecomp.trace.data_flow import DATA, GATE, PRODUCT, PROJECTION, DataFlow, acts_alone
@@ -78,7 +78,10 @@ class View:
         self.parts: Mapping[fx.Node, Part] = {
             leaves[p.leaf].node: p for p in paths.parts if leaves[p.leaf].kind != CONSTANT
         }
-        self.behind = {behind(node): part for node, part in self.parts.items()}
+        self.heads: dict[fx.Node | None, Part] = {
+            attention: part for node, part in self.parts.items() for attention in heads_behind(node)
+        }
+        self.behind = {behind(node): part for node, part in self.parts.items()} | self.heads
         self.stem = stem(paths.captured, set(self.parts)) | paths.bottleneck.stem
         self.mixtures = mixtures(self.graph)
         self.flow, self.ends = DataFlow(), activation_ends(self.graph)
@@ -121,7 +124,7 @@ class View:
         """Judge an attention."""
         if node in self.behind:
             part = self.behind[node]
-            return Site(part.who.name, "attn", SOURCE, part.layout.count(Axis.HEAD))
+            return Site(part.who.name, "attn", SOURCE, 1 if node in self.heads else part.layout.count(Axis.HEAD))
         if node in self.mixtures:  # a gate of the blocks that it weights, no block by itself
             return Site(module_path(node), "attn", INSIDE)
         if node in self.linearized:

@@ -167,16 +167,34 @@ def value_axes(node: fx.Node) -> set[int]:
 
 
 def behind(node: fx.Node) -> fx.Node | None:
-    """Find the attention behind a node, with nothing but activations, gates and moves in between."""
+    """Find the attention behind a node, with nothing but activations, gates and moves in between; of several the first.
+
+    Several are side by side where each head is an attention of its own (`heads_behind`).
+    """
+    found = next(filter(is_product_of_data, _back(node)), None)
+    return found or next(iter(heads_behind(node)), None)
+
+
+def heads_behind(node: fx.Node) -> tuple[fx.Node, ...]:
+    """Find attentions that are concatenated behind a node, all of one shape; none where anything else is among them."""
+    joined = next((here for here in _back(node) if packet(here) is aten.cat), None)
+    if joined is None or any(map(is_product_of_data, _back(node))):
+        return ()
+    operands = [x for x in joined.args[0] if isinstance(x, fx.Node)]  # type: ignore[union-attr]
+    found = [next(filter(is_product_of_data, _back(x)), None) for x in operands]
+    alike = len(found) > 1 and None not in found and len({shape(x) for x in operands}) == 1
+    return tuple(x for x in found if x is not None) if alike else ()
+
+
+def _back(node: fx.Node) -> Search[fx.Node]:
+    """Search what a node is made of by activations, gates and moves."""
 
     def near(here: fx.Node) -> list[fx.Node]:
         if is_pointwise(here) or here is node:
             return [i for i in here.all_input_nodes if len(shape(i)) > 0 and varies(i)]
         return _moved(here)
 
-    start = [node] if varies(node) else []
-    search = Search(start, near, limit=Limit(node, "the attention that a part belongs to"))
-    return next(filter(is_product_of_data, search), None)
+    return Search([node] if varies(node) else [], near, limit=Limit(node, "the attention that a part belongs to"))
 
 
 def _moved(node: fx.Node) -> list[fx.Node]:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, fx
 
 from vitdecomp.errors import TraceError
-from vitdecomp.trace.axes.attention_ops import behind, free_axes
+from vitdecomp.trace.axes.attention_ops import behind, free_axes, heads_behind
 from vitdecomp.trace.axes.coordinates import Coordinates, along_axis, coordinates_at
 from vitdecomp.trace.linear_graph import IMAGE, Leaf
 from vitdecomp.trace.rule import Gate, Step, module_path, shape
@@ -237,8 +237,13 @@ def _name_behind(attention: fx.Node, node: fx.Node, moving: Sequence[int], axes:
     Returns:
         The axes that hold heads.
     """
-    fields, found = coordinates_at(attention, node), list[int]()
+    fields, found, several = coordinates_at(attention, node), list[int](), len(heads_behind(node))
     for axis in moving:
+        if several:
+            axes.split(axis, shape(node)[axis] // several, several, Axis.HEAD)
+            axes.rest(axis, Axis.CHANNEL)
+            found.append(axis)
+            continue
         if fields is None or fields.ndim - 1 != len(axes.factors):
             axes.rest(axis, Axis.CHANNEL)
             continue
