@@ -7,6 +7,7 @@ from other_inputs import CASES, FILM, SMALL, inputs_of, model_of
 from vitdecomp_adapters.huggingface import HuggingFaceAdapter
 
 import vitdecomp as vd
+from vitdecomp.models.prepare import ModelOptions, prepare
 from vitdecomp.models.preprocessing import preprocessing
 
 SPECTROGRAM = {**SMALL, "patch_size": 6, "frequency_stride": 4, "time_stride": 5, "max_length": 30, "num_mel_bins": 18}
@@ -74,6 +75,18 @@ def test_what_image_files_cannot_be_made_into_is_said_in_one_line(tmp_path):
         preprocessing(loaded)
     with pytest.raises(vd.SpecError, match="takes no images: leave the image size out"):
         vd.load_model(f"hf:{tmp_path}", image_size=32)
+
+
+def test_inspect_gives_a_model_of_videos_random_inputs(tmp_path):
+    made("TimesformerForVideoClassification")[0].save_pretrained(tmp_path)
+    options = ModelOptions(f"hf:{tmp_path}", device="cpu")
+    with pytest.raises(vd.InputError, match="no image file becomes one"):
+        prepare(options)
+    prepared = prepare(options, reads_images=False)
+    inputs, source = prepared.example(None, 4)
+    assert inputs.shape == (2, *prepared.loaded.input_size)
+    assert source == f"2 random inputs of shape {prepared.loaded.input_size}"
+    assert torch.equal(inputs, prepared.example(None, 4)[0])
 
 
 def test_a_waveform_model_stays_a_module_of_its_own():

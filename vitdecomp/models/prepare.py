@@ -17,12 +17,13 @@ from vitdecomp._utils.registry import did_you_mean
 from vitdecomp.errors import InputError, SpecError
 from vitdecomp.images.opening import find_images, open_images, sample_photographs
 from vitdecomp.models.adapter import LoadedModel, load_model, load_texts
-from vitdecomp.models.preprocessing import Preprocess, as_tensor, preprocessing
+from vitdecomp.models.preprocessing import NoPreprocess, Preprocess, as_tensor, preprocessing
 from vitdecomp.models.random_weights import randomise
 from vitdecomp.models.user_code import NAMED, import_named
 
 D = TypeVar("D")
 DTYPES = {name: getattr(torch, name) for name in ("float32", "float64", "bfloat16", "float16")}
+RANDOM_INPUTS = 2
 SAMPLE = "china.jpg and flower.jpg of scikit-learn"
 
 
@@ -73,10 +74,10 @@ class PreparedModel:
         pixels = torch.stack([as_tensor(self.preprocess, image) for image in photographs])
         return pixels.to(self.device, self.dtype)
 
-    def example(
-        self, place: Path | None, limit: int, *, strict: bool = False
-    ) -> tuple[Float[Tensor, "n channel height width"], str]:
+    def example(self, place: Path | None, limit: int, *, strict: bool = False) -> tuple[Float[Tensor, "n *image"], str]:
         """Open images to inspect the model with: the user's, or two photographs at hand.
+
+        A model that no image file fits is given random numbers.
 
         Args:
             place: an image, or a folder with some.
@@ -89,17 +90,27 @@ class PreparedModel:
         Raises:
             InputError: no image can be read, or one cannot be and `strict`.
         """
+        if place is None and isinstance(self.preprocess, NoPreprocess):
+            shape = (RANDOM_INPUTS, *self.preprocess.size)
+            source = torch.Generator().manual_seed(self.options.seed)
+            inputs = torch.randn(shape, generator=source).to(self.device, self.dtype)
+            return inputs, f"{RANDOM_INPUTS} random inputs of shape {self.preprocess.size}"
         if place is None:
             return self.batch(sample_photographs()), SAMPLE
         images = open_images(find_images(place, limit), strict=strict)
         return self.batch([*images.values()]), ", ".join(file.name for file in images)
 
 
-def prepare(options: ModelOptions) -> PreparedModel:
+def prepare(options: ModelOptions, *, reads_images: bool = True) -> PreparedModel:
     """Load a model as requested.
+
+    Args:
+        options: what is asked for.
+        reads_images: refuse a model that no image file fits; else it can be looked at with random inputs.
 
     Raises:
         SpecError: an unknown model, device, number format or size.
+        InputError: no image file fits the model.
         LoadError: the weights cannot be had.
     """
     device, size = _device(options.device), _size(options.image_size)
@@ -114,7 +125,14 @@ def prepare(options: ModelOptions) -> PreparedModel:
         loaded = replace(loaded, pretrained=False)
     module = loaded.module.to(device=device, dtype=DTYPES.get(options.dtype or ""))
     dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
-    return PreparedModel(options, replace(loaded, module=module), preprocessing(loaded), device, dtype)
+    preprocess: Preprocess
+    try:
+        preprocess = preprocessing(loaded)
+    except InputError as refusal:
+        if reads_images or loaded.input_size is None:
+            raise
+        preprocess = NoPreprocess(loaded.input_size, refusal)
+    return PreparedModel(options, replace(loaded, module=module), preprocess, device, dtype)
 
 
 def prepare_texts(options: ModelOptions) -> LoadedModel | None:

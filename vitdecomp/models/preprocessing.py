@@ -44,6 +44,22 @@ def preprocessing(model: LoadedModel) -> Preprocess:
     return PlainPreprocess(size)
 
 
+class NoPreprocess:
+    """Stands in where no image file fits a model: refuses every image, and knows the shape of an input.
+
+    Args:
+        size: of one input.
+        refusal: why no image fits.
+    """
+
+    def __init__(self, size: tuple[int, ...], refusal: InputError) -> None:
+        self.size, self.refusal = size, refusal
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        """Raise `InputError`."""
+        raise self.refusal
+
+
 class PlainPreprocess:
     """Resizes to the whole of `(channels, height, width)` and scales to [-1, 1]."""
 

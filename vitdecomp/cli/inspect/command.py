@@ -34,7 +34,9 @@ def missing_rule_shown() -> Iterator[None]:
 def inspect(
     model: Model,
     *,
-    images: Annotated[Path | None, Option(help="An image or a folder; default: two photographs.")] = None,
+    images: Annotated[
+        Path | None, Option(help="An image or a folder; default: two photographs, or random inputs.")
+    ] = None,
     graph: Annotated[Path | None, Option(help="Write the linear paths to FILE.graphml or FILE.dot.")] = None,
     axes: Annotated[
         bool, Option("--axes", help="Show which axis of each source is what, and by which evidence.")
@@ -53,7 +55,7 @@ def inspect(
     if graph is not None:
         check_graph_file(graph)
     with status(f"tracing {model}", result.quiet), missing_rule_shown():
-        prepared = prepare(loading.of(model))
+        prepared = prepare(loading.of(model), reads_images=images is not None)
         batch, source = prepared.example(images, reading.limit or 4, strict=reading.strict)
         decomposer = Decomposer(prepared.loaded, output=paths.output, through=paths.through or "auto")
         report = fitted(decomposer.fit, batch, prepared).report_
