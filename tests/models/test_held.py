@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import timm
 import torch
 import transformers
 from helpers import randomised
@@ -69,6 +70,23 @@ def test_an_image_for_held_texts() -> None:
     assert (found.total() - expected).abs().max() < 1e-11 * expected.abs().max()
     inner = vd.Decomposer(held, output="vision_model.encoder.layers.0", positions=0, cache=None).fit(x[:1])
     assert inner.report_.exact
+
+
+def test_patches_with_held_places() -> None:
+    """NaFlex: the places decide the size of the grid that position embeddings are resized to."""
+    made = timm.create_model("naflexvit_base_patch16_gap", embed_dim=24, depth=2, num_heads=3, num_classes=0)
+    module = randomised(made)
+    places = torch.cartesian_prod(torch.arange(2), torch.arange(3))[None]
+    patches = torch.randn(3, 6, 16 * 16 * 3, dtype=torch.float64)
+    held = vd.hold(module, patch_coord=places, patch_valid=torch.tensor([[True] * 5 + [False]]))
+    decomposer = vd.Decomposer(held, cache=None).fit(patches[:1])
+    found = decomposer.transform(patches)
+    with torch.no_grad():
+        valid = held.held["patch_valid"].expand(3, -1)
+        expected = module(patches, patch_coord=places.expand(3, -1, -1), patch_valid=valid)
+    assert (found.total() - expected).abs().max() < 1e-12 * expected.abs().max()
+    assert {*decomposer.report_.heads.values()} == {3}
+    assert not decomposer.report_.missing
 
 
 def test_training_flags_are_left_alone() -> None:

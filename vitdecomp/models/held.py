@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import inspect
+from contextlib import nullcontext
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import _disable_current_modes
+from torch.utils._pytree import tree_leaves
 
 from vitdecomp.errors import SpecError
 
@@ -33,7 +39,27 @@ class Held(nn.Module):
     def forward(self, images: Tensor) -> Any:
         """Run the model on one input, with the others as they are held."""
         others = {name: _for_each(value, images) for name, value in self.held.items()}
-        return self.module(images, **others) if self.name is None else self.module(**{self.name: images}, **others)
+        arguments = others if self.name is None else {self.name: images, **others}
+        with _OutOfTrace(others) if get_proxy_mode() is not None else nullcontext():
+            return self.module(images, **arguments) if self.name is None else self.module(**arguments)
+
+
+class _OutOfTrace(TorchFunctionMode):
+    """Compute what depends on held inputs alone outside of a trace: their values may decide shapes, as constants do."""
+
+    def __init__(self, held: dict[str, Any]) -> None:
+        super().__init__()
+        self.known = {id(x): x for x in tree_leaves(held) if isinstance(x, Tensor)}
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        named = kwargs or {}
+        tensors = [x for x in tree_leaves((args, named)) if isinstance(x, Tensor)]
+        if not tensors or any(id(x) not in self.known for x in tensors):
+            return func(*args, **named)
+        with _disable_current_modes(), torch._C._DisableFuncTorch():
+            found = func(*args, **named)
+        self.known |= {id(x): x for x in tree_leaves(found) if isinstance(x, Tensor)}
+        return found
 
 
 def hold(module: nn.Module, name: str | None = None, **held: Any) -> Held:

@@ -96,7 +96,10 @@ def test_the_map_stays_the_same(block: type[nn.Module]) -> None:
     merged, plain = fitted(block)
     images = pictures(3, 32)
     assert merged.components_ == plain.components_
-    torch.testing.assert_close(merged.transform(images).values, plain.transform(images).values, atol=1e-12, rtol=1e-12)
+    values = merged.transform(images).values
+    torch.testing.assert_close(values, plain.transform(images).values, atol=1e-12, rtol=1e-12)
+    slow = vd.Decomposer(merged.model, cache=None, passes=()).fit(images[:1]).transform(images)
+    torch.testing.assert_close(values, slow.values, atol=1e-12, rtol=1e-12)
 
 
 def test_a_block_of_branches_is_one_convolution() -> None:

@@ -71,7 +71,7 @@ EXAMPLES = [
     Example(torch.matmul, (value(4, 5),), "contracts stack sum place"),
     Example(matmul_left, (value(2, 3, 6),), "contracts slice sum place"),
     Example(einsum_at, ("bnd,od->bno", 0, (value(5, 4),)), "contracts place"),
-    Example(convolve, (value(5, 3, 1, 1), *CONV), "contracts sum place", IMAGE),
+    Example(convolve, (value(5, 3, 1, 1), *CONV), "contracts stack sum place", IMAGE),
     Example(mix, (value(5, 6, 1, 1), 1), "stack"),
     Example(torch.reshape, ((2, 3, 2, 4),), "moves stack slice sum"),
     Example(torch.flatten, (1,), "moves sum"),
