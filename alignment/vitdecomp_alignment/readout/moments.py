@@ -64,8 +64,9 @@ def residuals(c: Float[Tensor, "n r"], folds: Folds, strength: float) -> Float[T
         gram = (squares.sum(0) - squares[k]) / (len(c) - len(part))
         ridge = strength * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
         weights = torch.linalg.solve(gram + ridge, (products.sum(0) - products[k]) / (len(c) - len(part)))
-        left = folds.targets[part] - c[part] @ weights
-        found.append(left.T @ left)
+        # (t - c w)^T (t - c w) from moments: images are many, and the directions of a component few.
+        explained = weights.T @ (products[k] - squares[k] @ weights / 2)
+        found.append(folds.total[k] - explained - explained.T)
     return torch.stack(found)
 
 

@@ -15,8 +15,8 @@ from vitdecomp._utils.estimator import Estimator
 from vitdecomp._utils.progress import Progress
 from vitdecomp._utils.tolerance import check_varies
 from vitdecomp.component import Component
-from vitdecomp.contributions import Contributions
 from vitdecomp.errors import InputError, SpecError
+from vitdecomp.sources.source import Columns, Source
 from vitdecomp_alignment.readout.moments import Folds, coordinates, quadratic, residuals
 
 Self = TypeVar("Self", bound="Readout")
@@ -88,20 +88,23 @@ class Readout(Estimator):
 
     def fit(
         self: Self,
-        c: Contributions,
+        c: Source,
         clip_embeddings: Float[Tensor, "n e"],
         text_embeddings: Float[Tensor, "t e"],
         texts: Sequence[str],
         *,
+        components: Sequence[Component] | None = None,
         progress: Progress | None = None,
     ) -> Self:
         """Choose the texts.
 
         Args:
-            c: contributions to n images, in the model's own space.
+            c: contributions to n images, in the model's own space. A `Store` is read one component at a time, in the
+                coordinates that it keeps.
             clip_embeddings: CLIP's vectors of the same images; their norm does not count.
             text_embeddings: vectors of the texts; their norm does not count.
             texts: the words.
+            components: those to name; by default all.
             progress: called with the components done and their number.
 
         Raises:
@@ -112,56 +115,59 @@ class Readout(Estimator):
         targets, pool = (normalize(x.detach().double(), dim=1) for x in (clip_embeddings, text_embeddings))
         folds = Folds.of(targets, self.folds, self.random_state)
         controls = [folds.shuffled(self.random_state + 1 + k) for k in range(self.shuffles)]
+        spread = quadratic(folds.total.sum(0), pool, self.chunk).clamp(min=1e-300)  # shuffled too, that of each text
         found = []
-        for values in c.values.detach().unbind(1):
-            found.append(self._read(values, folds, controls, pool))
+        columns = c if isinstance(c, Columns) else c.take(range(len(c)))
+        chosen = c.components if components is None else tuple(components)
+        for component in chosen:
+            values = columns.coefficients(component, range(len(c))).detach()
+            _check_finite(values, f"the contributions of {component.name}")
+            found.append(self._read(values, folds, controls, pool, spread))
             if progress is not None:
-                progress(len(found), len(c.components))
-        self.components_, self.readings_ = c.components, tuple(found)
+                progress(len(found), len(chosen))
+        self.components_, self.readings_ = chosen, tuple(found)
         self.labels_ = tuple(tuple(str(texts[i]) for i in one.indices) for one in found)
         self.scores_ = tuple(one.scores for one in found)
         self.named_ = tuple(one.named for one in found)
         return self
 
-    def _read(self, values: Tensor, folds: Folds, controls: Sequence[Folds], pool: Tensor) -> Reading:
+    def _read(self, values: Tensor, folds: Folds, controls: Sequence[Folds], pool: Tensor, spread: Tensor) -> Reading:
         c = coordinates(values)
         if not c.shape[1]:  # a constant
             return Reading((), (), (), 0.0, named=False)
         left = residuals(c, folds, self.strength)
-        chosen = self._chosen(left, folds.total, pool)
-        shuffled = [self._best(residuals(c, one, self.strength), one.total, pool) for one in controls]
+        chosen = self._chosen(left, folds.total, pool, spread)
+        shuffled = [self._best(residuals(c, one, self.strength), pool, spread) for one in controls]
         control = max(shuffled, default=0.0)
         indices, scores, errors = zip(*chosen, strict=True)
         named = scores[0] - SURE * errors[0] > max(control, 0.0)
         return Reading(indices, scores, errors, control, named=named)
 
-    def _chosen(self, left: Tensor, total: Tensor, pool: Tensor) -> list[tuple[int, float, float]]:
+    def _chosen(self, left: Tensor, total: Tensor, pool: Tensor, spread: Tensor) -> list[tuple[int, float, float]]:
         """Choose texts one by one, each after what those before it say."""
         found: list[tuple[int, float, float]] = []
         moment = total.sum(0)
-        whole = quadratic(moment, pool, self.chunk).clamp(min=1e-300)
         rest = torch.eye(pool.shape[1], dtype=pool.dtype)  # texts to what earlier ones leave of them
         while len(found) < min(self.m, len(pool)):
             own = pool @ rest.T
-            variance = quadratic(moment, own, self.chunk)
-            gain = (variance - quadratic(left.sum(0), own, self.chunk)) / whole
-            gain[variance <= LEAST * whole] = float("-inf")
+            variance = quadratic(moment, own, self.chunk) if found else spread
+            gain = (variance - quadratic(left.sum(0), own, self.chunk)) / spread
+            gain[variance <= LEAST * spread] = float("-inf")
             best = int(gain.argmax())
             if gain[best] == float("-inf"):
                 break
             text = own[best]
-            residual, spread = (torch.einsum("e,fed,d->f", text, each, text) for each in (left, total))
-            error = (1 - residual / spread.clamp(min=1e-300)).std() / len(spread) ** 0.5
-            found.append((best, 1 - float(residual.sum() / spread.sum()), float(error)))
+            residual, whole = (torch.einsum("e,fed,d->f", text, each, text) for each in (left, total))
+            error = (1 - residual / whole.clamp(min=1e-300)).std() / len(whole) ** 0.5
+            found.append((best, 1 - float(residual.sum() / whole.sum()), float(error)))
             weights = moment @ text / (text @ moment @ text)  # of the similarity with it, in that with any other
             rest = rest - torch.outer(text, weights) @ rest
         return found
 
-    def _best(self, left: Tensor, total: Tensor, pool: Tensor) -> float:
-        residual, variance = (quadratic(moments.sum(0), pool, self.chunk) for moments in (left, total))
-        return float((1 - residual / variance.clamp(min=1e-300)).max())
+    def _best(self, left: Tensor, pool: Tensor, spread: Tensor) -> float:
+        return float((1 - quadratic(left.sum(0), pool, self.chunk) / spread).max())
 
-    def _check(self, c: Contributions, clip: Tensor, pool: Tensor, texts: Sequence[str]) -> None:
+    def _check(self, c: Source, clip: Tensor, pool: Tensor, texts: Sequence[str]) -> None:
         for name in ("m", "folds", "chunk"):
             if getattr(self, name) < (2 if name == "folds" else 1):
                 raise SpecError(f"{name} must be {2 if name == 'folds' else 1} or more, not {getattr(self, name)}")
@@ -176,6 +182,11 @@ class Readout(Estimator):
             raise InputError(f"there must be one vector for each text: {len(pool)} vectors, {len(texts)} texts")
         if len(c) < 2 * self.folds:
             raise InputError(f"{self.folds} folds need {2 * self.folds} images or more, not {len(c)}")
-        if not all(bool(x.isfinite().all()) for x in (c.values, clip, pool)):
-            raise InputError("the contributions, CLIP's vectors or the texts hold NaN or infinity")
+        _check_finite(clip, "CLIP's vectors")
+        _check_finite(pool, "the texts' vectors")
         check_varies(float((clip - clip.mean(0)).norm()), float(clip.norm()), clip.dtype, "CLIP's vectors")
+
+
+def _check_finite(values: Tensor, what: str) -> None:
+    if not bool(values.isfinite().all()):
+        raise InputError(f"{what} hold NaN or infinity")

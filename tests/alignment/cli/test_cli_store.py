@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from vitdecomp_alignment import Readout
 from vitdecomp_alignment.aligners import maps_file
 from vitdecomp_alignment.clip.space import ClipSpace
 
@@ -88,3 +89,22 @@ def test_what_is_refused(place, extracted, in_process, words, told):
     assert done.returncode == 2
     assert told in done.stderr
     assert not (place / "x").exists()
+
+
+def test_a_store_is_read_out_one_component_at_a_time(extracted, monkeypatch):
+    source = torch.Generator().manual_seed(0)
+    seen, pool = torch.randn(len(extracted), 8, generator=source), torch.randn(20, 8, generator=source)
+    words = [f"text {i}" for i in range(20)]
+    slow = Readout(m=2).fit(extracted.take(range(len(extracted))), seen, pool, words)
+    some = [component for component in extracted.components if component.kind == "mlp"]
+
+    def refuse(*_):
+        raise AssertionError("a store must not be expanded")
+
+    monkeypatch.setattr(vd.Store, "take", refuse)
+    found = Readout(m=2).fit(extracted, seen, pool, words, components=some)
+    assert found.components_ == tuple(some)
+    expected = {c: reading for c, reading in zip(slow.components_, slow.readings_, strict=True) if c in some}
+    for component, reading in zip(found.components_, found.readings_, strict=True):
+        assert reading.indices == expected[component].indices
+        assert reading.scores == pytest.approx(expected[component].scores, abs=1e-4)

@@ -6,33 +6,37 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from vitdecomp._utils.progress import Progress, Stage
-from vitdecomp.component import matching
+from vitdecomp.component import Component, matching
 from vitdecomp.contributions import Contributions
 from vitdecomp.models.image_loader import Loading
 from vitdecomp.models.prepare import ModelOptions
-from vitdecomp.sources.source import Source
+from vitdecomp.sources.source import Columns, Source
 from vitdecomp_alignment.clip.contributions import Reading, in_clip
 from vitdecomp_alignment.texts import named_texts, usual_texts
 from vitdecomp_alignment.textspan.textspan import TextSpan
 
+S = TypeVar("S", bound=Source)
+
 
 @dataclass(frozen=True, slots=True)
-class DescribeResult:
-    """Contributions in the space of texts.
+class DescribeResult(Generic[S]):
+    """Contributions beside texts.
 
     Attributes:
-        c: the contributions. shares: of the variance of all components together, one for each.
+        c: the contributions. components: those to name. shares: of the variance of these together, one for each.
         labels: the pool. texts: its vectors, `(pool, d)`. clip: the spec of the model that made them.
         skipped: names of images that cannot be read.
     """
 
-    c: Contributions
+    c: S
+    components: tuple[Component, ...]
     shares: Float[Tensor, " component"]
     labels: tuple[str, ...]
     texts: Float[Tensor, "pool d"]
@@ -68,7 +72,7 @@ class DescribeConfig:
 
 def in_words(
     options: ModelOptions, config: DescribeConfig, cache: Path, *, loading: Loading, stage: Stage
-) -> DescribeResult:
+) -> DescribeResult[Contributions]:
     """Bring a model's contributions and a pool of texts into one space.
 
     Raises:
@@ -84,7 +88,7 @@ def in_words(
     c = taken(source, config.components)
     with stage(f"{len(labels):,} texts in {space.spec}"):
         texts = space.encode_text(labels).cpu()
-    return DescribeResult(c, shares_of(c), labels, texts, space.spec, found.skipped)
+    return DescribeResult(c, c.components, shares_of(c, c.components), labels, texts, space.spec, found.skipped)
 
 
 def taken(source: Source, components: tuple[str, ...]) -> Contributions:
@@ -92,14 +96,15 @@ def taken(source: Source, components: tuple[str, ...]) -> Contributions:
     return Contributions.joined([_some(source, rows, components) for rows in _batches(len(source), 64)])
 
 
-def shares_of(c: Contributions) -> Float[Tensor, " component"]:
-    """Return the share that each component has of the variance of all together."""
-    spread = c.values.double().var(0).sum(1)
+def shares_of(c: Columns, components: Sequence[Component]) -> Float[Tensor, " component"]:
+    """Return the share that each component has of the variance of all together, read one by one."""
+    every = (c.coefficients(component, range(len(c))) for component in components)
+    spread = torch.stack([values.double().var(0).sum() for values in every])
     return (spread / spread.sum().clamp(min=1e-300)).float()
 
 
 def described(
-    result: DescribeResult, m: int, rank: int | None, progress: Progress | None = None
+    result: DescribeResult[Contributions], m: int, rank: int | None, progress: Progress | None = None
 ) -> list[dict[str, Any]]:
     """Name the components that vary, the largest share of the variance first; constants never vary.
 

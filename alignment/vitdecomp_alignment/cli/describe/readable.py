@@ -7,17 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from torch import Tensor
 
 from vitdecomp._utils.console import make_table, print_table
 from vitdecomp._utils.progress import Progress, Stage
-from vitdecomp.contributions import Contributions
+from vitdecomp.component import matching
 from vitdecomp.errors import SpecError
 from vitdecomp.extract import ExtractConfig
 from vitdecomp.models.image_loader import Loading
 from vitdecomp.models.prepare import ModelOptions
-from vitdecomp.sources.source import Source
+from vitdecomp.sources.source import Columns, Source
 from vitdecomp_alignment.align.pairs import Pairing, gather
 from vitdecomp_alignment.cli.describe.descriptions import DescribeConfig, DescribeResult, shares_of, taken
 from vitdecomp_alignment.clip.contributions import NoTextsError, in_clip, pictures
@@ -34,11 +35,11 @@ LEGEND = (
 
 def read_out(
     options: ModelOptions, config: DescribeConfig, cache: Path, *, loading: Loading, stage: Stage
-) -> tuple[DescribeResult, Tensor]:
-    """Decompose images, and let CLIP see them: no maps are needed.
+) -> tuple[DescribeResult[Columns], Tensor]:
+    """Decompose images, and let CLIP see them: no maps are needed, and a store is not expanded.
 
     Returns:
-        Contributions in the model's own space with the texts, and CLIP's vectors of the images, `(n, e)`.
+        Contributions in the model's own space beside the texts, and CLIP's vectors of the images, `(n, e)`.
 
     Raises:
         InputError: no images or texts. SpecError: no such model or pool, or a model without texts and no CLIP.
@@ -47,10 +48,12 @@ def read_out(
     chosen = named_texts(config.texts) if config.texts else None
     store, seen, space, skipped = _seen(options, config, cache, loading=loading, stage=stage)
     labels = chosen or usual_texts(space.spec)
-    c = taken(store, config.components)
+    components = matching(store.components, config.components) if config.components else store.components
+    c = store if isinstance(store, Columns) else taken(store, ())
     with stage(f"{len(labels):,} texts in {space.spec}"):
         texts = space.encode_text(labels).cpu()
-    return DescribeResult(c, shares_of(c), labels, texts, space.spec, skipped), seen
+    shares = shares_of(c, components)
+    return DescribeResult(c, components, shares, labels, texts, space.spec, skipped), seen
 
 
 def _seen(
@@ -63,7 +66,7 @@ def _seen(
             found = in_clip(options, replace(reading, maps=None), cache, loading=loading, stage=stage)
         except NoTextsError:
             raise SpecError(f"{options.model} has no texts of its own: give --clip, whose texts name it") from None
-        own = Contributions.joined(list(found.store.batches(64))).total()
+        own = torch.cat([batch.total() for batch in found.store.batches(64)])
         return found.store, own, found.space, found.skipped
     job = None
     if reading.store is None:
@@ -75,11 +78,11 @@ def _seen(
 
 
 def readable(
-    result: DescribeResult, seen: Tensor, m: int, random_state: int, progress: Progress | None = None
+    result: DescribeResult[Columns], seen: Tensor, m: int, random_state: int, progress: Progress | None = None
 ) -> list[dict[str, Any]]:
     """Name the components that vary, the largest share of the variance first."""
     readout = Readout(m=m, random_state=random_state)
-    readout.fit(result.c, seen, result.texts, result.labels, progress=progress)
+    readout.fit(result.c, seen, result.texts, result.labels, components=result.components, progress=progress)
     rows = [
         {
             "component": component.name,
