@@ -15,6 +15,10 @@ the reasons for the others stand below each table. *Opened*: gates that the path
 *float32*, *bfloat16*: the largest relative error of the sum. *Fit*: seconds to trace the model on one thread. *All* and
 *one*: time of all contributions by head, and of one direction, in plain passes (float32, batch 2, one thread). Models
 that were made smaller have no such figure, since a pass of theirs costs less than calling it.
+
+All contributions cost about one pass where blocks add to a residual stream that only norms and pools cross. They cost
+more where convolutions that mix channels, or products with matrices, lie between the blocks: each component goes
+through every one of them. One direction goes through them once.
 """
 HEADER = (
     "family",

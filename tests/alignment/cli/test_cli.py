@@ -140,7 +140,7 @@ def test_describe_a_clip_with_its_own_texts(place, tmp_path):
 
 
 def test_describe_by_what_can_be_read_needs_no_maps(place):
-    words = ("--method", "readability", "--images", "scenes", "--cache", "cache", "--m", "2")
+    words = ("--images", "scenes", "--cache", "cache", "--m", "2")
     told = json.loads(run(place, "describe", "scenes:deit", "--clip", "scenes:clip", *words, "--json").stdout)
     assert told["clip"] == "scenes:clip"
     assert all(len(row["texts"]) <= 2 and row["texts"][0]["r2"] <= 1 for row in told["components"])
@@ -161,7 +161,8 @@ def test_describe_by_what_can_be_read_needs_no_maps(place):
             ("align", "scenes:deit", "--clip", "scenes:clip", "--images", "none", "--out", "x.safetensors"),
             "there is no file or folder none",
         ),
-        (("describe", "scenes:deit", "--images", "scenes", "--cache", "cache"), "has no texts of its own: give --maps"),
+        (("describe", "scenes:deit", "--images", "scenes", "--cache", "cache"), "whose texts name it, or --maps"),
+        (("describe", "scenes:deit", "--method", "variance", "--images", "scenes"), "of its own: give --maps"),
         (("describe", "scenes:deit", "--maps", "none.safetensors"), "there are no maps at none.safetensors"),
         (("describe", "scenes:clip", "--images", "scenes", "--texts", "none"), "there are no texts 'none'"),
         (

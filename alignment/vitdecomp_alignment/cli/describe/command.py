@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 from typer import Option
@@ -23,18 +24,23 @@ class TextOptions:
     rank: Annotated[int | None, Option(min=1, help="Project the texts onto so many directions.")] = None
     sizes: Annotated[bool, Option("--sizes", help="Show what more texts and larger pools explain.")] = False
     method: Annotated[
-        Literal["variance", "readability"],
-        Option(help="By what components vary along, or by what can be read from them (--clip, no maps)."),
-    ] = "variance"
+        Literal["variance", "readability"] | None,
+        Option(
+            help="By what components vary along (through maps), or by what can be read from them (--clip, no maps; the "
+            "default without --maps)."
+        ),
+    ] = None
 
-    def check(self) -> None:
-        """Refuse flags that the method does not have.
+    def chosen(self, maps: Path | None) -> str:
+        """Return the method: readability, unless maps or flags of the other one are given.
 
         Raises:
-            SpecError: there is one.
+            SpecError: a flag that the method does not have.
         """
-        if self.method == "readability" and (self.sizes or self.rank is not None):
+        spans = self.sizes or self.rank is not None
+        if self.method == "readability" and spans:
             raise SpecError("--method readability has neither --sizes nor --rank: leave them out")
+        return self.method or ("readability" if maps is None and not spans else "variance")
 
 
 @command
@@ -48,8 +54,7 @@ def describe(
     result: ResultOptions,
 ) -> None:
     """Name every component of a model by texts."""
-    texts.check()
-    if texts.method == "readability":
+    if texts.chosen(source.maps) == "readability":
         _describe_readable(model, texts, source, loading, reading, result)
         return
     from vitdecomp_alignment.cli.describe import descriptions

@@ -65,7 +65,9 @@ def _seen(
         try:
             found = in_clip(options, replace(reading, maps=None), cache, loading=loading, stage=stage)
         except NoTextsError:
-            raise SpecError(f"{options.model} has no texts of its own: give --clip, whose texts name it") from None
+            raise SpecError(
+                f"{options.model} has no texts of its own: give --clip, whose texts name it, or --maps"
+            ) from None
         own = torch.cat([batch.total() for batch in found.store.batches(64)])
         return found.store, own, found.space, found.skipped
     job = None
