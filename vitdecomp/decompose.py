@@ -288,8 +288,11 @@ class Decomposer(Portable):
 
     def _decompose(self, images: Tensor, by: By) -> Contributions:
         paths, component_set = self.views.of(by)
-        ahead = self.views.ahead(by)
-        values, errors = decompose(paths, component_set, images, self.allowed_error, ahead)
+        try:
+            values, errors = decompose(paths, component_set, images, self.allowed_error, self.views.ahead(by))
+        except InexactError:  # weights may have changed in a way that nothing tells, through `.data`
+            self.views.forget()
+            values, errors = decompose(paths, component_set, images, self.allowed_error, self.views.ahead(by))
         return Contributions(values, component_set.components, errors, component_set.bias_receivers, self.origin_)
 
     @property

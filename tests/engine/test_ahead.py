@@ -78,6 +78,16 @@ def test_weights_that_change_are_followed() -> None:
     assert not torch.allclose(before.values, after.values)
 
 
+def test_weights_that_change_unseen_are_followed() -> None:
+    model, dec, images = fitted(normalized=True)
+    before = dec.transform(images)
+    model.get_parameter("convs.1.weight").data[1, 0, 0, 1] *= 3  # counts no version, and is no element that is compared
+    after = dec.transform(images)
+    fresh = vd.Decomposer(model, cache=None).fit(images[:1]).transform(images)
+    torch.testing.assert_close(after.values, fresh.values, atol=1e-12, rtol=1e-12)
+    assert not torch.allclose(before.values, after.values)
+
+
 def test_a_subset_follows_weights_of_its_own() -> None:
     _, dec, images = fitted(normalized=True)
     bias = next(c for c in dec.components_ if c.name == "convs.0.bias" or "convs.0" in c.name)
