@@ -96,10 +96,12 @@ def test_the_map_stays_the_same(block: type[nn.Module]) -> None:
     merged, plain = fitted(block)
     images = pictures(3, 32)
     assert merged.components_ == plain.components_
-    values = merged.transform(images).values
+    found = merged.transform(images)
+    values = found.values
     torch.testing.assert_close(values, plain.transform(images).values, atol=1e-12, rtol=1e-12)
     slow = vd.Decomposer(merged.model, cache=None, passes=()).fit(images[:1]).transform(images)
     torch.testing.assert_close(values, slow.values, atol=1e-12, rtol=1e-12)
+    assert found.bias_receivers == slow.bias_receivers
 
 
 def test_a_block_of_branches_is_one_convolution() -> None:

@@ -86,11 +86,31 @@ class _Rewrite:
             case Apply():
                 self.place[i] = self._put(replace(value, input=self.place[value.input]), i)
             case Sum():
-                groups: dict[int, list[Branch]] = {}
-                for branch in (found for j in value.inputs for found in self._branches(j)):
-                    groups.setdefault(branch.start, []).append(branch)
-                ends = [end for branches in groups.values() for end in self._ends(branches, i, value)]
-                self.place[i] = ends[0] if len(ends) == 1 else self._put(replace(value, inputs=tuple(ends)), i)
+                groups = self._groups(value)
+                if self._is_block(groups):
+                    ends = tuple(end for branches in groups.values() for end in self._ends(branches, i, value))
+                else:
+                    ends = tuple(self.place[j] for j in value.inputs)
+                self.place[i] = ends[0] if len(ends) == 1 else self._put(replace(value, inputs=ends), i)
+
+    def _groups(self, value: Sum) -> dict[int, list[Branch]]:
+        """Collect the branches of a sum by where they begin."""
+        groups: dict[int, list[Branch]] = {}
+        for branch in (found for j in value.inputs for found in self._branches(j)):
+            groups.setdefault(branch.start, []).append(branch)
+        return groups
+
+    def _is_block(self, groups: Mapping[int, Sequence[Branch]]) -> bool:
+        """Check whether all branches but constants begin at one value, and convolve.
+
+        Then constants inside join a sum that the same components reach as before.
+        """
+        moving = [branches for start, branches in groups.items() if not self._is_constant(start)]
+        return len(moving) == 1 and any(branch.convolution for branch in moving[0])
+
+    def _is_constant(self, at: int) -> bool:
+        value = self.graph.values[at]
+        return isinstance(value, Leaf) and value.kind == CONSTANT
 
     def _put(self, value: Value, like: int) -> int:
         self.values.append(value)
@@ -125,7 +145,7 @@ class _Rewrite:
         leaf = self.graph.values[start]
         if not steps and len(branches) == 1:
             return [self.place[start]]
-        if len(branches) == 1 and isinstance(leaf, Leaf) and leaf.kind == CONSTANT and not branches[0].convolution:
+        if isinstance(leaf, Leaf) and self._is_constant(start) and not branches[0].convolution:
             value = leaf.value
             for step in steps:
                 value = Gate(step.fn, (value, *step.args))
