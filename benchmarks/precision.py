@@ -74,7 +74,7 @@ def computed(dtype: torch.dtype, model: vd.LoadedModel, module: nn.Module, image
 
 
 def measure(name: str, n: int) -> dict[str, dict[str, float]]:
-    """Errors of a model in every format."""
+    """Measure the errors of a model in every format."""
     torch.manual_seed(0)
     module, images = randomised(ZOO[name].make()), pictures(n, ZOO[name].size)
     found: dict[str, dict[str, float]] = {}

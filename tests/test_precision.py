@@ -56,7 +56,7 @@ def exact(family: str) -> tuple[nn.Module, Tensor, vd.Contributions]:
 
 
 def far(found: vd.Contributions, wanted: vd.Contributions) -> float:
-    """How far contributions of the same names are apart, relative to all of them."""
+    """Measure how far contributions of the same names are apart, relative to all of them."""
     values = {_own(c.name): found.values[:, i].double() for i, c in enumerate(found.components)}
     assert set(values) == {c.name for c in wanted.components}
     same = torch.stack([values[c.name] for c in wanted.components], 1)

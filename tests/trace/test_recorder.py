@@ -122,7 +122,7 @@ class TestFreeBytes:
 
 
 class TestFormats:
-    """What is recorded of a run in several formats is in one, and the run itself is as it was."""
+    """Record a run in several formats in one, and leave the run itself as it was."""
 
     def test_the_finest_of_those_that_gates_read(self, tiny_vit: nn.Module, images: Tensor) -> None:
         class Mixed(nn.Module):

@@ -51,7 +51,7 @@ class Subject:
 
     @property
     def size(self) -> tuple[int, ...]:
-        """How long these axes are: height and width of images."""
+        """Return the lengths of these axes: height and width of images."""
         return tuple(self.images.shape[axis] for axis in self.axes)
 
     def by_place(self, x: Float[Tensor, "n *image"]) -> Float[Tensor, "n *size"]:

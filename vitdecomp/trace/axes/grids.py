@@ -77,7 +77,7 @@ class Grid:
 
     @property
     def size(self) -> tuple[int, ...]:
-        """How many lines there are along each axis, such as rows and columns."""
+        """Count the lines along each axis, such as rows and columns."""
         return tuple(len(lines.values) for lines in self.lines)
 
     @property

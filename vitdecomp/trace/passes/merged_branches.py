@@ -154,12 +154,10 @@ class _Rewrite:
         return [self._put(Apply(self.place[start], self._merged(branches, self.graph.shapes[start]), node.node), i)]
 
     def _merged(self, branches: Sequence[Branch], shape: Shape) -> Step:
-        """Return one step for all branches from a value of some shape."""
+        """Return one convolution for all branches from a value of some shape; one of them convolves at least."""
         axes = len(shape) - 2
         convolutions = [found for branch in branches if (found := branch.convolution)]
         scales = tuple(tuple((s.fn, *s.args) for s in b.steps if s.fn is not convolve) for b in branches)
-        if not convolutions:
-            return Step(operator.mul, (Gate(summed_scales, (scales, axes)),))
         kernels = tuple(None if b.convolution is None else b.convolution.args[0] for b in branches)
         sizes = [resolve(step.args[0], self.recorded).shape[2:] for step in convolutions]
         size = tuple(map(max, zip(*sizes, strict=True)))
@@ -179,21 +177,11 @@ def is_depthwise(step: Step, shape: Shape, recorded: Mapping[Gate, Any]) -> bool
     return odd and alone and {*stride, *dilation} == {1} and len(shape) == weight.ndim
 
 
-def summed_scales(branches: Sequence[Sequence[tuple[Any, ...]]], axes: int) -> Any:
-    """Return the scale of each channel in a sum of branches, `(channel, 1, ...)`, or a number.
-
-    Args:
-        branches: for each the scales on it, each a function and what it is called with beside the value.
-        axes: how many there are behind the channels.
-    """
-    return sum(_scale(scales, axes) for scales in branches)
-
-
 def summed_kernels(branches: Sequence[Sequence[tuple[Any, ...]]], kernels: Sequence[Any], shape: Shape) -> Tensor:
     """Return the kernel of a sum of branches, of some shape.
 
     Args:
-        branches: as `summed_scales` has them.
+        branches: for each the scales on it, each a function and what it is called with beside the value.
         kernels: of the convolution on each branch, `None` where there is none.
         shape: `(channel, 1, *size)`.
     """
