@@ -25,7 +25,7 @@ from vitdecomp_alignment import ClipSpace, ClosedForm, CompAlign, TextSpan
 from vitdecomp_alignment.clip.prompts import TEMPLATES
 from vitdecomp_alignment.evaluation.judge import METHODS, Judgement, Make, Spread, judge, summarised
 from vitdecomp_alignment.evaluation.match import Vocabulary
-from vitdecomp_alignment.evaluation.naming import Agreement, FactorWords, agreement
+from vitdecomp_alignment.evaluation.naming import Agreement, FactorWords, agreement, first_factors
 
 from vitdecomp.demo.subject import Subject, decompose
 from vitdecomp.demo.world import World, scenes_world
@@ -123,7 +123,8 @@ def _names(subject: Subject, target: Tensor, about: FactorWords, makes: Sequence
         learned, c = subject.part(0)[0], subject.part(1)[0]
         mapped = c if make is None else make(seed).fit(learned, target[::2]).transform(c)
         span = TextSpan(m=1).fit(mapped, about.vectors, tuple(about.factor_of))
-        found.append(agreement(span, subject.knowledge, about.factor_of))
+        said = first_factors(span, about.factor_of)
+        found.append(agreement(said, subject.knowledge, about.readers))
     return found
 
 

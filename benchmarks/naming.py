@@ -5,14 +5,16 @@ r"""Whether the names of components are true: by what can be read from them, and
 
 The first text of a component should speak of the factor of the scenes that is best read from it, as probes on other
 scenes tell. Components are named by `Readout` from the model's own space, by `TextSpan` behind maps of `ClosedForm`
-(`scenes:clip` needs none), and by `Readout` with images shuffled. The strength of the ridge is chosen on one seed of
-scenes, for all models together, and everything is reported on others. `--out` writes `naming.md` and `naming.json`.
+(`scenes:clip` needs none), and by `Readout` with images shuffled. Roles are judged likewise. R^2 is stated for scenes
+held out, and compared with R^2 on scenes that had no part in it. The strength of the ridge is chosen on one seed of
+scenes, for all models together, and everything is reported on others. `--out` writes `naming.md`, `naming.json` and
+`naming.png`, stated beside found R^2.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,14 +22,17 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
+from naming_calibration import Calibration, draw
 from one_line_errors import one_line_errors
 from rich.console import Console
 from sheets import Result, Sheet, write
 from torch import Tensor
 from vitdecomp_alignment import ClipSpace, ClosedForm, Readout, TextSpan
-from vitdecomp_alignment.evaluation.naming import Agreement, FactorWords, agreement
+from vitdecomp_alignment.evaluation.naming import Agreement, FactorWords, agreement, first_factors, roles
+from vitdecomp_alignment.texts import scene_features
 
 from vitdecomp._utils.files import check_directory
+from vitdecomp.component import Component
 from vitdecomp.demo.subject import Subject, decompose
 from vitdecomp.demo.world import World, scenes_world
 from vitdecomp.models.prepare import ModelOptions
@@ -39,12 +44,17 @@ GOAL = 0.60
 HEADING = (
     "Whether names are true",
     "Cohen's kappa between the factor that a component's first text speaks of and the factor that is best read from it "
-    f"by probes on other scenes: 1 is always right, 0 is chance. The goal is {GOAL:.2f}.",
+    f"by probes on other scenes: 1 is always right, 0 is chance. The goal is {GOAL:.2f}.\n\n"
+    "![Stated and found R2](naming.png)",
 )
 WAYS = {
     "readout": "what can be read (`Readout`)",
+    "grouped": "the same, where it is known what texts speak of",
+    "role": "role, one word for each value (`--roles`)",
+    "clear": "role, where it is clear",
     "variance": "what it varies along (`TextSpan`, maps of `ClosedForm`)",
     "shuffled": "`Readout`, images shuffled",
+    "shuffled, grouped": "the same, where it is known what texts speak of, shuffled",
 }
 
 
@@ -83,23 +93,57 @@ class Named:
     scenes: Scenes
     subject: Subject
 
-    def by_readout(self, strength: float, *, shuffled: bool = False) -> Agreement:
-        """Name by what can be read."""
-        seen = self.scenes.seen[1::2]
+    def readout(self, strength: float, *, roles: bool = False, shuffled: bool = False) -> Readout:
+        """Name by what can be read, with the factor that each text speaks of or without."""
+        seen, about = self.scenes.seen[1::2], self.scenes.about
         if shuffled:
             seen = seen[torch.randperm(len(seen), generator=torch.Generator().manual_seed(0))]
-        about, readout = self.scenes.about, Readout(strength=strength, shuffles=0)
-        readout.fit(self.subject.part(1)[0], seen, about.vectors, tuple(about.factor_of))
-        return agreement(readout, self.subject.knowledge, about.factor_of)
+        texts, factors = tuple(about.factor_of), tuple(about.factor_of.values())
+        readout = Readout(strength=strength, shuffles=0 if shuffled else 3)
+        return readout.fit(self.subject.part(1)[0], seen, about.vectors, texts, features=factors if roles else None)
+
+    def by_readout(self, strength: float, *, roles: bool = False, shuffled: bool = False) -> Agreement:
+        """Judge names by what can be read."""
+        return self.judged(first_factors(self.readout(strength, roles=roles, shuffled=shuffled), self.factor_of))
 
     def by_variance(self) -> Agreement:
-        """Name by what components vary along, in CLIP's space."""
+        """Judge names by what components vary along, in CLIP's space."""
         learned, c = self.subject.part(0)[0], self.subject.part(1)[0]
         if self.subject.name != CLIP:
             c = ClosedForm(random_state=0).fit(learned, self.scenes.seen[::2]).transform(c)
-        about = self.scenes.about
-        span = TextSpan(m=1).fit(c, about.vectors, tuple(about.factor_of))
-        return agreement(span, self.subject.knowledge, about.factor_of)
+        span = TextSpan(m=1).fit(c, self.scenes.about.vectors, tuple(self.factor_of))
+        return self.judged(first_factors(span, self.factor_of))
+
+    def by_role(self, strength: float) -> tuple[Agreement, Agreement, float]:
+        """Judge roles by one word a value, as `describe --roles` gives them: all, the clear ones, and their share."""
+        words = [(word, factor) for factor, several in scene_features().items() for word in several]
+        texts, factors = zip(*words, strict=True)
+        vectors = self.scenes.space.encode_text(texts).cpu()
+        readout = Readout(strength=strength)
+        readout.fit(self.subject.part(1)[0], self.scenes.seen[1::2], vectors, texts, features=factors)
+        every, clear = (self.judged(roles(readout, clear=only)) for only in (False, True))
+        return every, clear, clear.components / every.components
+
+    def calibration(self, strength: float) -> Calibration:
+        """Compare the R^2 that is stated with that on the even scenes, which neither chose texts nor weights."""
+        readout = self.readout(strength)
+        fresh = readout.score(self.subject.part(0)[0], self.scenes.seen[::2])
+        pairs = [
+            (one.scores[0], one.errors[0], r2[0], one.named)
+            for one, r2 in zip(readout.readings_, fresh, strict=True)
+            if r2
+        ]
+        stated, errors, found, named = zip(*pairs, strict=True)
+        return Calibration(stated, errors, found, named)
+
+    @property
+    def factor_of(self) -> Mapping[str, str]:
+        """What each text speaks of."""
+        return self.scenes.about.factor_of
+
+    def judged(self, said: Mapping[Component, str]) -> Agreement:
+        """Compare with what probes read."""
+        return agreement(said, self.subject.knowledge, self.scenes.about.readers)
 
 
 def choose(models: list[str], scenes: Scenes, console: Console) -> float:
@@ -117,11 +161,20 @@ def choose(models: list[str], scenes: Scenes, console: Console) -> float:
 def report(spec: str, every: list[Scenes], strength: float) -> Result:
     """Compare the ways on fresh scenes."""
     found: dict[str, list[Agreement]] = {way: [] for way in WAYS}
+    shares, calibrations = [], []
     for scenes in every:
         named = Named(scenes, scenes.subject(spec))
         found["readout"].append(named.by_readout(strength))
+        found["grouped"].append(named.by_readout(strength, roles=True))
+        role, clear, share = named.by_role(strength)
+        found["role"].append(role)
+        found["clear"].append(clear)
         found["variance"].append(named.by_variance())
         found["shuffled"].append(named.by_readout(strength, shuffled=True))
+        found["shuffled, grouped"].append(named.by_readout(strength, roles=True, shuffled=True))
+        shares.append(share)
+        calibrations.append(named.calibration(strength))
+    calibration = Calibration.joined(calibrations)
     rows = [
         [
             WAYS[way],
@@ -134,12 +187,16 @@ def report(spec: str, every: list[Scenes], strength: float) -> Result:
     ]
     seeds = [f"seed {number}" for number in range(1, len(every) + 1)]
     sheet = Sheet(spec, ("named by", *seeds, "mean kappa", "right", "chance"), rows)
-    figures: Mapping[str, Any] = {
+    figures: dict[str, Any] = {
         way: [{"kappa": one.kappa, "rate": one.rate, "chance": one.chance, "components": one.components} for one in own]
         for way, own in found.items()
     }
-    note = f"The strength of the ridge is {strength:g}, chosen on other scenes, with all models together"
-    return Result(dict(figures), [sheet], [note])
+    notes = [
+        f"The strength of the ridge is {strength:g}, chosen on other scenes, with all models together",
+        f"{np.mean(shares):.0%} of the components that know a factor have a clear role",
+        calibration.sentence(),
+    ]
+    return Result({**figures, "calibration": asdict(calibration)}, [sheet], notes)
 
 
 def main(
@@ -166,6 +223,7 @@ def main(
             if out is not None:
                 settings = {"n": n, "tuned on seed": tune, "seeds": seeds, "strength": strength}
                 write(out, "naming", HEADING, settings, results)
+                draw({spec: Calibration(**one.figures["calibration"]) for spec, one in results.items()}, out)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from vitdecomp.demo.story import Step
 from vitdecomp_alignment.clip.space import ClipSpace
 from vitdecomp_alignment.demo.speech import Spoken, few, no_texts, speech
 from vitdecomp_alignment.demo.tokens import token_pages
-from vitdecomp_alignment.evaluation.naming import Agreement, agreement, read
+from vitdecomp_alignment.evaluation.naming import Agreement, FactorWords, agreement, first_factors, read
 from vitdecomp_alignment.texts import general_texts
 from vitdecomp_alignment.textspan.textspan import TextSpan
 
@@ -52,7 +52,7 @@ def words(context: Context) -> Section:
     vectors = about.vectors if readers else space.encode_text(pool).cpu()
     told = [_named(spoken, vectors, pool) for spoken in known.told]
     first = told[0]
-    true = {s.name: agreement(s.span, s.spoken.subject.knowledge, about.factor_of) for s in told} if readers else {}
+    true = {s.name: _agreement(s, about) for s in told} if readers else {}
     right = {s.name: read(s.c.total(), s.spoken.labels, readers) for s in told}
     itself = read(first.spoken.whole, first.spoken.labels, readers)
     return Section(
@@ -74,6 +74,10 @@ def words(context: Context) -> Section:
         key=_key(first, true, right),
         pages=token_pages(context, space, pool),
     )
+
+
+def _agreement(named: Named, about: FactorWords) -> Agreement:
+    return agreement(first_factors(named.span, about.factor_of), named.spoken.subject.knowledge, about.readers)
 
 
 def _general() -> tuple[str, ...]:

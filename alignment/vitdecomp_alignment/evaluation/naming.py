@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from vitdecomp.component import Component
 from vitdecomp.metrics import Knowledge
 from vitdecomp_alignment.clip.space import ClipSpace
 from vitdecomp_alignment.clip.zero_shot import ZeroShot
@@ -56,10 +57,10 @@ class FactorWords:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Whether the first text of a component speaks of the factor that is best read from it.
+    """Whether a component is said to see the factor that is best read from it.
 
     Attributes:
-        components: how many know a factor. rate: of them, those whose text speaks of it. chance: if texts were dealt
+        components: how many know a factor. rate: of them, those of which it is said. chance: if what is said were dealt
             out to components at random.
     """
 
@@ -78,17 +79,32 @@ def read(vectors: Float[Tensor, "n d"], labels: Labels, readers: Mapping[str, Ze
     return {f: float((reader.predict(vectors).numpy() == labels[f]).mean()) for f, reader in readers.items()}
 
 
-def agreement(span: TextSpan | Readout, known: Knowledge, factor_of: Mapping[str, str]) -> Agreement:
-    """Compare the first texts with what can be read.
+def first_factors(span: TextSpan | Readout, factor_of: Mapping[str, str]) -> dict[Component, str]:
+    """Return what the first text of each component speaks of.
 
     Args:
         span: what names components, fitted with labels.
-        known: what can be read from the same components in their own space.
         factor_of: what each text speaks of.
     """
     first = span.labels_ or ()
-    said = {c: factor_of[texts[0]] for c, texts in zip(span.components_, first, strict=True) if texts}
-    factors = [f for f in known.factors if f in factor_of.values()]
+    return {c: factor_of[texts[0]] for c, texts in zip(span.components_, first, strict=True) if texts}
+
+
+def roles(readout: Readout, *, clear: bool = False) -> dict[Component, str]:
+    """Return the role of each component, or of those whose role is clear."""
+    every = zip(readout.components_, readout.roles_, strict=True)
+    return {c: role.feature for c, role in every if role is not None and (role.clear or not clear)}
+
+
+def agreement(said: Mapping[Component, str], known: Knowledge, factors: Collection[str]) -> Agreement:
+    """Compare what components are said to see with what can be read.
+
+    Args:
+        said: a factor for each component.
+        known: what can be read from the same components in their own space.
+        factors: those that could be said.
+    """
+    factors = [f for f in known.factors if f in factors]
     scores = np.stack([known.of(factor) for factor in factors], axis=1)
     pairs = [
         (said[component], factors[int(row.argmax())])

@@ -41,12 +41,33 @@ class Folds:
         )
 
 
-def coordinates(values: Float[Tensor, "n d"]) -> Float[Tensor, "n r"]:
-    """Return a component's values, centered, in the directions along which they vary."""
-    centered = (values - values.mean(0)).double()
-    scale, basis = torch.linalg.eigh(centered.T @ centered)
-    found: Tensor = centered @ basis[:, scale > RANK**2 * scale.max().clamp(min=1e-300)]
-    return found
+@dataclass(frozen=True, slots=True)
+class Coordinates:
+    """A component's values, centered, in the directions along which they vary.
+
+    Attributes:
+        values: coordinates of every image, `(n, r)`.
+        mean: of the values that they were made of.
+        basis: orthonormal columns, `(d, r)`: a value is `mean + coordinates @ basis.T`, but for rounding.
+    """
+
+    values: Float[Tensor, "n r"]
+    mean: Float[Tensor, " d"]
+    basis: Float[Tensor, "d r"]
+
+    @classmethod
+    def of(cls, values: Float[Tensor, "n d"]) -> Coordinates:
+        """Find the directions."""
+        mean = values.double().mean(0)
+        centered = values.double() - mean
+        scale, basis = torch.linalg.eigh(centered.T @ centered)
+        basis = basis[:, scale > RANK**2 * scale.max().clamp(min=1e-300)]
+        return cls(centered @ basis, mean, basis)
+
+
+def regression(c: Float[Tensor, "n r"], targets: Float[Tensor, "n m"], strength: float) -> Float[Tensor, "r m"]:
+    """Compute the weights of a ridge regression of centered targets on centered coordinates, on all images."""
+    return _solved(c.T @ c / len(c), c.T @ targets / len(c), strength)
 
 
 def residuals(c: Float[Tensor, "n r"], folds: Folds, strength: float) -> Float[Tensor, "fold e e"]:
@@ -62,8 +83,7 @@ def residuals(c: Float[Tensor, "n r"], folds: Folds, strength: float) -> Float[T
     found = []
     for k, part in enumerate(folds.parts):
         gram = (squares.sum(0) - squares[k]) / (len(c) - len(part))
-        ridge = strength * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
-        weights = torch.linalg.solve(gram + ridge, (products.sum(0) - products[k]) / (len(c) - len(part)))
+        weights = _solved(gram, (products.sum(0) - products[k]) / (len(c) - len(part)), strength)
         # (t - c w)^T (t - c w) from moments: images are many, and the directions of a component few.
         explained = weights.T @ (products[k] - squares[k] @ weights / 2)
         found.append(folds.total[k] - explained - explained.T)
@@ -74,3 +94,9 @@ def quadratic(moment: Float[Tensor, "e e"], texts: Float[Tensor, "t e"], chunk: 
     """Compute t^T M t for each text, some texts at a time."""
     parts = torch.split(texts, chunk)
     return torch.cat([((part @ moment) * part).sum(1) for part in parts])
+
+
+def _solved(gram: Float[Tensor, "r r"], products: Float[Tensor, "r m"], strength: float) -> Float[Tensor, "r m"]:
+    ridge = strength * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
+    found: Tensor = torch.linalg.solve(gram + ridge, products)
+    return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
@@ -17,29 +16,13 @@ from vitdecomp._utils.tolerance import check_varies
 from vitdecomp.component import Component
 from vitdecomp.errors import InputError, SpecError
 from vitdecomp.sources.source import Columns, Source
-from vitdecomp_alignment.readout.moments import Folds, coordinates, quadratic, residuals
+from vitdecomp_alignment.readout.moments import Coordinates, Folds, regression, residuals
+from vitdecomp_alignment.readout.pool import TextPool
+from vitdecomp_alignment.readout.reading import Reading
+from vitdecomp_alignment.readout.roles import Role, role, votes
 
 Self = TypeVar("Self", bound="Readout")
 SURE = 2  # standard errors
-LEAST = 0.1  # share of a text's variance that earlier texts must have left
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """Tell what can be read from one component.
-
-    Attributes:
-        indices: of the texts, the best first. scores: held-out R^2 of each, after what the texts before it say.
-        errors: standard error of each over the folds.
-        control: the best R^2 of any text when images are shuffled, the largest of all shuffles.
-        named: whether the first text is read better than any text of shuffled images, by two standard errors.
-    """
-
-    indices: tuple[int, ...]
-    scores: tuple[float, ...]
-    errors: tuple[float, ...]
-    control: float
-    named: bool
 
 
 class Readout(Estimator):
@@ -65,6 +48,7 @@ class Readout(Estimator):
         labels_: texts of each component.
         scores_: their R^2.
         named_: whether a component's first text beats the control, `(component,)`.
+        roles_: the role of each component, `None` for a constant; empty where `fit` is not told what texts speak of.
     """
 
     components_: tuple[Component, ...]
@@ -72,6 +56,7 @@ class Readout(Estimator):
     labels_: tuple[tuple[str, ...], ...]
     scores_: tuple[tuple[float, ...], ...]
     named_: tuple[bool, ...]
+    roles_: tuple[Role | None, ...]
 
     def __init__(
         self,
@@ -93,6 +78,7 @@ class Readout(Estimator):
         text_embeddings: Float[Tensor, "t e"],
         texts: Sequence[str],
         *,
+        features: Sequence[str] | None = None,
         components: Sequence[Component] | None = None,
         progress: Progress | None = None,
     ) -> Self:
@@ -104,6 +90,8 @@ class Readout(Estimator):
             clip_embeddings: CLIP's vectors of the same images; their norm does not count.
             text_embeddings: vectors of the texts; their norm does not count.
             texts: the words.
+            features: what each text speaks of, such as `"color"`. Then every component has a role, for which the best
+                read texts vote, and its first text is one of this feature.
             components: those to name; by default all.
             progress: called with the components done and their number.
 
@@ -111,63 +99,77 @@ class Readout(Estimator):
             InputError: shapes do not fit, there are fewer images than two a fold, or a value is not finite.
             SpecError: a setting is out of range.
         """
-        self._check(c, clip_embeddings, text_embeddings, texts)
-        targets, pool = (normalize(x.detach().double(), dim=1) for x in (clip_embeddings, text_embeddings))
+        self._check(c, clip_embeddings, text_embeddings, texts, features)
+        targets, vectors = (normalize(x.detach().double(), dim=1) for x in (clip_embeddings, text_embeddings))
         folds = Folds.of(targets, self.folds, self.random_state)
         controls = [folds.shuffled(self.random_state + 1 + k) for k in range(self.shuffles)]
-        spread = quadratic(folds.total.sum(0), pool, self.chunk).clamp(min=1e-300)  # shuffled too, that of each text
+        pool = TextPool.of(vectors, folds.total, self.chunk, features)
         found = []
         columns = c if isinstance(c, Columns) else c.take(range(len(c)))
         chosen = c.components if components is None else tuple(components)
         for component in chosen:
-            values = columns.coefficients(component, range(len(c))).detach()
-            _check_finite(values, f"the contributions of {component.name}")
-            found.append(self._read(values, folds, controls, pool, spread))
+            reading = self._read(_values(columns, component), folds, controls, pool, targets.mean(0))
+            found.append(reading.through(columns.basis(component)))
             if progress is not None:
                 progress(len(found), len(chosen))
         self.components_, self.readings_ = chosen, tuple(found)
         self.labels_ = tuple(tuple(str(texts[i]) for i in one.indices) for one in found)
         self.scores_ = tuple(one.scores for one in found)
         self.named_ = tuple(one.named for one in found)
+        self.roles_ = () if features is None else tuple(one.role for one in found)
         return self
 
-    def _read(self, values: Tensor, folds: Folds, controls: Sequence[Folds], pool: Tensor, spread: Tensor) -> Reading:
-        c = coordinates(values)
-        if not c.shape[1]:  # a constant
-            return Reading((), (), (), 0.0, named=False)
-        left = residuals(c, folds, self.strength)
-        chosen = self._chosen(left, folds.total, pool, spread)
-        shuffled = [self._best(residuals(c, one, self.strength), pool, spread) for one in controls]
+    def score(self, c: Source, clip_embeddings: Float[Tensor, "n e"]) -> tuple[tuple[float, ...], ...]:
+        """Compute R^2 of the texts of every component on other images.
+
+        Args:
+            c: contributions of the same model to n images.
+            clip_embeddings: CLIP's vectors of them.
+
+        Returns:
+            For each of `components_` what `scores_` holds for the images of `fit`.
+
+        Raises:
+            InputError: shapes do not fit. SpecError: not fitted yet.
+        """
+        if not hasattr(self, "readings_"):
+            raise SpecError("this Readout is not fitted yet: call fit(...) first")
+        if clip_embeddings.ndim != 2 or len(clip_embeddings) != len(c):
+            raise InputError(f"{len(c)} images need CLIP's vectors ({len(c)}, e), not {tuple(clip_embeddings.shape)}")
+        seen = normalize(clip_embeddings.detach().double(), dim=1)
+        columns = c if isinstance(c, Columns) else c.take(range(len(c)))
+        return tuple(
+            reading.score(_values(columns, component), columns.basis(component), seen)
+            for component, reading in zip(self.components_, self.readings_, strict=True)
+        )
+
+    def _read(self, values: Tensor, folds: Folds, controls: Sequence[Folds], pool: TextPool, mean: Tensor) -> Reading:
+        c = Coordinates.of(values)
+        if not c.values.shape[1]:  # a constant
+            return Reading.nothing(values.shape[1], pool.vectors.shape[1])
+        left = residuals(c.values, folds, self.strength)
+        shares = votes(pool.r2(left), pool.features) if pool.features is not None else {}
+        chosen = pool.choose(left, self.m, max(shares, key=shares.__getitem__, default=None))
+        shuffled = [float(pool.r2(residuals(c.values, one, self.strength)).max()) for one in controls]
         control = max(shuffled, default=0.0)
-        indices, scores, errors = zip(*chosen, strict=True)
-        named = scores[0] - SURE * errors[0] > max(control, 0.0)
-        return Reading(indices, scores, errors, control, named=named)
+        named = chosen[0].r2 - SURE * chosen[0].error > max(control, 0.0)
+        texts = torch.stack([one.vector for one in chosen])
+        weights = c.basis @ regression(c.values, folds.targets @ texts.T, self.strength)
+        return Reading(
+            tuple(one.index for one in chosen),
+            tuple(one.r2 for one in chosen),
+            tuple(one.error for one in chosen),
+            control,
+            named,
+            weights,
+            texts @ mean - c.mean @ weights,
+            texts,
+            role(shares, named=named) if shares else None,
+        )
 
-    def _chosen(self, left: Tensor, total: Tensor, pool: Tensor, spread: Tensor) -> list[tuple[int, float, float]]:
-        """Choose texts one by one, each after what those before it say."""
-        found: list[tuple[int, float, float]] = []
-        moment = total.sum(0)
-        rest = torch.eye(pool.shape[1], dtype=pool.dtype)  # texts to what earlier ones leave of them
-        while len(found) < min(self.m, len(pool)):
-            own = pool @ rest.T
-            variance = quadratic(moment, own, self.chunk) if found else spread
-            gain = (variance - quadratic(left.sum(0), own, self.chunk)) / spread
-            gain[variance <= LEAST * spread] = float("-inf")
-            best = int(gain.argmax())
-            if gain[best] == float("-inf"):
-                break
-            text = own[best]
-            residual, whole = (torch.einsum("e,fed,d->f", text, each, text) for each in (left, total))
-            error = (1 - residual / whole.clamp(min=1e-300)).std() / len(whole) ** 0.5
-            found.append((best, 1 - float(residual.sum() / whole.sum()), float(error)))
-            weights = moment @ text / (text @ moment @ text)  # of the similarity with it, in that with any other
-            rest = rest - torch.outer(text, weights) @ rest
-        return found
-
-    def _best(self, left: Tensor, pool: Tensor, spread: Tensor) -> float:
-        return float((1 - quadratic(left.sum(0), pool, self.chunk) / spread).max())
-
-    def _check(self, c: Source, clip: Tensor, pool: Tensor, texts: Sequence[str]) -> None:
+    def _check(
+        self, c: Source, clip: Tensor, pool: Tensor, texts: Sequence[str], features: Sequence[str] | None
+    ) -> None:
         for name in ("m", "folds", "chunk"):
             if getattr(self, name) < (2 if name == "folds" else 1):
                 raise SpecError(f"{name} must be {2 if name == 'folds' else 1} or more, not {getattr(self, name)}")
@@ -180,6 +182,8 @@ class Readout(Estimator):
             )
         if len(pool) != len(texts) or not len(pool):
             raise InputError(f"there must be one vector for each text: {len(pool)} vectors, {len(texts)} texts")
+        if features is not None and len(features) != len(texts):
+            raise InputError(f"there must be one feature for each text: {len(features)} features, {len(texts)} texts")
         if len(c) < 2 * self.folds:
             raise InputError(f"{self.folds} folds need {2 * self.folds} images or more, not {len(c)}")
         _check_finite(clip, "CLIP's vectors")
@@ -190,3 +194,9 @@ class Readout(Estimator):
 def _check_finite(values: Tensor, what: str) -> None:
     if not bool(values.isfinite().all()):
         raise InputError(f"{what} hold NaN or infinity")
+
+
+def _values(columns: Columns, component: Component) -> Float[Tensor, "n r"]:
+    values = columns.coefficients(component, range(len(columns))).detach()
+    _check_finite(values, f"the contributions of {component.name}")
+    return values

@@ -149,9 +149,25 @@ def test_describe_by_what_can_be_read_needs_no_maps(place):
     assert "control: the best R2 of any text where images are shuffled" in shown
 
 
+def test_describe_gives_roles(place):
+    words = ("--images", "scenes", "--cache", "cache", "--roles", "--features", "scenes")
+    told = json.loads(run(place, "describe", "scenes:deit", "--clip", "scenes:clip", *words, "--json").stdout)
+    features = {"shape", "colour", "pattern", "location", "size"}
+    assert {row["role"]["feature"] for row in told["components"]} <= features
+    for row in told["components"]:
+        assert 0 <= row["role"]["confidence"] <= 1
+        assert row["named"] or not row["role"]["clear"]
+    clear = [row for row in told["components"] if row["role"]["clear"]]
+    assert clear
+    shown = run(place, "describe", "scenes:deit", "--clip", "scenes:clip", *words).stdout
+    assert f"no clear role, {len(told['components']) - len(clear)} of {len(told['components'])}: " in shown
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
+        (("describe", "scenes:clip", "--features", "color"), "--features are what --roles chooses from"),
+        (("describe", "scenes:clip", "--roles", "--texts", "scene"), "--roles reads the words of --features"),
         (("describe", "scenes:deit", "--method", "readability", "--images", "scenes"), "own: give --clip, whose texts"),
         (("describe", "scenes:clip", "--method", "readability", "--sizes"), "has neither --sizes nor --rank"),
         (("align", "scenes:deit", *ALIGN, "--out", "nowhere/maps.safetensors"), "there is no directory nowhere"),

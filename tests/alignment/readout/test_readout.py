@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from vitdecomp_alignment import Readout
 from vitdecomp_alignment.readout.moments import Folds
+from vitdecomp_alignment.readout.roles import votes
 
 import vitdecomp as vd
 from vitdecomp.component import Component
@@ -120,3 +121,93 @@ class TestReadout:
         given = {"clip": seen, "texts": TEXTS, **change}
         with pytest.raises(vd.VitdecompError, match=message):
             Readout(**settings).fit(contributions(seen), given["clip"], POOL, given["texts"])
+
+
+class TestScore:
+    """R^2 on other images, from the regressions on all images of `fit`."""
+
+    def test_other_images_are_predicted_as_by_hand(self, seen: Tensor) -> None:
+        c = contributions(seen @ noise(E, 4) + 0.3 * noise(N, 4, seed=6))
+        old, new = c.take(range(80)), c.take(range(80, N))
+        readout = Readout(m=2).fit(old, seen[:80], POOL, TEXTS)
+        z, values = normalize(seen, dim=1), c.values[:, 0]
+        s = z @ POOL[readout.readings_[0].indices[0]]
+        centered = values[:80] - values[:80].mean(0)
+        gram = centered.T @ centered / 80
+        weights = torch.linalg.solve(
+            gram + 0.1 * gram.trace() / 4 * torch.eye(4).double(), centered.T @ (s[:80] - s[:80].mean()) / 80
+        )
+        guess = s[:80].mean() + (values[80:] - values[:80].mean(0)) @ weights
+        slow = 1 - (s[80:] - guess).square().sum() / (s[80:] - s[80:].mean()).square().sum()
+        assert readout.score(new, seen[80:])[0][0] == pytest.approx(float(slow))
+
+    def test_what_is_stated_holds_on_other_images(self) -> None:
+        """A component that is half noise: R^2 on 4,000 other images lies within 4 standard errors of what is stated."""
+        generator = torch.Generator().manual_seed(1)
+        seen = torch.randn(8000, E, dtype=torch.float64, generator=generator)
+        c = contributions(*(normalize(seen, dim=1)[:, i : i + 2] + 0.3 * noise(8000, 2, seed=i) for i in range(4)))
+        readout = Readout().fit(c.take(range(4000)), seen[:4000], POOL, TEXTS)
+        found = readout.score(c.take(range(4000, 8000)), seen[4000:])
+        for reading, (r2,) in zip(readout.readings_, found, strict=True):
+            assert 0.3 < r2 < 0.9
+            assert abs(r2 - reading.scores[0]) < 4 * max(reading.errors[0], 0.01)
+
+    def test_a_constant_has_none(self, seen: Tensor) -> None:
+        c = contributions(torch.ones(N, 3).double(), seen @ noise(E, 3))
+        readout = Readout().fit(c, seen, POOL, TEXTS)
+        assert [len(one) for one in readout.score(c, seen)] == [0, 1]
+
+    def test_bad_input(self, seen: Tensor) -> None:
+        with pytest.raises(vd.SpecError, match="not fitted yet"):
+            Readout().score(contributions(seen), seen)
+        readout = Readout().fit(contributions(seen), seen, POOL, TEXTS)
+        with pytest.raises(vd.InputError, match="need CLIP's vectors"):
+            readout.score(contributions(seen), seen[1:])
+
+
+class TestRoles:
+    FEATURES = ("a", "a", "a", "b", "b", "b")
+
+    def test_texts_vote_for_what_they_speak_of(self) -> None:
+        r2 = torch.tensor([0.1, 0.9, 0.2, 0.5, 0.0, -3.0])
+        shares = votes(r2, self.FEATURES)  # a third of six texts: the two best
+        assert shares == pytest.approx({"a": 0.9 / 1.4, "b": 0.5 / 1.4})
+
+    def test_nothing_that_is_read_gives_no_votes(self) -> None:
+        assert votes(-torch.ones(6), self.FEATURES) == {"a": 0.0, "b": 0.0}
+
+    def test_a_component_has_the_role_of_what_it_holds(self, seen: Tensor) -> None:
+        z = normalize(seen, dim=1)
+        c = contributions(z[:, :3] + 0.01 * noise(N, 3), z[:, 3:] + 0.01 * noise(N, 3), noise(N, 3, seed=8))
+        readout = Readout().fit(c, seen, POOL, TEXTS, features=self.FEATURES)
+        first, second, third = readout.roles_
+        assert first is not None
+        assert second is not None
+        assert third is not None
+        assert (first.feature, first.clear, second.feature, second.clear) == ("a", True, "b", True)
+        assert min(first.confidence, second.confidence) > 0.9
+        assert not third.clear
+        for reading in readout.readings_[:2]:
+            assert reading.role is not None
+            assert self.FEATURES[reading.indices[0]] == reading.role.feature
+
+    def test_the_first_text_is_of_the_role_and_the_second_may_be_another(self, seen: Tensor) -> None:
+        """The text that is read best stands alone for its feature; the next two outvote it."""
+        z = normalize(seen, dim=1)
+        c = contributions(z[:, :3] @ torch.diag(torch.tensor([2.0, 1.0, 1.0]).double()) + 0.05 * noise(N, 3))
+        features = ("lone", "many", "many", "x", "x", "x", "y", "y", "y")
+        pool = torch.cat([POOL, noise(3, E)])
+        texts = tuple(f"text {i}" for i in range(9))
+        plain = Readout(m=2, strength=1.0).fit(c, seen, pool, texts)
+        grouped = Readout(m=2, strength=1.0).fit(c, seen, pool, texts, features=features)
+        assert plain.labels_[0][0] == "text 0"
+        assert features[grouped.readings_[0].indices[0]] == "many"
+        assert plain.roles_ == ()
+
+    def test_a_constant_has_no_role(self, seen: Tensor) -> None:
+        c = contributions(torch.ones(N, 3).double())
+        assert Readout().fit(c, seen, POOL, TEXTS, features=self.FEATURES).roles_ == (None,)
+
+    def test_each_text_needs_a_feature(self, seen: Tensor) -> None:
+        with pytest.raises(vd.InputError, match="one feature for each text: 2 features, 6 texts"):
+            Readout().fit(contributions(seen), seen, POOL, TEXTS, features=("a", "b"))

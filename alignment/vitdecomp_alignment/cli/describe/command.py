@@ -11,7 +11,7 @@ from typer import Option
 from vitdecomp.cli.command import command
 from vitdecomp.cli.options import CachedOptions, Model, ResultOptions, SingleModelOptions
 from vitdecomp.errors import SpecError
-from vitdecomp_alignment.cli.options import Components, ContributionOptions, Pool, TextCount
+from vitdecomp_alignment.cli.options import Components, ContributionOptions, Features, Pool, TextCount
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,9 @@ class TextOptions:
         ),
     ] = None
 
+    roles: Annotated[bool, Option("--roles", help="Give every component a role: the feature that it sees.")] = False
+    features: Features = ()
+
     def chosen(self, maps: Path | None) -> str:
         """Return the method: readability, unless maps or flags of the other one are given.
 
@@ -38,6 +41,13 @@ class TextOptions:
             SpecError: a flag that the method does not have.
         """
         spans = self.sizes or self.rank is not None
+        if self.features and not self.roles:
+            raise SpecError("--features are what --roles chooses from: add --roles, or leave them out")
+        if self.roles and (self.texts is not None or self.method == "variance" or maps is not None or spans):
+            raise SpecError(
+                "--roles reads the words of --features from components: leave out --texts, --maps, --sizes, --rank and "
+                "--method variance"
+            )
         if self.method == "readability" and spans:
             raise SpecError("--method readability has neither --sizes nor --rank: leave them out")
         return self.method or ("readability" if maps is None and not spans else "variance")
@@ -88,7 +98,8 @@ def _describe_readable(
     from vitdecomp_alignment.cli.describe.descriptions import DescribeConfig
     from vitdecomp_alignment.cli.describe.readable import read_out, readable, show_readable
 
-    config = DescribeConfig(source.reading(reading.limit), texts.texts, texts.components)
+    features = texts.features if texts.roles else None
+    config = DescribeConfig(source.reading(reading.limit), texts.texts, texts.components, features)
     described, seen = read_out(loading.of(model), config, reading.folder, loading=reading.loading, stage=result.stage)
     with result.progress("reading texts out") as progress:
         rows = readable(described, seen, texts.m, loading.seed, progress)

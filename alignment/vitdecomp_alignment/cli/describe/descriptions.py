@@ -32,7 +32,7 @@ class DescribeResult(Generic[S]):
     Attributes:
         c: the contributions. components: those to name. shares: of the variance of these together, one for each.
         labels: the pool. texts: its vectors, `(pool, d)`. clip: the spec of the model that made them.
-        skipped: names of images that cannot be read.
+        skipped: names of images that cannot be read. features: what each text speaks of, where roles are asked for.
     """
 
     c: S
@@ -42,6 +42,7 @@ class DescribeResult(Generic[S]):
     texts: Float[Tensor, "pool d"]
     clip: str
     skipped: tuple[str, ...] = ()
+    features: tuple[str, ...] | None = None
 
     def summary(self, model: str) -> dict[str, Any]:
         """Give what stands above the table of components, for a terminal and as JSON."""
@@ -63,11 +64,13 @@ class DescribeConfig:
         texts: the name of a pool, or a file; by default what suits the CLIP: `scene` for that of the embedded world,
             which knows no other words, and else `general`.
         components: names or patterns of those that are meant; all by default.
+        features: what roles are chosen from, as for `feature_words.read_features`; `None` for no roles.
     """
 
     reading: Reading
     texts: str | None = None
     components: tuple[str, ...] = ()
+    features: tuple[str, ...] | None = None
 
 
 def in_words(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,12 @@ from vitdecomp_alignment.clip.contributions import NoTextsError, in_clip, pictur
 from vitdecomp_alignment.clip.space import ClipSpace
 from vitdecomp_alignment.readout.readout import Readout
 from vitdecomp_alignment.texts import named_texts, usual_texts
+from vitdecomp_alignment.texts.feature_words import read_features
 
+ROLE = (
+    "role: the feature with the most votes of the words that are best read, a third of all; its confidence is "
+    "its share of the votes. In brackets: less than half, or no text that beats the control"
+)
 LEGEND = (
     "R2: of the similarity with the text, predicted from the component alone on images held out, with standard error",
     "control: the best R2 of any text where images are shuffled; a component that does not beat it has no name",
@@ -45,15 +50,25 @@ def read_out(
         InputError: no images or texts. SpecError: no such model or pool, or a model without texts and no CLIP.
         OutputError: the cache cannot be written.
     """
-    chosen = named_texts(config.texts) if config.texts else None
+    chosen = _texts(config)
     store, seen, space, skipped = _seen(options, config, cache, loading=loading, stage=stage)
-    labels = chosen or usual_texts(space.spec)
+    labels, features = chosen or (usual_texts(space.spec), None)
     components = matching(store.components, config.components) if config.components else store.components
     c = store if isinstance(store, Columns) else taken(store, ())
     with stage(f"{len(labels):,} texts in {space.spec}"):
         texts = space.encode_text(labels).cpu()
     shares = shares_of(c, components)
-    return DescribeResult(c, components, shares, labels, texts, space.spec, skipped), seen
+    return DescribeResult(c, components, shares, labels, texts, space.spec, skipped, features), seen
+
+
+def _texts(config: DescribeConfig) -> tuple[tuple[str, ...], tuple[str, ...] | None] | None:
+    """Return the texts that are asked for, and what each speaks of; `None` for those that suit the CLIP."""
+    if config.features is None:
+        return (named_texts(config.texts), None) if config.texts else None
+    words = read_features(config.features, config.reading.usual_features).words
+    pairs = [(word, feature) for feature, several in words.items() for word in several]
+    labels, features = zip(*pairs, strict=True)
+    return labels, features
 
 
 def _seen(
@@ -84,13 +99,22 @@ def readable(
 ) -> list[dict[str, Any]]:
     """Name the components that vary, the largest share of the variance first."""
     readout = Readout(m=m, random_state=random_state)
-    readout.fit(result.c, seen, result.texts, result.labels, components=result.components, progress=progress)
+    readout.fit(
+        result.c,
+        seen,
+        result.texts,
+        result.labels,
+        features=result.features,
+        components=result.components,
+        progress=progress,
+    )
     rows = [
         {
             "component": component.name,
             "share": float(share),
             "named": reading.named,
             "control": reading.control,
+            **({} if reading.role is None else {"role": asdict(reading.role)}),
             "texts": [
                 {"text": result.labels[i], "r2": r2, "error": error}
                 for i, r2, error in zip(reading.indices, reading.scores, reading.errors, strict=True)
@@ -105,13 +129,23 @@ def readable(
 def show_readable(console: Console, found: Mapping[str, Any], rows: list[dict[str, Any]]) -> None:
     """Print the texts of every component, those without a name last."""
     title = f"{found['model']} in words of {found['clip']}: {found['images']:,} images, {found['pool']:,} texts"
-    table = make_table("component", "share", "R2", "control", "texts", words={"component", "texts"}, title=title)
+    roles = any("role" in row for row in rows)
+    columns = ("component", "share", "R2", "control", *(("role", "confidence") if roles else ()), "texts")
+    table = make_table(*columns, words={"component", "role", "texts"}, title=title)
     for row in sorted(rows, key=lambda row: not row["named"]):
         first, *more = row["texts"]
         words = ", ".join([first["text"], *(f"{text['text']} ({text['r2']:.2f})" for text in more)])
         r2 = f"{first['r2']:.2f} ± {first['error']:.2f}"
-        table.add_row(
-            row["component"], f"{row['share']:.1%}", r2, f"{row['control']:.2f}", words if row["named"] else "-"
-        )
+        role = _role(row["role"]) if roles else ()
+        words = words if row["named"] else "-"
+        table.add_row(row["component"], f"{row['share']:.1%}", r2, f"{row['control']:.2f}", *role, words)
     print_table(console, table)
-    console.print("", *LEGEND, sep="\n")
+    console.print("", *LEGEND, *((ROLE,) if roles else ()), sep="\n")
+    if roles:
+        unclear = [row["component"] for row in rows if not row["role"]["clear"]]
+        console.print("", f"no clear role, {len(unclear)} of {len(rows)}: {', '.join(unclear) or 'none'}", sep="\n")
+
+
+def _role(found: Mapping[str, Any]) -> tuple[str, str]:
+    """Write a role that is not clear in brackets."""
+    return found["feature"] if found["clear"] else f"({found['feature']})", f"{found['confidence']:.0%}"
