@@ -51,6 +51,7 @@ ALL: Mapping[str, Make] = MappingProxyType(
     {
         **METHODS,
         "closed form, 2/3 kept": lambda seed: ClosedForm(keep=2 / 3, random_state=seed),
+        "closed form, own prior": lambda seed: ClosedForm(prior="own", random_state=seed),
         "CompAlign x 100": lambda seed: CompAlign(orthogonality=100 / 768, random_state=seed),
         "as published, 1 epoch": _published(1),
         "as published, 10 epochs": _published(10),

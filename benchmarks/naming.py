@@ -53,6 +53,7 @@ WAYS = {
     "role": "role, one word for each value (`--roles`)",
     "clear": "role, where it is clear",
     "variance": "what it varies along (`TextSpan`, maps of `ClosedForm`)",
+    "variance, own": "the same, maps of `ClosedForm(prior='own')`",
     "shuffled": "`Readout`, images shuffled",
     "shuffled, grouped": "the same, where it is known what texts speak of, shuffled",
 }
@@ -106,11 +107,11 @@ class Named:
         """Judge names by what can be read."""
         return self.judged(first_factors(self.readout(strength, roles=roles, shuffled=shuffled), self.factor_of))
 
-    def by_variance(self) -> Agreement:
+    def by_variance(self, prior: str) -> Agreement:
         """Judge names by what components vary along, in CLIP's space."""
         learned, c = self.subject.part(0)[0], self.subject.part(1)[0]
         if self.subject.name != CLIP:
-            c = ClosedForm(random_state=0).fit(learned, self.scenes.seen[::2]).transform(c)
+            c = ClosedForm(prior=prior, random_state=0).fit(learned, self.scenes.seen[::2]).transform(c)
         span = TextSpan(m=1).fit(c, self.scenes.about.vectors, tuple(self.factor_of))
         return self.judged(first_factors(span, self.factor_of))
 
@@ -169,7 +170,8 @@ def report(spec: str, every: list[Scenes], strength: float) -> Result:
         role, clear, share = named.by_role(strength)
         found["role"].append(role)
         found["clear"].append(clear)
-        found["variance"].append(named.by_variance())
+        found["variance"].append(named.by_variance("shared"))
+        found["variance, own"].append(named.by_variance("own"))
         found["shuffled"].append(named.by_readout(strength, shuffled=True))
         found["shuffled, grouped"].append(named.by_readout(strength, roles=True, shuffled=True))
         shares.append(share)

@@ -14,6 +14,7 @@ from vitdecomp.distributed.process_group import Ranks
 from vitdecomp_alignment.aligners.maps import Span
 
 STRIPE = 512  # rows of x^T x that are worked on together
+VARIES = 1e-10  # share of a component's mean square, below which its variance is rounding
 Self = TypeVar("Self", bound="Moments")
 
 
@@ -81,6 +82,21 @@ class Moments(ABC):
         """argmin of |x W - t|^2 + l |W - towards|^2, with l = strength times the mean diagonal of x^T x, for each."""
 
     @abstractmethod
+    def alone(self, blocks: Sequence[slice], strength: float) -> Float[Tensor, "R d_clip"]:
+        """Regress the target on each component alone, and scale all regressions by one number.
+
+        The last coordinate of x is the constant 1, divided by the length of s like all others. Every regression has it
+        beside its component, without a penalty, and so has the sum of all.
+
+        Args:
+            blocks: coordinates of each component.
+            strength: of the ridge, as a multiple of the mean square of a coordinate of the component.
+
+        Returns:
+            s P_i below each other, and the constant's row last: |x W - t|^2 is smallest for this scale s and this row.
+        """
+
+    @abstractmethod
     def _add(self, x: Float[Tensor, "n R"], target: Float[Tensor, "n d_clip"]) -> None: ...
 
     @abstractmethod
@@ -121,6 +137,19 @@ class Sums(Moments):
         rest, scale = self.cross - self.inner @ towards, float(self.inner.diagonal().mean())
         for strength in strengths:
             yield towards + _solve(self.inner, strength * scale, rest)
+
+    def alone(self, blocks: Sequence[slice], strength: float) -> Float[Tensor, "R d_clip"]:
+        """Take the constant out of blocks of x^T x, and of x^T t."""
+        inner, cross = self.inner, self.cross
+        share = inner[-1] / inner[-1, -1]
+        found = torch.zeros_like(cross)
+        for block in blocks:
+            own = inner[block, block]
+            centered = own - torch.outer(share[block], inner[-1, block])
+            found[block] = _alone(centered, cross[block] - torch.outer(share[block], cross[-1]), own, strength)
+        fitted, goal = inner @ found, cross - torch.outer(share, cross[-1])
+        square = (found * fitted).sum() - (share @ found).square().sum() * inner[-1, -1]
+        return _scaled(found, (found * goal).sum(), square, (cross[-1], fitted[-1], inner[-1, -1]))
 
     def _add(self, x: Float[Tensor, "n R"], target: Float[Tensor, "n d_clip"]) -> None:
         for start in range(0, self.width, STRIPE):  # half of what is symmetric
@@ -167,6 +196,20 @@ class Rows(Moments):
         for strength in strengths:
             yield towards + x.T @ _solve(gram, strength * scale, rest)
 
+    def alone(self, blocks: Sequence[slice], strength: float) -> Float[Tensor, "R d_clip"]:
+        """Take the constant out of x and t."""
+        x, target = self.both()
+        one = x[:, -1]
+        without = [each - torch.outer(one, one @ each) / (one @ one) for each in (x, target)]
+        centered, goal = without
+        found = torch.zeros_like(x.T @ target)
+        for block in blocks:
+            own, part = x[:, block], centered[:, block]
+            found[block] = _alone(part.T @ part, part.T @ goal, own.T @ own, strength)
+        fitted = centered @ found
+        constant = (one @ target, one @ (x @ found), one @ one)
+        return _scaled(found, (fitted * goal).sum(), fitted.square().sum(), constant)
+
     def _add(self, x: Float[Tensor, "n R"], target: Float[Tensor, "n d_clip"]) -> None:
         self._parts.append((x, target))
 
@@ -189,6 +232,26 @@ class Rows(Moments):
 def width(spans: Sequence[Span], d: int) -> int:
     """Coordinates of all components together."""
     return sum(len(span.rows) * (d if span.basis is None else span.basis.shape[2]) for span in spans)
+
+
+def _alone(
+    centered: Float[Tensor, "r r"], cross: Float[Tensor, "r d_clip"], whole: Float[Tensor, "r r"], strength: float
+) -> Float[Tensor, "r d_clip"]:
+    """Solve a ridge regression on one component; a component that does not vary predicts nothing."""
+    scale = float(centered.diagonal().mean())
+    if scale <= VARIES * float(whole.diagonal().mean()):
+        return torch.zeros_like(cross)
+    rank = max(int(torch.linalg.matrix_rank(centered, hermitian=True, rtol=VARIES)), 1)
+    return _solve(centered, strength * scale * len(centered) / rank, cross)
+
+
+def _scaled(
+    found: Float[Tensor, "R d_clip"], gain: Tensor, square: Tensor, constant: tuple[Tensor, Tensor, Tensor]
+) -> Float[Tensor, "R d_clip"]:
+    """Scale regressions so that their sum is nearest to the target, and set the constant's row behind them."""
+    scale = gain / square.clamp(min=torch.finfo(square.dtype).tiny)
+    target, fitted, one = constant
+    return torch.cat([scale * found[:-1], (target - scale * fitted)[None] / one])
 
 
 def _solve(square: Float[Tensor, "m m"], penalty: float, right: Float[Tensor, "m d_clip"]) -> Float[Tensor, "m d_clip"]:

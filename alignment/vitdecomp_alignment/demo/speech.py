@@ -20,8 +20,6 @@ from vitdecomp_alignment.clip.space import ClipSpace
 from vitdecomp_alignment.evaluation.naming import FactorWords, Labels
 from vitdecomp_alignment.texts import FEATURE_WORDS, scene_features
 
-KEPT = 2 / 3  # of the closeness to CLIP; more makes names less true
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Spoken:
@@ -100,7 +98,7 @@ def _speaker(context: Context) -> ClipSpace:
 
 def _spoken(subject: Subject, seen: Tensor, texts: Mapping[str, Tensor], own: bool) -> Spoken:
     learned, (c, truth) = subject.part(0)[0], subject.part(1)
-    aligner = None if own else ClosedForm(keep=KEPT).fit(learned, seen[0::2])
+    aligner = None if own else ClosedForm(prior="own").fit(learned, seen[0::2])
     source: Source = learned if aligner is None else Aligned(learned, aligner)
     scorer = FeatureScorer(center="feature", bootstrap=0, shuffles=0).fit(source, texts)
     return Spoken(subject, learned, c, aligner, seen[1::2], truth, scorer)

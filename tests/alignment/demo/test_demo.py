@@ -10,7 +10,7 @@ from vitdecomp_alignment import ClipSpace, ClosedForm
 from vitdecomp_alignment.demo.cue import cue, told
 from vitdecomp_alignment.demo.scores import _finding, scores
 from vitdecomp_alignment.demo.search import known_features, search
-from vitdecomp_alignment.demo.speech import KEPT, few, no_texts, speech
+from vitdecomp_alignment.demo.speech import few, no_texts, speech
 from vitdecomp_alignment.demo.tokens import token_pages
 from vitdecomp_alignment.demo.words import words
 from vitdecomp_alignment.texts import scene_values
@@ -65,7 +65,7 @@ def test_another_model_is_read_in_words_that_it_never_saw(context, section):
     # The same, step by step, for one factor.
     space, subject = ClipSpace("scenes:clip", device="cpu"), context.featured
     seen = space.encode_image(list(context.world.pictures))
-    totals = ClosedForm(keep=KEPT).fit(subject.part(0)[0], seen[::2]).transform(subject.part(1)[0]).total()
+    totals = ClosedForm(prior="own").fit(subject.part(0)[0], seen[::2]).transform(subject.part(1)[0]).total()
     means = torch.stack([space.encode_text(texts).mean(0) for texts in scene_values()["colour"].values()])
     nearest = (totals @ (means / means.norm(dim=1, keepdim=True)).T).argmax(1).numpy()
     assert read["colour"] == pytest.approx((nearest == context.world.labels["colour"][1::2]).mean(), abs=0.01)
