@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from inspect import signature
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
@@ -20,6 +21,7 @@ from vitdecomp.errors import InputError, SpecError
 from vitdecomp.provenance import Origin
 from vitdecomp.sources.aligner import Aligner
 from vitdecomp.sources.source import Source
+from vitdecomp.units.directions import Directions
 from vitdecomp_alignment.aligners import maps_file
 from vitdecomp_alignment.aligners.basis_change import BasisChanges
 from vitdecomp_alignment.aligners.coefficients import Coefficients
@@ -74,6 +76,16 @@ class LinearAligner(Estimator, Aligner):
             SpecError: not fitted yet, or not to this component.
         """
         return self._fitted().restricted(component, basis)
+
+    def split(self: Self, directions: Directions) -> Self:
+        """Return an aligner of the same kind for the units of the components, each with the map of its component.
+
+        Raises:
+            InputError: directions of other components. SpecError: not fitted yet.
+        """
+        units = copy(self)
+        units.maps_ = self._fitted().split(directions)
+        return units
 
     def score(self, source: Source, target: Tensor, *, batch_size: int = 256, most: int | None = None) -> float:
         """Compute the mean cosine between the mapped totals and the other model's vectors, from -1 to 1.

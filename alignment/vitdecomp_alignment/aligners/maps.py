@@ -15,6 +15,7 @@ from vitdecomp._utils.summary import Brief
 from vitdecomp.component import CONSTANT_KIND, Component
 from vitdecomp.contributions import Contributions
 from vitdecomp.errors import InputError, SpecError
+from vitdecomp.units.directions import Directions
 
 BIAS = Component("bias.alignment", CONSTANT_KIND)
 
@@ -93,6 +94,32 @@ class LinearMaps(Brief):
                 own = correction[i] if span.basis is None else span.basis[i] @ correction[i]
                 found = found + (own if start is None else start.T @ own)
         return found
+
+    def split(self, directions: Directions) -> LinearMaps:
+        """Give every unit the map of its component.
+
+        A unit has one direction u, and one row of its own, u^T (W - shared).
+
+        Raises:
+            InputError: directions of other components.
+        """
+        directions.check(self.components)
+        spans, corrections = list[Span](), list[Tensor]()
+        units: dict[Component, list[tuple[int, int | None]]] = {}
+        for row, unit in enumerate(directions.units):
+            units.setdefault(unit.parent, []).append((row, unit.index))
+        for span, correction in zip(self.spans, self.corrections, strict=True):
+            for i, place in enumerate(span.rows.tolist()):
+                basis, own = None if span.basis is None else span.basis[i], correction[i]
+                for row, index in units[self.components[place]]:
+                    kept, part = basis, own
+                    if index is not None:
+                        u = directions.bases[self.components[place]][index].to(own)[:, None]
+                        kept, part = u, u.T @ (own if basis is None else basis @ own)
+                    spans.append(Span(torch.tensor([row]), None if kept is None else kept[None]))
+                    corrections.append(part[None])
+        components = tuple(unit.component for unit in directions.units)
+        return LinearMaps(components, self.shared, tuple(spans), tuple(corrections), self.bias)
 
     def total(self, values: Float[Tensor, "n component d"]) -> Float[Tensor, "n d_clip"]:
         """Sum the mapped contributions, without computing each of them."""

@@ -41,12 +41,13 @@ class ContributionOptions:
     images: Annotated[Path | None, Option(help="Folder of images; default: the embedded world.")] = None
     store: StoreOf = None
     by: By = "head"
+    directions: Annotated[int, Option(min=0, help="Split each component into so many principal directions.")] = 0
 
     def reading(self, limit: int | None) -> Reading:
         """Give them to the library."""
         from vitdecomp_alignment.clip.contributions import Reading
 
-        return Reading(self.images, self.maps, self.clip, self.by, limit, self.store)
+        return Reading(self.images, self.maps, self.clip, self.by, limit, self.store, self.directions)
 
 
 def count(text: str) -> Count:

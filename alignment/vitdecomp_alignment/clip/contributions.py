@@ -17,8 +17,9 @@ from vitdecomp.models.prepare import ModelOptions, PreparedModel, prepare, prepa
 from vitdecomp.provenance import Origin, weights_checksum
 from vitdecomp.scenes.folder import cached_scenes
 from vitdecomp.sources.aligned import Aligned
-from vitdecomp.sources.source import Source
+from vitdecomp.sources.source import Columns, Source
 from vitdecomp.store.store import Store
+from vitdecomp.units import PrincipalDirections, SplitSource
 from vitdecomp_alignment.clip.space import ClipSpace
 
 if TYPE_CHECKING:  # scikit-learn takes longer to import than all else
@@ -42,6 +43,7 @@ class Reading:
         clip: the model whose texts are used; by default that of the maps, if a library defines it.
         by: as for `ExtractConfig`. limit: take no more images than this.
         store: what `vitdecomp extract` wrote, in place of images; it is read whole, and split as it is.
+        directions: principal directions into which each component is split further; 0 for none.
     """
 
     images: Path | None = None
@@ -50,6 +52,7 @@ class Reading:
     by: str = "head"
     limit: int | None = 1000
     store: str | None = None
+    directions: int = 0
 
     @property
     def usual_features(self) -> str:
@@ -57,7 +60,9 @@ class Reading:
         return "scenes" if self.images is None and self.store is None else "photographs"
 
     def __post_init__(self) -> None:
-        """Refuse images beside a store."""
+        """Refuse images beside a store, and a negative number of directions."""
+        if self.directions < 0:
+            raise SpecError(f"--directions must be 0 or more, not {self.directions}")
         if self.store is not None and self.images is not None:
             raise SpecError("give --images or --store, not both")
 
@@ -69,7 +74,7 @@ class InClip:
     Attributes:
         subject: the model; `None` if there was no need to load it. store: its contributions in its own space.
         aligner: maps into the space, if it is not the model's own. space: where the texts are.
-        skipped: names of images that cannot be read.
+        skipped: names of images that cannot be read. directions: as for `Reading`.
     """
 
     subject: PreparedModel | None
@@ -77,11 +82,15 @@ class InClip:
     aligner: LinearAligner | None
     space: ClipSpace
     skipped: tuple[str, ...] = ()
+    directions: int = 0
 
     @property
     def source(self) -> Source:
-        """The contributions in the space."""
-        return self.store if self.aligner is None else Aligned(self.store, self.aligner)
+        """The contributions in the space, of components or of their units."""
+        if not self.directions:
+            return self.store if self.aligner is None else Aligned(self.store, self.aligner)
+        units = split(self.store, self.directions)
+        return units if self.aligner is None else Aligned(units, self.aligner.split(units.directions))
 
 
 def in_clip(
@@ -110,6 +119,7 @@ def in_clip(
         SpecError: no such model, or a model without texts and no maps.
         OutputError: the cache cannot be written.
     """
+    check = None if reading.directions else check  # units have names of their own, which are not known yet
     maps = None
     if reading.maps is not None:
         from vitdecomp_alignment.clip.maps import MapsToClip
@@ -125,15 +135,20 @@ def in_clip(
         if isinstance(place, Store) and not subject_too:
             alone = _space_alone(options, maps, place, texts)
             if alone is not None:
-                return InClip(None, place, aligner, alone)
+                return InClip(None, place, aligner, alone, directions=reading.directions)
         subject = prepare(options)
         check_origins(subject, aligner, place)
         space = _own_space(subject, texts) if maps is None else maps.space(device=options.device, cache=texts)
         if isinstance(place, Store):
-            return InClip(subject, place, aligner, space)
+            return InClip(subject, place, aligner, space, directions=reading.directions)
         job = ExtractConfig(place, reading.by, limit=reading.limit)
         store = cached(subject, job, cache, loading=loading, progress=progress, check=check)
-        return InClip(subject, store, aligner, space, job.skipped(store))
+        return InClip(subject, store, aligner, space, job.skipped(store), reading.directions)
+
+
+def split(source: Columns, directions: int) -> SplitSource:
+    """Split components into their principal directions and the rest."""
+    return SplitSource(source, PrincipalDirections(directions).fit(source).directions_)
 
 
 def place_of(reading: Reading, cache: Path) -> Store | Pictures:

@@ -149,6 +149,23 @@ def test_describe_by_what_can_be_read_needs_no_maps(place):
     assert "control: the best R2 of any text where images are shuffled" in shown
 
 
+def test_units_are_described_ranked_and_searched(place):
+    words = ("--images", "scenes", "--cache", "cache", "--directions", "2", "--json")
+    clip = ("--clip", "scenes:clip")
+    one = ("--components", "blocks.5.attn.head.1.*")
+    told = json.loads(run(place, "describe", "scenes:deit", *clip, *words, *one).stdout)
+    names = {f"blocks.5.attn.head.1.{part}" for part in ("dir.0", "dir.1", "rest")}
+    assert {row["component"] for row in told["components"]} == names
+    ranked = json.loads(run(place, "rank", "scenes:clip", *words, "--features", "scenes", "--top", "5").stdout)
+    found = [row["component"] for row in ranked["features"]["colour"]["components"]]
+    assert any(".dir." in name for name in found)
+    unit = "visual.trunk.blocks.5.attn.head.0.dir.0"
+    hits = json.loads(run(place, "search", "scenes:clip", *words, "--text", "a red thing", "--components", unit).stdout)
+    assert len(hits["hits"]) == 10
+    missing = refused(place, "search", "scenes:clip", *words, "--text", "a red thing", "--components", "blocks.77.dir.0")
+    assert "no component matches 'blocks.77.dir.0'" in missing
+
+
 def test_describe_gives_roles(place):
     words = ("--images", "scenes", "--cache", "cache", "--roles", "--features", "scenes")
     told = json.loads(run(place, "describe", "scenes:deit", "--clip", "scenes:clip", *words, "--json").stdout)

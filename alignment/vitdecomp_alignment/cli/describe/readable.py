@@ -21,7 +21,7 @@ from vitdecomp.models.prepare import ModelOptions
 from vitdecomp.sources.source import Columns, Source
 from vitdecomp_alignment.align.pairs import Pairing, gather
 from vitdecomp_alignment.cli.describe.descriptions import DescribeConfig, DescribeResult, shares_of, taken
-from vitdecomp_alignment.clip.contributions import NoTextsError, in_clip, pictures
+from vitdecomp_alignment.clip.contributions import NoTextsError, in_clip, pictures, split
 from vitdecomp_alignment.clip.space import ClipSpace
 from vitdecomp_alignment.readout.readout import Readout
 from vitdecomp_alignment.texts import named_texts, usual_texts
@@ -53,8 +53,10 @@ def read_out(
     chosen = _texts(config)
     store, seen, space, skipped = _seen(options, config, cache, loading=loading, stage=stage)
     labels, features = chosen or (usual_texts(space.spec), None)
-    components = matching(store.components, config.components) if config.components else store.components
     c = store if isinstance(store, Columns) else taken(store, ())
+    if config.reading.directions:
+        c = split(c, config.reading.directions)
+    components = matching(c.components, config.components) if config.components else c.components
     with stage(f"{len(labels):,} texts in {space.spec}"):
         texts = space.encode_text(labels).cpu()
     shares = shares_of(c, components)

@@ -26,10 +26,11 @@ from vitdecomp.retrieval.scope import SUBSPACES
 from vitdecomp.retrieval.sheet import Sheet
 from vitdecomp.sources.aligned import Aligned
 from vitdecomp.sources.source import Columns, Source
+from vitdecomp.units import Directions
 from vitdecomp_alignment.cli.options import Count, check_top
 from vitdecomp_alignment.cli.search.own_hits import OwnHits
 from vitdecomp_alignment.cli.search.searchable import Needs, Searchable, searchable, warn_of_differences
-from vitdecomp_alignment.clip.contributions import Reading
+from vitdecomp_alignment.clip.contributions import Reading, split
 from vitdecomp_alignment.clip.space import ClipSpace
 from vitdecomp_alignment.texts.feature_words import read_features
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:  # these take longer to import than a search
     from vitdecomp.decompose import Decomposer
     from vitdecomp.score import FeatureScorer
 
+Decompose = Callable[[Sequence[Image.Image]], Contributions]
 BATCH = 256  # images read at a time
 NAMED = 3  # references that are named
 
@@ -178,7 +180,8 @@ def search(
     reading = config.reading
     words = read_features(config.features, reading.usual_features).words
     check(config, words)
-    needs = Needs(config.k, config.needs_texts, config.needs_references, partial(check_components, config))
+    known = None if reading.directions else partial(check_components, config)  # units are not known yet
+    needs = Needs(config.k, config.needs_texts, config.needs_references, known)
     found = searchable(options, reading, cache, needs, loading=loading, stage=stage)
     own = OwnHits.of(config.query, found.store)
     query = config.query if found.subject is not None else own.as_rows(config.query, found.store)
@@ -242,7 +245,7 @@ def by_columns(source: Source) -> Columns:
     return Contributions.joined([source.take(range(i, min(i + BATCH, n))) for i in range(0, n, BATCH)])
 
 
-def taken_apart(prepared: PreparedModel, by: str) -> Callable[[Sequence[Image.Image]], Contributions]:
+def taken_apart(prepared: PreparedModel, by: str) -> Decompose:
     """Decompose images by a model, which is traced when the first of them comes."""
     traced: list[Decomposer] = []
 
@@ -261,15 +264,24 @@ def _retriever(
     found: Searchable, words: Mapping[str, Sequence[str]], config: SearchConfig, cache: Path, stage: Stage
 ) -> Retriever:
     """Build the retriever, with texts and a model if there are any."""
-    space, subject = found.space, found.subject
-    texts, scorer = ({}, None) if space is None else _known(found, space, words, config, stage)
+    space, subject, directions = found.space, found.subject, config.reading.directions
+    source, aligner = by_columns(found.store), found.aligner
+    decompose = None if subject is None else taken_apart(subject, found.store.metadata.by)
+    if directions:
+        units = split(source, directions)
+        source, aligner = units, None if aligner is None else aligner.split(units.directions)
+        whole, decompose = decompose, None
+        if whole is not None:
+            decompose = _in_units(whole, units.directions)
+    seen = source if aligner is None else Aligned(source, aligner)
+    texts, scorer = ({}, None) if space is None else _known(seen, space, words, config, stage)
     return Retriever(
-        by_columns(found.store),
-        aligner=found.aligner,
+        source,
+        aligner=aligner,
         scorer=scorer,
         texts=texts,
         encode_text=None if space is None else lambda some: space.encode_text(some).cpu(),
-        decompose=None if subject is None else taken_apart(subject, found.store.metadata.by),
+        decompose=decompose,
         top=config.top,
         center=config.center,
         subspace=config.subspace,
@@ -277,8 +289,12 @@ def _retriever(
     )
 
 
+def _in_units(decompose: Decompose, directions: Directions) -> Decompose:
+    return lambda pictures: directions.transform(decompose(pictures))
+
+
 def _known(
-    found: Searchable, space: ClipSpace, words: Mapping[str, Sequence[str]], config: SearchConfig, stage: Stage
+    source: Source, space: ClipSpace, words: Mapping[str, Sequence[str]], config: SearchConfig, stage: Stage
 ) -> tuple[dict[str, Tensor], FeatureScorer | None]:
     """Vectors of the features' words, and the components of features, if any are asked for."""
     with stage(f"texts in {space.spec}"):
@@ -287,7 +303,6 @@ def _known(
     by_directions = config.top is None and config.subspace == "texts"
     if not (scope.without or (scope.feature and not scope.components and not by_directions)):
         return texts, None
-    source = found.store if found.aligner is None else Aligned(found.store, found.aligner)
     from vitdecomp.score import FeatureScorer
 
     with stage("scoring") as progress:
