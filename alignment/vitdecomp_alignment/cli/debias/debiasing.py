@@ -132,6 +132,7 @@ def remove(
     *,
     loading: Loading,
     stage: Stage,
+    subject: PreparedModel | None = None,
 ) -> DebiasResult:
     """Rank a model's components by a cue, remove the first of them, and measure groups.
 
@@ -142,6 +143,7 @@ def remove(
         cache: folder for what can be computed again.
         loading: how images are read.
         stage: shows what is being done.
+        subject: the model, if it is loaded already.
 
     Raises:
         InputError: no images, a group without images, or maps of another model.
@@ -152,7 +154,7 @@ def remove(
     images = halves()
     images[1].require_groups()
     with stage(f"contributions of {options.model}") as progress:
-        subject = prepare(options)
+        subject = subject or prepare(options)
         check = partial(check_top, config.plan.k)
         train, test = (
             cached_grouped(subject, half, cache, by=config.by, loading=loading, progress=progress, check=check)

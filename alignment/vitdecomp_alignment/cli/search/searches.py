@@ -183,11 +183,30 @@ def search(
     known = None if reading.directions else partial(check_components, config)  # units are not known yet
     needs = Needs(config.k, config.needs_texts, config.needs_references, known)
     found = searchable(options, reading, cache, needs, loading=loading, stage=stage)
+    return searched(found, _retriever(found, words, config, cache, stage), options, config, stage)
+
+
+def searched(
+    found: Searchable, retriever: Retriever, options: ModelOptions | None, config: SearchConfig, stage: Stage
+) -> SearchResult:
+    """Search where everything is at hand.
+
+    Args:
+        found: the contributions, and the model if references are decomposed.
+        retriever: of these.
+        options: the model.
+        config: what to look for.
+        stage: shows what is being done.
+
+    Raises:
+        InputError: a reference that is not among the images, and no model to decompose it.
+        SpecError: no such feature or component.
+    """
     own = OwnHits.of(config.query, found.store)
-    query = config.query if found.subject is not None else own.as_rows(config.query, found.store)
+    missing = found.subject is None and own.files
+    query = own.as_rows(config.query, found.store) if missing else config.query
     if found.subject is not None and own.files:
         warn_of_differences(found.store, found.subject)
-    retriever = _retriever(found, words, config, cache, stage)
     scopes = [config.scope, *([Scope()] if config.sheet and config.scope != Scope() else [])]
     with stage("searching") as progress:
         k = min(config.k + len(own), len(found.store))

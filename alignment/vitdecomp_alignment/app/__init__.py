@@ -1,0 +1,1 @@
+"""The explorer: a local page to look into a model."""

@@ -1,0 +1,89 @@
+"""Serve the page on an address of this machine."""
+
+from __future__ import annotations
+
+import socket
+import webbrowser
+from collections.abc import Callable
+from typing import Any
+
+from vitdecomp.errors import LoadError, SpecError
+from vitdecomp_alignment.app.guard import is_loopback
+from vitdecomp_alignment.app.jobs import JobQueue
+from vitdecomp_alignment.app.session import Session
+
+EXTRA = 'the explorer needs fastapi and uvicorn: pip install "vitdecomp[app]"'
+
+
+def check_extra() -> None:
+    """Refuse at once what could not be served.
+
+    Raises:
+        LoadError: the extra is not installed.
+    """
+    try:
+        import fastapi
+        import uvicorn
+    except ImportError:
+        raise LoadError(EXTRA) from None
+    del fastapi, uvicorn
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Take a port.
+
+    Raises:
+        SpecError: it is taken, or there is no such address.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        taken = socket.socket(family, kind, protocol)
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(address)
+        taken.listen(64)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise SpecError(f"cannot listen at {host}:{port} ({reason}): give another --port, or --port 0 for any") from None
+    return taken
+
+
+def address_of(taken: socket.socket, host: str) -> str:
+    """Write the address for a browser."""
+    shown = f"[{host}]" if ":" in host else host
+    return f"http://{shown}:{taken.getsockname()[1]}/"
+
+
+def serve(
+    session: Session, taken: socket.socket, host: str, *, browser: bool, ready: Callable[[str], Any]
+) -> None:
+    """Serve until it is interrupted.
+
+    Args:
+        session: what is looked into.
+        taken: the socket. host: its address.
+        browser: open a browser.
+        ready: called with the address.
+    """
+    import uvicorn
+
+    from vitdecomp_alignment.app.server import make_app
+
+    jobs, address = JobQueue(), address_of(taken, host)
+    config = uvicorn.Config(
+        make_app(session, jobs, host=host),  # type: ignore[arg-type]
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=1,
+    )
+    ready(address)
+    if browser and is_loopback(host):
+        webbrowser.open(address)
+    try:
+        uvicorn.Server(config).run(sockets=[taken])
+    except KeyboardInterrupt:
+        pass
+    finally:
+        jobs.close()
+        session.close()

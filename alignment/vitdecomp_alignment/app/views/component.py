@@ -1,0 +1,96 @@
+"""One component: its name, and the images that it responds to most and least."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from vitdecomp._utils.progress import Stage
+from vitdecomp._utils.schema import Within
+from vitdecomp.errors import SpecError
+from vitdecomp.retrieval import Query, Scope
+from vitdecomp_alignment.app import recipe
+from vitdecomp_alignment.app.names import TEXTS, name_components
+from vitdecomp_alignment.app.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentView:
+    """Look at one component.
+
+    Attributes:
+        component: its name. text: along which images are ordered; by default the first text of its name.
+        k: images at either end.
+    """
+
+    component: str
+    text: str | None = None
+    k: Annotated[int, Within(1, 48)] = 8
+
+    def answer(self, session: Session, stage: Stage) -> dict[str, Any]:
+        """Return its name, and the images at both ends of the order by cosine with the text.
+
+        Raises:
+            SpecError: no such component, or a constant.
+        """
+        component = session.component(self.component)
+        if component.is_constant:
+            raise SpecError(f"{component} is a constant: it is the same for every image")
+        named = name_components(session, [component], stage)[component.name]
+        text = self.text or next((one["text"] for one in named["texts"]), None)
+        if text is None:
+            raise SpecError(f"{component} has no name: give a text")
+        n = len(session.store)
+        with stage("ordering images") as progress:
+            scores, rows = session.retriever.nearest(
+                [Query(text=text)], Scope(components=(_exactly(component.name),)), k=n, progress=progress
+            )
+        ordered = list(zip(rows[0].tolist(), scores[0].tolist(), strict=True))
+        k = min(self.k, n)
+        names = dict(zip(rows[0].tolist()[:k] + rows[0].tolist()[-k:], self._ids(session, rows[0].tolist(), k)))
+        norm, share = session.measured(stage)[component.name]
+        return {
+            "component": component.name,
+            "kind": component.kind,
+            "block": component.block,
+            "norm": norm,
+            "share": share,
+            "names": named,
+            "text": text,
+            "images": n,
+            "most": [{"row": row, "score": score, "id": names[row]} for row, score in ordered[:k]],
+            "least": [{"row": row, "score": score, "id": names[row]} for row, score in ordered[::-1][:k]],
+        }
+
+    def commands(self, session: Session) -> list[str]:
+        """Write what prints its name, and the images that it responds to most."""
+        only = f"--components={_exactly(self.component)}"
+        text = self.text or self._first(session)
+        return [
+            recipe.command(session, "describe", only, f"--m={TEXTS}"),
+            recipe.command(session, "search", f"--text={text}", only, f"--k={self.k}"),
+        ]
+
+    def python(self, session: Session) -> str:
+        """Write what prints the images at both ends."""
+        text = self.text or self._first(session)
+        only = f"text={text!r}, components=({_exactly(self.component)!r},)"
+        return recipe.python(
+            session,
+            f"hits = session.retriever.search({only}, k=len(session.store))",
+            f"for hit in (*hits[:{self.k}], *hits[-{self.k}:]):",
+            "    print(hit)",
+        )
+
+    def _first(self, session: Session) -> str:
+        known: dict[str, Any] = session.once("names", dict)
+        texts = known.get(self.component, {"texts": ()})["texts"]
+        return texts[0]["text"] if texts else ""
+
+    def _ids(self, session: Session, rows: list[int], k: int) -> list[str]:
+        return [name for name, _ in session.store.names(rows[:k] + rows[-k:])]
+
+
+def _exactly(name: str) -> str:
+    """Write a name as the pattern that matches nothing else."""
+    return name.replace("[", "[[]")

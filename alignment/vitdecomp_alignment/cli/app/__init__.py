@@ -1,0 +1,1 @@
+"""`vitdecomp app`."""
