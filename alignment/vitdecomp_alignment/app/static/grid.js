@@ -6,7 +6,7 @@ const STEPS = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowD
 
 export function grid(label, rows, { onshow = () => {}, className = "", heads = [] } = {}) {
   const places = rows.map((row) => row.cells);
-  const root = h("div", { class: `grid ${className}`, role: "grid", "aria-label": label });
+  const root = h("div", { class: `grid ${className}`, role: "grid", "aria-label": label, style: { "--columns": Math.max(...places.map((line) => line.length)) } });
   if (heads.length) {
     root.append(h("div", { class: "line heads", role: "row" }, h("span", { role: "columnheader", class: "corner", "aria-label": "block" }), heads.map((head) => h("span", { role: "columnheader", text: head }))));
   }
@@ -45,7 +45,7 @@ export function componentGrid(ctx, label, make, options = {}) {
     label: row.short, title: row.block,
     cells: columns.map((_, i) => (row.cells[i] ? make(row.cells[i]) : h("span", { class: "empty" }))),
   }));
-  return grid(label, lines, { heads: columns, ...options });
+  return grid(label, lines, { heads: columns, className: "components", ...options });
 }
 
 export function layoutOf(components) {

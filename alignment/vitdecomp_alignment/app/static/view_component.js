@@ -1,6 +1,6 @@
 // One component: its name, the images that it responds to most and least, maps over them.
 
-import { count, field, fixed, h, number, percent, select } from "./dom.js";
+import { count, field, fill, fixed, h, number, percent, select } from "./dom.js";
 import { Asker } from "./api.js";
 import { sheetFigure } from "./figure.js";
 import { hitItems, hits, hitsTable, mapItems, panels } from "./images.js";
@@ -15,7 +15,7 @@ export function mount(root, ctx) {
   const text = h("input", { type: "text", placeholder: "the first text of its name", autocomplete: "off" });
   const form = h("form", { class: "controls", onsubmit: (event) => { event.preventDefault(); go("component", { component: component.value, text: text.value.trim() }); } },
     field("Component", component), field("Order images along", text), h("button", { type: "submit", text: "Show" }));
-  root.append(h("h1", { text: "One component" }), form, status, place);
+  root.append(h("h1", { text: "One component" }), form, status, place, mapStatus, maps);
 
   async function update(params) {
     const name = params.get("component") || able[0]?.name;
@@ -29,7 +29,7 @@ export function mount(root, ctx) {
     const neighbors = [[-1, "← previous"], [1, "next →"]].filter(([step]) => able[i + step]).map(([step, label]) => h("a", { href: link("component", { component: able[i + step].name }), text: label }));
     maps.replaceChildren();
     mapStatus.replaceChildren();
-    place.replaceChildren(
+    fill(place,
       h("div", { class: "split" },
         h("div", { class: "narrow" }, h("h2", { text: ctx.short[name] ?? name }), h("p", { class: "hint id", text: name }),
           h("dl", { class: "facts" }, [["kind", found.kind], ["size", number(found.norm)], ["share of the variance", percent(found.share)]].map(([key, value]) => h("div", {}, h("dt", { text: key }), h("dd", { text: value })))), h("p", { class: "neighbors" }, neighbors)),
@@ -37,7 +37,6 @@ export function mount(root, ctx) {
       h("h2", { text: `Images along “${found.text}”` }), h("p", { class: "hint", text: `Cosine with the text in this component alone, out of ${count(found.images)} images.` }),
       h("div", { class: "beside" }, h("div", {}, h("h3", { text: "Most" }), hits(ctx, "responds most", found.most)), h("div", {}, h("h3", { text: "Least" }), hits(ctx, "responds least", found.least))),
       ctx.thumbnails && h("div", { class: "action-line" }, h("button", { type: "button", text: "Heatmaps over the first", onclick: () => explain(found) }), h("a", { href: link("search", { text: found.text, components: name }), text: "Search by this component" })),
-      mapStatus, maps,
       reproduce({
         ...result, stem: `component-${name}`, table: () => hitsTable([["most", found.most], ["least", found.least]]),
         figure: () => sheetFigure(`${name}`, `${ctx.model}; along “${found.text}”`, [{ title: "Most", items: hitItems(ctx, found.most) }, { title: "Least", items: hitItems(ctx, found.least) }]),

@@ -1,6 +1,6 @@
 // A cue: which groups a classifier gets wrong because of it, before and after.
 
-import { count, field, fixed, h, percent } from "./dom.js";
+import { count, field, fill, fixed, h, percent } from "./dom.js";
 import { Asker } from "./api.js";
 import { barFigure } from "./figure.js";
 import { reproduce } from "./reproduce.js";
@@ -32,7 +32,7 @@ export function mount(root, ctx) {
     const found = result.answer, row = (name) => found.summary.find((one) => one.representation === name);
     const [before, after, random] = ["before", "after", "random"].map(row);
     const bars = found.accuracy.flatMap((one) => [{ label: `${one.group}, before`, value: one.before, text: percent(one.before), second: true }, { label: `${one.group}, after`, value: one.after, text: percent(one.after) }]);
-    place.replaceChildren(
+    fill(place,
       h("div", { class: "figures" }, [["worst group before", before.worst], ["worst group after", after.worst], ["with random components removed", random.worst], ["average after", after.average]].map(([label, [mean, spread]]) => h("div", { class: "figure" }, h("span", { class: "big", text: percent(mean) }), h("span", { class: "hint", text: `${label} (± ${fixed(100 * spread, 1)})` })))),
       h("h2", { text: "Every group, before and after" }), h("p", { class: "hint", text: `Accuracy on ${count(found.images.test)} test images; mean over ${3} heads, each learned from ${count(found.images.train)} training images.` }),
       h("ul", { class: "bars pairs" }, bars.map((bar) => h("li", {}, h("span", { class: "label", text: bar.label }), h("span", { class: bar.second ? "track before" : "track", "aria-hidden": "true" }, h("span", { style: { width: `${100 * bar.value}%` } })), h("span", { class: "value", text: bar.text })))),

@@ -1,6 +1,6 @@
 // One image: contributions by block, words of its parts and of its tokens, maps.
 
-import { field, fixed, h, percent } from "./dom.js";
+import { field, fill, fixed, h, percent } from "./dom.js";
 import { Asker } from "./api.js";
 import { grid, paint } from "./grid.js";
 import { barFigure, sheetFigure } from "./figure.js";
@@ -47,7 +47,7 @@ export function mount(root, ctx) {
     try { result = await asker.ask("image", photo); } catch { return false; }
     const found = result.answer, largest = Math.max(...found.blocks.map((one) => Math.abs(one.share)));
     text.placeholder = found.words[0]?.text ?? text.placeholder;
-    place.replaceChildren(
+    fill(place,
       h("div", { class: "split" },
         h("figure", { class: "narrow" }, h("img", { class: "large", src: found.picture, alt: found.name }), h("figcaption", { class: "id", text: found.name }),
           h("p", { class: "words", text: found.words.map((one) => one.text).join(" · ") }), h("p", { class: "hint", text: `The texts nearest to the whole. The parts add up to it within ${found.error.toExponential(0)}.` }),
@@ -96,7 +96,7 @@ function tokenView(found) {
       paint(cell, top[token.i] - low, 0, high - low);
       (lines[token.row] ||= { cells: [] }).cells[token.column] = cell;
     }
-    place.replaceChildren(
+    fill(place,
       h("p", {}, singles.slice(0, 6).map((token) => h("span", { class: "single", text: label(token) }))),
       lines.length > 0 && h("div", { class: "over" }, h("img", { src: found.picture, alt: "" }), grid("Patches", lines, { className: "patches", onshow: (cell) => { told.textContent = cell.getAttribute("aria-label"); } })));
     told.textContent = "The more color, the nearer is a text. From the layer on, every token attends to itself alone.";

@@ -1,6 +1,6 @@
 // Blocks by heads, colored by a measure.
 
-import { count, field, h, number, select } from "./dom.js";
+import { count, field, fill, h, number, select } from "./dom.js";
 import { Asker } from "./api.js";
 import { componentGrid, paint } from "./grid.js";
 import { gridFigure } from "./figure.js";
@@ -43,7 +43,7 @@ export function mount(root, ctx) {
     const best = Object.entries(values).filter(([name]) => name in ctx.short).sort((a, b) => b[1] - a[1]).slice(0, 10);
     const constants = ctx.components.filter((c) => c.constant && c.name in values);
     const title = `${ctx.model}: ${measures.find(([key]) => key === measure.value)[1]}${body.feature ? ` ${body.feature}` : ""}`;
-    place.replaceChildren(
+    fill(place,
       h("div", { class: "split" },
         h("div", { class: "wide" }, h("div", { class: "scroll", tabindex: -1 }, cells), h("div", { class: "legend", "aria-hidden": "true" }, h("span", { text: number(low) }), h("span", { class: low < 0 ? "ramp signed" : "ramp" }), h("span", { text: number(high) })), told),
         h("div", { class: "narrow" }, h("h2", { text: "The largest" }), h("ol", { class: "ranking" }, best.map(([name, value]) => h("li", {}, h("a", { href: link("component", { component: name }), text: ctx.short[name] }), names[name] ? h("span", { class: "hint", text: ` ${names[name]}` }) : null, h("span", { class: "value", text: number(value) })))))),

@@ -1,6 +1,6 @@
 // Words or an image, in one feature or by chosen components, beside the whole embedding.
 
-import { count, field, h, select } from "./dom.js";
+import { count, field, fill, h, select } from "./dom.js";
 import { Asker } from "./api.js";
 import { componentGrid } from "./grid.js";
 import { sheetFigure } from "./figure.js";
@@ -49,7 +49,7 @@ export function mount(root, ctx) {
     const by = [scope.value && `in ${scope.value}`, state.components.size && `by ${state.components.size} component${state.components.size > 1 ? "s" : ""}`].filter(Boolean).join(", ") || "in everything";
     const lists = [[by, found.hits], ...(found.whole.length ? [["in the whole embedding", found.whole]] : [])];
     const asked = [text.value && `“${text.value}”`, state.name, state.row !== null && `row ${state.row}`].filter(Boolean).join(" and ");
-    place.replaceChildren(
+    fill(place,
       h("h2", { text: `Like ${asked}` }), h("p", { class: "hint", text: `The nearest of ${count(found.images)} images, by cosine.` }),
       h("div", { class: lists.length > 1 ? "beside" : "" }, lists.map(([title, list]) => h("div", {}, h("h3", { text: title }), hits(ctx, `hits ${title}`, list)))),
       found.left_out.length > 0 && h("p", { class: "hint", text: `Left out, since it is what was looked for: ${found.left_out.map((hit) => hit.id).join(", ")}.` }),
