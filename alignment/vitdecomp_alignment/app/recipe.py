@@ -52,6 +52,7 @@ def python(session: Session, *lines: str) -> str:
         "clip": reading.clip,
         "images": None if reading.images is None else str(reading.images),
         "by": None if reading.by == "head" else reading.by,
+        "features": session.config.features or None,
     }
     arguments = [repr(session.options.model), *(f"{k}={v!r}" for k, v in named.items() if v is not None)]
     if reading.limit != 1000:

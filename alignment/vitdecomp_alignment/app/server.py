@@ -94,16 +94,18 @@ def _add_jobs(app: FastAPI, session: Session, jobs: JobQueue) -> None:
 
 
 def _add_files(app: FastAPI, session: Session) -> None:
+    uploads = session.uploads  # made here, since requests come from several threads
+
     @app.post("/api/uploads")
     async def upload(request: Request, name: str = "image") -> JSONResponse:
         data = await request.body()
-        kept = await run_in_threadpool(session.uploads.add, data, unquote(name))
+        kept = await run_in_threadpool(uploads.add, data, unquote(name))
         width, height = kept.image.size
         return JSONResponse({"id": kept.id, "name": kept.name, "width": width, "height": height})
 
     @app.get("/api/uploads/{key}")
     def dropped(key: str, side: int = SIDES[-1]) -> Response:
-        return _picture(session.uploads.of(key).image, side)
+        return _picture(uploads.of(key).image, side)
 
     @app.get("/api/images/{row}")
     def image(row: int, side: int = SIDES[1]) -> Response:

@@ -97,16 +97,14 @@ class Session:
         pictures: the data set, unless a store stands in its place.
 
     Attributes:
-        words: of features. folder: for files of this session. uploads: images that were dropped.
+        words: of features.
     """
 
     def __init__(self, config: SessionConfig, options: ModelOptions, found: InClip, place: Pictures | None) -> None:
         self.config, self.options, self.found, self.pictures = config, options, found, place
         self.words = read_features(config.features, config.reading.usual_features).words
         self._made: dict[object, Any] = {}
-        self._temporary = TemporaryDirectory(prefix="vitdecomp-app-", ignore_cleanup_errors=True)
-        self.folder = Path(self._temporary.name)
-        self.uploads = Uploads(self.folder)
+        self._temporary: TemporaryDirectory[str] | None = None
 
     @classmethod
     def of(cls, config: SessionConfig, stage: Stage = unseen) -> Session:
@@ -125,7 +123,7 @@ class Session:
         return cls(replace(config, cache=cache), options, found, place)
 
     @classmethod
-    def open(
+    def open(  # noqa: PLR0913 - one for each flag
         cls,
         model: str | None = None,
         *,
@@ -135,14 +133,28 @@ class Session:
         images: str | Path | None = None,
         by: str = "head",
         limit: int | None = 1000,
+        features: Sequence[str] = (),
     ) -> Session:
         """Open a session from Python, as `vitdecomp app` does with the flags of these names."""
         maps, images = (None if place is None else Path(place) for place in (maps, images))
-        return cls.of(SessionConfig(ModelOptions, model, Reading(images, maps, clip, by, limit, store)))
+        return cls.of(SessionConfig(ModelOptions, model, Reading(images, maps, clip, by, limit, store), tuple(features)))
 
     def close(self) -> None:
         """Remove the files of this session."""
-        self._temporary.cleanup()
+        if self._temporary is not None:
+            self._temporary.cleanup()
+
+    @property
+    def folder(self) -> Path:
+        """Where this session may write files, which `close` removes."""
+        if self._temporary is None:
+            self._temporary = TemporaryDirectory(prefix="vitdecomp-app-", ignore_cleanup_errors=True)
+        return Path(self._temporary.name)
+
+    @property
+    def uploads(self) -> Uploads:
+        """Images that were dropped."""
+        return self.once("uploads", lambda: Uploads(self.folder))
 
     def once(self, key: object, make: Callable[[], T]) -> T:
         """Make a thing when it is first asked for, and keep it."""

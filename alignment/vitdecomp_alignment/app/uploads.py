@@ -96,6 +96,8 @@ def checked_image(data: bytes, name: str) -> Image.Image:
                 width, height = opened.size
         except UnidentifiedImageError:
             raise InputError(f"cannot read image {name}: its format is not one of those that are read") from None
+        except Image.DecompressionBombError:
+            raise InputError(f"{name} has too many pixels, {PIXELS:,} are taken: make it smaller") from None
         except MemoryError:
             raise
         except Exception as error:  # decoders of damaged files fail in every way there is

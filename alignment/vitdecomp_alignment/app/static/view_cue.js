@@ -31,12 +31,13 @@ export function mount(root, ctx) {
     try { result = await asker.ask("cue", { spurious: cue.value, core: core.value, top: Number(top.value), limit: Number(limit.value), refit: refit.checked, subspace: subspace.checked }); } catch { return; }
     const found = result.answer, row = (name) => found.summary.find((one) => one.representation === name);
     const [before, after, random] = ["before", "after", "random"].map(row);
-    const bars = found.accuracy.flatMap((one) => [{ label: `${one.group}, before`, value: one.before, text: percent(one.before), second: true }, { label: `${one.group}, after`, value: one.after, text: percent(one.after) }]);
+    const named = (group) => (/^\d+$/.test(group) ? `group ${group}` : group);
+    const bars = found.accuracy.flatMap((one) => [{ label: `${named(one.group)}, before`, value: one.before, text: percent(one.before), second: true }, { label: `${named(one.group)}, after`, value: one.after, text: percent(one.after) }]);
     fill(place,
       h("div", { class: "figures" }, [["worst group before", before.worst], ["worst group after", after.worst], ["with random components removed", random.worst], ["average after", after.average]].map(([label, [mean, spread]]) => h("div", { class: "figure" }, h("span", { class: "big", text: percent(mean) }), h("span", { class: "hint", text: `${label} (± ${fixed(100 * spread, 1)})` })))),
       h("h2", { text: "Every group, before and after" }), h("p", { class: "hint", text: `Accuracy on ${count(found.images.test)} test images; mean over ${3} heads, each learned from ${count(found.images.train)} training images.` }),
       h("ul", { class: "bars pairs" }, bars.map((bar) => h("li", {}, h("span", { class: "label", text: bar.label }), h("span", { class: bar.second ? "track before" : "track", "aria-hidden": "true" }, h("span", { style: { width: `${100 * bar.value}%` } })), h("span", { class: "value", text: bar.text })))),
-      h("h2", { text: "What was removed" }), h("ol", { class: "ranking" }, found.components.map((one) => h("li", {}, h("a", { href: link("component", { component: one.component }), text: ctx.short[one.component] ?? one.component }), h("span", { class: "value", text: fixed(one.score) })))),
+      h("h2", { text: "What was removed" }), h("ol", { class: "ranking short" }, found.components.map((one) => h("li", {}, h("a", { href: link("component", { component: one.component }), text: ctx.short[one.component] ?? one.component }), h("span", { class: "value", text: fixed(one.score) })))),
       h("div", { class: "action-line" }, h("a", { class: "button", href: `/api/cues/${encodeURIComponent(found.download)}`, download: "without-cue.safetensors", text: "Download the model without the cue" })),
       reproduce({ ...result, stem: "cue", figure: () => barFigure(`${ctx.model} without “${cue.value}”`, "accuracy of every group", bars), table: () => ({ columns: ["group", "before", "after"], rows: found.accuracy.map((one) => [one.group, one.before, one.after]) }) }));
   }

@@ -66,9 +66,10 @@ class ComponentView:
         """Write what prints its name, and the images that it responds to most."""
         only = f"--components={_exactly(self.component)}"
         text = self.text or self._first(session)
+        features = recipe.repeated("--features", session.config.features)
         return [
             recipe.command(session, "describe", only, f"--m={TEXTS}"),
-            recipe.command(session, "search", f"--text={text}", only, f"--k={self.k}"),
+            recipe.command(session, "search", f"--text={text}", only, f"--k={self.k}", *features),
         ]
 
     def python(self, session: Session) -> str:

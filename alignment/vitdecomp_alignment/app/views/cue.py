@@ -49,9 +49,11 @@ class CueView:
         """
         out = session.folder / self.file_name
         config = self._config(session, out)
+        with stage("images"):
+            halves = self._halves(session)
         found = remove(
             session.options,
-            lambda: self._halves(session),
+            lambda: halves,
             config,
             session.cache,
             loading=session.config.loading,

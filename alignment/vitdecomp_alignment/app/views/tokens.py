@@ -49,7 +49,7 @@ class TokensView(Photograph):
 
     def commands(self, session: Session) -> list[str]:
         """Write what makes a page of the same."""
-        words = (f"--k={self.k}", "--out=tokens.html")
+        words = (f"--m={self.k}", "--out=tokens.html")
         return [recipe.command(session, "latent", *words, images=self.file(session))]
 
     def python(self, session: Session) -> str:
