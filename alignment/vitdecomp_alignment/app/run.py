@@ -43,7 +43,9 @@ def listen(host: str, port: int) -> socket.socket:
         taken.listen(64)
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise SpecError(f"cannot listen at {host}:{port} ({reason}): give another --port, or --port 0 for any") from None
+        raise SpecError(
+            f"cannot listen at {host}:{port} ({reason}): give another --port, or --port 0 for any"
+        ) from None
     return taken
 
 
@@ -53,9 +55,7 @@ def address_of(taken: socket.socket, host: str) -> str:
     return f"http://{shown}:{taken.getsockname()[1]}/"
 
 
-def serve(
-    session: Session, taken: socket.socket, host: str, *, browser: bool, ready: Callable[[str], Any]
-) -> None:
+def serve(session: Session, taken: socket.socket, host: str, *, browser: bool, ready: Callable[[str], Any]) -> None:
     """Serve until it is interrupted.
 
     Args:

@@ -137,7 +137,9 @@ class Session:
     ) -> Session:
         """Open a session from Python, as `vitdecomp app` does with the flags of these names."""
         maps, images = (None if place is None else Path(place) for place in (maps, images))
-        return cls.of(SessionConfig(ModelOptions, model, Reading(images, maps, clip, by, limit, store), tuple(features)))
+        return cls.of(
+            SessionConfig(ModelOptions, model, Reading(images, maps, clip, by, limit, store), tuple(features))
+        )
 
     def close(self) -> None:
         """Remove the files of this session."""

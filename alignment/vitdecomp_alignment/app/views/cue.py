@@ -67,8 +67,7 @@ class CueView:
             for name in ("before", "after")
         )
         told["accuracy"] = [
-            {"group": name, "before": b, "after": a}
-            for name, b, a in zip(told["groups"], before, after, strict=True)
+            {"group": name, "before": b, "after": a} for name, b, a in zip(told["groups"], before, after, strict=True)
         ]
         return {**{k: told[k] for k in ("images", "summary", "components", "accuracy")}, "download": out.name}
 

@@ -91,6 +91,4 @@ class ImageView(Photograph):
             for pair in zip(best.values.tolist(), best.indices.tolist(), strict=True)
         ]
         found = zip(chosen, told[1:], strict=True)
-        return told[0], [
-            {"place": i, "component": c.components[i].name, "words": words[:WORDS]} for i, words in found
-        ]
+        return told[0], [{"place": i, "component": c.components[i].name, "words": words[:WORDS]} for i, words in found]

@@ -44,7 +44,9 @@ class TokensView(Photograph):
             "tokens": [{"kind": t.kind, "row": t.row, "column": t.column, "grid": t.grid} for t in tokens],
             "texts": [labels[i] for i in sorted(set(found.indices.flatten().tolist()))],
             "words": _compact(found.indices[0].tolist()),
-            "similarities": [[[round(s, 4) for s in token] for token in layer] for layer in found.similarities[0].tolist()],
+            "similarities": [
+                [[round(s, 4) for s in token] for token in layer] for layer in found.similarities[0].tolist()
+            ],
         }
 
     def commands(self, session: Session) -> list[str]:

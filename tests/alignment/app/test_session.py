@@ -1,0 +1,97 @@
+"""A session opens what it is told to, and loads nothing that a file names on its own."""
+
+import pytest
+import torch
+from commands import in_process, succeeded
+from vitdecomp_alignment.app.names import name_components
+from vitdecomp_alignment.app.recipe import command, python
+from vitdecomp_alignment.app.session import SAMPLE, Session, SessionConfig
+from vitdecomp_alignment.app.views.table import shown, view_of
+from vitdecomp_alignment.clip.contributions import Reading
+
+from vitdecomp._utils.progress import unseen
+from vitdecomp.errors import InputError, SpecError
+from vitdecomp.models.prepare import ModelOptions
+
+pytestmark = pytest.mark.xdist_group("alignment-app")
+
+
+@pytest.fixture(scope="module")
+def mapped(place):
+    """A session on a store of a model without texts, through maps."""
+    common = ("scenes:deit", "--images", "scenes", "--quiet")
+    succeeded(in_process(place, "extract", *common, "--out", "deit.lance"))
+    align = ("align", *common, "--clip", "scenes:clip", "--out", "deit.safetensors", "--cache", "cache")
+    succeeded(in_process(place, *align))
+    reading = Reading(store=str(place / "deit.lance"), maps=place / "deit.safetensors", clip="scenes:clip")
+    session = Session.of(SessionConfig(ModelOptions, None, reading, folders=(place / "scenes",), cache=place / "cache"))
+    yield session
+    session.close()
+
+
+def test_a_store_with_maps_needs_no_model_until_an_image_is_asked_about(mapped):
+    assert mapped.options.model == "scenes:deit"
+    assert mapped.found.subject is None
+    shown(view_of("model", {}), mapped, unseen)
+    shown(view_of("search", {"text": "a red thing"}), mapped, unseen)
+    assert "subject" not in mapped._made
+    shares = shown(view_of("image", {"row": 2}), mapped, unseen)["answer"]["shares"]
+    assert sum(shares.values()) == pytest.approx(1, abs=1e-4)
+    assert "subject" in mapped._made
+
+
+def test_names_through_maps_are_what_components_vary_along(mapped):
+    component = next(c for c in mapped.components if not c.is_constant)
+    found = name_components(mapped, [component], unseen)[component.name]
+    assert found["method"] == "variance"
+    assert 0 < found["texts"][0]["explained"] <= 1
+    answer = shown(view_of("component", {"component": component.name}), mapped, unseen)["answer"]
+    assert answer["text"] == found["texts"][0]["text"]
+
+
+def test_recipes_name_the_store_and_the_maps(mapped):
+    line = command(mapped, "search", "--text=x")
+    assert line.startswith("vitdecomp search scenes:deit --maps=")
+    assert "--store=" in line
+    assert "--limit" not in line
+    assert "store=" in python(mapped, "pass")
+
+
+def test_what_a_store_names_is_not_loaded_unless_a_library_defines_it(place, monkeypatch):
+    monkeypatch.setattr("vitdecomp_alignment.app.session.is_defined", lambda spec: False)
+    with pytest.raises(SpecError, match="what a file names is not loaded: give MODEL yourself"):
+        SessionConfig(ModelOptions, None, Reading(store=str(place / "deit.lance"))).options()
+
+
+def test_images_of_a_store_are_taken_from_folders_that_are_named_alone(mapped, place):
+    assert mapped.image(0).size == (64, 64)
+    closed = Session(
+        SessionConfig(ModelOptions, None, mapped.config.reading, cache=place / "cache"),
+        mapped.options,
+        mapped.found,
+        None,
+    )
+    with pytest.raises(InputError, match="no folder is named with --image-root"):
+        closed.image(0)
+
+
+def test_a_sample_is_spread_over_all_images(session, monkeypatch):
+    assert session.sample == (range(48),)
+
+    class Long:
+        def __len__(self):
+            return 50_000
+
+    monkeypatch.setattr(Session, "store", Long())
+    rows = [row for some in session.sample for row in some]
+    assert len(set(rows)) == SAMPLE
+    assert (rows[0], rows[-1]) == (0, 49_999)
+
+
+def test_nothing_is_left_behind(session):
+    other = Session(session.config, session.options, session.found, session.pictures)
+    folder = other.folder
+    assert folder.is_dir()
+    other.close()
+    assert not folder.exists()
+    assert torch.is_grad_enabled()
