@@ -21,7 +21,7 @@ KEPT = 64  # jobs that are remembered with their results
 UNEXPECTED = "something unexpected went wrong; the terminal that runs `vitdecomp app` says what"
 
 
-class Cancelled(Exception):  # noqa: N818 - no error: somebody asked for it
+class Cancelled(Exception):
     """The job that runs is to stop."""
 
 

@@ -38,11 +38,15 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         taken = socket.socket(family, kind, protocol)
-        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        taken.bind(address)
-        taken.listen(64)
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
+        try:
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            taken.bind(address)
+            taken.listen(64)
+        except OSError:
+            taken.close()
+            raise
+    except OSError as error:
+        reason = error.strerror or error
         raise SpecError(
             f"cannot listen at {host}:{port} ({reason}): give another --port, or --port 0 for any"
         ) from None
@@ -60,7 +64,8 @@ def serve(session: Session, taken: socket.socket, host: str, *, browser: bool, r
 
     Args:
         session: what is looked into.
-        taken: the socket. host: its address.
+        taken: the socket.
+        host: its address.
         browser: open a browser.
         ready: called with the address.
     """
@@ -70,7 +75,7 @@ def serve(session: Session, taken: socket.socket, host: str, *, browser: bool, r
 
     jobs, address = JobQueue(), address_of(taken, host)
     config = uvicorn.Config(
-        make_app(session, jobs, host=host),  # type: ignore[arg-type]
+        make_app(session, jobs, host=host),
         log_level="warning",
         access_log=False,
         server_header=False,

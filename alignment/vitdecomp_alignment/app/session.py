@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
@@ -65,7 +65,7 @@ class SessionConfig:
     folders: tuple[Path, ...] = ()
     labelled: Path | None = None
     cache: Path | None = None
-    loading: Loading = Loading()
+    loading: Loading = field(default_factory=Loading)
 
     def options(self) -> ModelOptions:
         """Return the options of the model; that of a store is loaded by its name alone if a library defines it.
@@ -123,7 +123,7 @@ class Session:
         return cls(replace(config, cache=cache), options, found, place)
 
     @classmethod
-    def open(  # noqa: PLR0913 - one for each flag
+    def open(
         cls,
         model: str | None = None,
         *,

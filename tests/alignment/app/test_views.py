@@ -30,7 +30,7 @@ def printed(result, place, monkeypatch):
     monkeypatch.chdir(place / "scenes")
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
-        exec(compile(result["python"], "copied", "exec"), {"__name__": "copied"})  # noqa: S102
+        exec(compile(result["python"], "copied", "exec"), {"__name__": "copied"})
     return out.getvalue()
 
 

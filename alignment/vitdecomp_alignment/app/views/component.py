@@ -47,7 +47,8 @@ class ComponentView:
             )
         ordered = list(zip(rows[0].tolist(), scores[0].tolist(), strict=True))
         k = min(self.k, n)
-        names = dict(zip(rows[0].tolist()[:k] + rows[0].tolist()[-k:], self._ids(session, rows[0].tolist(), k)))
+        ends = rows[0][:k].tolist() + rows[0][-k:].tolist()
+        names = dict(zip(ends, (name for name, _ in session.store.names(ends)), strict=True))
         norm, share = session.measured(stage)[component.name]
         return {
             "component": component.name,
@@ -87,9 +88,6 @@ class ComponentView:
         known: dict[str, Any] = session.once("names", dict)
         texts = known.get(self.component, {"texts": ()})["texts"]
         return texts[0]["text"] if texts else ""
-
-    def _ids(self, session: Session, rows: list[int], k: int) -> list[str]:
-        return [name for name, _ in session.store.names(rows[:k] + rows[-k:])]
 
 
 def _exactly(name: str) -> str:

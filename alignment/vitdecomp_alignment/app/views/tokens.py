@@ -37,6 +37,7 @@ class TokensView(Photograph):
         labels, _ = session.pool
         with stage("latent tokens"):
             found = latent.describe(batch, labels, session.space, k=self.k, aligner=session.found.aligner)
+        similarities = found.similarities[0].tolist()
         tokens = [latent.tokens_[number] for number in found.tokens]
         return {
             "picture": as_uri(image),
@@ -44,9 +45,7 @@ class TokensView(Photograph):
             "tokens": [{"kind": t.kind, "row": t.row, "column": t.column, "grid": t.grid} for t in tokens],
             "texts": [labels[i] for i in sorted(set(found.indices.flatten().tolist()))],
             "words": _compact(found.indices[0].tolist()),
-            "similarities": [
-                [[round(s, 4) for s in token] for token in layer] for layer in found.similarities[0].tolist()
-            ],
+            "similarities": [[[round(s, 4) for s in token] for token in layer] for layer in similarities],
         }
 
     def commands(self, session: Session) -> list[str]:
@@ -71,6 +70,6 @@ class TokensView(Photograph):
 
 
 def _compact(indices: list[Any]) -> list[Any]:
-    """Number texts by their place among those that occur."""
+    """Return texts by their place among those that occur."""
     place = {i: n for n, i in enumerate(sorted({i for layer in indices for token in layer for i in token}))}
     return [[[place[i] for i in token] for token in layer] for layer in indices]

@@ -49,7 +49,6 @@ def app(
     from vitdecomp_alignment.app.run import check_extra, listen, serve
 
     check_extra()
-    taken = listen(page.host, page.port)  # before a model is loaded for nothing
     from vitdecomp_alignment.app.guard import is_loopback
     from vitdecomp_alignment.app.session import Session, SessionConfig
 
@@ -65,5 +64,6 @@ def app(
         reading.folder,
         reading.loading,
     )
-    session = Session.of(config, result.stage)
-    serve(session, taken, page.host, browser=page.browser, ready=typer.echo)
+    with listen(page.host, page.port) as taken:  # before a model is loaded for nothing
+        session = Session.of(config, result.stage)
+        serve(session, taken, page.host, browser=page.browser, ready=typer.echo)
