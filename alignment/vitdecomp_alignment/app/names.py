@@ -18,16 +18,19 @@ from vitdecomp_alignment.textspan.textspan import TextSpan
 TEXTS = 5  # of each component
 
 
+def is_readable(session: Session) -> bool:
+    """Tell whether CLIP's own vectors of the images are at hand: of a CLIP itself, or kept in the store."""
+    return session.found.aligner is None or session.space.spec in session.store.vectors_of
+
+
 def seen(session: Session) -> Tensor | None:
-    """Return CLIP's own vectors of the images, where they are at hand: of a CLIP itself, or kept in the store."""
+    """Return CLIP's own vectors of the images, where they are at hand."""
 
-    def read() -> Tensor | None:
+    def read() -> Tensor:
         store = session.store
-        if session.found.aligner is None:
-            return store.embedding()
-        return store.vectors(session.space.spec)[0] if session.space.spec in store.vectors_of else None
+        return store.embedding() if session.found.aligner is None else store.vectors(session.space.spec)[0]
 
-    return session.once("seen", read)
+    return session.once("seen", read) if is_readable(session) else None
 
 
 def name_components(session: Session, components: Sequence[Component], stage: Stage) -> dict[str, dict[str, Any]]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from vitdecomp.heatmaps import explainers
 from vitdecomp.heatmaps.explainer import EXPLAINERS
-from vitdecomp_alignment.app.names import seen
+from vitdecomp_alignment.app.names import is_readable
 from vitdecomp_alignment.app.session import Session
 
 
@@ -36,7 +36,7 @@ def overview(session: Session) -> dict[str, Any]:
         "features": {name: list(words) for name, words in session.words.items()},
         "methods": methods,
         "able": [name for name in methods if EXPLAINERS[name].takes_components],
-        "readable": seen(session) is not None,
+        "readable": is_readable(session),
         "thumbnails": session.pictures is not None or bool(session.config.folders),
         "cue": _cue(session),
     }

@@ -290,15 +290,18 @@ class Session:
         """Measure the mean norm of every component, and its share of the variance of all, on the sample."""
 
         def measure() -> dict[str, tuple[float, float]]:
-            found = list[tuple[float, float]]()
+            read: list[list[Tensor]] = [[] for _ in self.components]
             with stage("norms") as progress:
-                for component in self.components:
-                    parts = [self.store.coefficients(component, rows) for rows in self.sample]
-                    values = torch.cat(parts).double()
-                    found.append((float(values.norm(dim=1).mean()), float(values.var(0).sum())))
-                    progress(len(found), len(self.components))
-            whole = sum(spread for _, spread in found) or 1.0
-            return {c.name: (norm, spread / whole) for c, (norm, spread) in zip(self.components, found, strict=True)}
+                for done, rows in enumerate(self.sample):
+                    for block in self.store.scan(self.components, len(rows), rows):
+                        for some, part, scale in zip(read, block.parts, block.scales, strict=True):
+                            some.append(part.double() * scale)
+                    progress(done + 1, len(self.sample))
+            values = [torch.cat(some) for some in read]
+            norms = [float(each.norm(dim=1).mean()) for each in values]
+            spread = [float(each.var(0).sum()) for each in values]
+            whole = sum(spread) or 1.0
+            return {c.name: (norm, v / whole) for c, norm, v in zip(self.components, norms, spread, strict=True)}
 
         return self.once("measured", measure)
 

@@ -10,7 +10,8 @@ import { go } from "./state.js";
 
 export function mount(root, ctx) {
   const status = h("div", { class: "status" }), place = h("div"), reference = h("div", { class: "reference" });
-  const asker = new Asker(status);
+  const besideStatus = h("div", { class: "status" });
+  const asker = new Asker(status), second = new Asker(besideStatus);
   const text = h("input", { type: "search", placeholder: ctx.world ? "something in a forest" : "a photo of a forest", autocomplete: "off" });
   const negative = h("input", { type: "text", autocomplete: "off" });
   const scope = select([["", "everything"], ...Object.keys(ctx.features).map((name) => [name, `${name} only`])], "", () => send());
@@ -43,17 +44,27 @@ export function mount(root, ctx) {
       return;
     }
     const body = { text: text.value || null, negative: negative.value || null, upload: state.upload, row: state.row === null ? null : Number(state.row), feature: scope.value || null, components: [...state.components] };
+    second.drop();
     let result;
-    try { result = await asker.ask("search", body); } catch { return; }
+    try { result = await asker.ask("search", { ...body, beside: false }); } catch { return; }
+    const scoped = Boolean(scope.value || state.components.size);
+    show(result, scoped);
+    if (!scoped) return;
+    try { result = await second.ask("search", body); } catch { return; }
+    show(result, false);
+  }
+
+  // The hits; those of the whole embedding take longer the first time, and come later.
+  function show(result, waiting) {
     const found = result.answer;
     const by = [scope.value && `in ${scope.value}`, state.components.size && `by ${state.components.size} component${state.components.size > 1 ? "s" : ""}`].filter(Boolean).join(", ") || "in everything";
     const lists = [[by, found.hits], ...(found.whole.length ? [["in the whole embedding", found.whole]] : [])];
     const asked = [text.value && `“${text.value}”`, state.name, state.row !== null && `row ${state.row}`].filter(Boolean).join(" and ");
     fill(place,
       h("h2", { text: `Like ${asked}` }), h("p", { class: "hint", text: `The nearest of ${count(found.images)} images, by cosine.` }),
-      h("div", { class: lists.length > 1 ? "beside" : "" }, lists.map(([title, list]) => h("div", {}, h("h3", { text: title }), hits(ctx, `hits ${title}`, list)))),
+      h("div", { class: waiting || lists.length > 1 ? "beside" : "" }, lists.map(([title, list]) => h("div", {}, h("h3", { text: title }), hits(ctx, `hits ${title}`, list))), waiting && h("div", {}, h("h3", { text: "in the whole embedding" }), besideStatus)),
       found.left_out.length > 0 && h("p", { class: "hint", text: `Left out, since it is what was looked for: ${found.left_out.map((hit) => hit.id).join(", ")}.` }),
-      reproduce({ ...result, stem: "search", table: () => hitsTable(lists), figure: () => sheetFigure(`Like ${asked}`, `${ctx.model}; ${count(found.images)} images`, lists.map(([title, list]) => ({ title, items: hitItems(ctx, list) }))) }),
+      !waiting && reproduce({ ...result, stem: "search", table: () => hitsTable(lists), figure: () => sheetFigure(`Like ${asked}`, `${ctx.model}; ${count(found.images)} images`, lists.map(([title, list]) => ({ title, items: hitItems(ctx, list) }))) }),
     );
   }
 
@@ -63,5 +74,5 @@ export function mount(root, ctx) {
     else if (state.row !== null) reference.replaceChildren(thumbnail(ctx, Number(state.row), `row ${state.row}`), clear);
     else reference.replaceChildren();
   }
-  return { update, leave: () => asker.drop() };
+  return { update, leave: () => { asker.drop(); second.drop(); } };
 }

@@ -22,6 +22,7 @@ class SearchView:
     Attributes:
         text: words. upload: an image that was dropped. row: an image that is there.
         negative: what hits should not be like. feature, components, without: as for `Scope`. k: images to find.
+        beside: search in the whole embedding too, which takes longer the first time.
     """
 
     text: str | None = None
@@ -32,6 +33,7 @@ class SearchView:
     components: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     k: Annotated[int, Within(1, 96)] = 12
+    beside: bool = True
 
     def answer(self, session: Session, stage: Stage) -> dict[str, Any]:
         """Return the hits, and those of the whole embedding where the scope is not that.
@@ -92,7 +94,7 @@ class SearchView:
         query = Query(text=texts, image=tuple(images), negative=self.negative or None)
         scope = Scope(self.feature, self.components, self.without)
         k = min(self.k, len(session.store))
-        return replace(SearchConfig(session.config.reading, query, scope), k=k, sheet=True)
+        return replace(SearchConfig(session.config.reading, query, scope), k=k, sheet=self.beside)
 
 
 def _plain(hit: Hit) -> dict[str, Any]:
