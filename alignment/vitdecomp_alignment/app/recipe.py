@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
+from vitdecomp._utils.files import cache_directory
+from vitdecomp.models.prepare import ModelOptions
 from vitdecomp_alignment.app.session import Session
 
-OPEN = "from vitdecomp_alignment.app.session import Session\n\nsession = Session.open({})\n"
+OPEN = "from vitdecomp_alignment.app.session import Session\n{}\nsession = Session.open({})\n"
 
 
 def command(session: Session, verb: str, *words: str, images: str | None = None, limit: bool = True) -> str:
@@ -30,7 +34,22 @@ def command(session: Session, verb: str, *words: str, images: str | None = None,
         flags |= {"--images": images}
     if reading.by != "head" and images is None:
         flags |= {"--by": reading.by}
-    return shlex.join(["vitdecomp", verb, session.options.model, *given(flags), *words])
+    return shlex.join(["vitdecomp", verb, session.options.model, *_model_flags(session), *given(flags), *words])
+
+
+def _model_flags(session: Session) -> list[str]:
+    """Write how the model is loaded, and where what can be computed again lies, if it is not as usual."""
+    options = session.options
+    flags = {
+        "--checkpoint": options.checkpoint,
+        "--device": None if options.device == "auto" else options.device,
+        "--dtype": options.dtype,
+        "--seed": options.seed or None,
+        "--image-size": options.image_size,
+        "--cache": None if session.cache == cache_directory() else session.cache,
+    }
+    random = ["--random-weights"] if options.random_weights else []
+    return [*random, *given(flags), *repeated("--import", options.imports)]
 
 
 def given(flags: Mapping[str, Any]) -> Iterable[str]:
@@ -53,11 +72,29 @@ def python(session: Session, *lines: str) -> str:
         "images": None if reading.images is None else str(reading.images),
         "by": None if reading.by == "head" else reading.by,
         "features": session.config.features or None,
+        "cache": None if session.cache == cache_directory() else str(session.cache),
     }
-    arguments = [repr(session.options.model), *(f"{k}={v!r}" for k, v in named.items() if v is not None)]
+    model, imports = _model_python(session)
+    arguments = [model, *(f"{k}={v!r}" for k, v in named.items() if v is not None)]
     if reading.limit != 1000:
         arguments.append(f"limit={reading.limit!r}")
-    return OPEN.format(", ".join(arguments)) + "\n".join(lines) + "\n"
+    return OPEN.format(imports, ", ".join(arguments)) + "\n".join(lines) + "\n"
+
+
+def _model_python(session: Session) -> tuple[str, str]:
+    """Write the model, and what has to be imported for that."""
+    options = session.options
+    usual = ModelOptions(options.model)
+    values = {f.name: getattr(options, f.name) for f in fields(options) if f.name != "model"}
+    other = {name: value for name, value in values.items() if value != getattr(usual, name)}
+    if not other:
+        return repr(options.model), ""
+    told = (
+        f"{name}=Path({str(value)!r})" if isinstance(value, Path) else f"{name}={value!r}"
+        for name, value in other.items()
+    )
+    lines = "from pathlib import Path\nfrom vitdecomp.models.prepare import ModelOptions\n"
+    return f"ModelOptions({options.model!r}, {', '.join(told)})", lines
 
 
 def shell_python(code: str) -> str:

@@ -100,7 +100,7 @@ def _add_files(app: FastAPI, session: Session) -> None:
     async def upload(request: Request, name: str = "image") -> JSONResponse:
         data = await request.body()
         kept = await run_in_threadpool(uploads.add, data, unquote(name))
-        width, height = kept.image.size
+        width, height = kept.size
         return JSONResponse({"id": kept.id, "name": kept.name, "width": width, "height": height})
 
     @app.get("/api/uploads/{key}")

@@ -123,9 +123,9 @@ class Session:
         return cls(replace(config, cache=cache), options, found, place)
 
     @classmethod
-    def open(
+    def open(  # noqa: PLR0913 - one for each flag
         cls,
-        model: str | None = None,
+        model: str | ModelOptions | None = None,
         *,
         store: str | None = None,
         maps: str | Path | None = None,
@@ -134,12 +134,15 @@ class Session:
         by: str = "head",
         limit: int | None = 1000,
         features: Sequence[str] = (),
+        cache: str | Path | None = None,
     ) -> Session:
         """Open a session from Python, as `vitdecomp app` does with the flags of these names."""
-        maps, images = (None if place is None else Path(place) for place in (maps, images))
-        return cls.of(
-            SessionConfig(ModelOptions, model, Reading(images, maps, clip, by, limit, store), tuple(features))
-        )
+        maps, images, cache = (None if place is None else Path(place) for place in (maps, images, cache))
+        reading = Reading(images, maps, clip, by, limit, store)
+        if isinstance(model, ModelOptions):
+            own, spec = model, model.model
+            return cls.of(SessionConfig(lambda _: own, spec, reading, tuple(features), cache=cache))
+        return cls.of(SessionConfig(ModelOptions, model, reading, tuple(features), cache=cache))
 
     def close(self) -> None:
         """Remove the files of this session."""

@@ -6,7 +6,7 @@ import io
 import re
 import warnings
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
@@ -29,13 +29,18 @@ class Upload:
     """An image of the user's.
 
     Attributes:
-        id: checksum of the file. name: as the user has it. path: where it is kept. image: its pixels.
+        id: checksum of the file. name: as the user has it. path: where it is kept. size: width and height.
     """
 
     id: str
     name: str
     path: Path
-    image: Image.Image = field(repr=False, compare=False)
+    size: tuple[int, int]
+
+    @property
+    def image(self) -> Image.Image:
+        """Its pixels, which are not kept in memory."""
+        return decode(self.path.read_bytes(), self.name)
 
 
 class Uploads:
@@ -59,7 +64,7 @@ class Uploads:
         shown = plain_name(name)
         image = checked_image(data, shown)
         key = digest([data])
-        upload = Upload(key, shown, self.folder / f"{key}.image", image)
+        upload = Upload(key, shown, self.folder / f"{key}.image", image.size)
         with self._lock:
             upload.path.write_bytes(data)
             self._known[key] = upload

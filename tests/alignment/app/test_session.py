@@ -6,7 +6,7 @@ from commands import in_process, succeeded
 from vitdecomp_alignment.app.names import name_components
 from vitdecomp_alignment.app.recipe import command, python
 from vitdecomp_alignment.app.session import SAMPLE, Session, SessionConfig
-from vitdecomp_alignment.app.views.table import shown, view_of
+from vitdecomp_alignment.app.views.table import finite, shown, view_of
 from vitdecomp_alignment.clip.contributions import Reading
 
 from vitdecomp._utils.progress import unseen
@@ -95,3 +95,18 @@ def test_nothing_is_left_behind(session):
     other.close()
     assert not folder.exists()
     assert torch.is_grad_enabled()
+
+
+def test_recipes_say_how_the_model_is_loaded(session, place):
+    options = ModelOptions("scenes:clip", device="cpu", seed=7, checkpoint=place / "my weights.safetensors")
+    other = Session(session.config, options, session.found, session.pictures)
+    line = command(other, "search", "--text=x")
+    assert f"'--checkpoint={place}/my weights.safetensors' --device=cpu --seed=7 --cache={place}/cache" in line
+    code = python(other, "pass")
+    assert "ModelOptions('scenes:clip', checkpoint=Path(" in code
+    assert "device='cpu', seed=7)" in code
+    compile(code, "copied", "exec")
+
+
+def test_numbers_that_json_lacks_are_left_out():
+    assert finite({"a": [1.0, float("nan"), (float("inf"), "b", None, 2)]}) == {"a": [1.0, None, [None, "b", None, 2]]}

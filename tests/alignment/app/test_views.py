@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 import torch
 from commands import in_process, succeeded
+from vitdecomp_alignment.app.views.component import ComponentView
 
+from vitdecomp._utils.progress import unseen
 from vitdecomp.deploy.debiased import Debiased
+from vitdecomp.errors import InputError, SpecError
 from vitdecomp.images.opening import open_image
 
 pytestmark = pytest.mark.xdist_group("alignment-app")
@@ -86,6 +89,18 @@ def test_a_component_has_the_images_of_a_search_by_it_alone(ask, place):
 )
 def test_a_component_that_is_constant_or_none_is_refused(ask, name, why):
     assert why in ask("component", state="failed", component=name)
+
+
+def test_a_component_without_a_name_is_shown_along_a_text(session, monkeypatch):
+    def few(*_):
+        raise InputError("5 folds need 10 images or more, not 3")
+
+    monkeypatch.setattr("vitdecomp_alignment.app.views.component.name_components", few)
+    answer = ComponentView(HEAD, "a red thing").answer(session, unseen)
+    assert answer["names"]["why"].startswith("5 folds")
+    assert answer["most"]
+    with pytest.raises(SpecError, match="has no name .5 folds need 10 images"):
+        ComponentView(HEAD).answer(session, unseen)
 
 
 @pytest.mark.parametrize(

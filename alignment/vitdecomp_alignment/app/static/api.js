@@ -15,6 +15,8 @@ export const session = () => request("/api/session");
 export const upload = (file) =>
   request(`/api/uploads?name=${encodeURIComponent(file.name)}`, { method: "POST", body: file });
 
+const cancel = (id) => fetch(`/api/jobs/${id}`, { method: "DELETE" }).catch(() => {});
+
 export class Cancelled extends Error {}
 
 // A place for answers of one kind: a new question takes the place of the one before it.
@@ -34,7 +36,7 @@ export class Asker {
         method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body),
       });
       while (job.state === "waiting" || job.state === "running") {
-        if (turn !== this.turn) throw new Cancelled();
+        if (turn !== this.turn) { cancel(job.id); throw new Cancelled(); }
         this.job = job.id;
         this.show(job, false);
         job = await request(`/api/jobs/${job.id}?wait=0.7`);
@@ -55,7 +57,7 @@ export class Asker {
   }
 
   drop() {
-    if (this.job) fetch(`/api/jobs/${this.job}`, { method: "DELETE" }).catch(() => {});
+    if (this.job) cancel(this.job);
     this.job = null;
   }
 

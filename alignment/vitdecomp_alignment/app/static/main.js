@@ -25,8 +25,9 @@ function route() {
   }
   if (shown?.name !== name) {
     shown?.leave?.();
-    main.replaceChildren();
-    shown = { name, ...VIEWS[name](main, ctx) };
+    const root = h("div", { class: "view" }); // with its listeners it goes when the next view comes
+    main.replaceChildren(root);
+    shown = { name, ...VIEWS[name](root, ctx) };
     window.scrollTo(0, 0);
   }
   document.title = `${TITLES[name]} · ${ctx.model} · vitdecomp`;

@@ -54,6 +54,7 @@ export function mount(root, ctx) {
 }
 
 function names(named) {
+  if (named.why) return h("p", { class: "hint", text: `No name: ${named.why}` });
   const read = named.method === "readability";
   const sure = !read || named.named;
   return h("div", {},

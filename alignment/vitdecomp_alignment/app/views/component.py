@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 from vitdecomp._utils.progress import Stage
 from vitdecomp._utils.schema import Within
-from vitdecomp.errors import SpecError
+from vitdecomp.component import Component
+from vitdecomp.errors import InputError, SpecError
 from vitdecomp.retrieval import Query, Scope
 from vitdecomp_alignment.app import recipe
 from vitdecomp_alignment.app.names import TEXTS, name_components
@@ -36,10 +37,12 @@ class ComponentView:
         component = session.component(self.component)
         if component.is_constant:
             raise SpecError(f"{component} is a constant: it is the same for every image")
-        named = name_components(session, [component], stage)[component.name]
+        named = _named(session, component, stage)
         text = self.text or next((one["text"] for one in named["texts"]), None)
         if text is None:
-            raise SpecError(f"{component} has no name: give a text")
+            raise SpecError(
+                f"{component} has no name ({named.get('why', 'nothing varies')}): give a text to order images along"
+            )
         n = len(session.store)
         with stage("ordering images") as progress:
             scores, rows = session.retriever.nearest(
@@ -88,6 +91,14 @@ class ComponentView:
         known: dict[str, Any] = session.once("names", dict)
         texts = known.get(self.component, {"texts": ()})["texts"]
         return texts[0]["text"] if texts else ""
+
+
+def _named(session: Session, component: Component, stage: Stage) -> dict[str, Any]:
+    """Name a component; where that cannot be done, such as with few images, say why."""
+    try:
+        return name_components(session, [component], stage)[component.name]
+    except InputError as error:
+        return {"method": "none", "texts": [], "why": str(error)}
 
 
 def _exactly(name: str) -> str:

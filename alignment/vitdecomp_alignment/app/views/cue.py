@@ -80,6 +80,7 @@ class CueView:
         """Write what measures the same, and writes the same model."""
         flags = {"--spurious": self.spurious, "--core": self.core, "--top": self.top, "--limit": self.limit}
         flags |= {"--images": session.config.labelled, "--out": OUT}
+        flags |= {"--by": None if session.config.reading.by == "head" else session.config.reading.by}
         words = [*recipe.given(flags), *(["--refit"] if self.refit else []), *(["--subspace"] if self.subspace else [])]
         return [recipe.command(session, "debias", *words, images="")]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isfinite
 from typing import Any, Protocol
 
 from vitdecomp._utils.progress import Stage
@@ -60,5 +61,14 @@ def view_of(name: str, request: Any) -> View:
 
 def shown(view: View, session: Session, stage: Stage) -> dict[str, Any]:
     """Compute what is shown of a view, with what reproduces it."""
-    answer = view.answer(session, stage)
+    answer = finite(view.answer(session, stage))
     return {"answer": answer, "command": "\n".join(view.commands(session)), "python": view.python(session)}
+
+
+def finite(value: Any) -> Any:
+    """Replace what JSON has no number for, NaN and infinity, by nothing."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
