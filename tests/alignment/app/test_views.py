@@ -99,7 +99,7 @@ def test_a_component_without_a_name_is_shown_along_a_text(session, monkeypatch):
     answer = ComponentView(HEAD, "a red thing").answer(session, unseen)
     assert answer["names"]["why"].startswith("5 folds")
     assert answer["most"]
-    with pytest.raises(SpecError, match="has no name .5 folds need 10 images"):
+    with pytest.raises(SpecError, match=r"has no name \(5 folds need 10 images"):
         ComponentView(HEAD).answer(session, unseen)
 
 
