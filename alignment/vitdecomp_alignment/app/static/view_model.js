@@ -45,7 +45,7 @@ export function mount(root, ctx) {
     const title = `${ctx.model}: ${measures.find(([key]) => key === measure.value)[1]}${body.feature ? ` ${body.feature}` : ""}`;
     fill(place,
       h("div", { class: "split" },
-        h("div", { class: "wide" }, h("div", { class: "scroll", tabindex: -1 }, cells), h("div", { class: "legend", "aria-hidden": "true" }, h("span", { text: number(low) }), h("span", { class: low < 0 ? "ramp signed" : "ramp" }), h("span", { text: number(high) })), told),
+        h("div", { class: "wide" }, h("div", { class: "scroll", tabindex: -1 }, cells), h("div", { class: "legend", "aria-hidden": "true" }, h("span", { text: number(low < 0 ? -Math.max(-low, high) : 0) }), h("span", { class: low < 0 ? "ramp signed" : "ramp" }), h("span", { text: number(Math.max(-low, high)) })), told),
         h("div", { class: "narrow" }, h("h2", { text: "The largest" }), h("ol", { class: "ranking" }, best.map(([name, value]) => h("li", {}, h("a", { href: link("component", { component: name }), text: ctx.short[name] }), names[name] ? h("span", { class: "hint", text: ` ${names[name]}` }) : null, h("span", { class: "value", text: number(value) })))))),
       constants.length > 0 && h("details", {}, h("summary", { text: `${constants.length} constants, the same for every image` }), h("ul", { class: "constants" }, constants.map((c) => h("li", {}, h("span", { text: c.name }), h("span", { class: "value", text: number(values[c.name]) }))))),
       reproduce({
