@@ -49,6 +49,7 @@ def test_help_needs_no_library():
     verbs = {command.callback.__name__ for command in app.registered_commands if command.callback}
     verbs |= {
         "align",
+        "app",
         "debias",
         "describe",
         "explain",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Option
 
+from vitdecomp.cli.command import Alias
 from vitdecomp.cli.options import By
 from vitdecomp.errors import SpecError
 
@@ -26,6 +27,9 @@ Texts = Annotated[tuple[str, ...], Option(help="A text; repeatable.")]
 Feature = Annotated[str | None, Option(help="A feature whose components count, such as location.")]
 TextCount = Annotated[int, Option("--m", min=1, help="Texts for each component or token.")]
 Settings = Annotated[tuple[str, ...], Option("--set", help="A setting of the method, NAME=VALUE; repeatable.")]
+ImageRoot = Annotated[
+    tuple[Path, ...], Option(help="Folder that a store's images may be taken from; repeatable."), Alias("--pictures")
+]
 Features = Annotated[
     tuple[str, ...],
     Option(help="Name, NAME=WORD,WORD, FILE.json, or photographs or scenes for a set; repeatable."),

@@ -12,7 +12,7 @@ from typer import Argument, Option
 
 from vitdecomp.cli.command import command
 from vitdecomp.cli.options import MODEL, CachedOptions, ResultOptions, SingleModelOptions
-from vitdecomp_alignment.cli.options import ContributionOptions, Features
+from vitdecomp_alignment.cli.options import ContributionOptions, Features, ImageRoot
 
 logger = logging.getLogger(__name__)
 
@@ -22,9 +22,7 @@ class PageOptions:
     """Where the page is served, and what it may show."""
 
     features: Features = ()
-    image_root: Annotated[
-        tuple[Path, ...], Option(help="Folder that images of a store may be taken from; repeatable.")
-    ] = ()
+    image_root: ImageRoot = ()
     data: Annotated[
         Path | None, Option(help="Images with classes and groups, for cues; default: the embedded world.")
     ] = None

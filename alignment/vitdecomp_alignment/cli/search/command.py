@@ -9,9 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from vitdecomp.cli.command import Alias, command
+from vitdecomp.cli.command import command
 from vitdecomp.cli.options import MODEL, CachedOptions, ResultOptions, SingleModelOptions
-from vitdecomp_alignment.cli.options import Components, ContributionOptions, Feature, Features, Texts, count
+from vitdecomp_alignment.cli.options import (
+    Components,
+    ContributionOptions,
+    Feature,
+    Features,
+    ImageRoot,
+    Texts,
+    count,
+)
 
 if TYPE_CHECKING:
     from vitdecomp_alignment.cli.search.searches import SearchConfig
@@ -40,11 +48,7 @@ class QueryOptions:
     k: Annotated[int, Option("--k", min=1, help="Images to find.")] = 10
     keep_reference: Annotated[bool, Option("--keep-reference", help="References may be their own hits.")] = False
     out: Annotated[Path | None, Option(help="Write a sheet: FILE.html or FILE.png.")] = None
-    image_root: Annotated[
-        tuple[Path, ...],
-        Option(help="Folder that a sheet may take a store's images from; repeatable."),
-        Alias("--pictures"),
-    ] = ()
+    image_root: ImageRoot = ()
 
     def config(self, source: ContributionOptions, limit: int | None) -> SearchConfig:
         """Give them to the library."""
