@@ -12,6 +12,7 @@ from vitdecomp._utils.progress import Stage
 from vitdecomp.component import Component
 from vitdecomp.contributions import Contributions
 from vitdecomp_alignment.app.session import Session
+from vitdecomp_alignment.app.sizes import sample
 from vitdecomp_alignment.readout.readout import Readout
 from vitdecomp_alignment.textspan.textspan import TextSpan
 
@@ -69,7 +70,7 @@ def _read(session: Session, vectors: Tensor, component: Component) -> dict[str, 
 def _spanned(session: Session, component: Component) -> dict[str, Any]:
     labels, texts = session.pool
     source = session.found.source
-    parts = [source.take(rows).select(lambda c: c == component) for rows in session.sample]
+    parts = [source.take(rows).select(lambda c: c == component) for rows in sample(len(session.store))]
     span = TextSpan(m=TEXTS).fit(Contributions.joined(parts), texts, labels).spans_[0]
     pairs = zip(span.indices, span.explained.tolist(), strict=True)
     return {"method": "variance", "texts": [{"text": labels[i], "explained": share} for i, share in pairs]}
@@ -79,7 +80,7 @@ def centers(session: Session, components: Sequence[Component]) -> Tensor:
     """Return the mean contribution of components in the space of texts, on the sample, `(component, d)`."""
 
     def mean() -> Tensor:
-        parts = [session.found.source.take(rows).values.double().mean(0) for rows in session.sample]
+        parts = [session.found.source.take(rows).values.double().mean(0) for rows in sample(len(session.store))]
         return torch.stack(parts).mean(0)
 
     place = {c: i for i, c in enumerate(session.found.source.components)}

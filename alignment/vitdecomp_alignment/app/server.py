@@ -12,6 +12,7 @@ from urllib.parse import unquote
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 
 from vitdecomp.errors import InputError, SpecError, VitdecompError
 from vitdecomp_alignment.app.guard import App, Guard
@@ -45,6 +46,7 @@ def make_app(session: Session, jobs: JobQueue, *, host: str = "127.0.0.1") -> Ap
     """
     app = FastAPI(openapi_url=None)
     app.add_exception_handler(VitdecompError, _told)  # type: ignore[arg-type]
+    app.add_exception_handler(ClientDisconnect, _too_long)
     static = {place.name: place.read_bytes() for place in STATIC.iterdir() if Path(place.name).suffix in TYPES}
     _add_pages(app, static)
     _add_jobs(app, session, jobs)
@@ -134,3 +136,8 @@ async def _answer(job: Job, wait: float) -> JSONResponse:
 def _told(request: Request, error: VitdecompError) -> JSONResponse:
     """Tell what a user can mend, in one line."""
     return JSONResponse({"error": " ".join(str(error).split())}, 503 if isinstance(error, BusyError) else 400)
+
+
+def _too_long(request: Request, error: Exception) -> JSONResponse:
+    """Answer where a body went on beyond the limit, or its sender has gone."""
+    return JSONResponse({"error": f"a request may have {BYTES:,} bytes: make the image smaller"}, 413)

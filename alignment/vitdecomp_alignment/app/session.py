@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
-import torch
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
@@ -20,16 +19,15 @@ from vitdecomp.component import Component, matching
 from vitdecomp.contributions import Contributions
 from vitdecomp.datasets import Pictures
 from vitdecomp.decompose import Decomposer
-from vitdecomp.errors import InputError, SpecError
+from vitdecomp.errors import InputError
 from vitdecomp.extract import parse_by
 from vitdecomp.images.decoding import decode
-from vitdecomp.models.adapter import is_defined
-from vitdecomp.models.image_loader import Loading
 from vitdecomp.models.prepare import ModelOptions, PreparedModel, fitted, prepare
 from vitdecomp.retrieval import Hit, Retriever
 from vitdecomp.retrieval.hit_images import HitImages, InDataSet, InFolders
 from vitdecomp.score import FeatureScorer
 from vitdecomp.store.store import Store
+from vitdecomp_alignment.app.config import SessionConfig
 from vitdecomp_alignment.app.lazy_ranking import LazyRanking
 from vitdecomp_alignment.app.uploads import Uploads
 from vitdecomp_alignment.cli.search.searchable import Searchable
@@ -40,52 +38,6 @@ from vitdecomp_alignment.texts.feature_words import read_features
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
-
-WORLD = "scenes:clip"  # what is looked into where nothing is named
-SAMPLE = 1024  # images that sizes are measured on
-BLOCKS = 8  # runs of neighboring images that a sample of a store is made of
-
-
-@dataclass(frozen=True, slots=True)
-class SessionConfig:
-    """What to look into.
-
-    Attributes:
-        model: the options of a model by its spec. spec: the model, if one is named.
-        reading: which contributions. features: as for `feature_words.read_features`.
-        folders: where the images of a store may be taken from.
-        labelled: images with classes and groups, for the removal of a cue; scenes by default.
-        cache: folder for what can be computed again. loading: how images are read.
-    """
-
-    model: Callable[[str], ModelOptions]
-    spec: str | None
-    reading: Reading
-    features: tuple[str, ...] = ()
-    folders: tuple[Path, ...] = ()
-    labelled: Path | None = None
-    cache: Path | None = None
-    loading: Loading = field(default_factory=Loading)
-
-    def options(self) -> ModelOptions:
-        """Return the options of the model; that of a store is loaded by its name alone if a library defines it.
-
-        Raises:
-            SpecError: none is named, and a store claims one that is not a library's own.
-            InputError: there is no store.
-        """
-        if self.spec is not None:
-            return self.model(self.spec)
-        if self.reading.store is None:
-            return self.model(WORLD)
-        claim = Store(self.reading.store).origin.model
-        if not is_defined(claim):
-            raise SpecError(
-                f"{self.reading.store} says that it is of {claim}, and what a file names is not loaded: "
-                "give MODEL yourself if you trust it"
-            )
-        logger.warning("the model is %s, as %s says (MODEL for another)", claim, self.reading.store)
-        return self.model(claim)
 
 
 class Session:
@@ -279,34 +231,6 @@ class Session:
         """Return where is searched; the model is loaded only where references are decomposed."""
         subject = self.subject if references else None
         return Searchable(self.store, self.found.aligner, subject, self.space, self.pictures, self.found.skipped)
-
-    @property
-    def sample(self) -> tuple[range, ...]:
-        """Runs of images that sizes are measured on, spread over all of them."""
-        n = len(self.store)
-        if n <= SAMPLE:
-            return (range(n),)
-        size = SAMPLE // BLOCKS
-        return tuple(range(start, start + size) for start in (i * (n - size) // (BLOCKS - 1) for i in range(BLOCKS)))
-
-    def measured(self, stage: Stage = unseen) -> Mapping[str, tuple[float, float]]:
-        """Measure the mean norm of every component, and its share of the variance of all, on the sample."""
-
-        def measure() -> dict[str, tuple[float, float]]:
-            read: list[list[Tensor]] = [[] for _ in self.components]
-            with stage("norms") as progress:
-                for done, rows in enumerate(self.sample):
-                    for block in self.store.scan(self.components, len(rows), rows):
-                        for some, part, scale in zip(read, block.parts, block.scales, strict=True):
-                            some.append(part.double() * scale)
-                    progress(done + 1, len(self.sample))
-            values = [torch.cat(some) for some in read]
-            norms = [float(each.norm(dim=1).mean()) for each in values]
-            spread = [float(each.var(0).sum()) for each in values]
-            whole = sum(spread) or 1.0
-            return {c.name: (norm, v / whole) for c, norm, v in zip(self.components, norms, spread, strict=True)}
-
-        return self.once("measured", measure)
 
     def hit_images(self, rows: Sequence[int]) -> HitImages:
         """Return where images may be taken from: the data set, or folders that the user named for a store."""

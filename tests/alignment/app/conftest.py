@@ -26,7 +26,8 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def session(place):
-    from vitdecomp_alignment.app.session import Session, SessionConfig
+    from vitdecomp_alignment.app.config import SessionConfig
+    from vitdecomp_alignment.app.session import Session
     from vitdecomp_alignment.clip.contributions import Reading
 
     from vitdecomp.models.prepare import ModelOptions

@@ -1,6 +1,9 @@
 """Requests that other sites, or names that were made to lead here, may send are refused."""
 
 import pytest
+from fastapi.testclient import TestClient
+from vitdecomp_alignment.app import server
+from vitdecomp_alignment.app.jobs import JobQueue
 
 ASK = "/api/ask/model"
 
@@ -43,9 +46,15 @@ def test_a_form_of_another_site_could_not_ask_either(client):
     assert (response.status_code, response.json()["error"]) == (400, "a request must be application/json")
 
 
-def test_bodies_have_a_limit_that_a_header_cannot_hide(client, monkeypatch):
+def test_bodies_have_a_limit_that_a_header_cannot_hide(client, session, monkeypatch):
     assert client.post("/api/uploads", content=b"x", headers={"content-length": str(2**40)}).status_code == 413
     assert client.post("/api/uploads", content=b"x", headers={"content-length": "-1"}).status_code == 413
+    monkeypatch.setattr(server, "BYTES", 10)
+    jobs = JobQueue()
+    with TestClient(server.make_app(session, jobs), base_url="http://127.0.0.1") as other:
+        response = other.post("/api/uploads", content=(b"x" for _ in range(20)))
+    assert (response.status_code, "a request may have 10 bytes" in response.text) == (413, True)
+    jobs.close()
 
 
 @pytest.mark.parametrize("path", ["/", "/static/main.js", "/api/session", "/api/jobs/none", "/nowhere"])

@@ -217,7 +217,8 @@ def test_a_cue_is_removed_and_the_model_downloaded(opened):
 
 def test_names_of_strangers_are_shown_and_not_obeyed(opened, place, serving):
     """A store of a stranger, whose files and features are called as a script, does nothing."""
-    from vitdecomp_alignment.app.session import Session, SessionConfig
+    from vitdecomp_alignment.app.config import SessionConfig
+    from vitdecomp_alignment.app.session import Session
     from vitdecomp_alignment.clip.contributions import Reading
 
     from vitdecomp.models.prepare import ModelOptions

@@ -3,9 +3,11 @@
 import pytest
 import torch
 from commands import in_process, succeeded
+from vitdecomp_alignment.app.config import SessionConfig
 from vitdecomp_alignment.app.names import name_components
 from vitdecomp_alignment.app.recipe import command, python
-from vitdecomp_alignment.app.session import SAMPLE, Session, SessionConfig
+from vitdecomp_alignment.app.session import Session
+from vitdecomp_alignment.app.sizes import SAMPLE, sample
 from vitdecomp_alignment.app.views.table import finite, shown, view_of
 from vitdecomp_alignment.clip.contributions import Reading
 
@@ -59,7 +61,7 @@ def test_recipes_name_the_store_and_the_maps(mapped):
 
 
 def test_what_a_store_names_is_not_loaded_unless_a_library_defines_it(place, monkeypatch):
-    monkeypatch.setattr("vitdecomp_alignment.app.session.is_defined", lambda spec: False)
+    monkeypatch.setattr("vitdecomp_alignment.app.config.is_defined", lambda spec: False)
     with pytest.raises(SpecError, match="what a file names is not loaded: give MODEL yourself"):
         SessionConfig(ModelOptions, None, Reading(store=str(place / "deit.lance"))).options()
 
@@ -76,15 +78,9 @@ def test_images_of_a_store_are_taken_from_folders_that_are_named_alone(mapped, p
         closed.image(0)
 
 
-def test_a_sample_is_spread_over_all_images(session, monkeypatch):
-    assert session.sample == (range(48),)
-
-    class Long:
-        def __len__(self):
-            return 50_000
-
-    monkeypatch.setattr(Session, "store", Long())
-    rows = [row for some in session.sample for row in some]
+def test_a_sample_is_spread_over_all_images():
+    assert sample(48) == (range(48),)
+    rows = [row for some in sample(50_000) for row in some]
     assert len(set(rows)) == SAMPLE
     assert (rows[0], rows[-1]) == (0, 49_999)
 

@@ -13,6 +13,7 @@ from vitdecomp.retrieval import Query, Scope
 from vitdecomp_alignment.app import recipe
 from vitdecomp_alignment.app.names import TEXTS, name_components
 from vitdecomp_alignment.app.session import Session
+from vitdecomp_alignment.app.sizes import measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ class ComponentView:
         k = min(self.k, n)
         ends = rows[0][:k].tolist() + rows[0][-k:].tolist()
         names = dict(zip(ends, (name for name, _ in session.store.names(ends)), strict=True))
-        norm, share = session.measured(stage)[component.name]
+        norm, share = measured(session, stage)[component.name]
         return {
             "component": component.name,
             "kind": component.kind,

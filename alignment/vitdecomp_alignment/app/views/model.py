@@ -12,6 +12,7 @@ from vitdecomp.errors import SpecError
 from vitdecomp_alignment.app import recipe
 from vitdecomp_alignment.app.names import TEXTS, name_components
 from vitdecomp_alignment.app.session import Session
+from vitdecomp_alignment.app.sizes import SAMPLE, measured
 
 MEANINGS: Mapping[str, str] = {
     "norm": "mean length of the contribution",
@@ -51,8 +52,8 @@ class ModelView:
             meaning = SPANNED if spanned else meaning
         else:
             place = 0 if self.measure == "norm" else 1
-            values = {name: both[place] for name, both in session.measured(stage).items()}
-        n = len(session.store) if self.measure in ("score", "name") else sum(map(len, session.sample))
+            values = {name: both[place] for name, both in measured(session, stage).items()}
+        n = len(session.store) if self.measure in ("score", "name") else min(len(session.store), SAMPLE)
         return {"values": values, "names": names, "meaning": meaning, "images": n}
 
     def commands(self, session: Session) -> list[str]:
@@ -80,7 +81,12 @@ class ModelView:
                 '    print(name, found["texts"][0])',
             ]
         else:
-            lines = ["for name, (norm, share) in session.measured().items():", f"    print(name, {self.measure})"]
+            lines = [
+                "from vitdecomp_alignment.app.sizes import measured",
+                "",
+                "for name, (norm, share) in measured(session).items():",
+                f"    print(name, {self.measure})",
+            ]
         return recipe.python(session, *lines)
 
     def _feature(self, session: Session) -> str:

@@ -47,8 +47,9 @@ def app(
     from vitdecomp_alignment.app.run import check_extra, listen, serve
 
     check_extra()
+    from vitdecomp_alignment.app.config import SessionConfig
     from vitdecomp_alignment.app.guard import is_loopback
-    from vitdecomp_alignment.app.session import Session, SessionConfig
+    from vitdecomp_alignment.app.session import Session
 
     if not is_loopback(page.host):
         logger.warning("whoever reaches %s can use the page: there is no password", page.host)
