@@ -52,6 +52,7 @@ def test_it_serves_until_it_is_interrupted(place):
         (("scenes:deit",), "scenes:deit has no texts of its own: give --maps"),
         (("--store", "a", "--images", "scenes"), "not both"),
         (("--images", "scenes", "--image-root", "none"), "there is no folder none"),
+        (("--directions", "2"), "--directions: the page shows whole components"),
         (("--host", "no.such.host.invalid"), "cannot listen at no.such.host.invalid"),
     ],
 )

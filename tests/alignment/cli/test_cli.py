@@ -162,7 +162,8 @@ def test_units_are_described_ranked_and_searched(place):
     unit = "visual.trunk.blocks.5.attn.head.0.dir.0"
     hits = json.loads(run(place, "search", "scenes:clip", *words, "--text", "a red thing", "--components", unit).stdout)
     assert len(hits["hits"]) == 10
-    missing = refused(place, "search", "scenes:clip", *words, "--text", "a red thing", "--components", "blocks.77.dir.0")
+    text = ("--text", "a red thing", "--components", "blocks.77.dir.0")
+    missing = refused(place, "search", "scenes:clip", *words, *text)
     assert "no component matches 'blocks.77.dir.0'" in missing
 
 

@@ -12,6 +12,7 @@ from typer import Argument, Option
 
 from vitdecomp.cli.command import command
 from vitdecomp.cli.options import MODEL, CachedOptions, ResultOptions, SingleModelOptions
+from vitdecomp.errors import SpecError
 from vitdecomp_alignment.cli.options import ContributionOptions, Features, ImageRoot
 
 logger = logging.getLogger(__name__)
@@ -51,6 +52,8 @@ def app(
     from vitdecomp_alignment.app.guard import is_loopback
     from vitdecomp_alignment.app.session import Session
 
+    if source.directions:
+        raise SpecError("--directions: the page shows whole components; describe, rank and search take directions")
     if not is_loopback(page.host):
         logger.warning("whoever reaches %s can use the page: there is no password", page.host)
     config = SessionConfig(
