@@ -22,6 +22,13 @@ SHRUNK: Mapping[str, Mapping[str, Any]] = {  # families of timm whose smallest m
     "gemma4_vit": {"depth": 2},
     "qwen3_vit": {"depth": 4},
 }
+SMALLER: Mapping[str, tuple[int, ...]] = {  # images of families whose own take too long or too much memory
+    "convmixer": (3, 56, 56),
+    "hieradet_sam2": (3, 224, 224),
+    "inception_resnet_v2": (3, 96, 96),
+    "nasnet": (3, 96, 96),
+    "pnasnet": (3, 96, 96),
+}
 
 
 @dataclass(frozen=True)
@@ -102,7 +109,8 @@ def _of_timm(family: Family) -> Candidate:
     options = SHRUNK.get(family.name, {})
     name = smallest(family.members, lambda one: timm.create_model(one, **options))
     loaded = load_model(f"timm:{name}", pretrained=False, **options)
-    return Candidate(loaded, loaded.spec, tuple(loaded.input_size or WIDE), bool(options))
+    shape = SMALLER.get(family.name, tuple(loaded.input_size or WIDE))
+    return Candidate(loaded, loaded.spec, shape, bool(options) or family.name in SMALLER)
 
 
 def _open_clip_families() -> Iterator[tuple[str, list[str]]]:

@@ -14,7 +14,7 @@ this page, and goes on where it was stopped. A model that computes some steps in
 the reasons for the others stand below each table. *Opened*: gates that the paths had to be led through. *float64*,
 *float32*, *bfloat16*: the largest relative error of the sum. *Fit*: seconds to trace the model on one thread. *All* and
 *one*: time of all contributions by head, and of one direction, in plain passes (float32, batch 2, one thread). Models
-that were made smaller have no such figure, since a pass of theirs costs less than calling it.
+that were made smaller, or given smaller images, have no such figure, since a pass of theirs costs less than calling it.
 
 All contributions cost about one pass where blocks add to a residual stream that only norms and pools cross. They cost
 more where convolutions that mix channels, or products with matrices, lie between the blocks: each component goes
