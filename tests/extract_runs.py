@@ -39,7 +39,7 @@ def words(out, *more):
 
 def assert_same(found, expected):
     """The rows of one process in its order; what is read of them is equal up to the promise."""
-    assert found.ids == expected.ids
+    assert found.ids == expected.ids, (found.ids, expected.ids)
     assert found.fingerprint() == expected.fingerprint()
     assert torch.equal(found.embedding(), expected.embedding())
     n, promise = len(expected), PRECISIONS["float16"].promise
