@@ -8,19 +8,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vitdecomp._utils.estimator import Estimator
 from vitdecomp._utils.progress import Progress
-from vitdecomp.contributions import Contributions
+from vitdecomp.component import Component
 from vitdecomp.errors import InputError, SpecError
 from vitdecomp.sources.source import Columns, Source
 from vitdecomp.units.directions import Directions
+from vitdecomp.units.splitter import Splitter
 
 BATCH = 4096  # images read at a time
 VARIES = 1e-12  # share of a component's mean square below which its variance is rounding
 Self = TypeVar("Self", bound="PrincipalDirections")
 
 
-class PrincipalDirections(Estimator):
+class PrincipalDirections(Splitter):
     """The k directions of largest variance of every component, over images (ResiDual, arXiv 2411.00246).
 
     u_j are the leading eigenvectors of the covariance of c, the contributions of one component. They come from sums
@@ -32,8 +32,6 @@ class PrincipalDirections(Estimator):
     Attributes:
         directions_: of all components that vary; `strengths` are their variances.
     """
-
-    directions_: Directions
 
     def __init__(self, k: int = 4) -> None:
         self.k = k
@@ -67,23 +65,13 @@ class PrincipalDirections(Estimator):
         self.directions_ = Directions(columns.components, bases, strengths)
         return self
 
-    def transform(self, c: Contributions) -> Contributions:
-        """Split contributions into units; see `Directions.transform`.
 
-        Raises:
-            InputError: other components than those of `fit`. SpecError: not fitted yet.
-        """
-        if not hasattr(self, "directions_"):
-            raise SpecError("these PrincipalDirections are not fitted yet: call fit(contributions) first")
-        return self.directions_.transform(c)
-
-
-def _covariance(columns: Columns, component: object) -> tuple[Float[Tensor, "r r"], float]:
+def _covariance(columns: Columns, component: Component) -> tuple[Float[Tensor, "r r"], float]:
     """Compute the covariance of a component's coefficients, and their mean square, in float64."""
     total = outer = None
     n = len(columns)
     for start in range(0, n, BATCH):
-        a = columns.coefficients(component, range(start, min(start + BATCH, n))).detach().double()  # type: ignore[arg-type]
+        a = columns.coefficients(component, range(start, min(start + BATCH, n))).detach().double()
         total = a.sum(0) if total is None else total + a.sum(0)
         outer = a.T @ a if outer is None else outer + a.T @ a
     assert total is not None

@@ -9,23 +9,22 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vitdecomp._utils.estimator import Estimator
 from vitdecomp._utils.modes import in_neutral_mode
 from vitdecomp.component import Component
-from vitdecomp.contributions import Contributions
 from vitdecomp.decompose import Decomposer
 from vitdecomp.engine.component_set import ComponentSet
 from vitdecomp.engine.partition import Partition
 from vitdecomp.engine.pull import pull_together
 from vitdecomp.errors import SpecError
 from vitdecomp.units.directions import Directions
+from vitdecomp.units.splitter import Splitter
 
 TOKENS = 16  # of which a map is kept; more of them are mixed at random into so many
 VARIES = 1e-12  # share of the largest squared singular value below which one is rounding
 Self = TypeVar("Self", bound="SingularDirections")
 
 
-class SingularDirections(Estimator):
+class SingularDirections(Splitter):
     """The k leading singular directions of every component's linear map to the representation.
 
     A component's channels x_t at its tokens t (an attention head's output, an MLP's neurons) reach the representation
@@ -42,8 +41,6 @@ class SingularDirections(Estimator):
     Attributes:
         directions_: of all components but constants; `strengths` are singular values, estimated where tokens are mixed.
     """
-
-    directions_: Directions
 
     def __init__(self, k: int = 4, *, random_state: int = 0) -> None:
         self.k, self.random_state = k, random_state
@@ -78,16 +75,6 @@ class SingularDirections(Estimator):
                 strengths[component] = leading[kept].sqrt()
         self.directions_ = Directions(every, bases, strengths)
         return self
-
-    def transform(self, c: Contributions) -> Contributions:
-        """Split contributions into units; see `Directions.transform`.
-
-        Raises:
-            InputError: other components than those of `fit`. SpecError: not fitted yet.
-        """
-        if not hasattr(self, "directions_"):
-            raise SpecError("these SingularDirections are not fitted yet: call fit(decomposer, images) first")
-        return self.directions_.transform(c)
 
     def _squares(self, decomposer: Decomposer, image: Tensor) -> Iterator[tuple[str, Float[Tensor, "d d"]]]:
         """Yield sum_t A_t A_t^T of each component for one image, by its name."""

@@ -21,7 +21,7 @@ WORLD = "scenes:clip"  # what is looked into where nothing is named
 
 @dataclass(frozen=True, slots=True)
 class SessionConfig:
-    """What to look into.
+    """Say what to look into.
 
     Attributes:
         model: the options of a model by its spec. spec: the model, if one is named.

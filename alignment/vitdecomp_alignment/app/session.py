@@ -103,7 +103,7 @@ class Session:
 
     @property
     def folder(self) -> Path:
-        """Where this session may write files, which `close` removes."""
+        """Return where this session may write files, which `close` removes."""
         if self._temporary is None:
             self._temporary = TemporaryDirectory(prefix="vitdecomp-app-", ignore_cleanup_errors=True)
         return Path(self._temporary.name)
@@ -132,7 +132,7 @@ class Session:
 
     @property
     def space(self) -> ClipSpace:
-        """Where texts are."""
+        """Return the space of texts."""
         return self.found.space
 
     @property
@@ -212,7 +212,7 @@ class Session:
 
     @property
     def retriever(self) -> Retriever:
-        """What searches, as `vitdecomp search` does."""
+        """Return what searches, as `vitdecomp search` does."""
         return self.once("retriever", self._retriever)
 
     def _retriever(self) -> Retriever:

@@ -57,7 +57,7 @@ class FactorWords:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Whether a component is said to see the factor that is best read from it.
+    """Tell whether a component is said to see the factor that is best read from it.
 
     Attributes:
         components: how many know a factor. rate: of them, those of which it is said. chance: if what is said were dealt

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class PageOptions:
-    """Where the page is served, and what it may show."""
+    """Say where the page is served, and what it may show."""
 
     features: Features = ()
     image_root: ImageRoot = ()

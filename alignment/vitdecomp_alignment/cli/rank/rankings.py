@@ -110,12 +110,13 @@ def rank(options: ModelOptions, config: RankConfig, cache: Path, *, loading: Loa
     with stage(f"texts in {found.space.spec}"):
         texts = {name: found.space.encode_text(words).cpu() for name, words in features.words.items()}
     with stage("scoring") as progress:
-        scorer = config.scorer.fit(found.source, texts, progress=progress)
+        source = found.source
+        scorer = config.scorer.fit(source, texts, progress=progress)
     chosen = {name: scorer.top(name, config.k, by=config.by) for name in features.shown}
     agreement = None
     if config.quality:
         reference = None if found.aligner is None else _vectors(found, options, config.reading, cache, loading, stage)
-        agreement = quality(scorer, found.source, texts, reference)
+        agreement = quality(scorer, source, texts, reference)
     return RankResult(
         options.model, found.space.spec, len(found.store), features, scorer, chosen, agreement, found.skipped
     )

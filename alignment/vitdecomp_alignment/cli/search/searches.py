@@ -288,10 +288,8 @@ def _retriever(
     decompose = None if subject is None else taken_apart(subject, found.store.metadata.by)
     if directions:
         units = split(source, directions)
-        source, aligner = units, None if aligner is None else aligner.split(units.directions)
-        whole, decompose = decompose, None
-        if whole is not None:
-            decompose = _in_units(whole, units.directions)
+        source, aligner = units, aligner and aligner.split(units.directions)
+        decompose = decompose and _in_units(decompose, units.directions)
     seen = source if aligner is None else Aligned(source, aligner)
     texts, scorer = ({}, None) if space is None else _known(seen, space, words, config, stage)
     return Retriever(
