@@ -115,9 +115,11 @@ class Table:
         with reading(self.uri):
             self.files.check(columns, rows)
             if rows is None:
-                return self._data.to_table(columns=list(columns))
+                return self._data.to_table(columns=list(columns), scan_in_order=True)
             if isinstance(rows, range) and rows.step == 1:
-                return self._data.to_table(columns=list(columns), offset=rows.start, limit=len(rows))
+                return self._data.to_table(
+                    columns=list(columns), offset=rows.start, limit=len(rows), scan_in_order=True
+                )
             return self._data.take(list(rows), columns=list(columns))
 
     @property
