@@ -100,11 +100,11 @@ class Subject:
     ranking: list[Component]
 
     @classmethod
-    def of(cls, model: str, data: Grouped, space: ClipSpace, cache: Path) -> Subject:
+    def of(cls, model: str, data: Grouped, space: ClipSpace, cache: Path, prior: str) -> Subject:
         """Contributions, maps fitted to the training images, and the ranking by spurious minus core score."""
         train, test = loaded(model, data, cache)
         texts = {name: space.encode_text(words).cpu() for name, words in WORDS.items()}
-        aligner = None if model == CLIP else ClosedForm().fit(train.c, train.vectors)
+        aligner = None if model == CLIP else ClosedForm(prior=prior).fit(train.c, train.vectors)
         aligned = train.c if aligner is None else aligner.transform(train.c)
         scorer = FeatureScorer(bootstrap=0, shuffles=0).fit(aligned, texts)
         ranking = [c for c in scorer.contrast(SPURIOUS, CORE) if c in train.c.components]
@@ -211,15 +211,16 @@ def pseudo_groups(subject: Subject) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Settings:
-    """Repetitions, and the inverse regularisation of a head in the tied setting."""
+    """Repetitions, the inverse regularisation of a head in the tied setting, and the prior of the closed form."""
 
     seeds: int
     strength: float
+    prior: str
 
 
 def of(model: str, data: Grouped, space: ClipSpace, cache: Path, settings: Settings) -> Result:
     """Return both settings on one model."""
-    subject = Subject.of(model, data, space, cache)
+    subject = Subject.of(model, data, space, cache, settings.prior)
     few = tied(subject.train)
     usual = min(settings.seeds, USUAL)
     both = {
@@ -241,11 +242,12 @@ def main(
     model: Annotated[list[str] | None, typer.Option(help="A spec; repeatable. Default: all embedded models.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Heads, each of other images.")] = 20,
     strength: Annotated[float, typer.Option(help="C of the logistic regression in the tied setting.")] = 0.01,
+    prior: Annotated[str, typer.Option(help="Of the closed form: shared or own.")] = "shared",
     out: Annotated[Path | None, typer.Option(help="Folder for debias.md and debias.json.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder of contributions.")] = None,
 ) -> None:
     """Take a spurious cue out of the embedded models."""
-    place, settings, console = cache or cache_directory(), Settings(seeds, strength), Console(width=150)
+    place, settings, console = cache or cache_directory(), Settings(seeds, strength, prior), Console(width=150)
     data = read(cached_scenes(place, WORLD, "train", "test", subset="waterbirds"))
     space, results = ClipSpace(CLIP, device="cpu"), {}
     for name in model or MODELS:

@@ -55,10 +55,11 @@ HEADING = (
 
 @dataclass(frozen=True)
 class Settings:
-    """What is measured: n scenes of a seed, half of them for choosing."""
+    """What is measured: n scenes of a seed, half of them for choosing; `prior` is that of the closed form."""
 
     n: int
     seed: int
+    prior: str
 
 
 @dataclass(frozen=True)
@@ -134,10 +135,11 @@ def main(
     model: Annotated[list[str] | None, typer.Option(help="A spec; repeatable. Default: all embedded models.")] = None,
     n: Annotated[int, typer.Option("-n", min=80, help="Scenes.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Of the scenes.")] = 11,
+    prior: Annotated[str, typer.Option(help="Of the closed form: shared or own.")] = "shared",
     out: Annotated[Path | None, typer.Option(help="Folder for scores.md and scores.json.")] = None,
 ) -> None:
     """Judge choices of components by texts on the embedded models."""
-    console, settings = Console(), Settings(n, seed)
+    console, settings = Console(), Settings(n, seed, prior)
     world, space = scenes_world(n, seed), ClipSpace(CLIP, device="cpu")
     words = {name: space.encode_text(texts).cpu() for name, texts in scene_features().items()}
     target = space.encode_image(list(world.pictures)).cpu()
@@ -145,7 +147,7 @@ def main(
     for spec in model or [f"scenes:{name}" for name in adapters()["scenes"].names()]:
         c = decompose(ModelOptions(spec, device="cpu"), world, n).contributions
         if spec != CLIP:
-            c = ClosedForm().fit(c, target).transform(c)
+            c = ClosedForm(prior=prior).fit(c, target).transform(c)
         results[spec] = measure(c, words, world.labels)
         console.rule(spec, align="left")
         console.print(results[spec].sheets[0].rich(), *results[spec].notes)

@@ -34,7 +34,7 @@ def test_one_command_writes_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("sys.argv", ["/somewhere/scenes_scores.py", "-n", "120", "--out", "a b"])
     scenes_scores.main(["scenes:deit"], n=120, seed=3, out=tmp_path)
     told = json.loads((tmp_path / "scores.json").read_text())
-    assert told["settings"] == {"n": 120, "seed": 3}
+    assert told["settings"] == {"n": 120, "seed": 3, "prior": "shared"}
     assert {name: list(told["models"]["scenes:deit"][name]["precision"]) for name in scenes_scores.CHOICES} == {
         name: list(scene_features()) for name in scenes_scores.CHOICES
     }

@@ -120,6 +120,7 @@ def summary(pairs: Pairs, pairing: Pairing, aligner: LinearAligner, out: Path) -
         "clip_dimension": pairs.target.shape[1],
         "metrics": aligner.metrics_,
         "verdict": verdict(aligner.metrics_),
+        "shows": aligner.shows,
     }
 
 

@@ -77,6 +77,11 @@ class ClosedForm(LinearAligner):
         self.validation_fraction, self.batch_size = validation_fraction, batch_size
         self.random_state = random_state
 
+    @property
+    def shows(self) -> str:
+        """Tell what the maps show of a component: what can be read from it alone, with its own prior."""
+        return "alone" if self.prior == "own" else "added"
+
     def fit(
         self: Self,
         source: Source,

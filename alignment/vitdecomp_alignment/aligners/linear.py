@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from copy import copy
 from inspect import signature
@@ -27,7 +28,15 @@ from vitdecomp_alignment.aligners.basis_change import BasisChanges
 from vitdecomp_alignment.aligners.coefficients import Coefficients
 from vitdecomp_alignment.aligners.maps import LinearMaps
 
+logger = logging.getLogger(__name__)
+
 Self = TypeVar("Self", bound="LinearAligner")
+# What maps show of a component -> what they are best for (docs/alignment.md, "How near, and how true").
+PURPOSES: Mapping[str, str] = {
+    "added": "maps show what each component adds to the total, which is best to search, explain and remove",
+    "alone": "maps show what can be read from each component alone, which is best to name and rank",
+}
+REFIT = {"added": "the default settings", "alone": "--method closed-form --set prior=own"}
 
 
 class LinearAligner(Estimator, Aligner):
@@ -46,6 +55,16 @@ class LinearAligner(Estimator, Aligner):
     fingerprint_: str
     origin_: Origin | None = None
     target_: Origin | None = None
+
+    @property
+    def shows(self) -> str:
+        """Tell what the maps show of a component: `"added"` or `"alone"`, the keys of `PURPOSES`."""
+        return "added"
+
+    def advise(self, wanted: str) -> None:
+        """Log a warning if other maps would serve a command better: those that show what is `wanted`."""
+        if self.shows != wanted:
+            logger.warning("these %s; better here: `vitdecomp align` with %s", PURPOSES[self.shows], REFIT[wanted])
 
     @property
     def components_(self) -> tuple[Component, ...]:

@@ -130,6 +130,28 @@ def test_describe_names_the_heads_of_an_aligned_model(place, aligned):
         assert 0 < row["explained"] <= 1
 
 
+def test_commands_say_if_other_maps_would_serve_them_better(place, aligned):
+    """Maps around what each component tells alone are best to name and rank; those of the default to remove."""
+    own = ("--method", "closed-form", "--set", "prior=own", "--out", "own.safetensors", "--json")
+    assert json.loads(aligned.stdout)["shows"] == "added"
+    assert json.loads(run(place, "align", "scenes:deit", *ALIGN, *own).stdout)["shows"] == "alone"
+    reading = ("--images", "scenes", "--cache", "cache", "--clip", "scenes:clip", "--json")
+    cue = ("--data", "waterbirds", "--spurious", "water,snow", "--core", "circle,heart", "--k", "3", "--seeds", "1")
+    for split, n in (("train", 40), ("test", 24)):
+        SceneDataset(n, 0, split, "waterbirds").write(place / "waterbirds" / split)
+    commands = {
+        "maps.safetensors": [("describe", *reading), ("rank", *reading, "--features", "scenes")],
+        "own.safetensors": [("debias", *cue, "--clip", "scenes:clip", "--cache", "cache", "--json")],
+    }
+    for maps, served_worse in commands.items():
+        other = next(name for name in commands if name != maps)
+        for verb, *words in served_worse:
+            assert (
+                "better here: `vitdecomp align` with" in run(place, verb, "scenes:deit", *words, "--maps", maps).stderr
+            )
+            assert "better here" not in run(place, verb, "scenes:deit", *words, "--maps", other).stderr
+
+
 def test_describe_a_clip_with_its_own_texts(place, tmp_path):
     (tmp_path / "words.txt").write_text("water\nsnow\na red circle\na blue star\nforest\n")
     words = ("--texts", str(tmp_path / "words.txt"), "--images", "scenes", "--cache", "cache", "--m", "2", "--sizes")

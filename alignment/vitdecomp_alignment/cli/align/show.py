@@ -10,6 +10,7 @@ from rich.table import Table
 
 from vitdecomp._utils.console import make_list, make_table, print_table
 from vitdecomp_alignment.align.alignments import HELD_OUT, Judged
+from vitdecomp_alignment.aligners.linear import PURPOSES
 from vitdecomp_alignment.evaluation.judge import summarised
 
 # Figure of a judgement -> heading, and how it is written.
@@ -40,6 +41,7 @@ def show_alignment(
     )
     print_table(console, make_list(_figures(summary)), indent=2)
     console.print(summary["verdict"])
+    console.print(f"The {PURPOSES[summary['shows']]}.")
     console.print("seconds")
     spent = {**seconds, "all": sum(seconds.values())}
     print_table(console, make_list((name, f"{value:.1f}") for name, value in spent.items()), indent=2)

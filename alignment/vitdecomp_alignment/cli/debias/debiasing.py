@@ -166,6 +166,8 @@ def remove(
             aligner, space = _fitted(subject, train, config, options, cache, loading)
         else:
             aligner, space = maps.aligner, maps.space(device=options.device, cache=cache / "texts")
+    if aligner is not None:
+        aligner.advise("added")
     cue = _cue(train.source, aligner, space, config, stage)
     plan = replace(config.plan, directions=cue.directions, aligner=aligner) if config.subspace else config.plan
     head = _own_head(subject, train.images) if config.own_head else None

@@ -86,6 +86,8 @@ def in_words(
     chosen = named_texts(config.texts) if config.texts else None  # before the model runs, since it may not exist
     check = partial(matching, patterns=config.components) if config.components else None
     found = in_clip(options, config.reading, cache, loading=loading, stage=stage, check=check)
+    if found.aligner is not None:
+        found.aligner.advise("alone")
     source, space = found.source, found.space
     labels = chosen or usual_texts(space.spec)
     c = taken(source, config.components)

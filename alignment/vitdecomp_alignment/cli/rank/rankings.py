@@ -107,6 +107,8 @@ def rank(options: ModelOptions, config: RankConfig, cache: Path, *, loading: Loa
     check_way(config.by)
     features = read_features(config.features, config.reading.usual_features)
     found = in_clip(options, config.reading, cache, loading=loading, stage=stage, check=partial(check_top, config.k))
+    if found.aligner is not None:
+        found.aligner.advise("alone")
     with stage(f"texts in {found.space.spec}"):
         texts = {name: found.space.encode_text(words).cpu() for name, words in features.words.items()}
     with stage("scoring") as progress:
