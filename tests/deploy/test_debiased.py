@@ -14,6 +14,7 @@ import vitdecomp as vd
 from vitdecomp.ablation import LinearHead
 from vitdecomp.deploy.debiased import Debiased
 from vitdecomp.testing import untouched
+from vitdecomp.units import PrincipalDirections
 
 SOME = ["blocks.0.attn.head.1", "blocks.2.attn.head.*", "blocks.1.mlp"]
 
@@ -42,6 +43,22 @@ def test_logits_are_those_of_the_cleaned_representation(fitted, value, texts):
         expected = head(ablator.transform(dec.transform(x)).total())
         assert torch.allclose(module(x), expected, rtol=0, atol=1e-10)
         assert not torch.allclose(module(x), head(dec.represent(x)), atol=1e-3)
+
+
+def test_removed_units_are_subspaces_of_their_components(fitted):
+    """Directions, a rest, a component with all of its units and one that is not split."""
+    dec, c = fitted
+    split = PrincipalDirections(k=3).fit(c).directions_
+    del split.bases[next(one for one in split.components if one.name == "blocks.1.mlp")]
+    names = ["blocks.0.attn.head.1.dir.0", "blocks.2.attn.head.0.rest", "blocks.2.attn.head.1.*", "blocks.1.mlp"]
+    for some in (names[:1], names):
+        ablator = vd.Ablator(some).fit(split.transform(c))
+        module, x = vd.debiased(dec, ablator, directions=split), pictures(3, 32, seed=5)
+        expected = ablator.transform(split.transform(dec.transform(x))).total()
+        assert torch.allclose(module(x), expected, rtol=0, atol=1e-5)  # directions are float32
+        assert not torch.allclose(module(x), dec.represent(x), atol=1e-3)
+    with pytest.raises(vd.SpecError, match="units are removed whole"):
+        vd.debiased(dec, vd.Ablator(some, directions=torch.randn(2, 48)).fit(split.transform(c)), directions=split)
 
 
 def test_without_a_head_it_is_the_cleaned_representation(fitted):

@@ -14,10 +14,12 @@ from vitdecomp.ablation import Ablator, LinearHead
 from vitdecomp.component import Component
 from vitdecomp.decompose import Decomposer
 from vitdecomp.deploy.debiased_file import read_debiased, write_debiased
+from vitdecomp.deploy.removed_units import RemovedUnits
 from vitdecomp.engine.component_set import ComponentSet
 from vitdecomp.engine.subset import Subset
 from vitdecomp.errors import InputError, SpecError
 from vitdecomp.trace.paths import LinearPaths
+from vitdecomp.units import Directions
 
 HEAD = "head.weight"
 Head = LinearHead | nn.Linear | None
@@ -132,26 +134,30 @@ class AblationHandle:
         self.restore()
 
 
-def debiased(decomposer: Decomposer, ablator: Ablator, head: Head = None) -> Debiased:
+def debiased(
+    decomposer: Decomposer, ablator: Ablator, head: Head = None, *, directions: Directions | None = None
+) -> Debiased:
     """Build the model of a decomposer with an ablation inside, and a linear head behind it.
 
     Args:
         decomposer: fitted; its `by` is that of the ablator's components.
         ablator: fitted to contributions of that model, with `value="zero"` or `"mean"`.
         head: a classifier of representations; without one the module returns the cleaned representation.
+        directions: that split the components into the units which the ablator replaces.
 
     Raises:
-        SpecError: not fitted, no such component, or a replacement that depends on more than the image.
+        SpecError: not fitted, no such component, a replacement that depends on more than the image, or units of which
+            only a subspace is replaced.
         InputError: the ablator was fitted to another model, or the head takes vectors of another length.
     """
     _check(decomposer, ablator, head)
-    return Debiased(
-        *decomposer.chosen(ablator.components_),
-        ablator.components_,
-        replacement=ablator.replacement_([0], None)[0],
-        bases=ablator.bases_,
-        head=head,
-    )
+    components, replacement, bases = ablator.components_, ablator.replacement_([0], None)[0], ablator.bases_
+    if directions is not None and components:
+        if bases is not None:
+            raise SpecError("units are removed whole: an Ablator of units takes no directions of its own")
+        units = RemovedUnits.of(components, replacement, directions)
+        components, replacement, bases = units.components, units.replacement, units.bases
+    return Debiased(*decomposer.chosen(components), components, replacement=replacement, bases=bases, head=head)
 
 
 def _check(decomposer: Decomposer, ablator: Ablator, head: Head) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vitdecomp._utils.progress import Progress
@@ -14,7 +14,8 @@ from vitdecomp.extract.entry import cached
 from vitdecomp.models.image_loader import Loading
 from vitdecomp.models.prepare import PreparedModel
 from vitdecomp.sources.selection import Selection
-from vitdecomp.sources.source import Source
+from vitdecomp.sources.source import Columns, Source
+from vitdecomp.units import Directions, SplitSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +23,23 @@ class GroupedSource:
     """Contributions with the classes and groups of their images.
 
     Attributes:
-        source: one row for each image that could be read. images: these images, in the same order.
-        skipped: names of the others.
+        store: the contributions, perhaps split into units. rows: of each image that could be read.
+        images: these images, in the same order. skipped: names of the others.
     """
 
-    source: Source
+    store: Columns
+    rows: tuple[int, ...]
     images: Grouped
     skipped: tuple[str, ...]
+
+    @property
+    def source(self) -> Source:
+        """One row for each image."""
+        return Selection(self.store, self.rows)
+
+    def split(self, directions: Directions) -> GroupedSource:
+        """Split the components into units."""
+        return replace(self, store=SplitSource(self.store, directions))
 
 
 def cached_grouped(
@@ -51,5 +62,5 @@ def cached_grouped(
     rows = {name: row for row, name in enumerate(store.ids)}
     names = [picture.id for picture in images.pictures]
     readable = [place for place, name in enumerate(names) if name in rows]
-    source = Selection(store, tuple(rows[names[place]] for place in readable))
-    return GroupedSource(source, images.at(readable), tuple(name for name in names if name not in rows))
+    known = tuple(rows[names[place]] for place in readable)
+    return GroupedSource(store, known, images.at(readable), tuple(name for name in names if name not in rows))

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from vitdecomp._utils.lazy import lazily
 
 if TYPE_CHECKING:
+    from vitdecomp.units.asked import AskedDirections
     from vitdecomp.units.directions import Directions
     from vitdecomp.units.principal import PrincipalDirections
     from vitdecomp.units.singular import SingularDirections
@@ -13,6 +14,7 @@ else:
     __getattr__, __dir__ = lazily(
         __name__,
         {
+            "vitdecomp.units.asked": ("AskedDirections",),
             "vitdecomp.units.directions": ("Directions",),
             "vitdecomp.units.principal": ("PrincipalDirections",),
             "vitdecomp.units.singular": ("SingularDirections",),
@@ -20,4 +22,4 @@ else:
         },
     )
 
-__all__ = ["Directions", "PrincipalDirections", "SingularDirections", "SplitSource"]
+__all__ = ["AskedDirections", "Directions", "PrincipalDirections", "SingularDirections", "SplitSource"]

@@ -34,6 +34,9 @@ Features = Annotated[
     tuple[str, ...],
     Option(help="Name, NAME=WORD,WORD, FILE.json, or photographs or scenes for a set; repeatable."),
 ]
+Split = Annotated[
+    str, Option(metavar="K", help="Split each component into K principal directions; singular:K for those of its map.")
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +48,15 @@ class ContributionOptions:
     images: Annotated[Path | None, Option(help="Folder of images; default: the embedded world.")] = None
     store: StoreOf = None
     by: By = "head"
-    directions: Annotated[int, Option(min=0, help="Split each component into so many principal directions.")] = 0
+    directions: Split = "0"
 
     def reading(self, limit: int | None) -> Reading:
         """Give them to the library."""
+        from vitdecomp.units import AskedDirections
         from vitdecomp_alignment.clip.contributions import Reading
 
-        return Reading(self.images, self.maps, self.clip, self.by, limit, self.store, self.directions)
+        directions = AskedDirections.parse(self.directions)
+        return Reading(self.images, self.maps, self.clip, self.by, limit, self.store, directions)
 
 
 def count(text: str) -> Count:

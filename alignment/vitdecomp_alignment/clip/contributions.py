@@ -17,9 +17,9 @@ from vitdecomp.models.prepare import ModelOptions, PreparedModel, prepare, prepa
 from vitdecomp.provenance import Origin, weights_checksum
 from vitdecomp.scenes.folder import cached_scenes
 from vitdecomp.sources.aligned import Aligned
-from vitdecomp.sources.source import Columns, Source
+from vitdecomp.sources.source import Source
 from vitdecomp.store.store import Store
-from vitdecomp.units import PrincipalDirections, SplitSource
+from vitdecomp.units import AskedDirections, Directions, SplitSource
 from vitdecomp_alignment.clip.space import ClipSpace
 
 if TYPE_CHECKING:  # scikit-learn takes longer to import than all else
@@ -43,7 +43,7 @@ class Reading:
         clip: the model whose texts are used; by default that of the maps, if a library defines it.
         by: as for `ExtractConfig`. limit: take no more images than this.
         store: what `vitdecomp extract` wrote, in place of images; it is read whole, and split as it is.
-        directions: principal directions into which each component is split further; 0 for none.
+        directions: into which each component is split further; `None` for none.
     """
 
     images: Path | None = None
@@ -52,7 +52,7 @@ class Reading:
     by: str = "head"
     limit: int | None = 1000
     store: str | None = None
-    directions: int = 0
+    directions: AskedDirections | None = None
 
     @property
     def usual_features(self) -> str:
@@ -60,9 +60,7 @@ class Reading:
         return "scenes" if self.images is None and self.store is None else "photographs"
 
     def __post_init__(self) -> None:
-        """Refuse images beside a store, and a negative number of directions."""
-        if self.directions < 0:
-            raise SpecError(f"--directions must be 0 or more, not {self.directions}")
+        """Refuse images beside a store."""
         if self.store is not None and self.images is not None:
             raise SpecError("give --images or --store, not both")
 
@@ -74,7 +72,7 @@ class InClip:
     Attributes:
         subject: the model; `None` if there was no need to load it. store: its contributions in its own space.
         aligner: maps into the space, if it is not the model's own. space: where the texts are.
-        skipped: names of images that cannot be read. directions: as for `Reading`.
+        skipped: names of images that cannot be read. directions: of the components, if they are split.
     """
 
     subject: PreparedModel | None
@@ -82,15 +80,15 @@ class InClip:
     aligner: LinearAligner | None
     space: ClipSpace
     skipped: tuple[str, ...] = ()
-    directions: int = 0
+    directions: Directions | None = None
 
     @property
     def source(self) -> Source:
         """The contributions in the space, of components or of their units."""
-        if not self.directions:
+        if self.directions is None:
             return self.store if self.aligner is None else Aligned(self.store, self.aligner)
-        units = split(self.store, self.directions)
-        return units if self.aligner is None else Aligned(units, self.aligner.split(units.directions))
+        units = SplitSource(self.store, self.directions)
+        return units if self.aligner is None else Aligned(units, self.aligner.split(self.directions))
 
 
 def in_clip(
@@ -135,20 +133,27 @@ def in_clip(
         if isinstance(place, Store) and not subject_too:
             alone = _space_alone(options, maps, place, texts)
             if alone is not None:
-                return InClip(None, place, aligner, alone, directions=reading.directions)
+                return InClip(
+                    None, place, aligner, alone, directions=directions_of(reading, place, lambda: prepare(options))
+                )
         subject = prepare(options)
         check_origins(subject, aligner, place)
         space = _own_space(subject, texts) if maps is None else maps.space(device=options.device, cache=texts)
         if isinstance(place, Store):
-            return InClip(subject, place, aligner, space, directions=reading.directions)
+            return InClip(subject, place, aligner, space, directions=directions_of(reading, place, lambda: subject))
         job = ExtractConfig(place, reading.by, limit=reading.limit)
         store = cached(subject, job, cache, loading=loading, progress=progress, check=check)
-        return InClip(subject, store, aligner, space, job.skipped(store), reading.directions)
+        directions = directions_of(reading, store, lambda: subject)
+        return InClip(subject, store, aligner, space, job.skipped(store), directions)
 
 
-def split(source: Columns, directions: int) -> SplitSource:
-    """Split components into their principal directions and the rest."""
-    return SplitSource(source, PrincipalDirections(directions).fit(source).directions_)
+def directions_of(reading: Reading, store: Store, model: Callable[[], PreparedModel]) -> Directions | None:
+    """Find the directions into which the components of a store are split, if they are.
+
+    Raises:
+        InputError: fewer than two images, or components of another granularity.
+    """
+    return None if reading.directions is None else reading.directions.find(store, model)
 
 
 def place_of(reading: Reading, cache: Path) -> Store | Pictures:

@@ -181,6 +181,9 @@ def test_units_are_described_ranked_and_searched(place):
     ranked = json.loads(run(place, "rank", "scenes:clip", *words, "--features", "scenes", "--top", "5").stdout)
     found = [row["component"] for row in ranked["features"]["colour"]["components"]]
     assert any(".dir." in name for name in found)
+    singular = ("--images", "scenes", "--cache", "cache", "--directions", "singular:1", "--json")
+    told = json.loads(run(place, "describe", "scenes:deit", *clip, *singular, *one).stdout)
+    assert {row["component"] for row in told["components"]} == names - {"blocks.5.attn.head.1.dir.1"}
     unit = "visual.trunk.blocks.5.attn.head.0.dir.0"
     hits = json.loads(run(place, "search", "scenes:clip", *words, "--text", "a red thing", "--components", unit).stdout)
     assert len(hits["hits"]) == 10

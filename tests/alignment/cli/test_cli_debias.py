@@ -61,6 +61,23 @@ def test_the_experiment(place, model, by):
     assert not torch.allclose(module(images), whole, atol=1e-3)
 
 
+@pytest.mark.parametrize("directions", ["2", "singular:1"])
+def test_units_are_removed(place, directions):
+    out = place / "units.safetensors"
+    settings = ("--data", str(place / "scenes"), "--k", "20", "--seeds", "1", "--directions", directions)
+    ran = run(place, "scenes:clip", *WORDS, *settings, "--json", "--out", str(out))
+    assert ran.returncode == 0, ran.stderr
+    names = [row["component"] for row in json.loads(ran.stdout)["components"]]
+    assert len(names) == 20
+    assert any(".dir.0" in name for name in names)
+    module, original = Debiased.load(out), vd.load_model("scenes:clip")
+    images = torch.rand(2, *original.input_size)
+    cleaned = module(images)
+    assert module.program.places
+    with module.handle:
+        assert not torch.allclose(module(images), cleaned, atol=1e-3)
+
+
 def test_mistakes_are_one_line(place):
     data = ("--data", str(place / "scenes"))
     cases = {
@@ -73,6 +90,8 @@ def test_mistakes_are_one_line(place):
             "--data",
             str(place / "scenes" / "train" / "labels.csv"),
         ): "in the split test: there are train",
+        ("scenes:clip", *WORDS, *data, "--directions", "x:2"): "principal:K or singular:K",
+        ("scenes:clip", *WORDS, *data, "--directions", "2", "--subspace"): "units are removed whole",
         ("scenes:clip", *WORDS, *data, "--out", "no/such/place"): "there is no directory",
         ("scenes:clip", *WORDS, *data, "--out", "m", "--value", "resample"): "a module cannot have --value resample",
     }

@@ -18,7 +18,7 @@ from vitdecomp.cli.options import (
     ResultOptions,
     SingleModelOptions,
 )
-from vitdecomp_alignment.cli.options import Clip, Maps, count
+from vitdecomp_alignment.cli.options import Clip, Maps, Split, count
 
 if TYPE_CHECKING:
     from vitdecomp.datasets.grouped import Grouped
@@ -47,10 +47,12 @@ class CueOptions:
         str, Option(help="Without --maps, how maps are fitted to --clip: closed-form, compalign or linear.")
     ] = "closed-form"
     by: By = "head"
+    directions: Split = "0"
 
     def config(self, removal: RemovalOptions) -> DebiasConfig:
         """Give them to the library."""
         from vitdecomp.ablation import Plan
+        from vitdecomp.units import AskedDirections
         from vitdecomp_alignment.cli.debias.debiasing import DebiasConfig
 
         plan = Plan(
@@ -72,6 +74,7 @@ class CueOptions:
             clip=self.clip,
             align=self.align,
             by=self.by,
+            directions=AskedDirections.parse(self.directions),
             own_head=removal.own_head,
             subspace=self.subspace,
             out=self.out,

@@ -26,6 +26,7 @@ from vitdecomp.models.prepare import ModelOptions, PreparedModel, prepare
 from vitdecomp.score import FeatureScorer
 from vitdecomp.sources.aligned import Aligned
 from vitdecomp.sources.source import Source
+from vitdecomp.units import AskedDirections
 from vitdecomp_alignment.aligners.linear import LinearAligner
 from vitdecomp_alignment.aligners.settings import make_aligner
 from vitdecomp_alignment.cli.debias.deploying import check_out, deployed
@@ -47,6 +48,7 @@ class DebiasConfig:
         align: the method of these maps.
         by: as for `ExtractConfig`.
         own_head: the model's classifier instead of a fitted head; its classes are matched by name.
+        directions: into which components are split; then units are removed.
         subspace: replace only what the spurious words see of the components.
         out: where the classifier without the cue is written, as a module; `Debiased.load` reads it.
         plan: the rest.
@@ -59,12 +61,15 @@ class DebiasConfig:
     clip: str | None = None
     align: str = "closed-form"
     by: str = "head"
+    directions: AskedDirections | None = None
     own_head: bool = False
     subspace: bool = False
     out: Path | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a cue without words, and a module that could not be written."""
+        """Refuse a cue without words, parts of units, and a module that could not be written."""
+        if self.subspace and self.directions is not None:
+            raise SpecError("give --subspace or --directions, not both: units are removed whole")
         check_out(self.out, self.plan)
         for name, words in ((SPURIOUS, self.spurious), (CORE, self.core)):
             if not words or not all(words):
@@ -155,7 +160,7 @@ def remove(
     images[1].require_groups()
     with stage(f"contributions of {options.model}") as progress:
         subject = subject or prepare(options)
-        check = partial(check_top, config.plan.k)
+        check = None if config.directions else partial(check_top, config.plan.k)  # units are not known yet
         train, test = (
             cached_grouped(subject, half, cache, by=config.by, loading=loading, progress=progress, check=check)
             for half in images
@@ -168,6 +173,10 @@ def remove(
             aligner, space = maps.aligner, maps.space(device=options.device, cache=cache / "texts")
     if aligner is not None:
         aligner.advise("added")
+    directions = None
+    if config.directions is not None:
+        directions = config.directions.find(train.store, lambda: subject)
+        train, test, aligner = train.split(directions), test.split(directions), aligner and aligner.split(directions)
     cue = _cue(train.source, aligner, space, config, stage)
     plan = replace(config.plan, directions=cue.directions, aligner=aligner) if config.subspace else config.plan
     head = _own_head(subject, train.images) if config.own_head else None
@@ -184,7 +193,8 @@ def remove(
         )
     if config.out is not None:
         with stage(f"writing {config.out.name}"):
-            deployed(subject, config.by, train.source, train.images.labels, runs[0], plan, head).save(config.out)
+            made = deployed(subject, config.by, train.source, train.images.labels, runs[0], plan, head, directions)
+            made.save(config.out)
     skipped = (*train.skipped, *test.skipped)
     return DebiasResult(options.model, space.spec, train.images, test.images, cue.scores, tuple(runs), skipped)
 

@@ -16,6 +16,7 @@ from vitdecomp.deploy.debiased import Debiased, debiased
 from vitdecomp.errors import SpecError
 from vitdecomp.models.prepare import PreparedModel
 from vitdecomp.sources.source import Source
+from vitdecomp.units import Directions
 
 CONSTANT = ("zero", "mean")  # what a module can put in a component's place
 
@@ -42,6 +43,7 @@ def deployed(
     run: Run,
     plan: Plan,
     head: LinearHead | None,
+    directions: Directions | None,
 ) -> Debiased:
     """Build the model without the components that one repetition took away, and a head behind it.
 
@@ -53,6 +55,7 @@ def deployed(
         run: names the components.
         plan: how they are replaced, and how a head is fitted.
         head: one that is there already.
+        directions: that split the components, if they are.
     """
     ablator = Ablator(
         list(run.components), value=plan.value, directions=plan.directions, aligner=plan.aligner, random_state=0
@@ -62,4 +65,4 @@ def deployed(
         classes = int(labels.max()) + 1
         head = LinearHead.fit(seen, labels, classes, strength=plan.strength, balanced=plan.balanced)
     decomposer = Decomposer(prepared.loaded, by=by)  # type: ignore[arg-type]
-    return debiased(decomposer.fit(prepared.example(None, 1)[0]), ablator, head)
+    return debiased(decomposer.fit(prepared.example(None, 1)[0]), ablator, head, directions=directions)

@@ -20,7 +20,8 @@ from vitdecomp.models.preprocessing import describe
 from vitdecomp.retrieval import Hit
 from vitdecomp.retrieval.hit_images import HitImages, InDataSet, InFolders
 from vitdecomp.store.store import Store
-from vitdecomp_alignment.clip.contributions import Reading, check_origins, in_clip, place_of
+from vitdecomp.units import Directions
+from vitdecomp_alignment.clip.contributions import Reading, check_origins, directions_of, in_clip, place_of
 from vitdecomp_alignment.clip.space import ClipSpace
 
 if TYPE_CHECKING:  # scikit-learn takes longer to import than all else
@@ -54,6 +55,7 @@ class Searchable:
         subject: the model, which takes references apart; `None` if there was no need of it.
         space: where texts are; `None` if none are asked for.
         pictures: the data set, unless a store stands in its place. skipped: names of images that cannot be read.
+        directions: of the components, if they are split.
     """
 
     store: Store
@@ -62,6 +64,7 @@ class Searchable:
     space: ClipSpace | None
     pictures: Pictures | None
     skipped: tuple[str, ...] = ()
+    directions: Directions | None = None
 
     def images(self, hits: Sequence[Hit], folders: Sequence[Path]) -> HitImages:
         """Return the source of a sheet's images: the data set, or folders that the user names for a store."""
@@ -100,21 +103,29 @@ def searchable(
         found = in_clip(
             options, reading, cache, loading=loading, stage=stage, subject_too=needs.references, check=needs.check
         )
-        return Searchable(found.store, found.aligner, found.subject, found.space, pictures, found.skipped)
+        return Searchable(
+            found.store, found.aligner, found.subject, found.space, pictures, found.skipped, found.directions
+        )
     aligner = None if reading.maps is None else _maps(reading.maps)
     if needs.check is not None and isinstance(place, Store):
         needs.check(place.components)
     if options is None:
         assert isinstance(place, Store)
-        return Searchable(place, aligner, None, None, None)
+        return Searchable(place, aligner, None, None, None, directions=directions_of(reading, place, _no_model))
     with stage(f"contributions of {options.model}") as progress:
         subject = prepare(options)
         check_origins(subject, aligner, place)
         if isinstance(place, Store):
-            return Searchable(place, aligner, subject, None, None)
+            directions = directions_of(reading, place, lambda: subject)
+            return Searchable(place, aligner, subject, None, None, directions=directions)
         job = ExtractConfig(place, reading.by, limit=reading.limit)
         store = cached(subject, job, cache, loading=loading, progress=progress, check=needs.check)
-    return Searchable(store, aligner, subject, None, pictures, job.skipped(store))
+    directions = directions_of(reading, store, lambda: subject)
+    return Searchable(store, aligner, subject, None, pictures, job.skipped(store), directions)
+
+
+def _no_model() -> PreparedModel:
+    raise SpecError("give MODEL: singular directions are those of its maps")
 
 
 def _maps(path: Path) -> LinearAligner:

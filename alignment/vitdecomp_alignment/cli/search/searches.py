@@ -26,11 +26,11 @@ from vitdecomp.retrieval.scope import SUBSPACES
 from vitdecomp.retrieval.sheet import Sheet
 from vitdecomp.sources.aligned import Aligned
 from vitdecomp.sources.source import Columns, Source
-from vitdecomp.units import Directions
+from vitdecomp.units import Directions, SplitSource
 from vitdecomp_alignment.cli.options import Count, check_top
 from vitdecomp_alignment.cli.search.own_hits import OwnHits
 from vitdecomp_alignment.cli.search.searchable import Needs, Searchable, searchable, warn_of_differences
-from vitdecomp_alignment.clip.contributions import Reading, split
+from vitdecomp_alignment.clip.contributions import Reading
 from vitdecomp_alignment.clip.space import ClipSpace
 from vitdecomp_alignment.texts.feature_words import read_features
 
@@ -283,13 +283,12 @@ def _retriever(
     found: Searchable, words: Mapping[str, Sequence[str]], config: SearchConfig, cache: Path, stage: Stage
 ) -> Retriever:
     """Build the retriever, with texts and a model if there are any."""
-    space, subject, directions = found.space, found.subject, config.reading.directions
-    source, aligner = by_columns(found.store), found.aligner
+    space, subject, directions = found.space, found.subject, found.directions
+    aligner, source = found.aligner, by_columns(found.store)
     decompose = None if subject is None else taken_apart(subject, found.store.metadata.by)
-    if directions:
-        units = split(source, directions)
-        source, aligner = units, aligner and aligner.split(units.directions)
-        decompose = decompose and _in_units(decompose, units.directions)
+    if directions is not None:
+        source, aligner = SplitSource(source, directions), aligner and aligner.split(directions)
+        decompose = decompose and _in_units(decompose, directions)
     seen = source if aligner is None else Aligned(source, aligner)
     texts, scorer = ({}, None) if space is None else _known(seen, space, words, config, stage)
     return Retriever(
