@@ -7,8 +7,9 @@ On scenes-waterbirds, where class (shape) and place go together in training. Com
 the spurious minus the core words' score, in CLIP's space, and the first k of them are replaced by their mean. Of each
 way: *selectivity*, the largest loss of a reader of the place minus that of a reader of the class, where the class
 loses at most `--loss`; and the worst group of a head that learned from 40 images in all of which class and place go
-together. k is chosen on half of the test images and everything is reported on the other half. Principal directions
-come from the training images, singular directions from the model alone, and random ones are the control.
+together. k is chosen on half of the test images and everything is reported on the other half. *Reweighted*: the same
+heads behind a scale for each unit, learned from all training images, of which 5% are of a minority group. Principal
+directions come from the training images, singular directions from the model alone, and random ones are the control.
 """
 
 from __future__ import annotations
@@ -35,18 +36,21 @@ from vitdecomp._utils.files import cache_directory, check_directory
 from vitdecomp.ablation.accuracy import GroupAccuracy
 from vitdecomp.ablation.effects import Effects, effects
 from vitdecomp.ablation.linear_head import LinearHead
+from vitdecomp.ablation.reweighting import SpectralReweighting
 from vitdecomp.component import Component
 from vitdecomp.datasets.grouped import read
 from vitdecomp.models.prepare import ModelOptions, prepare
 from vitdecomp.scenes.folder import cached_scenes
 from vitdecomp.units import Directions, PrincipalDirections, SingularDirections
 
-COUNTS = (1, 2, 3, 5, 8, 12, 16, 20, 25, 30, 40, 50, 60, 80, 100, 120, 150)
+COUNTS = (1, 2, 3, 5, 8, 12, 16, 20, 25, 30, 40, 50, 60, 80, 100, 120, 150, 200, 250, 300, 400)
+REWEIGHTED = 3  # heads behind learned scales
 HEADING = (
     "Units finer than heads",
     "Selectivity: the largest loss of accuracy of a reader of the place minus that of a reader of the class, while the "
     "class loses at most the loss allowed. Worst group and average: of a head that learned from 40 images in which "
-    "class and place always go together. k is chosen on half of the test images; all is of the other half.",
+    "class and place always go together. k is chosen on half of the test images; all is of the other half. Reweighted: "
+    "with a scale for each unit instead, learned from all training images, of which 5% are of a minority group.",
 )
 GOALS = "Goals: selectivity 0.2 above that of whole components, worst group 5 points above them at equal average"
 
@@ -152,16 +156,19 @@ def selectivity(split: Split, train: Part, test: Part, loss: float) -> dict[str,
     }
 
 
+def drawn_head(few: Part, seed: int, settings: Settings) -> LinearHead:
+    """Fit a head to 40 images of the tied setting."""
+    source, labels = np.random.default_rng([seed, 0]), few.images.labels
+    rows = [source.permutation(np.flatnonzero(labels == one))[: FEW // 2] for one in np.unique(labels)]
+    mine = np.concatenate(rows)
+    return LinearHead.fit(few.c.total()[torch.from_numpy(mine)], labels[mine], 2, strength=settings.strength)
+
+
 def worst_group(split: Split, few: Part, test: Part, settings: Settings) -> dict[str, float]:
     """Measure the worst group, averaged over heads; k is the same for all of them."""
     judge, curves = Judged(test.images.labels, test.images.groups), []
     for seed in range(settings.seeds):
-        source = np.random.default_rng([seed, 0])
-        labels = few.images.labels
-        rows = [source.permutation(np.flatnonzero(labels == one))[: FEW // 2] for one in np.unique(labels)]
-        mine = np.concatenate(rows)
-        head = LinearHead.fit(few.c.total()[torch.from_numpy(mine)], labels[mine], 2, strength=settings.strength)
-        halves = [(k, judge.halves(logits)) for k, logits in split.taken(head)]
+        halves = [(k, judge.halves(logits)) for k, logits in split.taken(drawn_head(few, seed, settings))]
         curves.append([(k, one.worst, other.worst, other.average) for k, (one, other) in halves])
     mean = np.array(curves).mean(0)
     best = int(mean[:, 1].argmax())
@@ -173,19 +180,39 @@ def worst_group(split: Split, few: Part, test: Part, settings: Settings) -> dict
     }
 
 
+def reweighted(split: Split, few: Part, train: Part, test: Part, settings: Settings) -> dict[str, float]:
+    """Measure the same heads behind learned scales, of components or of units."""
+    judge, found = Judged(test.images.labels, test.images.groups), []
+    for seed in range(min(settings.seeds, REWEIGHTED)):
+        head = drawn_head(few, seed, settings)
+        scales = SpectralReweighting().fit(split.train, train.images.labels, head)
+        parts = np.array_split(np.arange(len(split.test)), max(1, len(split.test) // 256))
+        logits = torch.cat([head(scales.transform(split.test.take(rows.tolist())).total()) for rows in parts])
+        found.append([judge.halves(logits)[1].worst, judge.halves(logits)[1].average])
+    worst, average = np.array(found).mean(0).tolist()
+    return {"worst": worst, "average": average, "scales": len(scales.scales_)}
+
+
 def of(model: str, train: Part, test: Part, texts: Mapping[str, Tensor], settings: Settings) -> Result:
     """Measure every way on one model."""
     few, figures = tied(train), dict[str, Any]()
     for name, split in splits(model, train, test, texts, settings.k).items():
         told = selectivity(split, train, test, settings.loss)
-        figures[name] = {"selectivity": told, "worst group": worst_group(split, few, test, settings)}
+        figures[name] = {
+            "selectivity": told,
+            "worst group": worst_group(split, few, test, settings),
+            "reweighted": reweighted(split, few, train, test, settings),
+        }
     rows = []
     for name, found in figures.items():
         one, other = found["selectivity"], found["worst group"]
         cells = [f"{one['k']}", *(f"{one[key]:.2f}" for key in ("cue", "class", "selectivity"))]
-        rows.append([name, *cells, f"{other['k']}", *(f"{100 * other[key]:.1f}" for key in ("worst", "average"))])
+        removed = [f"{other['k']}", *(f"{100 * other[key]:.1f}" for key in ("worst", "average"))]
+        scaled = [f"{100 * found['reweighted'][key]:.1f}" for key in ("worst", "average")]
+        rows.append([name, *cells, *removed, *scaled])
     before = 100 * figures["components"]["worst group"]["before"]
     header = ("removed", "k", "loss of place", "loss of class", "selectivity", "k", "worst group", "average")
+    header += ("reweighted: worst", "average")
     return Result(figures, [Sheet(model, header, rows)], [f"Before, the worst group is {before:.1f}"])
 
 

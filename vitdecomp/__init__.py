@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from vitdecomp.component import Component, Token
     from vitdecomp.contributions import Contributions
     from vitdecomp.decompose import Decomposer
-    from vitdecomp.deploy.debiased import Debiased, debiased
+    from vitdecomp.deploy.debiased import Debiased, debiased, reweighted
     from vitdecomp.errors import (
         CoverageError,
         DamageError,
@@ -47,7 +47,7 @@ else:
             "vitdecomp.models.held": ("hold",),
             "vitdecomp.component": ("Component", "Token"),
             "vitdecomp.contributions": ("Contributions",),
-            "vitdecomp.deploy.debiased": ("Debiased", "debiased"),
+            "vitdecomp.deploy.debiased": ("Debiased", "debiased", "reweighted"),
             "vitdecomp.decompose": ("Decomposer",),
             "vitdecomp.errors": (
                 "CoverageError",
@@ -119,4 +119,5 @@ __all__ = [
     "register_explainer",
     "register_opening",
     "register_rule",
+    "reweighted",
 ]

@@ -7,6 +7,7 @@ from vitdecomp.ablation.debias import Labelled, Plan, Run, debias
 from vitdecomp.ablation.effects import Effects, effects
 from vitdecomp.ablation.figure import draw_curves
 from vitdecomp.ablation.linear_head import LinearHead
+from vitdecomp.ablation.reweighting import SpectralReweighting
 
 __all__ = [
     "Ablator",
@@ -17,6 +18,7 @@ __all__ = [
     "LinearHead",
     "Plan",
     "Run",
+    "SpectralReweighting",
     "Steps",
     "ablation_curves",
     "debias",

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vitdecomp.ablation import Ablator, LinearHead
+from vitdecomp.ablation import Ablator, LinearHead, SpectralReweighting
 from vitdecomp.component import Component
 from vitdecomp.decompose import Decomposer
 from vitdecomp.deploy.debiased_file import read_debiased, write_debiased
@@ -28,9 +28,11 @@ Head = LinearHead | nn.Linear | None
 class Debiased(Subset):
     """Images to the logits of the cleaned representation: head(r - sum_i (c_i - m_i) P_i).
 
-    The contributions c_i are those of the ablated components alone. Weights, replacements and the head are copies: the
-    model that they come from stays as it is, and nothing is hooked into it. `state_dict` holds all of them: those of
-    the model as `model.` and the name that they have there, and `replacement`, `bases`, `head.weight`, `head.bias`.
+    P_i is w I + B diag(a) B^T, with `whole` w, `bases` B and `amounts` a: the identity, a projection, or, of a
+    component whose units are removed or scaled, what is taken of each of them. The contributions c_i are those of the ablated
+    components alone. Weights, replacements and the head are copies: the model that they come from stays as it is, and
+    nothing is hooked into it. `state_dict` holds all of them: those of the model as `model.` and the name that they
+    have there, and `replacement`, `bases`, `amounts`, `whole`, `head.weight`, `head.bias`.
     A file that `save` writes holds the program too: `load` needs neither the model nor any code but this library.
 
     Attributes:
@@ -45,14 +47,19 @@ class Debiased(Subset):
         *,
         replacement: Float[Tensor, "k d"],
         bases: Float[Tensor, "k d r"] | None,
+        amounts: Float[Tensor, "k r"] | None = None,
+        whole: Float[Tensor, " k"] | None = None,
         head: Head,
     ) -> None:
         super().__init__(paths, component_set, components)
         like = next((t for t in self.model.parameters() if t.is_floating_point()), replacement)
         self.replacement: Tensor
         self.bases: Tensor | None
+        self.amounts: Tensor | None
+        self.whole: Tensor | None
         self.register_buffer("replacement", replacement.to(like).clone())
-        self.register_buffer("bases", None if bases is None else bases.to(like).contiguous().clone())
+        for name, tensor in (("bases", bases), ("amounts", amounts), ("whole", whole)):
+            self.register_buffer(name, None if tensor is None else tensor.to(like).contiguous().clone())
         self.head = _as_layer(head, like)
         self.ablating = True
 
@@ -96,6 +103,8 @@ class Debiased(Subset):
             file.components,
             replacement=weights["replacement"],
             bases=weights.get("bases"),
+            amounts=weights.get("amounts"),
+            whole=weights.get("whole"),
             head=layer,
         )
         found.load_state_dict(weights)
@@ -104,10 +113,13 @@ class Debiased(Subset):
 
     def _removed(self, contributions: Float[Tensor, "n k d"]) -> Float[Tensor, "n d"]:
         difference = contributions - self.replacement
-        if self.bases is not None:
-            seen = torch.einsum("nkd,kdr->nkr", difference, self.bases)
-            return torch.einsum("nkr,kdr->nd", seen, self.bases)
-        return difference.sum(1)
+        if self.bases is None:
+            return difference.sum(1)
+        seen = torch.einsum("nkd,kdr->nkr", difference, self.bases)
+        if self.amounts is not None:
+            seen = seen * self.amounts
+        removed = torch.einsum("nkr,kdr->nd", seen, self.bases)
+        return removed if self.whole is None else removed + torch.einsum("nkd,k->nd", difference, self.whole)
 
 
 class AblationHandle:
@@ -155,22 +167,57 @@ def debiased(
     if directions is not None and components:
         if bases is not None:
             raise SpecError("units are removed whole: an Ablator of units takes no directions of its own")
-        units = RemovedUnits.of(components, replacement, directions)
-        components, replacement, bases = units.components, units.replacement, units.bases
+        return _without(decomposer, RemovedUnits.of(components, replacement, directions), head)
     return Debiased(*decomposer.chosen(components), components, replacement=replacement, bases=bases, head=head)
 
 
+def reweighted(
+    decomposer: Decomposer, weights: SpectralReweighting, head: Head = None, *, directions: Directions
+) -> Debiased:
+    """Build the model of a decomposer with its units scaled, and a linear head behind it.
+
+    Args:
+        decomposer: fitted; its `by` is that of the components that were split.
+        weights: fitted to contributions of that model.
+        head: a classifier of representations; without one the module returns the representation.
+        directions: that split the components.
+
+    Raises:
+        SpecError: not fitted, or no such component.
+        InputError: the scales were fitted to another model, or the head takes vectors of another length.
+    """
+    _check_fitted(decomposer, weights, weights.means_.shape[1] if hasattr(weights, "means_") else 0, head)
+    taken = RemovedUnits.of(weights.components_, weights.means_, directions, 1 - weights.scales_)
+    return _without(decomposer, taken, head)
+
+
+def _without(decomposer: Decomposer, units: RemovedUnits, head: Head) -> Debiased:
+    return Debiased(
+        *decomposer.chosen(units.components),
+        units.components,
+        replacement=units.replacement,
+        bases=units.bases,
+        amounts=units.amounts,
+        whole=units.whole,
+        head=head,
+    )
+
+
 def _check(decomposer: Decomposer, ablator: Ablator, head: Head) -> None:
-    for part in (ablator, decomposer):
-        if not hasattr(part, "components_"):
-            raise SpecError(f"this {type(part).__name__} is not fitted yet: call fit first")
+    _check_fitted(decomposer, ablator, getattr(ablator, "dimension_", 0), head)
     if not ablator.replacement_.constant:
         raise SpecError(f"value={ablator.value!r} needs more than the image: a module can have 'zero' or 'mean'")
+
+
+def _check_fitted(decomposer: Decomposer, change: Ablator | SpectralReweighting, dimension: int, head: Head) -> None:
+    for part in (change, decomposer):
+        if not hasattr(part, "components_"):
+            raise SpecError(f"this {type(part).__name__} is not fitted yet: call fit first")
     decomposer.chosen(())  # whose weights may have changed since
-    if ablator.origin_ is not None:
-        ablator.origin_.check(decomposer.origin_, "the ablation was fitted to")
-    if head is not None and head.weight.shape[1] != ablator.dimension_:
-        raise InputError(f"a head for vectors of {head.weight.shape[1]}, but the model's have {ablator.dimension_}")
+    if change.origin_ is not None:
+        change.origin_.check(decomposer.origin_, f"the {type(change).__name__} was fitted to")
+    if head is not None and head.weight.shape[1] != dimension:
+        raise InputError(f"a head for vectors of {head.weight.shape[1]}, but the model's have {dimension}")
 
 
 def _as_layer(head: Head, like: Tensor) -> nn.Module:
