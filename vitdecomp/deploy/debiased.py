@@ -29,10 +29,10 @@ class Debiased(Subset):
     """Images to the logits of the cleaned representation: head(r - sum_i (c_i - m_i) P_i).
 
     P_i is w I + B diag(a) B^T, with `whole` w, `bases` B and `amounts` a: the identity, a projection, or, of a
-    component whose units are removed or scaled, what is taken of each of them. The contributions c_i are those of the ablated
-    components alone. Weights, replacements and the head are copies: the model that they come from stays as it is, and
-    nothing is hooked into it. `state_dict` holds all of them: those of the model as `model.` and the name that they
-    have there, and `replacement`, `bases`, `amounts`, `whole`, `head.weight`, `head.bias`.
+    component whose units are removed or scaled, what is taken of each of them. The contributions c_i are those of the
+    ablated components alone. Weights, replacements and the head are copies: the model that they come from stays as it
+    is, and nothing is hooked into it. `state_dict` holds all of them: those of the model as `model.` and the name that
+    they have there, and `replacement`, `bases`, `amounts`, `whole`, `head.weight`, `head.bias`.
     A file that `save` writes holds the program too: `load` needs neither the model nor any code but this library.
 
     Attributes:
