@@ -90,11 +90,16 @@ def test_mistakes_are_one_line(place):
             "--data",
             str(place / "scenes" / "train" / "labels.csv"),
         ): "in the split test: there are train",
+        ("scenes:clip", *WORDS, *data, "--zero-shot", "round"): "needs a text for each class",
+        ("scenes:clip", *WORDS, *data, "--zero-shot", "a,b", "--own-head"): "give --own-head or --zero-shot",
+        ("scenes:deit", *WORDS, *data, "--zero-shot", "a,b", "--clip", "scenes:clip"): "scenes:deit reads no texts",
         ("scenes:clip", *WORDS, *data, "--directions", "x:2"): "principal:K or singular:K",
         ("scenes:clip", *WORDS, *data, "--directions", "2", "--subspace"): "units are removed whole",
         ("scenes:clip", *WORDS, *data, "--out", "no/such/place"): "there is no directory",
         ("scenes:clip", *WORDS, *data, "--out", "m", "--value", "resample"): "a module cannot have --value resample",
     }
+    zero_shot = run(place, "scenes:clip", *WORDS, *data, "--zero-shot", "a star,a circle", "--k", "3", "--json")
+    assert len(json.loads(zero_shot.stdout)["components"]) == 3
     assert_refused(run(place, "scenes:deit", *WORDS, *data), "give --clip, or --maps")
     for arguments, message in cases.items():
         assert_refused(run(place, *arguments), message)

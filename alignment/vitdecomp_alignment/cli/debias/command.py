@@ -33,6 +33,9 @@ class CueOptions:
     core: Annotated[str, Option(help="Words of what should decide the class instead.")]
     top: Annotated[str, Option(help="Components to remove: a number, or auto."), Alias("--k")] = "10"
     subspace: Annotated[bool, Option("--subspace", help="Only what the cue's words see of them.")] = False
+    zero_shot: Annotated[
+        str, Option(help="A text for each class, separated by commas, as the head of a CLIP; default: one is fitted.")
+    ] = ""
     refit: Annotated[bool, Option("--refit", help="Fit the head again to what is left.")] = False
     share: Annotated[float, Option(help="Of the training images that a head learns from.")] = 0.8
     strength: Annotated[float, Option(help="Inverse of the head's regularization.")] = 1.0
@@ -76,6 +79,7 @@ class CueOptions:
             by=self.by,
             directions=AskedDirections.parse(self.directions),
             own_head=removal.own_head,
+            zero_shot=tuple(word.strip() for word in self.zero_shot.split(",")) if self.zero_shot else (),
             subspace=self.subspace,
             out=self.out,
         )

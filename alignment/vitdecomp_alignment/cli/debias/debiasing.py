@@ -48,6 +48,7 @@ class DebiasConfig:
         align: the method of these maps.
         by: as for `ExtractConfig`.
         own_head: the model's classifier instead of a fitted head; its classes are matched by name.
+        zero_shot: a text for each class in place of a fitted head, for a CLIP; averaged over templates.
         directions: into which components are split; then units are removed.
         subspace: replace only what the spurious words see of the components.
         out: where the classifier without the cue is written, as a module; `Debiased.load` reads it.
@@ -63,11 +64,14 @@ class DebiasConfig:
     by: str = "head"
     directions: AskedDirections | None = None
     own_head: bool = False
+    zero_shot: tuple[str, ...] = ()
     subspace: bool = False
     out: Path | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a cue without words, parts of units, and a module that could not be written."""
+        """Refuse a cue without words, two heads, parts of units, and a module that could not be written."""
+        if self.own_head and self.zero_shot:
+            raise SpecError("give --own-head or --zero-shot, not both")
         if self.subspace and self.directions is not None:
             raise SpecError("give --subspace or --directions, not both: units are removed whole")
         check_out(self.out, self.plan)
@@ -179,7 +183,7 @@ def remove(
         train, test, aligner = train.split(directions), test.split(directions), aligner and aligner.split(directions)
     cue = _cue(train.source, aligner, space, config, stage)
     plan = replace(config.plan, directions=cue.directions, aligner=aligner) if config.subspace else config.plan
-    head = _own_head(subject, train.images) if config.own_head else None
+    head = _given_head(subject, train.images, space, aligner, config)
     with stage("heads, controls and seeds") as progress:
         runs = debias(
             Labelled(train.source, train.images.labels, train.images.groups),
@@ -266,6 +270,22 @@ def _fitted(
     if len(target) != len(train.images):
         raise InputError(f"{config.clip} and {options.model} read different images: remove those that cannot be read")
     return make_aligner(config.align, options.seed).fit(train.source, target), ClipSpace(seer.loaded, cache=texts)
+
+
+def _given_head(
+    subject: PreparedModel, train: Grouped, space: ClipSpace, aligner: LinearAligner | None, config: DebiasConfig
+) -> LinearHead | None:
+    """Return the classifier that the user names, the model's own or one of texts; `None` if one is to be fitted."""
+    if config.own_head:
+        return _own_head(subject, train)
+    if not config.zero_shot:
+        return None
+    if aligner is not None:
+        raise SpecError(f"--zero-shot: {subject.loaded.spec} reads no texts; leave it out, and a head is fitted")
+    if len(config.zero_shot) != len(train.classes):
+        raise SpecError(f"--zero-shot needs a text for each class: {', '.join(train.classes)}")
+    weight = space.zero_shot(config.zero_shot).weight.float().cpu()
+    return LinearHead(weight, weight.new_zeros(len(weight)))
 
 
 def _own_head(subject: PreparedModel, train: Grouped) -> LinearHead:
