@@ -12,7 +12,8 @@ from vitdecomp import Component
 from vitdecomp.store.encoding import Encoding
 from vitdecomp.store.lance import FRAGMENT, Table
 from vitdecomp.store.metadata import Metadata
-from vitdecomp.store.schema import BASES, COMPONENT, IMAGES, bases_table, lists, schema_of
+from vitdecomp.store.schema import BASES, COMPONENT, IMAGES, bases_table, schema_of
+from vitdecomp.tables.columns import lists
 
 HEADS = 12  # of a layer
 Draw = Callable[[int, range, int], np.ndarray]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -86,31 +86,30 @@ class Contributions:
             raise SpecError(f"there is no component {component!r}; {meant}")
         return self.values[:, names.index(component)]
 
-    def to_dataframe(self) -> Any:
-        """Set out sizes as a pandas data frame, one row for each image and component, image by image.
+    def to_dataframe(
+        self, library: str = "pandas", *, layout: str = "long", quantities: Sequence[str] = ("norm", "share")
+    ) -> Any:
+        """Set out contributions as a data frame.
 
-        Columns: `image` (its place), `component`, the key's own fields (`kind`, `block`, `module`, `head`, `token`,
-        `neuron`), `norm` |c_i|, and `share` <c_i, r> / |r|^2 of the sum r over these components: shares of an image
-        add up to 1.
+        Args:
+            library: `pandas`, `polars` or `pyarrow`.
+            layout: `long`, one row for each image and component, image by image: `image` (its place), `component`, the
+                key's own fields (`kind`, `block`, `module`, `head`, `token`, `neuron`), and a column for each quantity;
+                or `wide`, one row for each image, with a column `QUANTITY.COMPONENT` for each of both.
+            quantities: `norm` |c_i|; `share` <c_i, r> / |r|^2 of the sum r over these components: shares of an image
+                add up to 1; `vector`, the contribution itself, `(d,)` in a cell.
 
         Raises:
-            SpecError: pandas is not installed.
+            SpecError: the library is not installed, or a name is unknown.
         """
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise SpecError("to_dataframe needs pandas: pip install pandas") from error
-        n, values = len(self), self.values.detach().to("cpu", torch.float64)
-        total = values.sum(1)
-        shares = torch.einsum("ncd,nd->nc", values, total) / total.square().sum(1, keepdim=True)
-        columns = {"image": [i for i in range(n) for _ in self.components]}
-        for key in fields(Component):
-            columns["component" if key.name == "name" else key.name] = [
-                getattr(c, key.name) for c in self.components
-            ] * n
-        return pd.DataFrame(
-            {**columns, "norm": values.norm(dim=2).flatten().numpy(), "share": shares.flatten().numpy()}
-        )
+        import pyarrow as pa
+
+        from vitdecomp.tables import frames, layouts
+        from vitdecomp.tables.quantities import check_quantities
+
+        images = pa.table({"image": pa.array(range(len(self)), type=pa.int64())})
+        table = layouts.layout(layout)(self.values, self.components, images, check_quantities(quantities))
+        return frames.to_frame(table, library)
 
     @property
     def dimension(self) -> int:

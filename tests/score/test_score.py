@@ -465,3 +465,27 @@ def test_two_images_are_enough_to_say_something() -> None:
     assert np.isfinite(found.scores_).all()
     assert np.isfinite(found.interval_).all()
     assert len(found.top("shape", "auto")) >= 1
+
+
+def test_a_data_frame_has_all_scores_in_order(scorer: vd.FeatureScorer) -> None:
+    frame = scorer.to_dataframe()
+    assert len(frame) == len(scorer.features_) * len(scorer.components_)
+    for row, feature in enumerate(scorer.features_):
+        of_it = frame[frame["feature"] == feature]
+        assert tuple(of_it["component"]) == tuple(c.name for c in scorer.ranking(feature))
+        assert [*of_it["rank"]] == [*range(1, len(of_it) + 1)]
+        order = [scorer.components_.index(c) for c in scorer.ranking(feature)]
+        for column, values in (
+            ("score", scorer.scores_[row]),
+            ("margin", scorer.margins_[row]),
+            ("low", scorer.interval_[row, :, 0]),
+            ("high", scorer.interval_[row, :, 1]),
+            ("p_value", scorer.p_value_[row]),
+        ):
+            np.testing.assert_array_equal(of_it[column], values[order])
+    last = scorer.features_[-1]
+    assert set(scorer.to_dataframe("polars", features=[last])["feature"]) == {last}
+    with pytest.raises(vd.SpecError, match="no feature 'zzz'"):
+        scorer.to_dataframe(features=["zzz"])
+    with pytest.raises(vd.SpecError, match="not fitted yet"):
+        vd.FeatureScorer().to_dataframe()

@@ -10,7 +10,7 @@ from vitdecomp.store import data_files
 from vitdecomp.store.block_checksums import BLOCK, Blocks
 from vitdecomp.store.data_files import DataFiles
 from vitdecomp.store.lance import Table
-from vitdecomp.store.schema import lists
+from vitdecomp.tables.columns import lists
 
 WIDTH, ROWS = 512, 2048  # 4 MiB a column
 NAMES = ("a", "b", "c")

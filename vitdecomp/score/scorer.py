@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Literal, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from jaxtyping import Float, Float64
@@ -155,6 +155,26 @@ class FeatureScorer(Estimator):
     def margins_(self) -> Float64[np.ndarray, "feature component"]:
         """By how much every score is higher than the component's best for another feature; else the scores."""
         return margins(self._fitted().scores)
+
+    def to_dataframe(self, library: str = "pandas", *, features: Sequence[str] | None = None) -> Any:
+        """Set out scores as a data frame, one row for each feature and component, the highest score of a feature first.
+
+        Columns: `feature`, `rank` (1 for the highest score), `component`, the key's own fields (`kind`, `block`,
+        `module`, `head`, `token`, `neuron`), `score`, `low` and `high` (the ends of its interval), `margin`, `chance`
+        and `p_value`. What was not measured is NaN.
+
+        Args:
+            library: `pandas`, `polars` or `pyarrow`.
+            features: their names; default: all.
+
+        Raises:
+            SpecError: no such feature, not fitted yet, or the library is not installed.
+        """
+        from vitdecomp.score.table import score_table
+        from vitdecomp.tables.frames import to_frame
+
+        self._fitted()
+        return to_frame(score_table(self, self.features_ if features is None else features), library)
 
     def ranking(self, feature: str) -> tuple[Component, ...]:
         """Return all components, the one with the highest score first; those that do not vary come last.

@@ -16,8 +16,9 @@ from vitdecomp.provenance import Origin
 from vitdecomp.store.data_files import REMEDY
 from vitdecomp.store.lance import Table
 from vitdecomp.store.lock import locked
-from vitdecomp.store.schema import VECTORS, generations, lists, numbers, vectors_column, vectors_field
+from vitdecomp.store.schema import VECTORS, generations, numbers, vectors_column, vectors_field
 from vitdecomp.store.seal import open_complete, open_latest, release, seal, unseal
+from vitdecomp.tables.columns import lists
 
 
 @dataclass(frozen=True, slots=True)

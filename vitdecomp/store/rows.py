@@ -16,7 +16,8 @@ from vitdecomp._utils.checksum import raw_bytes
 from vitdecomp.datasets.image import Picture
 from vitdecomp.store.encoding import PRECISIONS, Encoding, check_finite
 from vitdecomp.store.metadata import Metadata
-from vitdecomp.store.schema import RAW, component_column, groups_json, lists, schema_of
+from vitdecomp.store.schema import RAW, component_column, groups_json, schema_of
+from vitdecomp.tables.columns import lists
 
 
 @dataclass(frozen=True, slots=True)

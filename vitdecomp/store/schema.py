@@ -58,12 +58,6 @@ def list_type(width: int, number: str) -> pa.DataType:
     return pa.list_(pa.from_numpy_dtype(np.dtype(number)), width)
 
 
-def lists(rows: Float[np.ndarray, "n r"]) -> pa.Array:
-    """Rows of an array as a column."""
-    flat = pa.array(np.ascontiguousarray(rows).reshape(-1))
-    return pa.FixedSizeListArray.from_arrays(flat, rows.shape[1])
-
-
 def numbers(column: pa.Array | pa.ChunkedArray, width: int) -> Float[np.ndarray, "n r"]:
     """Read a column as the rows of an array.
 

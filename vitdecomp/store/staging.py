@@ -20,9 +20,10 @@ from vitdecomp.store.encodings import Encodings
 from vitdecomp.store.lance import Table
 from vitdecomp.store.metadata import Metadata
 from vitdecomp.store.rows import in_schema
-from vitdecomp.store.schema import COMPONENT, RAW, STAGING, component_column, lists, numbers
+from vitdecomp.store.schema import COMPONENT, RAW, STAGING, component_column, numbers
 from vitdecomp.store.table_metadata import count
 from vitdecomp.store.writer import StoreWriter
+from vitdecomp.tables.columns import lists
 
 SCHEMA = pa.schema(
     {

@@ -128,6 +128,15 @@ class Store:
         """Classes of the images, where they are known."""
         return tuple(self._column("label"))
 
+    def labels_of(self, rows: range) -> tuple[str | None, ...]:
+        """Return the classes of some consecutive images; nothing is read of the others.
+
+        Raises:
+            InputError: there are not so many images.
+        """
+        self._check(rows)
+        return tuple(self._images.rows(["label"], rows)["label"].to_pylist())
+
     @cached_property
     def groups(self) -> tuple[dict[str, str], ...]:
         """What else their data set says of the images."""

@@ -28,11 +28,11 @@ from vitdecomp.store.schema import (
     component_column,
     component_field,
     generations,
-    lists,
     numbers,
 )
 from vitdecomp.store.seal import amend, is_complete, open_latest, release, seal, unseal
 from vitdecomp.store.table_metadata import count, metadata_of, roots_of
+from vitdecomp.tables.columns import lists
 
 TIDY = 64  # commits after which small files are merged
 

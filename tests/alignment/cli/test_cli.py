@@ -3,6 +3,7 @@
 import json
 import time
 
+import pandas as pd
 import pytest
 import torch
 from commands import in_process, launched, succeeded
@@ -190,6 +191,20 @@ def test_units_are_described_ranked_and_searched(place):
     text = ("--text", "a red thing", "--components", "blocks.77.dir.0")
     missing = refused(place, "search", "scenes:clip", *words, *text)
     assert "no component matches 'blocks.77.dir.0'" in missing
+
+
+def test_rank_writes_all_scores_as_a_table(place):
+    words = ("rank", "scenes:clip", "--images", "scenes", "--cache", "cache", "--features", "scenes")
+    told = json.loads(run(place, *words, "--top", "3", "--out", "scores.csv", "--json").stdout)
+    frame = pd.read_csv(place / "scores.csv")
+    assert {*frame["feature"]} == {*told["features"]}
+    assert {*frame.groupby("feature").size()} == {frame["component"].nunique()}
+    for feature, found in told["features"].items():
+        of_it = frame[frame["feature"] == feature].set_index("component")
+        for row in found["components"]:
+            assert of_it.loc[row["component"], "score"] == pytest.approx(row["score"])
+            assert of_it.loc[row["component"], "margin"] == pytest.approx(row["margin"])
+    assert "by its suffix: give .parquet" in refused(place, *words, "--out", "scores.txt")
 
 
 def test_describe_gives_roles(place):

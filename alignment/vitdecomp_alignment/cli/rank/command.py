@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 from typer import Option
@@ -24,6 +25,7 @@ class RankOptions:
     ] = "none"
     measure: Annotated[str, Option(help="mean of correlations, or pooled.")] = "mean"
     figure: Figure = None
+    out: Annotated[Path | None, Option(help="Write all scores as a table: .parquet, .arrow, .feather or .csv.")] = None
     quality: Annotated[bool, Option("--quality", help="Compare scores with rankings of images.")] = False
 
 
@@ -39,11 +41,14 @@ def rank(
 ) -> None:
     """Order the components of a model by how much they carry of features, such as color or location."""
     from vitdecomp.score import FeatureScorer, check_figure_file, heat_map, write_figure
+    from vitdecomp.tables.files import table_format, write_tables
     from vitdecomp_alignment.cli.rank import rankings
     from vitdecomp_alignment.cli.rank.show import show_ranking
 
     if ranking.figure is not None:
         check_figure_file(ranking.figure)
+    if ranking.out is not None:
+        table_format(ranking.out)
     scorer = FeatureScorer(center=ranking.center_texts, measure=ranking.measure, random_state=loading.seed)
     config = rankings.RankConfig(
         source.reading(reading.limit),
@@ -56,4 +61,6 @@ def rank(
     ranked = rankings.rank(loading.of(model), config, reading.folder, loading=reading.loading, stage=result.stage)
     if ranking.figure is not None:
         write_figure(heat_map(ranked.scorer, ranked.chosen), ranking.figure)
+    if ranking.out is not None:
+        write_tables(ranking.out, [ranked.scorer.to_dataframe("pyarrow", features=[*ranked.chosen])])
     result.show(ranked.to_json(), lambda console: show_ranking(console, ranked))

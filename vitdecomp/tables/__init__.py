@@ -1,0 +1,1 @@
+"""Contributions and scores as Arrow tables, and these as data frames and files."""
