@@ -14,7 +14,7 @@ from vitdecomp._utils.registry import offered
 from vitdecomp.cli.command import app
 from vitdecomp.cli.failure import fail
 
-COMMANDS = ("models", "inspect", "extract", "verify", "ablate", "scenes", "demo")  # in the order of help
+COMMANDS = ("models", "inspect", "extract", "verify", "export", "ablate", "scenes", "demo")  # in the order of help
 GROUP = "vitdecomp.commands"  # modules of plug-ins that register commands when they are imported
 
 
