@@ -10,7 +10,8 @@ import transformers
 from helpers import randomised
 from torch import nn
 from transformers.models.auto import modeling_auto
-from vitdecomp_adapters.hub import quiet
+
+from vitdecomp._utils.hub import quiet
 
 VISION = "pixel_values"
 MADE_OF = ("backbone_config", "vision_config", "detector_config", "image_model_config")

@@ -11,8 +11,8 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from torch import Tensor, nn
 
+from vitdecomp._utils.hub import first_line, quiet
 from vitdecomp.errors import LoadError
-from vitdecomp_adapters.hub import first_line, quiet
 
 LOGGER = logging.getLogger("vitdecomp.checkpoint")  # below `vitdecomp`, whose notes commands print
 Tensors: TypeAlias = dict[str, Tensor]

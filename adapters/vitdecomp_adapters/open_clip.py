@@ -11,11 +11,11 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vitdecomp._utils.hub import TOKENIZER_REMEDY, check_vocabulary, fetching, first_line, local_file, quiet
 from vitdecomp._utils.registry import did_you_mean
 from vitdecomp.errors import SpecError
 from vitdecomp.models.adapter import Adapter, LoadedModel, own_spec, register_adapter
 from vitdecomp_adapters.checkpoint import Filled, Rules, Tensors, fill, listed, unusable
-from vitdecomp_adapters.hub import TOKENIZER_REMEDY, check_vocabulary, fetching, first_line, local_file, quiet
 
 MODELS = ("CLIP", "CustomTextCLIP", "CoCa")
 TOWERS = ("VisionTransformer", "TimmModel", "ModifiedResNet")

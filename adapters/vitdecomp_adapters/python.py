@@ -10,12 +10,12 @@ from typing import Any
 
 from torch import nn
 
+from vitdecomp._utils.hub import first_line, local_file
 from vitdecomp._utils.registry import did_you_mean
 from vitdecomp.errors import LoadError, SpecError, VitdecompError
 from vitdecomp.models.adapter import Adapter, LoadedModel, as_loaded, recognised, register_adapter
 from vitdecomp.models.user_code import import_own, working_directory
 from vitdecomp_adapters.checkpoint import KnowsFiles, fill
-from vitdecomp_adapters.hub import first_line, local_file
 
 
 @register_adapter

@@ -13,12 +13,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from vitdecomp._utils.hub import fetching, first_line, local_file, quiet
 from vitdecomp._utils.registry import did_you_mean
 from vitdecomp.errors import SpecError
 from vitdecomp.models.adapter import Adapter, Classifier, LoadedModel, call, own_spec, register_adapter
 from vitdecomp_adapters import imagenet
 from vitdecomp_adapters.checkpoint import Rules, fill, path_of, unusable
-from vitdecomp_adapters.hub import fetching, first_line, local_file, quiet
 
 PLAIN = re.compile(r"[\w.-]+")  # a name in timm's own list
 CHANNELS = (1, 3)  # what a photograph can be made into

@@ -11,12 +11,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from vitdecomp._utils.hub import fetching, first_line, local_file
 from vitdecomp._utils.registry import did_you_mean
 from vitdecomp.errors import SpecError
 from vitdecomp.models.adapter import Adapter, Classifier, LoadedModel, call, own_spec, register_adapter
 from vitdecomp_adapters import imagenet
 from vitdecomp_adapters.checkpoint import Rules, Tensors, fill, listed
-from vitdecomp_adapters.hub import fetching, first_line, local_file
 from vitdecomp_adapters.submodule import replaced
 
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from vitdecomp_alignment.aligners.compalign import CompAlign
     from vitdecomp_alignment.aligners.linear_align import LinearAlign
     from vitdecomp_alignment.aligners.maps import LinearMaps
+    from vitdecomp_alignment.clip.maps import load_aligner
     from vitdecomp_alignment.clip.space import ClipSpace
     from vitdecomp_alignment.readout.readout import Readout
     from vitdecomp_alignment.textspan.textspan import TextSpan
@@ -16,6 +17,7 @@ else:
     __getattr__, __dir__ = lazily(
         __name__,
         {
+            "vitdecomp_alignment.clip.maps": ("load_aligner",),
             "vitdecomp_alignment.clip.space": ("ClipSpace",),
             "vitdecomp_alignment.aligners.closed_form": ("ClosedForm",),
             "vitdecomp_alignment.aligners.compalign": ("CompAlign",),
@@ -26,4 +28,4 @@ else:
         },
     )
 
-__all__ = ["ClipSpace", "ClosedForm", "CompAlign", "LinearAlign", "LinearMaps", "Readout", "TextSpan"]
+__all__ = ["ClipSpace", "ClosedForm", "CompAlign", "LinearAlign", "LinearMaps", "Readout", "TextSpan", "load_aligner"]

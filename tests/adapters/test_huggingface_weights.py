@@ -9,9 +9,9 @@ import torch
 import transformers
 from helpers import pictures, randomised
 from safetensors.torch import load_file, save_file
-from vitdecomp_adapters.hub import quiet
 
 import vitdecomp as vd
+from vitdecomp._utils.hub import quiet
 
 SIZES = {
     "hidden_size": 32,

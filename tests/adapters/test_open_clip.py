@@ -6,10 +6,10 @@ import open_clip
 import pytest
 import torch
 from huggingface_hub import constants
-from vitdecomp_adapters import hub
 from vitdecomp_adapters.open_clip import OpenClipAdapter
 
 import vitdecomp as vd
+from vitdecomp._utils import hub
 from vitdecomp.testing import AdapterContract, randomise
 
 VISION = {"image_size": 32, "patch_size": 8, "layers": 2, "width": 48, "head_width": 12}

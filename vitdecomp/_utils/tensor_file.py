@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -82,19 +83,29 @@ class TensorFormat(Generic[H]):
             DamageError: it is damaged.
             InputError: there is no such file, or it holds something else.
         """
-        metadata, tensors = self._content(path)
-        text = metadata.get(self.key) or (self.legacy and self.legacy(metadata))
-        if text is None:
-            raise InputError(f"{path} holds no {self.noun}: {self.remedy}")
-        seal = SEAL.search(text)
-        plain = text if seal is None else text[: seal.start()] + "}"
+        with self._opened(path) as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        plain, seal = self._split(path, metadata)
         damaged = DamageError(f"{path} is damaged (its checksum does not fit its content): {self.remedy}")
-        if seal is not None and seal[1] != checksum(plain, tensors):
+        if seal is not None and seal != checksum(plain, tensors):
             raise damaged
-        header = from_json(plain, self.header, place=str(path), remedy=self.remedy, versions=self.versions)
+        header = self._parse(path, plain)
         if seal is None and header.schema not in self.unverified:
             raise damaged
         return TensorFile(header, tensors, verified=seal is not None)
+
+    def read_header(self, path: Path) -> H:
+        """Read the header alone, without a look at the tensors: what it says is not verified.
+
+        Raises:
+            DamageError: the file is damaged.
+            InputError: there is no such file, or it holds something else.
+        """
+        with self._opened(path) as file:
+            metadata = file.metadata() or {}
+        plain, _ = self._split(path, metadata)
+        return self._parse(path, plain)
 
     def find(self, path: Path) -> TensorFile[H] | None:
         """Read a file of a cache; `None` if there is none, or a damaged one, since it can be made anew."""
@@ -103,13 +114,25 @@ class TensorFormat(Generic[H]):
         except InputError:
             return None
 
-    def _content(self, path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    def _split(self, path: Path, metadata: Mapping[str, str]) -> tuple[str, str | None]:
+        """Return the JSON of the header, and its checksum."""
+        text = metadata.get(self.key) or (self.legacy and self.legacy(metadata))
+        if text is None:
+            raise InputError(f"{path} holds no {self.noun}: {self.remedy}")
+        seal = SEAL.search(text)
+        return (text, None) if seal is None else (text[: seal.start()] + "}", seal[1])
+
+    def _parse(self, path: Path, plain: str) -> H:
+        return from_json(plain, self.header, place=str(path), remedy=self.remedy, versions=self.versions)
+
+    @contextmanager
+    def _opened(self, path: Path) -> Iterator[Any]:
+        """Open a file of safetensors; whatever is raised inside means that it is damaged."""
         if not path.is_file():
             raise InputError(f"there is no file {path}: {self.remedy}")
         try:
             with safe_open(path, framework="pt") as file:
-                metadata: dict[str, Any] = file.metadata() or {}
-                return metadata, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+                yield file
         except UNREADABLE as error:
             raise DamageError(f"{path} is damaged or holds no {self.noun} ({error}): {self.remedy}") from error
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import nn
 
+from vitdecomp._utils.hub import REMEDY, UNREACHED, fetching
 from vitdecomp.errors import SpecError
 from vitdecomp.models.adapter import Adapter, LoadedModel, own_spec, register_adapter
-from vitdecomp_adapters.hub import REMEDY, UNREACHED, fetching
 from vitdecomp_adapters.huggingface.describe import describe
 from vitdecomp_adapters.huggingface.fitting import fitting
 from vitdecomp_adapters.huggingface.library import check_adapters, find_place, is_model

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vitdecomp._utils.hub import REMEDY
 from vitdecomp.errors import LoadError, SpecError
 from vitdecomp.models.adapter import Classifier, LoadedModel
 from vitdecomp_adapters import imagenet
-from vitdecomp_adapters.hub import REMEDY
 from vitdecomp_adapters.huggingface.outputs import SPECTROGRAMS, argument, tokens
 from vitdecomp_adapters.huggingface.readings import Reading, Readings, find_readings
 from vitdecomp_adapters.huggingface.texts import text_encoder, text_features

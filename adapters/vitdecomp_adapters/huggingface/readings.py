@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from vitdecomp._utils.hub import first_line
 from vitdecomp.errors import SpecError
 from vitdecomp.models.adapter import Compute
-from vitdecomp_adapters.hub import first_line
 from vitdecomp_adapters.huggingface.outputs import RUN, argument, part, pooled, read_by
 from vitdecomp_adapters.huggingface.trial import Call, Trial, is_vector, trial
 

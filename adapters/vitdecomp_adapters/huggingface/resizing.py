@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from vitdecomp._utils.hub import first_line
 from vitdecomp.errors import SpecError
-from vitdecomp_adapters.hub import first_line
 from vitdecomp_adapters.huggingface.describe import FRAMES, VISION
 from vitdecomp_adapters.huggingface.preprocessing import Preprocess
 from vitdecomp_adapters.huggingface.weights import Filled, without_weights

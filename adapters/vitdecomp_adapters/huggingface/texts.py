@@ -10,7 +10,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vitdecomp_adapters.hub import TOKENIZER_REMEDY, check_vocabulary, fetching
+from vitdecomp._utils.hub import TOKENIZER_REMEDY, check_vocabulary, fetching
 from vitdecomp_adapters.huggingface.library import SAFE, transformers
 
 SHARED_SPACE = ("clip", "siglip")  # types of models whose texts and images share a space

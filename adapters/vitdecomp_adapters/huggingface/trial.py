@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vitdecomp_adapters.hub import quiet
+from vitdecomp._utils.hub import quiet
 
 TRIAL_IMAGES = 2
 Node = Any  # torch's nodes of the autograd graph have no public type

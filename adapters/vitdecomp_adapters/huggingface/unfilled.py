@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from vitdecomp._utils.hub import quiet
 from vitdecomp.models.adapter import Compute, Representation
-from vitdecomp_adapters.hub import quiet
 from vitdecomp_adapters.huggingface.trial import behind, recording
 
 PREFIX = "model."  # of the model inside a Representation

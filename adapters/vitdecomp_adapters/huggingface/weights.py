@@ -10,8 +10,8 @@ from typing import Any
 
 from torch import nn
 
+from vitdecomp._utils.hub import first_line
 from vitdecomp.errors import SpecError
-from vitdecomp_adapters.hub import first_line
 from vitdecomp_adapters.huggingface.library import SAFE, transformers
 
 # Of several models in a file the one that is meant to be used: the running average of the one that is trained.

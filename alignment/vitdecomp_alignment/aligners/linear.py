@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitdecomp._utils.estimator import Estimator
+from vitdecomp._utils.files import make_directory
 from vitdecomp._utils.schema import checked
 from vitdecomp._utils.tolerance import check_varies
 from vitdecomp.component import Component
@@ -23,7 +24,7 @@ from vitdecomp.provenance import Origin
 from vitdecomp.sources.aligner import Aligner
 from vitdecomp.sources.source import Source
 from vitdecomp.units.directions import Directions
-from vitdecomp_alignment.aligners import maps_file
+from vitdecomp_alignment.aligners import maps_file, maps_folder
 from vitdecomp_alignment.aligners.basis_change import BasisChanges
 from vitdecomp_alignment.aligners.coefficients import Coefficients
 from vitdecomp_alignment.aligners.maps import LinearMaps
@@ -166,6 +167,42 @@ class LinearAligner(Estimator, Aligner):
         aligner.maps_, aligner.metrics_, aligner.fingerprint_ = held.maps, dict(held.metrics), held.fingerprint
         aligner.origin_, aligner.target_ = held.origin, held.target
         return aligner
+
+    def save_pretrained(self, folder: Path | str) -> None:
+        """Write the maps to a folder as the Hugging Face hub has them: `maps.safetensors` and a card.
+
+        The file is what `save` writes. The card, `README.md`, has metadata by which the hub finds maps of a model. One
+        that is there stays as it is.
+        `hf upload ORGANIZATION/NAME FOLDER` publishes the folder.
+
+        Raises:
+            OutputError: it cannot be written.
+            SpecError: not fitted yet.
+        """
+        self._fitted()
+        place = Path(folder)
+        make_directory(place)
+        self.save(place / maps_folder.MAPS)
+        maps_folder.write_card(place)
+
+    @classmethod
+    def from_pretrained(cls: type[Self], place: Path | str, model: str | None = None) -> Self:
+        """Read what `save_pretrained` wrote, from a folder or from the Hugging Face hub and its cache.
+
+        `HF_HOME` and `HF_HUB_OFFLINE` mean what they mean to the hub's own library. Nothing but maps is fetched, and no
+        code.
+
+        Args:
+            place: a folder with maps, or with folders of maps; `hf:ORGANIZATION/NAME`, with `@REVISION` if need be; or
+                `hf:auto`, which looks for maps of the model on the hub.
+            model: its spec, by which one of several maps is chosen.
+
+        Raises:
+            InputError: no maps, none of the model, damaged ones, or those of another kind of aligner.
+            SpecError: several maps may be meant.
+            LoadError: the hub does not answer, and its cache does not have them.
+        """
+        return cls.load(maps_folder.find_maps(place, model))
 
     def _fitted(self) -> LinearMaps:
         if not hasattr(self, "maps_"):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from vitdecomp_alignment.clip.contributions import Reading
 
 Count = int | Literal["auto"]
-Maps = Annotated[Path | None, Option(help="What `align` wrote; not needed for a CLIP.")]
+Maps = Annotated[Path | None, Option(help="What `align` wrote, a folder of such, or hf:REPO; not needed for a CLIP.")]
 Clip = Annotated[str | None, Option(help="The CLIP whose texts are used; default: the one that the maps lead to.")]
 StoreOf = Annotated[str | None, Option(help="What `extract` wrote, in place of images; or its URI.")]
 Components = Annotated[tuple[str, ...], Option(help="Name or pattern; repeatable.")]

@@ -13,6 +13,7 @@ from vitdecomp.provenance import Origin
 from vitdecomp.sources.aligner import aligners
 from vitdecomp_alignment.aligners import maps_file
 from vitdecomp_alignment.aligners.linear import LinearAligner
+from vitdecomp_alignment.aligners.maps_folder import find_maps
 from vitdecomp_alignment.clip.space import ClipSpace
 
 logger = logging.getLogger(__name__)
@@ -31,18 +32,19 @@ class MapsToClip:
 
     @classmethod
     def read(cls, path: Path, *, clip: str | None, model: str) -> MapsToClip:
-        """Read a file; nothing is loaded that it names, unless a library defines a model of that name.
+        """Read maps; nothing is loaded that they name, unless a library defines a model of that name.
 
         Args:
-            path: the file.
+            path: as for `load_aligner`.
             clip: the CLIP that the user named.
             model: the model that the user named, which is trusted too.
 
         Raises:
             InputError: there is no such file, or not of maps.
-            SpecError: the user named no CLIP, and the file none that can be taken.
+            SpecError: the user named no CLIP, and the file none that can be taken; or several maps may be meant.
+            LoadError: the hub does not answer, and its cache does not have them.
         """
-        aligner = load_aligner(path)
+        aligner = load_aligner(path, model)
         return cls(aligner, _claimed(aligner, path, model) if clip is None else clip)
 
     def space(self, *, device: str, cache: Path) -> ClipSpace:
@@ -58,12 +60,19 @@ class MapsToClip:
         return space
 
 
-def load_aligner(path: Path) -> LinearAligner:
-    """Read the aligner in a file, of whatever kind.
+def load_aligner(place: Path | str, model: str | None = None) -> LinearAligner:
+    """Read maps, of whatever kind.
+
+    Args:
+        place: a file; a folder with maps, or with folders of maps; `hf:ORGANIZATION/NAME` or `hf:auto`.
+        model: its spec, by which one of several maps is chosen.
 
     Raises:
-        InputError: there is none, or of a kind that nobody knows.
+        InputError: there are none, or of a kind that nobody knows.
+        SpecError: several maps may be meant.
+        LoadError: the hub does not answer, and its cache does not have them.
     """
+    path = find_maps(place, model)
     name = maps_file.read(path).aligner
     known = aligners()
     for kind in (known[key] for key in known):

@@ -106,7 +106,7 @@ def searchable(
         return Searchable(
             found.store, found.aligner, found.subject, found.space, pictures, found.skipped, found.directions
         )
-    aligner = None if reading.maps is None else _maps(reading.maps)
+    aligner = None if reading.maps is None else _maps(reading.maps, None if options is None else options.model)
     if needs.check is not None and isinstance(place, Store):
         needs.check(place.components)
     if options is None:
@@ -128,10 +128,10 @@ def _no_model() -> PreparedModel:
     raise SpecError("give MODEL: singular directions are those of its maps")
 
 
-def _maps(path: Path) -> LinearAligner:
+def _maps(path: Path, model: str | None) -> LinearAligner:
     from vitdecomp_alignment.clip.maps import load_aligner
 
-    return load_aligner(path)
+    return load_aligner(path, model)
 
 
 def warn_of_differences(store: Store, subject: PreparedModel) -> None:

@@ -7,9 +7,9 @@ import warnings
 
 import pytest
 from huggingface_hub import constants
-from vitdecomp_adapters import hub
 
 import vitdecomp as vd
+from vitdecomp._utils import hub
 
 
 @pytest.fixture
