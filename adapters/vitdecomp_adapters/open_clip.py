@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from vitdecomp._utils.hub import TOKENIZER_REMEDY, check_vocabulary, fetching, first_line, local_file, quiet
+from vitdecomp._utils.limits import check_configuration
 from vitdecomp._utils.registry import did_you_mean
 from vitdecomp.errors import SpecError
 from vitdecomp.models.adapter import Adapter, LoadedModel, own_spec, register_adapter
@@ -122,6 +124,8 @@ class OpenClipAdapter(Adapter):
         """
         architecture, tag = (name, "") if name.startswith(FOREIGN) else _split(name)
         checkpoint, spec = options.pop("checkpoint_path", None), f"open_clip:{name}"
+        if name.startswith(FOREIGN):
+            check_configuration(Path(name.removeprefix("local-dir:")))
         options |= _sized(image_size, spec)
         if checkpoint:
             return _with_checkpoint(self, architecture, local_file(checkpoint), spec, options)

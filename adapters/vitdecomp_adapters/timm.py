@@ -9,11 +9,13 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
 from vitdecomp._utils.hub import fetching, first_line, local_file, quiet
+from vitdecomp._utils.limits import check_configuration
 from vitdecomp._utils.registry import did_you_mean
 from vitdecomp.errors import SpecError
 from vitdecomp.models.adapter import Adapter, Classifier, LoadedModel, call, own_spec, register_adapter
@@ -207,6 +209,7 @@ def _check_name(name: str) -> None:
     from timm.models import get_arch_pretrained_cfgs, split_model_name_tag
 
     if ":" in name:  # hf-hub:REPO and local-dir:PATH are read by timm itself
+        check_configuration(Path(name.removeprefix("local-dir:")))
         return
     architecture, tag = split_model_name_tag(name)
     if not timm.is_model(architecture):

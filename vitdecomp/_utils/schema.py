@@ -12,6 +12,7 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import lru_cache
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from vitdecomp._utils.limits import HEADER, check_size
 from vitdecomp.errors import InputError
 
 T = TypeVar("T")
@@ -63,7 +64,13 @@ class UnfitError(ValueError):
 
 
 def from_json(
-    text: str | bytes, kind: type[T], *, place: str, remedy: str, versions: Collection[int] | None = None
+    text: str | bytes,
+    kind: type[T],
+    *,
+    place: str,
+    remedy: str,
+    versions: Collection[int] | None = None,
+    most: int = HEADER,
 ) -> T:
     """Read a record, every field of which has the type and lies within the bounds that its class declares.
 
@@ -77,21 +84,23 @@ def from_json(
         place: the file, for messages.
         remedy: what to do about a bad one, for messages, such as "make it again with `vitdecomp align`".
         versions: of the format, that are known; the record tells its own in the field `schema`.
+        most: bytes that are read.
 
     Raises:
-        InputError: it is no JSON, of another version, or not such a record; names the file and the field.
+        InputError: it is too large, no JSON, of another version, or not such a record; names the file and the field.
     """
-    value = plain(text, place=place, remedy=remedy)
+    value = plain(text, place=place, remedy=remedy, most=most)
     found: T = checked(value, kind, place=place, remedy=remedy, versions=versions)
     return found
 
 
-def plain(text: str | bytes, *, place: str, remedy: str) -> Any:
+def plain(text: str | bytes, *, place: str, remedy: str, most: int = HEADER) -> Any:
     """Read JSON whose content is not known.
 
     Raises:
-        InputError: it is none.
+        InputError: it is none, or too large.
     """
+    check_size(len(text), most, f"the header of {place}", remedy)
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vitdecomp._utils.limits import CELL
 from vitdecomp._utils.registry import did_you_mean
 from vitdecomp.errors import InputError, SpecError
 from vitdecomp.images.reading import read_file
@@ -25,7 +26,6 @@ DELIMITERS = (",", ";", "\t")
 SUFFIXES = (".csv", ".tsv", ".tab", ".txt")
 BY_TABS = (".tsv", ".tab")
 FIRST = 2**16  # characters of the first line that are looked at
-LONGEST = 2**24  # characters of a cell
 UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -131,7 +131,7 @@ def _delimiter(first: str, suffix: str) -> str:
 def _separated(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Lines and cells of the rows that are not empty."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
-    line, usual = 1, csv.field_size_limit(LONGEST)  # which the module keeps for the whole process
+    line, usual = 1, csv.field_size_limit(CELL)  # which the module keeps for the whole process
     try:
         for cells in reader:
             stripped = [cell.strip() for cell in cells]

@@ -10,6 +10,7 @@ from typing import Any
 
 from PIL import Image
 
+from vitdecomp._utils.limits import HEADER
 from vitdecomp.errors import InputError
 from vitdecomp.images.image_list import list_images, spelled
 from vitdecomp.images.opening import open_image
@@ -154,8 +155,8 @@ def _from_annotations(path: Path) -> Iterator[ImagePair]:
 def _annotations(path: Path) -> dict[str, tuple[str, str]]:
     """Read object and word of each image."""
     try:
-        content: Any = json.loads(read_file(path))
-    except (OSError, ValueError) as error:
+        content: Any = json.loads(read_file(path, HEADER))
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"cannot read {path}: {error}; it should be JSON") from error
     wanted = f'{{"NAME.jpg": {{"{OBJECT}": "cup", "{WORD}": "good"}}}}'
     if not isinstance(content, dict) or not content:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import IO, BinaryIO, cast
 
+from vitdecomp._utils.limits import FILE, NOTE, LimitedReader, check_size
 from vitdecomp.datasets.image import Picture
 from vitdecomp.errors import InputError
 from vitdecomp.images.formats import suffixes
@@ -44,8 +47,15 @@ class WebDataset:
         return any(_shards(place)) and not any(path.suffix.lower() in endings for path in place.iterdir())
 
     def read(self, index: int) -> bytes:
-        """Read the file of an image, straight from its place in the shard."""
-        return _bytes(*self._spans[index])
+        """Read the file of an image, straight from its place in the shard.
+
+        Raises:
+            OSError: it is too large for an image.
+        """
+        shard, start, length = self._spans[index]
+        if length > FILE:
+            raise OSError(errno.EFBIG, f"it has {length:,} bytes, more than {FILE:,}")
+        return _bytes(shard, start, length)
 
 
 @dataclass(slots=True)
@@ -71,14 +81,17 @@ class _Sample:
     def _groups(self) -> dict[str, str]:
         if GROUPS not in self.spans:
             return {}
+        text = self._text(GROUPS)
         try:
-            told = json.loads(self._text(GROUPS))
+            told = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise InputError(f"{self.shard}: {self.key}.{GROUPS} is not JSON") from error
         return {key: str(value) for key, value in told.items()} if isinstance(told, dict) else {}
 
     def _text(self, ending: str) -> str:
-        return _bytes(self.shard, *self.spans[ending]).decode("utf-8", "replace").strip()
+        start, length = self.spans[ending]
+        check_size(length, NOTE, f"{self.key}.{ending} in {self.shard}")
+        return _bytes(self.shard, start, length).decode("utf-8", "replace").strip()
 
 
 def _shards(place: Path) -> Iterator[Path]:
@@ -89,9 +102,9 @@ def _samples(shard: Path) -> Iterator[_Sample]:
     """Yield the samples of a shard that have an image, in its order."""
     samples: dict[str, _Sample] = {}
     try:
-        with tarfile.open(shard, "r:") as tar:
+        with shard.open("rb") as file, tarfile.open(fileobj=_limited(file, shard), mode="r:") as tar:
             for member in tar:
-                path = PurePosixPath(member.name)
+                path = _inside(member, shard)
                 if member.isfile() and not any(map(is_hidden, path.parts)):
                     key, _, ending = path.name.partition(".")
                     name = (path.parent / key).as_posix()
@@ -105,6 +118,25 @@ def _samples(shard: Path) -> Iterator[_Sample]:
             raise InputError(f"cannot read shard {shard}: it is cut off")
         if sample.image:
             yield sample
+
+
+def _limited(file: BinaryIO, shard: Path) -> IO[bytes]:
+    """Hand a shard to the library; a record may say that the name behind it takes gigabytes."""
+    return cast(IO[bytes], LimitedReader(file, NOTE, f"a name in {shard}"))
+
+
+def _inside(member: tarfile.TarInfo, shard: Path) -> PurePosixPath:
+    """Return the name of a member, which is one inside the shard, of bytes that follow one another.
+
+    Raises:
+        InputError: it leads out of the shard, or the member is sparse.
+    """
+    path = PurePosixPath(member.name)
+    if path.is_absolute() or ".." in path.parts or "\\" in member.name:
+        raise InputError(f"cannot read shard {shard}: the name {member.name[:100]!r} leads out of it")
+    if member.issparse():
+        raise InputError(f"cannot read shard {shard}: {member.name[:100]!r} is a sparse file; write it as a plain one")
+    return path
 
 
 def _bytes(shard: Path, start: int, length: int) -> bytes:

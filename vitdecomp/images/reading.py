@@ -7,11 +7,12 @@ import os
 import stat
 from pathlib import Path
 
-BYTES = 2**30  # of an image file, or a table
+from vitdecomp._utils.limits import FILE
+
 FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
-def read_file(path: Path, limit: int = BYTES) -> bytes:
+def read_file(path: Path, limit: int = FILE) -> bytes:
     """Read a regular file.
 
     Neither a pipe nor a device can make it wait, and a file that grows meanwhile is read as long as it was.

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Literal
 
 import pyarrow as pa
 
+from vitdecomp._utils.limits import FILE, check_size
 from vitdecomp.store.block_checksums import Blocks
 from vitdecomp.store.data_files import REMEDY, DataFiles, local_path
 from vitdecomp.store.lance_errors import reading, writing
@@ -44,6 +46,7 @@ class Table:
         import lance
 
         self._files, self._blocks = None, {}
+        self._check_manifests()
         with reading(self.uri, f"if it is damaged, {REMEDY}"):
             try:
                 self._data = lance.dataset(self.uri, version=version, storage_options=self.options)
@@ -53,6 +56,13 @@ class Table:
                     raise
                 self._data = None
         return self._data is not None
+
+    def _check_manifests(self) -> None:
+        """Refuse a list of files that is larger than any; Lance reads it whole. An object store is asked for none."""
+        here = local_path(self.uri)
+        for path in here.glob("_versions/*.manifest") if here is not None and here.is_dir() else ():
+            with suppress(FileNotFoundError):  # another process removes old versions
+                check_size(path.stat().st_size, FILE, str(path), REMEDY)
 
     @property
     def here(self) -> bool:

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from vitdecomp._utils.checksum import digest
+from vitdecomp._utils.limits import INDEX
 from vitdecomp._utils.schema import from_json
 from vitdecomp.errors import DamageError, InputError
 from vitdecomp.store.data_files import REMEDY
@@ -177,7 +178,7 @@ def _check_sizes(images: Table, bases: Table) -> None:
 
 def _read(images: Table) -> Checksums | None:
     text = images.config.get("checksums")
-    return None if text is None else from_json(text, Checksums, place=images.uri, remedy=REMEDY)
+    return None if text is None else from_json(text, Checksums, place=images.uri, remedy=REMEDY, most=INDEX)
 
 
 def _seal(images: Table, config: Mapping[str, str]) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from vitdecomp._utils.limits import check_configuration
 from vitdecomp.errors import LoadError
 
 SAFE = {"trust_remote_code": False}  # no model repository's code is ever run
@@ -42,9 +43,11 @@ def find_place(where: str, spec: str, *, local: bool) -> tuple[str, bool]:
 
     Raises:
         LoadError: it is written as a path, and there is no such folder.
+        InputError: files of the folder are larger than any configuration.
     """
     path = Path(where).expanduser()
     if path.is_dir():
+        check_configuration(path)
         return str(path), True
     if path.is_file():
         raise LoadError(f"{spec}: {where} is a file; give the folder with config.json and the weights")

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from vitdecomp._utils.limits import TEXTS
 from vitdecomp._utils.registry import did_you_mean
 from vitdecomp._utils.schema import checked, plain
 from vitdecomp.errors import InputError, SpecError
+from vitdecomp.images.reading import read_file
 from vitdecomp_alignment.texts import FEATURE_WORDS, scene_features
 
 Words = Mapping[str, tuple[str, ...]]
@@ -76,7 +78,7 @@ def _meant(text: str, usual: str) -> Words:
 
 def _from_file(path: Path) -> Words:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_file(path, TEXTS).decode("utf-8-sig")
     except OSError as error:
         raise InputError(f"cannot read features from {path}: {error.strerror or error}") from error
     except ValueError as error:

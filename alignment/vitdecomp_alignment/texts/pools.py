@@ -6,7 +6,9 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
+from vitdecomp._utils.limits import TEXTS
 from vitdecomp.errors import InputError
+from vitdecomp.images.reading import read_file
 from vitdecomp_alignment.texts.lines import COMMENT, PACKAGE, lines_of
 
 SHIPPED = "general.txt"  # made by `python -m vitdecomp_alignment.texts`
@@ -41,7 +43,7 @@ def read_texts(path: Path) -> tuple[str, ...]:
 
 def _content(path: Path) -> str:
     try:
-        content = path.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
+        content = read_file(path, TEXTS).decode("utf-8-sig")  # some editors begin a file with a mark
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8, one text a line") from error
     except OSError as error:

@@ -68,9 +68,10 @@ def test_a_directory_holds_no_texts(tmp_path):
 
 def test_a_file_that_the_system_refuses(tmp_path, monkeypatch):
     path = written(tmp_path, "a cat")
-    monkeypatch.setattr(type(path), "read_text", lambda *_, **__: (_ for _ in ()).throw(PermissionError(13, "denied")))
-    with pytest.raises(InputError, match=r"cannot read .*texts\.txt: denied"):
-        read_texts(path)
+    with monkeypatch.context() as patch:
+        patch.setattr("os.open", lambda *_, **__: (_ for _ in ()).throw(PermissionError(13, "denied")))
+        with pytest.raises(InputError, match=r"cannot read .*texts\.txt: denied"):
+            read_texts(path)
 
 
 def test_the_pool_that_ships_can_be_read_as_a_users_own(tmp_path):

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Int8
 from PIL import Image
 
+from vitdecomp._utils.limits import FILE, check_size
 from vitdecomp.datasets.masks.masked_image import MaskedImage, MaskedImages, as_mask
 from vitdecomp.errors import InputError
 from vitdecomp.images.decoding import as_rgb
@@ -72,7 +73,10 @@ def _array(file: Any, place: Path, kind: str, index: int) -> np.ndarray:
         found = file[file[kind][index, 0]]
         while found.dtype == object:  # a cell, which holds a reference
             found = file[found[0, 0]]
+        check_size(found.size * found.dtype.itemsize, FILE, f"{kind} number {index} of {place}")
         return np.asarray(found[()]).T
+    except InputError:
+        raise
     except Exception as error:  # of many kinds, h5py's among them
         raise InputError(f"cannot read {kind} number {index} of {place}: it is damaged") from error
 

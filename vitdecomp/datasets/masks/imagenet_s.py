@@ -14,11 +14,13 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int8
 
+from vitdecomp._utils.limits import TEXTS
 from vitdecomp._utils.registry import did_you_mean
 from vitdecomp.datasets.masks.mask_file import read_values
 from vitdecomp.datasets.masks.masked_image import MaskedImages, as_mask
 from vitdecomp.datasets.masks.pairs import find_pairs, paired_masks
 from vitdecomp.errors import InputError, SpecError
+from vitdecomp.images.reading import read_file
 
 SUFFIX = "-segmentation"
 SPLIT = "validation"
@@ -81,11 +83,18 @@ def _numbers(root: Path, masks: Path) -> dict[str, int]:
     """Return the number of each class, by the order of WordNet ids; nothing if not all classes are known."""
     folders = sorted(path.name for path in masks.iterdir() if path.is_dir())
     path = _list(root)
-    every = folders if path is None else sorted(path.read_text(encoding="utf-8").split())
+    every = folders if path is None else sorted(_words(path))
     strange = [name for name in folders if name not in set(every)]
     if strange:
         raise InputError(f"{path} does not list {strange[0]}, which is a folder of {masks}: it is of another version")
     return {name: number for number, name in enumerate(every, 1)} if len(every) in VERSIONS else {}
+
+
+def _words(path: Path) -> list[str]:
+    try:
+        return read_file(path, TEXTS).decode("utf-8").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read the list of classes {path}: {error}") from error
 
 
 def _list(root: Path) -> Path | None:

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int8, Int64
 from numpy.typing import NDArray
 
+from vitdecomp._utils.limits import FILE, check_size
 from vitdecomp.datasets.csv_table import read_table
 from vitdecomp.datasets.masks.masked_image import MaskedImage, MaskedImages
 from vitdecomp.datasets.masks.pairs import images_by_name
@@ -141,6 +142,7 @@ def _read(path: Path) -> Any:
     if missing:
         raise InputError(f"{path} has no column {missing[0]!r}: point labels have {', '.join(COLUMNS)}")
     try:
+        check_size(path.stat().st_size, 16 * FILE, str(path))
         return csv.read_csv(path, convert_options=csv.ConvertOptions(include_columns=wanted, column_types=kinds))
     except (ArrowInvalid, OSError) as error:
         raise InputError(f"cannot read {path}: {(str(error).splitlines() or [''])[0]}") from error
