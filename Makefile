@@ -27,7 +27,7 @@ define venv
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-oldest demo docs wheel smoke bench figures format constraints clean
+.PHONY: help setup check test test-oldest demo docs dist smoke licenses bench figures format constraints clean
 .PHONY: check-pyright check-mypy check-documentation check-imports check-style
 
 help: ## Show this list
@@ -98,11 +98,11 @@ figures: setup ## Measure the embedded models again for docs/benchmarks (about t
 docs: setup ## Build the documentation into site/
 	$(BIN)/mkdocs build --strict
 
-wheel: setup ## Build the wheel into dist/
+dist: setup ## Build the source distribution, and the wheel from it, into dist/
 	@rm -rf dist
-	$(UV) build --wheel --quiet --out-dir dist
+	$(UV) build --quiet --out-dir dist
 
-smoke: wheel ## Install the wheel in an empty environment outside the repository and import it
+smoke: dist ## Install the wheel in an empty environment outside the repository, and run the demo there
 	@set -eu; empty=$$(mktemp -d); trap 'rm -rf "$$empty"' EXIT; \
 	root=$$(pwd); uv=$$(command -v $(UV)); case $$uv in /*) ;; *) uv=$$root/$$uv ;; esac; \
 	python=$$($(BIN)/python -c 'import sys; print(sys._base_executable)'); \
@@ -111,7 +111,12 @@ smoke: wheel ## Install the wheel in an empty environment outside the repository
 	"$$uv" pip install --quiet --python venv/bin/python --constraint "$$root/constraints.txt" "$$root"/dist/*.whl; \
 	venv/bin/python -c 'import vitdecomp, vitdecomp_adapters, vitdecomp_alignment'; \
 	venv/bin/python -c 'import importlib.util; assert not importlib.util.find_spec("scenes_training")'; \
-	venv/bin/vitdecomp --version
+	venv/bin/vitdecomp --version; \
+	venv/bin/vitdecomp demo --quiet --out report; \
+	test -s report/report.html
+
+licenses: setup ## Write the licenses of all dependencies into docs/licenses.md
+	$(BIN)/python docs/licenses.py
 
 format: setup ## Rewrite the sources in the project's format
 	$(BIN)/ruff check --fix .

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from vitdecomp import datasets as datasets
     from vitdecomp import metrics as metrics
     from vitdecomp._utils.tolerance import TOLERANCE
+    from vitdecomp._utils.version import __version__ as __version__
     from vitdecomp.ablation import Ablator
     from vitdecomp.component import Component, Token
     from vitdecomp.contributions import Contributions
@@ -68,12 +69,11 @@ else:
             "vitdecomp.score": ("FeatureScorer",),
             "vitdecomp.store.store": ("Store",),
             "vitdecomp._utils.tolerance": ("TOLERANCE",),
+            "vitdecomp._utils.version": ("__version__",),
             "vitdecomp.trace.rule": ("data", "frozen", "gate", "nonlinear", "register_opening", "register_rule"),
         },
         rooms=("datasets", "metrics"),
     )
-
-__version__ = "0.1.0"
 
 __all__ = [
     "TOLERANCE",

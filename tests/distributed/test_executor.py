@@ -4,13 +4,12 @@ import importlib.util
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
-from pathlib import Path
 
 import doubles
 import pytest
-import tomllib
 from doubles import Doubles
 from PIL import Image
+from project import PROJECT
 
 import vitdecomp as vd
 from vitdecomp._utils import registry
@@ -22,7 +21,7 @@ from vitdecomp.distributed.process_group import Ranks
 
 
 def test_one_group_of_entry_points_serves_extract_and_align():
-    declared = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["entry-points"]
+    declared = PROJECT["entry-points"]
     assert set(declared[GROUP]) == {"local", "ray"}
     assert not [group for group in declared if group.endswith("engines")]
     assert isinstance(executor("local"), LocalExecutor)
