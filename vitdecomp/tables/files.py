@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet
+from pyarrow import csv, ipc, parquet
 
 from vitdecomp._utils.files import atomic, check_file
 from vitdecomp.errors import SpecError
@@ -31,10 +30,10 @@ class TableFormat:
 
 
 FORMATS: Mapping[str, TableFormat] = {
-    ".parquet": TableFormat(pa.parquet.ParquetWriter),
-    ".arrow": TableFormat(pa.ipc.new_file),
-    ".feather": TableFormat(pa.ipc.new_file),
-    ".csv": TableFormat(pa.csv.CSVWriter, lists=False),
+    ".parquet": TableFormat(parquet.ParquetWriter),
+    ".arrow": TableFormat(ipc.new_file),
+    ".feather": TableFormat(ipc.new_file),
+    ".csv": TableFormat(csv.CSVWriter, lists=False),
 }
 
 
