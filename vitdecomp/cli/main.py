@@ -13,6 +13,7 @@ from vitdecomp._utils.console import printable, tolerate_encoding
 from vitdecomp._utils.registry import offered
 from vitdecomp.cli.command import app
 from vitdecomp.cli.failure import fail
+from vitdecomp.cli.first_steps import FIRST_STEPS
 
 COMMANDS = ("models", "inspect", "extract", "verify", "export", "ablate", "scenes", "demo")  # in the order of help
 GROUP = "vitdecomp.commands"  # modules of plug-ins that register commands when they are imported
@@ -38,12 +39,15 @@ def start(version: Version = False) -> None:
 
 
 def main() -> None:
-    """Run the `vitdecomp` command."""
+    """Run the `vitdecomp` command; alone, say what to do first."""
     tolerate_encoding()
+    if len(sys.argv) == 1:
+        typer.echo(FIRST_STEPS, nl=False)
+        sys.exit(0)
     for error in offered(GROUP)[1].values():  # other commands still work
         typer.echo(f"note: {printable(str(error))}", err=True)
     try:
-        code = app(sys.argv[1:] or ["--help"], prog_name="vitdecomp", standalone_mode=False)
+        code = app(sys.argv[1:], prog_name="vitdecomp", standalone_mode=False)
     except typer.Abort:
         code = 130
     except Exception as error:
