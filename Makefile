@@ -27,7 +27,7 @@ define venv
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-oldest demo docs dist smoke licenses bench figures format constraints clean
+.PHONY: help setup check test test-oldest demo docs pictures dist smoke licenses bench figures format constraints clean
 .PHONY: check-pyright check-mypy check-documentation check-imports check-style
 
 help: ## Show this list
@@ -94,6 +94,9 @@ figures: setup ## Measure the embedded models again for docs/benchmarks (about t
 	$(BIN)/python benchmarks/scenes_scores.py -n 800 --seed 11 --out docs/benchmarks
 	$(BIN)/python benchmarks/scenes_retrieval.py -n 1000 --seed 11 --out docs/benchmarks
 	$(BIN)/python benchmarks/debias.py --out docs/benchmarks
+
+pictures: setup ## Draw the pictures of the README again (some minutes)
+	$(BIN)/python docs/pictures
 
 docs: setup ## Build the documentation into site/
 	$(BIN)/mkdocs build --strict
