@@ -1,4 +1,4 @@
-"""Write the table of supported families into README.md: `python docs/families.py` (two minutes on two cores).
+"""Write the table of supported families into docs/families.md: `python docs/families.py` (two minutes on two cores).
 
 Every row is a small member of a family, made of the library's own classes as the tests use them (tests/zoo.py),
 with random weights and all parameters moved, decomposed in float64.
@@ -49,9 +49,9 @@ def main() -> None:
     from zoo import ZOO
 
     table = f"{BEGIN}\n{HEADER}{''.join(row(name) for name in track(ZOO, 'families'))}{END}"
-    readme = ROOT / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    readme.write_text(re.sub(f"{BEGIN}.*?{END}", lambda _: table, text, flags=re.DOTALL), encoding="utf-8")
+    page = ROOT / "docs" / "families.md"
+    text = page.read_text(encoding="utf-8")
+    page.write_text(re.sub(f"{BEGIN}.*?{END}", lambda _: table, text, flags=re.DOTALL), encoding="utf-8")
 
 
 if __name__ == "__main__":
