@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -73,7 +73,8 @@ def write_tables(path: Path, parts: Iterable[pa.Table]) -> int:
         raise SpecError(f"a cell of {path} cannot hold vectors ({several[0]}): give {', '.join(able)} or .npz")
     with atomic(path) as partial, form.open(str(partial), first.schema) as writer:
         for group in chain([first], groups):
-            writer.write(group)
+            if len(group):
+                writer.write(group)
             rows += len(group)
     return rows
 
@@ -84,7 +85,12 @@ def _groups(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
     for part in parts:
         held.append(part)
         if sum(table.nbytes for table in held) >= GROUP:
-            yield pa.concat_tables(held)
+            yield _joined(held)
             held = []
     if held:
-        yield pa.concat_tables(held)
+        yield _joined(held)
+
+
+def _joined(tables: Sequence[pa.Table]) -> pa.Table:
+    """Join tables; pyarrow 21 writes the header of a CSV once more for each empty chunk."""
+    return pa.concat_tables([table for table in tables if len(table)] or tables[:1])
