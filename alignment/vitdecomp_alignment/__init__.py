@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from vitdecomp_alignment.aligners.maps import LinearMaps
     from vitdecomp_alignment.clip.maps import load_aligner
     from vitdecomp_alignment.clip.space import ClipSpace
+    from vitdecomp_alignment.comp.comp import Comp
     from vitdecomp_alignment.readout.readout import Readout
     from vitdecomp_alignment.textspan.textspan import TextSpan
 else:
@@ -23,9 +24,20 @@ else:
             "vitdecomp_alignment.aligners.compalign": ("CompAlign",),
             "vitdecomp_alignment.aligners.linear_align": ("LinearAlign",),
             "vitdecomp_alignment.aligners.maps": ("LinearMaps",),
+            "vitdecomp_alignment.comp.comp": ("Comp",),
             "vitdecomp_alignment.readout.readout": ("Readout",),
             "vitdecomp_alignment.textspan.textspan": ("TextSpan",),
         },
     )
 
-__all__ = ["ClipSpace", "ClosedForm", "CompAlign", "LinearAlign", "LinearMaps", "Readout", "TextSpan", "load_aligner"]
+__all__ = [
+    "ClipSpace",
+    "ClosedForm",
+    "Comp",
+    "CompAlign",
+    "LinearAlign",
+    "LinearMaps",
+    "Readout",
+    "TextSpan",
+    "load_aligner",
+]

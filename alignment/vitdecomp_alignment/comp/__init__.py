@@ -1,0 +1,1 @@
+"""COMP: sparse, non-negative, coherent sums of texts that describe directions."""
