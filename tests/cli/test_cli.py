@@ -108,8 +108,8 @@ def test_the_version_is_printed(place):
     assert launch(place, "--version").stdout.strip() == vitdecomp.__version__
 
 
-def test_without_a_verb_the_verbs_are_listed(run):
-    done = run()
+def test_help_lists_the_verbs(run):
+    done = run("--help")
     assert done.returncode == 0
     assert all(verb in done.stdout for verb in ("models", "inspect", "extract", "demo"))
 

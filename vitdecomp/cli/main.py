@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from typing import Annotated
@@ -16,6 +17,7 @@ from vitdecomp.cli.failure import fail
 from vitdecomp.cli.first_steps import FIRST_STEPS
 
 COMMANDS = ("models", "inspect", "extract", "verify", "export", "ablate", "scenes", "demo")  # in the order of help
+COMPLETION = "_VITDECOMP_COMPLETE"  # with which a shell asks for completions
 GROUP = "vitdecomp.commands"  # modules of plug-ins that register commands when they are imported
 
 
@@ -41,7 +43,7 @@ def start(version: Version = False) -> None:
 def main() -> None:
     """Run the `vitdecomp` command; alone, say what to do first."""
     tolerate_encoding()
-    if len(sys.argv) == 1:
+    if len(sys.argv) == 1 and COMPLETION not in os.environ:
         typer.echo(FIRST_STEPS, nl=False)
         sys.exit(0)
     for error in offered(GROUP)[1].values():  # other commands still work

@@ -6,13 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from vitdecomp.decompose import Decomposer
 from vitdecomp.errors import SpecError
 from vitdecomp.models.prepare import PreparedModel
 from vitdecomp.sources.source import Columns, Source
 from vitdecomp.units.directions import Directions
 from vitdecomp.units.principal import PrincipalDirections
-from vitdecomp.units.singular import SingularDirections
 from vitdecomp.units.split import SplitSource
 
 Kind = Literal["principal", "singular"]
@@ -54,6 +52,9 @@ class AskedDirections:
         """
         if self.kind == "principal":
             return PrincipalDirections(self.k).fit(source).directions_
+        from vitdecomp.decompose import Decomposer  # the tracer takes longer to import than a search in a store
+        from vitdecomp.units.singular import SingularDirections
+
         prepared = model()
         image = prepared.example(None, 1)[0]
         found = SingularDirections(self.k).fit(Decomposer(prepared.loaded).fit(image), image).directions_
