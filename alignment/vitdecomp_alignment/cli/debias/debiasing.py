@@ -171,12 +171,7 @@ def remove(
         )
     test.images.require_groups()
     with stage("maps"):
-        if maps is None:
-            aligner, space = _fitted(subject, train, config, options, cache, loading)
-        else:
-            aligner, space = maps.aligner, maps.space(device=options.device, cache=cache / "texts")
-    if aligner is not None:
-        aligner.advise("added")
+        aligner, space = _mapped(maps, subject, train, config, options, cache, loading)
     directions = None
     if config.directions is not None:
         directions = config.directions.find(train.store, lambda: subject)
@@ -184,10 +179,11 @@ def remove(
     cue = _cue(train.source, aligner, space, config, stage)
     plan = replace(config.plan, directions=cue.directions, aligner=aligner) if config.subspace else config.plan
     head = _given_head(subject, train.images, space, aligner, config)
+    learned, judged = (Labelled(part.source, part.images.labels, part.images.groups) for part in (train, test))
     with stage("heads, controls and seeds") as progress:
         runs = debias(
-            Labelled(train.source, train.images.labels, train.images.groups),
-            Labelled(test.source, test.images.labels, test.images.groups),
+            learned,
+            judged,
             cue.ranking,
             plan,
             cue=cue.seen() if plan.k == "auto" else None,
@@ -249,7 +245,8 @@ def seen(source: Source, texts: Float[Tensor, "t d"]) -> Float64[np.ndarray, "n 
     return found
 
 
-def _fitted(
+def _mapped(
+    maps: MapsToClip | None,
     subject: PreparedModel,
     train: GroupedSource,
     config: DebiasConfig,
@@ -257,8 +254,11 @@ def _fitted(
     cache: Path,
     loading: Loading,
 ) -> tuple[LinearAligner | None, ClipSpace]:
-    """Fit maps to the training images, and return their space; no maps into the model's own space."""
+    """Return the maps that are given, or fit some to the training images; none into the model's own space."""
     texts = cache / "texts"
+    if maps is not None:
+        maps.aligner.advise("added")
+        return maps.aligner, maps.space(device=options.device, cache=texts)
     if config.clip is None or config.clip == options.model:
         if subject.loaded.encode_text is None:
             raise SpecError(f"{subject.loaded.spec} has no texts of its own: give --clip, or --maps made with `align`")
@@ -281,7 +281,7 @@ def _given_head(
     if not config.zero_shot:
         return None
     if aligner is not None:
-        raise SpecError(f"--zero-shot: {subject.loaded.spec} reads no texts; leave it out, and a head is fitted")
+        raise SpecError("--zero-shot needs a model that reads texts itself, without --maps and --clip")
     if len(config.zero_shot) != len(train.classes):
         raise SpecError(f"--zero-shot needs a text for each class: {', '.join(train.classes)}")
     weight = space.zero_shot(config.zero_shot).weight.float().cpu()
