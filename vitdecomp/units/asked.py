@@ -48,7 +48,7 @@ class AskedDirections:
             model: loads the model, which only singular directions need.
 
         Raises:
-            InputError: fewer than two images, or components of another granularity.
+            InputError: fewer than two images.
         """
         if self.kind == "principal":
             return PrincipalDirections(self.k).fit(source).directions_
@@ -57,10 +57,12 @@ class AskedDirections:
 
         prepared = model()
         image = prepared.example(None, 1)[0]
-        found = SingularDirections(self.k).fit(Decomposer(prepared.loaded).fit(image), image).directions_
-        found.check(source.components)
-        return found
+        return SingularDirections(self.k).fit(Decomposer(prepared.loaded).fit(image), image).directions_
 
     def split(self, source: Columns, model: Callable[[], PreparedModel]) -> SplitSource:
-        """Split the components of a source; arguments and errors as for `find`."""
+        """Split the components of a source; arguments and errors as for `find`.
+
+        Raises:
+            InputError: components of another granularity, which the model's singular directions do not have.
+        """
         return SplitSource(source, self.find(source, model))

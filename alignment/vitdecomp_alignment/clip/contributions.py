@@ -151,7 +151,7 @@ def directions_of(reading: Reading, store: Store, model: Callable[[], PreparedMo
     """Find the directions into which the components of a store are split, if they are.
 
     Raises:
-        InputError: fewer than two images, or components of another granularity.
+        InputError: fewer than two images.
     """
     return None if reading.directions is None else reading.directions.find(store, model)
 

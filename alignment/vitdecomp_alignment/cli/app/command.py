@@ -52,7 +52,7 @@ def app(
     from vitdecomp_alignment.app.guard import is_loopback
     from vitdecomp_alignment.app.session import Session
 
-    if source.directions != "0":
+    if source.reading(reading.limit).directions is not None:
         raise SpecError("--directions: the page shows whole components; describe, rank and search take directions")
     if not is_loopback(page.host):
         logger.warning("whoever reaches %s can use the page: there is no password", page.host)

@@ -80,7 +80,8 @@ def _seen(
     reading = config.reading
     if reading.clip is None:
         try:
-            found = in_clip(options, replace(reading, maps=None), cache, loading=loading, stage=stage)
+            alone = replace(reading, maps=None, directions=None)  # which `read_out` finds for whatever is read here
+            found = in_clip(options, alone, cache, loading=loading, stage=stage)
         except NoTextsError:
             raise SpecError(
                 f"{options.model} has no texts of its own: give --clip, whose texts name it, or --maps"
