@@ -55,7 +55,7 @@ HEADING = (
 
 @dataclass(frozen=True)
 class Settings:
-    """What is measured: n scenes of a seed, half of them for choosing; `prior` is that of the closed form."""
+    """Say what is measured: n scenes of a seed, half of them for choosing; `prior` is that of the closed form."""
 
     n: int
     seed: int

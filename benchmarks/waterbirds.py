@@ -82,7 +82,7 @@ PUBLISHED = ("published worst group", "published average", "source")
 
 @dataclass(frozen=True)
 class Settings:
-    """What is measured: images in a folder, or n of the embedded world, and how many heads."""
+    """Say what is measured: images in a folder, or n of the embedded world, and how many heads."""
 
     data: Path | None
     n: int
@@ -160,12 +160,13 @@ def main(
         settings, kept = Settings(data, n, seeds), dict[str, Any]()
         make_directory(out)
         for name, one in ROWS.items():
-            words, place = settings.words(one), out / f"{name.replace(' ', '-').replace(',', '')}.json"
+            words = settings.words(one)
+            text, place = shlex.join(["vitdecomp", *words]), out / f"{name.replace(' ', '-').replace(',', '')}.json"
             told = json.loads(place.read_text()) if place.is_file() else {}
-            if told.get("command") == shlex.join(["vitdecomp", *words]) and not again:
+            if told.get("command") == text and not again:
                 kept[name] = told
             elif not row or name in row:
-                kept[name] = {"command": shlex.join(["vitdecomp", *words]), **measured(words)}
+                kept[name] = {"command": text, **measured(words)}
                 with atomic(place) as path:
                     path.write_text(json.dumps(kept[name], indent=1))
         with atomic(out / "waterbirds.md") as path:

@@ -69,9 +69,8 @@ class SpectralReweighting(Estimator):
         if labels.min() < 0 or labels.max() >= len(head.weight):
             raise InputError(f"labels must be 0 to {len(head.weight) - 1}, the classes of the head")
         place = [i for i, one in enumerate(source.components) if not one.is_constant]
-        means = sum(source.take(rows).values[:, place].double().sum(0) for rows in batches(len(source)))
-        assert isinstance(means, Tensor)
-        self.means_ = means / len(source)
+        sums = [source.take(rows).values[:, place].double().sum(0) for rows in batches(len(source))]
+        self.means_ = torch.stack(sums).sum(0) / len(source)
         added, rest = [], []  # what deviations of units add to the logits, and what stays whatever the scales
         for rows in batches(len(source)):
             c = source.take(rows)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ExportOptions:
-    """What is written where."""
+    """Choose what is written, and where."""
 
     out: Annotated[Path, Option(help="File: .parquet, .arrow, .feather or .csv for a table, .npz for arrays.")]
     layout: Annotated[str, Option(help="Of a table: long (a row for each image and component), or wide.")] = "long"

@@ -15,7 +15,7 @@ from vitdecomp.units import Directions
 
 @dataclass(frozen=True, slots=True)
 class RemovedUnits:
-    """What is taken from whole components: w (c - m) + sum_j a_j <c - m, u_j> u_j.
+    """Say what is taken from whole components: w (c - m) + sum_j a_j <c - m, u_j> u_j.
 
     Let b_j be the amount that is taken of the deviation of unit j from its mean, and b that of the rest. Since the rest
     is c less all units, w = b and a_j = b_j - b. A unit that is removed has the amount 1, one that is kept 0.

@@ -26,7 +26,7 @@ SUFFIXES = (*FORMATS, ARRAYS)
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What was written.
+    """Describe what was written.
 
     Attributes:
         path: the file. rows: of the table, or of the arrays. images, components: how many.

@@ -19,7 +19,7 @@ GROUP = 2**25  # bytes that are written together: a file of many small groups is
 
 @dataclass(frozen=True, slots=True)
 class TableFormat:
-    """How tables are written.
+    """Say how tables are written.
 
     Attributes:
         open: makes a writer from the name of a file and a schema. lists: whether a cell may hold several numbers.

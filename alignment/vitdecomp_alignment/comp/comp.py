@@ -7,7 +7,6 @@ from typing import TypeVar
 
 import torch
 from jaxtyping import Float
-from scipy.optimize import nnls
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -50,6 +49,11 @@ class Comp(Estimator):
     ) -> Self:
         """Choose the texts; the sign of a direction counts.
 
+        Args:
+            directions: in the space of the texts, of any length.
+            texts: the pool, of any length.
+            labels: their words.
+
         Raises:
             InputError: shapes do not fit, or a value is not finite. SpecError: m is not positive.
         """
@@ -72,7 +76,10 @@ class Comp(Estimator):
         self.similarity_ = torch.stack([u @ normalize(s, dim=0) for u, s in zip(units, sums, strict=True)])
         return self
 
-    def _describe(self, u: Tensor, pool: Tensor) -> tuple[list[int], Tensor]:
+    def _describe(self, u: Float[Tensor, " d"], pool: Float[Tensor, "pool d"]) -> tuple[list[int], Tensor]:
+        """Return the chosen texts of one direction, and their weights; both have length one."""
+        from scipy.optimize import nnls  # which takes longer to import than all else
+
         chosen: list[int] = []
         w = u.new_zeros(0)
         while len(chosen) < min(self.m, len(pool)):
