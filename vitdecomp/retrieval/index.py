@@ -52,8 +52,7 @@ class Index:
 
         Raises:
             LoadError: FAISS is not installed.
-            SpecError: a kind that FAISS does not know.
-            As `Retriever.search` does.
+            SpecError: a kind that FAISS does not know, or what `Retriever.search` refuses.
         """
         faiss, view, n = _faiss(), retriever.view(scope), len(retriever.source)
         kind = kind or (f"IVF{round(n**0.5)},SQfp16" if n >= 10_000 else "Flat")

@@ -46,7 +46,7 @@ class Session:
     Args:
         config: what.
         options: the model. found: contributions and texts.
-        pictures: the data set, unless a store stands in its place.
+        place: the data set, unless a store stands in its place.
 
     Attributes:
         words: of features.
