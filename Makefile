@@ -27,7 +27,7 @@ define venv
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-oldest demo docs pictures dist smoke licenses bench figures format constraints clean
+.PHONY: help setup check test test-oldest demo docs pictures tutorials dist smoke licenses bench figures format constraints clean
 .PHONY: check-pyright check-mypy check-documentation check-imports check-style
 
 help: ## Show this list
@@ -97,6 +97,9 @@ figures: setup ## Measure the embedded models again for docs/benchmarks (about t
 
 pictures: setup ## Draw the pictures of the README again (some minutes)
 	$(BIN)/python docs/pictures
+
+tutorials: setup ## Execute the tutorials again (a minute or two)
+	$(BIN)/python docs/notebooks.py
 
 docs: setup ## Build the documentation into site/
 	$(BIN)/mkdocs build --strict
