@@ -21,7 +21,7 @@ from vitdecomp.contributions import Contributions
 from vitdecomp.decomposer_file import Portable, Through
 from vitdecomp.engine.component_set import ComponentSet
 from vitdecomp.engine.decomposition import decompose
-from vitdecomp.engine.granularity import By, normalised
+from vitdecomp.engine.granularity import By
 from vitdecomp.engine.inputs import as_directions, check_images, in_format, input_format
 from vitdecomp.engine.products import products
 from vitdecomp.engine.subset import Subset
@@ -38,6 +38,8 @@ from vitdecomp.trace.find import THROUGH
 from vitdecomp.trace.passes.optimize import PASSES, check_passes
 from vitdecomp.trace.paths import LinearPaths
 from vitdecomp.trace.snapshot import Snapshot
+from vitdecomp.units.asked import Asked, AskedDirections, asked
+from vitdecomp.units.directions import Directions
 
 AROUND = (
     "torch.autocast around the call is not part of the model, which was decomposed without it; "
@@ -54,7 +56,9 @@ class Decomposer(Portable):
     Args:
         model: an `nn.Module`, a `LoadedModel`, or a spec such as `timm:vit_base_patch16_224`.
         by: the components: `"head"`, `"module"`, `"block"`, `"token"`, `("head", "token")`, `"neuron"`, or
-            `"representation"`, all of it as one.
+            `"representation"`, all of it as one. Or units finer than heads: `"principal"`, along which the
+            contributions to the images of `fit` vary most (give it some hundreds); `"singular"`, along which a
+            component's map can write most; `"principal:8"` for eight directions of each; or `Directions`.
         output: which vector of the model: `"embedding"` or another that its adapter offers; the path of a module
             inside, such as `"blocks.8"`; the key, attribute or index of a part of what a module of your own returns; or
             a function `(module, images) -> (n, d)`. Several names with `+` are one vector behind the other.
@@ -73,6 +77,7 @@ class Decomposer(Portable):
     Attributes:
         loaded_: the model with what its library knows of it: preprocessing, texts, classes.
         components_: the components, in the order of the contributions' axis.
+        directions_: of the components, where they are split into units.
         report_: exactness, coverage, gates opened, operations, and the graph of linear paths.
         origin_: the model, by the checksum of its weights.
 
@@ -82,6 +87,7 @@ class Decomposer(Portable):
 
     loaded_: LoadedModel
     components_: tuple[Component, ...]
+    directions_: Directions | None
     report_: Report
     origin_: Origin
 
@@ -89,7 +95,7 @@ class Decomposer(Portable):
         self,
         model: nn.Module | LoadedModel | str,
         *,
-        by: By = "head",
+        by: Asked | str = "head",
         output: Output = "embedding",
         positions: Positions | None = None,
         through: Through = "auto",
@@ -99,7 +105,7 @@ class Decomposer(Portable):
     ) -> None:
         self.model, self.through = model, through
         self.output: Output = output if positions is None else at_positions(output, positions)
-        self.by: By = normalised(by)
+        self.by: Asked = asked(by)
         self.tolerance, self.cache, self.passes = tolerance, cache, passes
         check_passes(passes)
 
@@ -119,6 +125,8 @@ class Decomposer(Portable):
             InexactError: the sum misses the representation.
         """
         self._fit(images)
+        if isinstance(self.by, AskedDirections):
+            self._split(self.by.fit(self, images))
         if autocast_around():
             self.report_ = replace(self.report_, notes=(*self.report_.notes, AROUND))
         return self
@@ -157,13 +165,15 @@ class Decomposer(Portable):
         self.origin_ = Origin.of(loaded.module, loaded.spec, name_of(self.output))
         self.loaded_, self._image, self._views = loaded, images[:1].clone(), Views(search, paths)
         self._formats = (images.dtype, images.dtype)  # of images that `transform` takes
-        self.components_ = self._views.of(self.by)[1].components
+        self.components_, self.directions_ = self._views.of(self._granularity)[1].components, None
+        if isinstance(self.by, Directions):
+            self._split(self.by)
         sample = self._decompose(images, "head")
         self.report_ = make_report(loaded, name_of(self.output), paths, sample, time.perf_counter() - began)
         self._snapshot = Snapshot.of(search.module, paths.captured)
 
     @in_neutral_mode
-    def transform(self, images: Float[Tensor, "n *image"], by: By | None = None) -> Contributions:
+    def transform(self, images: Float[Tensor, "n *image"], by: Asked | str | None = None) -> Contributions:
         """Contributions of all components to the representation of each image.
 
         Args:
@@ -176,8 +186,12 @@ class Decomposer(Portable):
         Raises:
             InputError: images unlike those of `fit`, or contributions that are larger than the memory that is free.
             InexactError: the sum misses the representation by more than the tolerance; the message says where.
+            SpecError: units that `fit` has not found.
         """
-        return self._decompose(self.checked(images), self.by if by is None else by)
+        images, chosen = self.checked(images), self._asked(by)
+        if isinstance(chosen, Directions):
+            return chosen.transform(self._decompose(images, "head"))
+        return self._decompose(images, chosen)
 
     def fit_transform(self, images: Float[Tensor, "n *image"]) -> Contributions:
         """`fit`, then `transform`, on the same images."""
@@ -191,11 +205,12 @@ class Decomposer(Portable):
         return torch.cat([recorder(chunk)[0] for chunk in recorder.portions(images)])[: len(images)]
 
     def attribute(
-        self, images: Float[Tensor, "n *image"], directions: Tensor, by: By | None = None
+        self, images: Float[Tensor, "n *image"], directions: Tensor, by: Asked | str | None = None
     ) -> Float[Tensor, "n direction *axes"]:
         """<direction, contribution> of every component: one backward sweep a direction, without the contributions.
 
-        For more than a few directions, and components without an axis of their own, the contributions are cheaper.
+        For more than a few directions, and components without an axis of their own, the contributions are cheaper:
+        units are computed from these.
 
         Args:
             images: n images.
@@ -203,7 +218,8 @@ class Decomposer(Portable):
             by: as in the constructor, whose value is the default.
 
         Returns:
-            `"head"`, `"module"`, `"block"`, `"representation"`: `(n, direction, component)`, for `components_of(by)`.
+            `"head"`, `"module"`, `"block"`, `"representation"`, units: `(n, direction, component)`, for
+            `components_of(by)`.
             `"token"`, `("head", "token")`, `"neuron"`: `(n, direction, component, token or neuron)`; the
             components are those that have such an axis, shorter ones are filled up with zeros.
 
@@ -214,7 +230,7 @@ class Decomposer(Portable):
 
     @in_neutral_mode
     def attribute_each(
-        self, images: Float[Tensor, "n *image"], directions: Tensor, bys: Sequence[By]
+        self, images: Float[Tensor, "n *image"], directions: Tensor, bys: Sequence[Asked | str]
     ) -> list[Float[Tensor, "n direction *axes"]]:
         """`attribute` at several granularities, with one run of the model for all of them.
 
@@ -229,7 +245,12 @@ class Decomposer(Portable):
         Raises:
             InputError: images unlike those of `fit`, or directions of another size.
         """
-        images = self.checked(images)
+        images, chosen = self.checked(images), [self._asked(by) for by in bys]
+        swept = iter(self._sweep(images, directions, [by for by in chosen if not isinstance(by, Directions)]))
+        return [self._units(images, directions, by) if isinstance(by, Directions) else next(swept) for by in chosen]
+
+    def _sweep(self, images: Tensor, directions: Tensor, bys: Sequence[By]) -> list[Tensor]:
+        """Multiply components by directions in a backward sweep."""
         views = [self.views.of(by) for by in bys]
         recorder = self.views.recorder(gate for paths, _ in views for gate in paths.recorder.gates)
         results: list[list[Tensor]] = [[] for _ in views]
@@ -244,10 +265,19 @@ class Decomposer(Portable):
             del recorded  # room for the next
         return [torch.cat(found)[: len(images)] for found in results]
 
+    def _units(self, images: Tensor, directions: Tensor, units: Directions) -> Tensor:
+        """Multiply units by directions, from the contributions of their components."""
+        c = self._decompose(images, "head")
+        q = as_directions(directions, (len(c), c.dimension), 0, len(c)).to(c.values)
+        return units.products(c, q.transpose(0, 1))
+
     @in_neutral_mode
-    def components_of(self, by: By) -> tuple[Component, ...]:
+    def components_of(self, by: Asked | str) -> tuple[Component, ...]:
         """Return the components along the third axis of `attribute(..., by=by)`."""
-        return self.views.of(by)[1].rows
+        chosen = self._asked(by)
+        if isinstance(chosen, Directions):
+            return tuple(unit.component for unit in chosen.units)
+        return self.views.of(chosen)[1].rows
 
     @property
     def tokens_(self) -> tuple[Token, ...]:
@@ -267,7 +297,7 @@ class Decomposer(Portable):
         It has copies of the weights; the model stays as it is.
 
         Raises:
-            SpecError: no such component, or not fitted yet.
+            SpecError: no such component, units, or not fitted yet.
         """
         return Subset(*self.chosen(components), components)
 
@@ -275,9 +305,11 @@ class Decomposer(Portable):
         """Return the paths to some components, and all components.
 
         Raises:
-            SpecError: no such component, or not fitted yet. TraceError: the model has changed since.
+            SpecError: no such component, units, or not fitted yet. TraceError: the model has changed since.
         """
-        paths, component_set = self.views.of(self.by)
+        if self.directions_ is not None:
+            raise SpecError('units are parts of components: choose these, with Decomposer(..., by="head")')
+        paths, component_set = self.views.of(self._granularity)
         self._keep_up()
         unknown = [c.name for c in components if c not in component_set.components]
         if unknown:
@@ -294,6 +326,26 @@ class Decomposer(Portable):
             self.views.forget()
             values, errors = decompose(paths, component_set, images, self.allowed_error, self.views.ahead(by))
         return Contributions(values, component_set.components, errors, component_set.bias_receivers, self.origin_)
+
+    def _split(self, directions: Directions) -> None:
+        """Split components into units from now on."""
+        directions.check(self.components_)
+        self.components_ = tuple(unit.component for unit in directions.units)
+        self.directions_ = directions
+
+    def _asked(self, by: Asked | str | None) -> By | Directions:
+        """Return what to split by, for once or as `fit` found it.
+
+        Raises:
+            SpecError: units that `fit` has not found.
+        """
+        chosen = self.by if by is None else asked(by)
+        if isinstance(chosen, AskedDirections):
+            found: Directions | None = getattr(self, "directions_", None) if chosen == self.by else None
+            if found is None:
+                raise SpecError(f"`fit` finds directions, of Decomposer(..., by={str(chosen)!r})")
+            return found
+        return chosen
 
     @property
     def allowed_error(self) -> float:
@@ -324,7 +376,7 @@ class Decomposer(Portable):
         with SERIAL:
             try:
                 same = still(self._views.search.module, self._views.captured)
-                sample = self._decompose(self._image, self.by) if same else None
+                sample = self._decompose(self._image, self._granularity) if same else None
             except InexactError:
                 sample = None
             if sample is None:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from vitdecomp._utils.modes import SERIAL, neutral
 from vitdecomp._utils.schema import Versioned
 from vitdecomp._utils.tensor_file import TensorFormat
+from vitdecomp.component import Component
 from vitdecomp.engine.granularity import By
 from vitdecomp.engine.views import Views
 from vitdecomp.errors import InputError, SpecError, TraceError
@@ -29,10 +30,14 @@ from vitdecomp.trace.cache.sample import Sample
 from vitdecomp.trace.cache.search import Search
 from vitdecomp.trace.find import AUTO
 from vitdecomp.trace.paths import LinearPaths
+from vitdecomp.units.asked import Asked, AskedDirections, asked
+from vitdecomp.units.directions import Directions
+from vitdecomp.units.directions_file import COUNTS, as_tensors, from_tensors
 
 Through: TypeAlias = "Literal['none', 'auto', 'all'] | Collection[str]"
 Self = TypeVar("Self", bound="Portable")
 SCHEMA = 2
+GIVEN = "directions"  # what a decomposer splits by that was given directions
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,8 @@ class DecomposerHeader(Versioned):
     """What a file says.
 
     Attributes:
-        by, output, through, tolerance: as for `Decomposer`. own_output: whether `output` names a function.
+        by, output, through, tolerance: as for `Decomposer`; directions stand among the tensors.
+        own_output: whether `output` names a function.
         model, weights: the spec, a claim, and the checksum.
         sample: of the images. paths: the linear paths.
     """
@@ -65,12 +71,13 @@ class Portable(ABC):
     """What a decomposer needs to be written, read and copied."""
 
     model: nn.Module | LoadedModel | str
-    by: By
+    by: Asked
     output: Output
     through: Through
     tolerance: float | None
     cache: Path | Literal["auto"] | None
     passes: Collection[str]
+    directions_: Directions | None
     origin_: Origin
     loaded_: LoadedModel
     _views: Views
@@ -91,6 +98,14 @@ class Portable(ABC):
     ) -> None:
         """Take linear paths, if their sum is exact."""
 
+    @abstractmethod
+    def components_of(self, by: By) -> tuple[Component, ...]:
+        """Return the components at a granularity."""
+
+    @abstractmethod
+    def _split(self, directions: Directions) -> None:
+        """Split components into units from now on."""
+
     def save(self, path: Path | str) -> None:
         """Write what was found about the model into a safetensors file, without its weights; `load` needs the model.
 
@@ -99,9 +114,10 @@ class Portable(ABC):
             OutputError: it cannot be written.
         """
         kept, tables = self._plain()
+        units = {} if self.directions_ is None else as_tensors(self.directions_)
         header = DecomposerHeader(
             schema=SCHEMA,
-            by=(self.by,) if isinstance(self.by, str) else tuple(self.by),
+            by=_named(self.by),
             output=name_of(self.output),
             own_output=callable(self.output),
             through=self._through,
@@ -111,7 +127,7 @@ class Portable(ABC):
             sample=Sample.of(self._image),
             paths=kept,
         )
-        DECOMPOSER.write(Path(path), header, tables)
+        DECOMPOSER.write(Path(path), header, {**tables, **units})
 
     @classmethod
     def load(
@@ -138,14 +154,19 @@ class Portable(ABC):
         new: Any = cls
         made: Self = new(
             model,
-            by=header.by[0] if len(header.by) == 1 else header.by,
+            by="head" if COUNTS in file.tensors else header.by[0] if len(header.by) == 1 else header.by,
             output=chosen,
             through="auto" if header.through is None else header.through,
             tolerance=header.tolerance,
         )
         device = next((p.device for p in loaded.module.parameters()), None)
-        with suppress(UnnamedError, LookupError, TypeError, AttributeError):  # names that nothing has any more
+        # Names that nothing has any more, and directions of other components.
+        with suppress(UnnamedError, LookupError, TypeError, AttributeError, ValueError):
             made._revive(loaded, header.paths, file.tensors, header.sample.images(1).to(device))
+            if COUNTS in file.tensors:
+                found = from_tensors(made.components_of("head"), file.tensors)
+                made._split(found)
+                made.by = found if header.by == (GIVEN,) else asked(header.by[0])
             return made
         raise InputError(f"{path} is of another version of vitdecomp or torch: fit the model again, and save that")
 
@@ -159,7 +180,7 @@ class Portable(ABC):
         new: Any = type(self)
         made: Self = new(
             model,
-            by=self.by,
+            by=self._granularity if fitted else self.by,
             output=self.output,
             through=self.through,
             tolerance=self.tolerance,
@@ -172,6 +193,9 @@ class Portable(ABC):
                 made._revive(loaded, *self._plain(), self._image)
             except SpecError:  # what cannot stand in a file is found anew
                 made.fit(self._image)
+            if self.directions_ is not None:
+                made._split(self.directions_)
+            made.by = self.by
         return made
 
     @property
@@ -184,6 +208,11 @@ class Portable(ABC):
         if not hasattr(self, "_views"):
             raise SpecError("this Decomposer is not fitted yet: call fit(images) first")
         return self._views
+
+    @property
+    def _granularity(self) -> By:
+        """What the graph is split by: units are parts of heads."""
+        return "head" if isinstance(self.by, AskedDirections | Directions) else self.by
 
     @property
     def _through(self) -> tuple[str, ...] | None:
@@ -214,3 +243,10 @@ class Portable(ABC):
                 raise TraceError("the model is not the one that was fitted: call fit again")
             search = Search.of(module, images, self._through, self._cache(), self.passes)
             self._adopt(loaded, search, images, paths, began)
+
+
+def _named(by: Asked) -> tuple[str, ...]:
+    """Name what a decomposer splits by."""
+    if isinstance(by, Directions):
+        return (GIVEN,)
+    return by if isinstance(by, tuple) else (str(by),)

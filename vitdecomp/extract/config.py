@@ -13,6 +13,7 @@ from vitdecomp.errors import SpecError
 from vitdecomp.store.store import Store
 
 REPRESENTATION = "representation"
+UNITS = ("principal", "singular")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,8 @@ def parse_by(text: str) -> By:
         SpecError: nothing of the kind.
     """
     known: dict[str, Any] = {key if isinstance(key, str) else ",".join(key): key for key in BY}
+    if text.partition(":")[0] in UNITS:
+        raise SpecError(f"contributions are kept by component: split them when they are read, with --directions {text}")
     if text not in known:
         raise SpecError(f"cannot split by {text!r}{did_you_mean(text, list(known))}")
     by: By = known[text]

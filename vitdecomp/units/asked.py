@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from jaxtyping import Float
+from torch import Tensor
+
+from vitdecomp.engine.granularity import BY, By, normalised
 from vitdecomp.errors import SpecError
-from vitdecomp.models.prepare import PreparedModel
-from vitdecomp.sources.source import Columns, Source
 from vitdecomp.units.directions import Directions
 from vitdecomp.units.principal import PrincipalDirections
-from vitdecomp.units.split import SplitSource
+
+if TYPE_CHECKING:
+    from vitdecomp.units.singular import Traced
 
 Kind = Literal["principal", "singular"]
+KINDS: dict[str, Kind] = {"": "principal", "principal": "principal", "singular": "singular"}
+USUAL = 4  # directions of each component
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,44 +30,47 @@ class AskedDirections:
     """
 
     kind: Kind
-    k: int
+    k: int = USUAL
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.k}"
 
     @classmethod
     def parse(cls, text: str) -> AskedDirections | None:
-        """Read `K`, `principal:K` or `singular:K`; 0 splits nothing.
+        """Read `K`, `principal`, `principal:K`, `singular` or `singular:K`; 0 splits nothing.
 
         Raises:
             SpecError: it is none of these.
         """
-        kind, _, count = text.rpartition(":")
-        kinds: dict[str, Kind] = {"": "principal", "principal": "principal", "singular": "singular"}
-        if kind not in kinds or not count.isdecimal():
+        kind, _, count = (f"{text}:{USUAL}" if text in KINDS and text else text).rpartition(":")
+        if kind not in KINDS or not count.isdecimal():
             raise SpecError(f"directions {text!r}: give a number K, principal:K or singular:K")
-        return cls(kinds[kind], int(count)) if int(count) else None
+        return cls(KINDS[kind], int(count)) if int(count) else None
 
-    def find(self, source: Source, model: Callable[[], PreparedModel]) -> Directions:
-        """Find the directions of the components of a source.
-
-        Args:
-            source: contributions by head.
-            model: loads the model, which only singular directions need.
+    def fit(self, decomposer: Traced, images: Float[Tensor, "n *image"]) -> Directions:
+        """Find directions of a decomposer's components: from all images, or from the model at the gates of the first.
 
         Raises:
-            InputError: fewer than two images.
+            InputError: fewer than two images, where the directions come from contributions.
         """
-        if self.kind == "principal":
-            return PrincipalDirections(self.k).fit(source).directions_
-        from vitdecomp.decompose import Decomposer  # the tracer takes longer to import than a search in a store
-        from vitdecomp.units.singular import SingularDirections
+        if self.kind == "singular":
+            from vitdecomp.units.singular import SingularDirections  # the tracer takes long to import
 
-        prepared = model()
-        image = prepared.example(None, 1)[0]
-        return SingularDirections(self.k).fit(Decomposer(prepared.loaded).fit(image), image).directions_
+            return SingularDirections(self.k).fit(decomposer, images[:1]).directions_
+        return PrincipalDirections(self.k).fit(decomposer.transform(images, "head")).directions_
 
-    def split(self, source: Columns, model: Callable[[], PreparedModel]) -> SplitSource:
-        """Split the components of a source; arguments and errors as for `find`.
 
-        Raises:
-            InputError: components of another granularity, which the model's singular directions do not have.
-        """
-        return SplitSource(source, self.find(source, model))
+Asked: TypeAlias = "By | AskedDirections | Directions"
+
+
+def asked(by: object) -> Asked:
+    """Read what a decomposer is to split by: a granularity, or directions of heads, MLPs and conv blocks.
+
+    Raises:
+        SpecError: there is no such granularity.
+    """
+    if isinstance(by, AskedDirections | Directions):
+        return by
+    if isinstance(by, str) and by not in BY and by.partition(":")[0] in {*KINDS.values()}:
+        return AskedDirections.parse(by) or "head"
+    return normalised(by)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 import torch
 from jaxtyping import Float
@@ -44,8 +45,8 @@ class Directions:
     """
 
     components: tuple[Component, ...]
-    bases: Mapping[Component, Float[Tensor, "k d"]]
-    strengths: Mapping[Component, Float[Tensor, " k"]]
+    bases: Mapping[Component, Float[Tensor, "_ d"]]
+    strengths: Mapping[Component, Float[Tensor, " _"]]
 
     def __repr__(self) -> str:
         count = sum(len(basis) for basis in self.bases.values())
@@ -83,6 +84,50 @@ class Directions:
         receivers = {constant: self._units_of(several) for constant, several in c.bias_receivers.items()}
         values, components = torch.cat(parts, 1), tuple(unit.component for unit in self.units)
         return replace(c, values=values, components=components, bias_receivers=receivers)
+
+    def products(self, c: Contributions, q: Float[Tensor, "n direction d"]) -> Float[Tensor, "n direction unit"]:
+        """Multiply units by other directions, without the units themselves.
+
+        Args:
+            c: contributions of the components.
+            q: for each image.
+
+        Raises:
+            InputError: other components than those of the directions.
+        """
+        self.check(c.components)
+        parts = []
+        for place, component in enumerate(c.components):
+            own = c.values[:, place]
+            whole = torch.einsum("nqd,nd->nq", q, own)[:, :, None]
+            if component not in self.bases:
+                parts.append(whole)
+                continue
+            basis = self.bases[component].to(own)
+            units = (q @ basis.T) * (own @ basis.T)[:, None]
+            parts += [units, whole - units.sum(2, keepdim=True)]
+        return torch.cat(parts, 2)
+
+    def save(self, path: Path | str) -> None:
+        """Write the directions into a safetensors file.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        from vitdecomp.units.directions_file import write
+
+        write(Path(path), self)
+
+    @classmethod
+    def load(cls, path: Path | str) -> Directions:
+        """Read directions.
+
+        Raises:
+            InputError: no such file, or a damaged one.
+        """
+        from vitdecomp.units.directions_file import read
+
+        return read(Path(path))
 
     def random(self, seed: int) -> Directions:
         """Draw as many directions of each component at random, as a control; they are orthonormal too."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -11,10 +11,12 @@ from torch import Tensor
 
 from vitdecomp._utils.modes import in_neutral_mode
 from vitdecomp.component import Component
-from vitdecomp.decompose import Decomposer
+from vitdecomp.contributions import Contributions
 from vitdecomp.engine.component_set import ComponentSet
+from vitdecomp.engine.granularity import By
 from vitdecomp.engine.partition import Partition
 from vitdecomp.engine.pull import pull_together
+from vitdecomp.engine.views import Views
 from vitdecomp.errors import SpecError
 from vitdecomp.units.directions import Directions
 from vitdecomp.units.splitter import Splitter
@@ -22,6 +24,24 @@ from vitdecomp.units.splitter import Splitter
 TOKENS = 16  # of which a map is kept; more of them are mixed at random into so many
 VARIES = 1e-12  # share of the largest squared singular value below which one is rounding
 Self = TypeVar("Self", bound="SingularDirections")
+
+
+@runtime_checkable
+class Traced(Protocol):
+    """A fitted `Decomposer`, as far as directions need it."""
+
+    @property
+    def views(self) -> Views:
+        """The linear paths at every granularity."""
+        ...
+
+    def checked(self, images: Tensor) -> Tensor:
+        """Bring images to the number format that the model takes."""
+        ...
+
+    def transform(self, images: Tensor, by: By) -> Contributions:
+        """Split the representation of images into contributions."""
+        ...
 
 
 class SingularDirections(Splitter):
@@ -46,7 +66,7 @@ class SingularDirections(Splitter):
         self.k, self.random_state = k, random_state
 
     @in_neutral_mode
-    def fit(self: Self, decomposer: Decomposer, images: Float[Tensor, "n *image"]) -> Self:
+    def fit(self: Self, decomposer: Traced, images: Float[Tensor, "n *image"]) -> Self:
         """Pull every axis of the representation back to the components.
 
         Args:
@@ -76,7 +96,7 @@ class SingularDirections(Splitter):
         self.directions_ = Directions(every, bases, strengths)
         return self
 
-    def _squares(self, decomposer: Decomposer, image: Tensor) -> Iterator[tuple[str, Float[Tensor, "d d"]]]:
+    def _squares(self, decomposer: Traced, image: Tensor) -> Iterator[tuple[str, Float[Tensor, "d d"]]]:
         """Yield sum_t A_t A_t^T of each component for one image, by its name."""
         components = decomposer.views.of("neuron")[1]  # where an MLP is its neurons, in front of their projection
         parts = [one for one in components.partitions if not components.components[one.rows[0]].is_constant]

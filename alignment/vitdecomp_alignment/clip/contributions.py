@@ -12,6 +12,7 @@ from vitdecomp.component import Component
 from vitdecomp.datasets import Pictures, open_pictures
 from vitdecomp.errors import SpecError
 from vitdecomp.extract import ExtractConfig, cached
+from vitdecomp.extract.units import find_directions
 from vitdecomp.models.image_loader import Loading
 from vitdecomp.models.prepare import ModelOptions, PreparedModel, prepare, prepare_texts
 from vitdecomp.provenance import Origin, weights_checksum
@@ -153,7 +154,7 @@ def directions_of(reading: Reading, store: Store, model: Callable[[], PreparedMo
     Raises:
         InputError: fewer than two images.
     """
-    return None if reading.directions is None else reading.directions.find(store, model)
+    return None if reading.directions is None else find_directions(reading.directions, store, model)
 
 
 def place_of(reading: Reading, cache: Path) -> Store | Pictures:

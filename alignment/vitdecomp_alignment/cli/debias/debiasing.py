@@ -21,6 +21,7 @@ from vitdecomp.datasets.grouped import Grouped
 from vitdecomp.errors import InputError, SpecError
 from vitdecomp.extract import REPRESENTATION, ExtractConfig, cached
 from vitdecomp.extract.grouped import GroupedSource, cached_grouped
+from vitdecomp.extract.units import find_directions
 from vitdecomp.models.image_loader import Loading
 from vitdecomp.models.prepare import ModelOptions, PreparedModel, prepare
 from vitdecomp.score import FeatureScorer
@@ -174,7 +175,7 @@ def remove(
         aligner, space = _mapped(maps, subject, train, config, options, cache, loading)
     directions = None
     if config.directions is not None:
-        directions = config.directions.find(train.store, lambda: subject)
+        directions = find_directions(config.directions, train.store, lambda: subject)
         train, test, aligner = train.split(directions), test.split(directions), aligner and aligner.split(directions)
     cue = _cue(train.source, aligner, space, config, stage)
     plan = replace(config.plan, directions=cue.directions, aligner=aligner) if config.subspace else config.plan

@@ -64,5 +64,5 @@ def deployed(
         seen = cleaned(source, ablator, run.components) if plan.refit else totals(source)
         classes = int(labels.max()) + 1
         head = LinearHead.fit(seen, labels, classes, strength=plan.strength, balanced=plan.balanced)
-    decomposer = Decomposer(prepared.loaded, by=by)  # type: ignore[arg-type]
+    decomposer = Decomposer(prepared.loaded, by=by)
     return debiased(decomposer.fit(prepared.example(None, 1)[0]), ablator, head, directions=directions)

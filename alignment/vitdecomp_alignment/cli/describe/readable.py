@@ -16,9 +16,11 @@ from vitdecomp._utils.progress import Progress, Stage
 from vitdecomp.component import matching
 from vitdecomp.errors import SpecError
 from vitdecomp.extract import ExtractConfig
+from vitdecomp.extract.units import find_directions
 from vitdecomp.models.image_loader import Loading
 from vitdecomp.models.prepare import ModelOptions, prepare
 from vitdecomp.sources.source import Columns, Source
+from vitdecomp.units import SplitSource
 from vitdecomp_alignment.align.pairs import Pairing, gather
 from vitdecomp_alignment.cli.describe.descriptions import DescribeConfig, DescribeResult, shares_of, taken
 from vitdecomp_alignment.clip.contributions import NoTextsError, in_clip, pictures
@@ -55,7 +57,7 @@ def read_out(
     labels, features = chosen or (usual_texts(space.spec), None)
     c = store if isinstance(store, Columns) else taken(store, ())
     if config.reading.directions:
-        c = config.reading.directions.split(c, lambda: prepare(options))
+        c = SplitSource(c, find_directions(config.reading.directions, c, lambda: prepare(options)))
     components = matching(c.components, config.components) if config.components else c.components
     with stage(f"{len(labels):,} texts in {space.spec}"):
         texts = space.encode_text(labels).cpu()
