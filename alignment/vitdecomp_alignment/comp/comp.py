@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from vitdecomp._utils.estimator import Estimator
+from vitdecomp._utils.progress import Progress
 from vitdecomp.errors import InputError, SpecError
 
 Self = TypeVar("Self", bound="Comp")
@@ -46,6 +47,8 @@ class Comp(Estimator):
         directions: Float[Tensor, "n d"],
         texts: Float[Tensor, "pool d"],
         labels: Sequence[str] | None = None,
+        *,
+        progress: Progress | None = None,
     ) -> Self:
         """Choose the texts; the sign of a direction counts.
 
@@ -53,6 +56,7 @@ class Comp(Estimator):
             directions: in the space of the texts, of any length.
             texts: the pool, of any length.
             labels: their words.
+            progress: called with the directions done and their number.
 
         Raises:
             InputError: shapes do not fit, or a value is not finite. SpecError: m is not positive.
@@ -68,7 +72,11 @@ class Comp(Estimator):
             raise InputError("the directions or texts hold NaN or infinity")
         pool = normalize(texts.detach().double().cpu(), dim=1)
         units = normalize(directions.detach().double().cpu(), dim=1)
-        found = [self._describe(u, pool) for u in units]
+        found = []
+        for done, u in enumerate(units, 1):
+            found.append(self._describe(u, pool))
+            if progress is not None:
+                progress(done, len(units))
         self.indices_ = tuple(tuple(chosen) for chosen, _ in found)
         self.weights_ = tuple(tuple(w.tolist()) for _, w in found)
         self.labels_ = None if labels is None else tuple(tuple(labels[i] for i in one) for one in self.indices_)

@@ -193,6 +193,37 @@ def test_units_are_described_ranked_and_searched(place):
     assert "no component matches 'blocks.77.dir.0'" in missing
 
 
+def test_directions_are_described_by_sums_of_texts(place, aligned):
+    words = ("--method", "comp", "--cache", "cache", "--m", "2", "--texts", "scene")
+    own = ("--directions", "singular:2", "--images", "scenes", "--components", "visual.trunk.blocks.5.attn.*", "--json")
+    told = json.loads(run(place, "describe", "scenes:clip", *words, *own).stdout)
+    assert told["images"] == 1  # singular directions need none, but to know which components there are
+    names = {f"visual.trunk.blocks.5.attn.head.{head}.dir.{j}" for head in range(8) for j in range(2)}
+    assert {row["component"] for row in told["directions"]} == names
+    for row in told["directions"]:
+        assert {*row["poles"]} == {"+", "-"}
+        for pole in row["poles"].values():
+            assert pole["named"] is (pole["similarity"] > row["control"])
+            assert 1 <= len(pole["texts"]) <= 2
+            assert all(text["weight"] > 0 for text in pole["texts"])
+    strengths = [row["strength"] for row in told["directions"]]
+    assert strengths == sorted(strengths, reverse=True)
+    assert strengths[0] == 1
+    mapped = (
+        "--directions",
+        "1",
+        "--images",
+        "scenes",
+        "--maps",
+        "maps.safetensors",
+        "--components",
+        "blocks.5.attn.*",
+    )
+    shown = run(place, "describe", "scenes:deit", *words, *mapped).stdout
+    assert "scenes:deit in words of scenes:clip: 8 directions" in shown
+    assert "control: the best of as many random directions of the component" in shown
+
+
 def test_rank_writes_all_scores_as_a_table(place):
     words = ("rank", "scenes:clip", "--images", "scenes", "--cache", "cache", "--features", "scenes")
     told = json.loads(run(place, *words, "--top", "3", "--out", "scores.csv", "--json").stdout)
@@ -228,6 +259,9 @@ def test_describe_gives_roles(place):
         (("describe", "scenes:clip", "--roles", "--texts", "scene"), "--roles reads the words of --features"),
         (("describe", "scenes:deit", "--method", "readability", "--images", "scenes"), "own: give --clip, whose texts"),
         (("describe", "scenes:clip", "--method", "readability", "--sizes"), "has neither --sizes nor --rank"),
+        (("describe", "scenes:clip", "--method", "comp", "--rank", "3"), "comp has neither --sizes nor --rank"),
+        (("describe", "scenes:clip", "--method", "comp"), "comp names directions: add --directions K"),
+        (("describe", "scenes:clip", "--roles", "--method", "comp"), "leave out --texts, --maps, --sizes, --rank and"),
         (("align", "scenes:deit", *ALIGN, "--out", "nowhere/maps.safetensors"), "there is no directory nowhere"),
         (("align", "scenes:deit", *ALIGN, "--out", "x.safetensors", "--method", "compaling"), "no aligner 'compaling'"),
         (("align", "scenes:diet", *ALIGN, "--out", "x.safetensors"), "scenes has no model 'diet'; did you mean"),

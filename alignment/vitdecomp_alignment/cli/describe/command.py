@@ -24,13 +24,12 @@ class TextOptions:
     rank: Annotated[int | None, Option(min=1, help="Project the texts onto so many directions.")] = None
     sizes: Annotated[bool, Option("--sizes", help="Show what more texts and larger pools explain.")] = False
     method: Annotated[
-        Literal["variance", "readability"] | None,
+        Literal["variance", "readability", "comp"] | None,
         Option(
-            help="By what components vary along (through maps), or by what can be read from them (--clip, no maps; the "
-            "default without --maps)."
+            help="By what components vary along (through maps), by what can be read from them (--clip, no maps; the "
+            "default without --maps), or comp: directions by sums of texts."
         ),
     ] = None
-
     roles: Annotated[bool, Option("--roles", help="Give every component a role: the feature that it sees.")] = False
     features: Features = ()
 
@@ -43,13 +42,13 @@ class TextOptions:
         spans = self.sizes or self.rank is not None
         if self.features and not self.roles:
             raise SpecError("--features are what --roles chooses from: add --roles, or leave them out")
-        if self.roles and (self.texts is not None or self.method == "variance" or maps is not None or spans):
+        if self.roles and (self.texts is not None or self.method not in (None, "readability") or maps or spans):
             raise SpecError(
                 "--roles reads the words of --features from components: leave out --texts, --maps, --sizes, --rank and "
-                "--method variance"
+                f"--method {self.method or 'variance'}"
             )
-        if self.method == "readability" and spans:
-            raise SpecError("--method readability has neither --sizes nor --rank: leave them out")
+        if self.method in ("readability", "comp") and spans:
+            raise SpecError(f"--method {self.method} has neither --sizes nor --rank: leave them out")
         return self.method or ("readability" if maps is None and not spans else "variance")
 
 
@@ -64,8 +63,9 @@ def describe(
     result: ResultOptions,
 ) -> None:
     """Name every component of a model by texts."""
-    if texts.chosen(source.maps) == "readability":
-        _describe_readable(model, texts, source, loading, reading, result)
+    method = texts.chosen(source.maps)
+    if method in OTHERS:
+        OTHERS[method](model, texts, source, loading, reading, result)
         return
     from vitdecomp_alignment.cli.describe import descriptions
     from vitdecomp_alignment.cli.describe.show import descriptions_json, show_descriptions
@@ -105,3 +105,26 @@ def _describe_readable(
         rows = readable(described, seen, texts.m, loading.seed, progress)
     summary = described.summary(model)
     result.show({**summary, "components": rows}, lambda console: show_readable(console, summary, rows))
+
+
+def _describe_directions(
+    model: str,
+    texts: TextOptions,
+    source: ContributionOptions,
+    loading: SingleModelOptions,
+    reading: CachedOptions,
+    result: ResultOptions,
+) -> None:
+    """Name directions of components by coherent sums of texts."""
+    from vitdecomp_alignment.cli.describe.coherent import coherent, in_directions, show_coherent
+    from vitdecomp_alignment.cli.describe.descriptions import DescribeConfig
+
+    config = DescribeConfig(source.reading(reading.limit), texts.texts, texts.components)
+    found = in_directions(loading.of(model), config, reading.folder, loading=reading.loading, stage=result.stage)
+    with result.progress("choosing texts") as progress:
+        rows = coherent(found, texts.m, progress)
+    summary = found.summary(model)
+    result.show({**summary, "directions": rows}, lambda console: show_coherent(console, summary, rows))
+
+
+OTHERS = {"readability": _describe_readable, "comp": _describe_directions}

@@ -46,13 +46,12 @@ class DescribeResult(Generic[S]):
 
     def summary(self, model: str) -> dict[str, Any]:
         """Give what stands above the table of components, for a terminal and as JSON."""
-        return {
-            "model": model,
-            "clip": self.clip,
-            "images": len(self.c),
-            "skipped": list(self.skipped),
-            "pool": len(self.labels),
-        }
+        return summary(model, self.clip, len(self.c), self.skipped, self.labels)
+
+
+def summary(model: str, clip: str, images: int, skipped: Sequence[str], labels: Sequence[str]) -> dict[str, Any]:
+    """Give what stands above a table of names."""
+    return {"model": model, "clip": clip, "images": images, "skipped": list(skipped), "pool": len(labels)}
 
 
 @dataclass(frozen=True, slots=True)
