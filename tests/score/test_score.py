@@ -22,6 +22,7 @@ from vitdecomp.score.agreement import Agreement
 from vitdecomp.score.directions import Directions, gram_schmidt
 from vitdecomp.score.measures import MEASURES
 from vitdecomp.score.sums import Sums
+from vitdecomp.units import PrincipalDirections
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "variance_scores.npz")
 N, D = 300, 24
@@ -111,10 +112,38 @@ def test_units_rotations_and_shifts_do_not_matter(measure: str, center: str) -> 
     assert np.allclose(found, scores(replace(c, values=-5 * c.values), words, measure=measure, center=center))
 
 
+@pytest.mark.parametrize("center", ["none", "feature"])
+def test_shares_add_up_over_components_and_over_units(center: str) -> None:
+    c, words = planted(), texts()
+    found = scores(c, words, measure="share", center=center)
+    # What constants move counts in the total alone.
+    whole = scores(c.select([one.name for one in c.components if not one.is_constant]), words, measure="share")
+    assert np.allclose(whole.sum(1), 1)
+    directions = PrincipalDirections(k=3).fit(c).directions_
+    units = scores(directions.transform(c), words, measure="share", center=center)
+    for place, component in enumerate(c.components):
+        own = [i for i, unit in enumerate(directions.units) if unit.parent == component]
+        assert np.allclose(units[:, own].sum(1), found[:, place], atol=1e-9)
+
+
+def test_a_share_is_the_covariance_written_out() -> None:
+    c, words = planted(), texts()
+    found = scores(c, words, measure="share")
+    for row, vectors in zip(found, words.values(), strict=True):
+        x = c.values @ gram_schmidt(vectors).T
+        total = x.sum(1)
+        for i, component in enumerate(c.components):
+            if not component.is_constant:
+                pairs = zip(x[:, i].T.numpy(), total.T.numpy(), strict=True)
+                expected = sum(float(np.cov(a, b)[0, 1]) for a, b in pairs) / float(total.var(0).sum())
+                assert row[i] == pytest.approx(expected, abs=1e-12)
+
+
 def test_the_order_of_texts_matters_to_the_mean_alone() -> None:
     c, words = planted(), texts()
     other = {name: vectors[[2, 0, 1]] + 0.5 * vectors for name, vectors in words.items()}
-    assert np.allclose(scores(c, words, measure="pooled"), scores(c, other, measure="pooled"), atol=1e-12)
+    for measure in ("pooled", "share"):
+        assert np.allclose(scores(c, words, measure=measure), scores(c, other, measure=measure), atol=1e-12)
     assert np.abs(scores(c, words) - scores(c, other)).max() > 1e-3
 
 

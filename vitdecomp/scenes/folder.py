@@ -47,7 +47,7 @@ def write(
                 progress(index + 1, len(data))
 
 
-def cached_scenes(cache: Path, n: int, *splits: str, subset: str = "plain") -> Path:
+def cached_scenes(cache: Path, n: int, *splits: str, subset: str = "plain", seed: int = 0) -> Path:
     """Keep n scenes of each split in a folder of a cache; draw them once, whole or not at all.
 
     Args:
@@ -55,18 +55,19 @@ def cached_scenes(cache: Path, n: int, *splits: str, subset: str = "plain") -> P
         n: scenes of a split.
         splits: such as `train` and `test`.
         subset: as for `SceneDataset`.
+        seed: as for `SceneDataset`.
 
     Raises:
         OutputError: it cannot be written.
     """
     from vitdecomp.scenes.dataset import SceneDataset
 
-    folder = cache / "-".join(["scenes", subset, *splits, str(n)])
+    folder = cache / "-".join(["scenes", subset, *splits, str(n), *([f"seed{seed}"] if seed else [])])
     if not folder.is_dir():
         make_directory(cache)
         with tempfile.TemporaryDirectory(dir=cache) as place:
             for split in splits:
-                SceneDataset(n, 0, split, subset).write(Path(place) / "whole" / split)
+                SceneDataset(n, seed, split, subset).write(Path(place) / "whole" / split)
             (Path(place) / "whole").replace(folder)
     return folder
 

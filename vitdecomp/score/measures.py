@@ -31,7 +31,16 @@ def pooled(m: Moments) -> Float64[Tensor, "*batch component"]:
     return _ratio(m.cross.sum(-1), (m.own.sum(-1) * m.total.sum(-1)[..., None]).sqrt())
 
 
-MEASURES: Mapping[str, Measure] = MappingProxyType({"mean": mean, "pooled": pooled})
+def share(m: Moments) -> Float64[Tensor, "*batch component"]:
+    """Divide a component's summed covariances with the total by the total's summed variances.
+
+    Shares of all components add up to 1, and those of the units of a component to its own: a component scores by how
+    much of what varies along the directions it is, and not by how alike it is. What works against the rest is negative.
+    """
+    return _ratio(m.cross.sum(-1), m.total.sum(-1)[..., None])
+
+
+MEASURES: Mapping[str, Measure] = MappingProxyType({"mean": mean, "pooled": pooled, "share": share})
 # What correlations are multiplied by, for n images.
 NORMALIZATIONS: Mapping[str, Callable[[int], float]] = MappingProxyType(
     {"consistent": lambda n: 1.0, "published": lambda n: (n - 1) / n}

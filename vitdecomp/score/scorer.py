@@ -38,8 +38,9 @@ class FeatureScorer(Estimator):
     Args:
         center: what is taken from texts first: `none`; `feature`, the mean of the feature's texts, so that only their
             differences count; `pool`, the mean of all texts.
-        measure: `mean` of the directions' correlations, or `pooled`, the correlation over all directions at once, which
-            does not depend on the order of the texts.
+        measure: `mean` of the directions' correlations; `pooled`, the correlation over all directions at once, which
+            does not depend on the order of the texts; or `share`, the part of the total's variance along them that a
+            component is, which adds up over components and over their units.
         normalization: `consistent`, or `published`: covariances by 1/n with deviations by 1/(n - 1), as the paper's
             code has it, which is (n - 1)/n times as much.
         bootstrap: replicates for the intervals; 0 for none. confidence: what share of them lies in an interval.

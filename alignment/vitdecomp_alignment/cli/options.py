@@ -34,6 +34,10 @@ Features = Annotated[
     tuple[str, ...],
     Option(help="Name, NAME=WORD,WORD, FILE.json, or photographs or scenes for a set; repeatable."),
 ]
+CenterTexts = Annotated[
+    str, Option(help="Subtract from texts the mean of: none, feature or pool."), Alias("--center", "--centre")
+]
+Measure = Annotated[str, Option(help="mean of correlations, pooled, or share of the variance.")]
 Split = Annotated[
     str, Option(metavar="K", help="Split each component into K principal directions; singular:K for those of its map.")
 ]

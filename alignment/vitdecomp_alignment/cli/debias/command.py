@@ -18,7 +18,7 @@ from vitdecomp.cli.options import (
     ResultOptions,
     SingleModelOptions,
 )
-from vitdecomp_alignment.cli.options import Clip, Maps, Split, count
+from vitdecomp_alignment.cli.options import CenterTexts, Clip, Maps, Measure, Split, count
 
 if TYPE_CHECKING:
     from vitdecomp.datasets.grouped import Grouped
@@ -51,6 +51,8 @@ class CueOptions:
     ] = "closed-form"
     by: By = "head"
     directions: Split = "0"
+    center_texts: CenterTexts = "none"
+    measure: Measure = "mean"
 
     def config(self, removal: RemovalOptions) -> DebiasConfig:
         """Give them to the library."""
@@ -78,6 +80,8 @@ class CueOptions:
             align=self.align,
             by=self.by,
             directions=AskedDirections.parse(self.directions),
+            center=self.center_texts,
+            measure=self.measure,
             own_head=removal.own_head,
             zero_shot=tuple(word.strip() for word in self.zero_shot.split(",")) if self.zero_shot else (),
             subspace=self.subspace,

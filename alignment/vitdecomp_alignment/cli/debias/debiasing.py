@@ -51,6 +51,7 @@ class DebiasConfig:
         own_head: the model's classifier instead of a fitted head; its classes are matched by name.
         zero_shot: a text for each class in place of a fitted head, for a CLIP; averaged over templates.
         directions: into which components are split; then units are removed.
+        center, measure: how they are scored, as for `FeatureScorer`.
         subspace: replace only what the spurious words see of the components.
         out: where the classifier without the cue is written, as a module; `Debiased.load` reads it.
         plan: the rest.
@@ -64,6 +65,8 @@ class DebiasConfig:
     align: str = "closed-form"
     by: str = "head"
     directions: AskedDirections | None = None
+    center: str = "none"
+    measure: str = "mean"
     own_head: bool = False
     zero_shot: tuple[str, ...] = ()
     subspace: bool = False
@@ -76,9 +79,14 @@ class DebiasConfig:
         if self.subspace and self.directions is not None:
             raise SpecError("give --subspace or --directions, not both: units are removed whole")
         check_out(self.out, self.plan)
+        self.scorer().check()
         for name, words in ((SPURIOUS, self.spurious), (CORE, self.core)):
             if not words or not all(words):
                 raise InputError(f"--{name} needs words, separated by commas")
+
+    def scorer(self) -> FeatureScorer:
+        """Make what ranks components."""
+        return FeatureScorer(center=self.center, measure=self.measure, bootstrap=0, shuffles=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +240,7 @@ def _cue(source: Source, aligner: LinearAligner | None, space: ClipSpace, config
             name: space.encode_text(words).cpu() for name, words in ((SPURIOUS, config.spurious), (CORE, config.core))
         }
     with stage("scoring") as progress:
-        scorer = FeatureScorer(bootstrap=0, shuffles=0).fit(mapped, texts, progress=progress)
+        scorer = config.scorer().fit(mapped, texts, progress=progress)
     scores = dict(zip(scorer.components_, (scorer.scores_[0] - scorer.scores_[1]).tolist(), strict=True))
     known = {*source.components}
     ranking = [component for component in scorer.contrast(SPURIOUS, CORE) if component in known]

@@ -10,7 +10,7 @@ from typer import Option
 
 from vitdecomp.cli.command import Alias, command
 from vitdecomp.cli.options import CachedOptions, Figure, Model, ResultOptions, SingleModelOptions
-from vitdecomp_alignment.cli.options import ContributionOptions, Features, count
+from vitdecomp_alignment.cli.options import CenterTexts, ContributionOptions, Features, Measure, count
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +20,8 @@ class RankOptions:
     features: Features = ()
     top: Annotated[str, Option(help="Components of each feature: a number, or auto."), Alias("--k")] = "8"
     choose: Annotated[str, Option(help="margin over other features, or agreement of their sum.")] = "margin"
-    center_texts: Annotated[
-        str, Option(help="Subtract from texts the mean of: none, feature or pool."), Alias("--center", "--centre")
-    ] = "none"
-    measure: Annotated[str, Option(help="mean of correlations, or pooled.")] = "mean"
+    center_texts: CenterTexts = "none"
+    measure: Measure = "mean"
     figure: Figure = None
     out: Annotated[Path | None, Option(help="Write all scores as a table: .parquet, .arrow, .feather or .csv.")] = None
     quality: Annotated[bool, Option("--quality", help="Compare scores with rankings of images.")] = False
