@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from made_up import flip
+from made_up import flip, write
 from PIL import Image
 from timm.models.vision_transformer import VisionTransformer
 
@@ -381,3 +381,13 @@ def test_a_cache_is_as_exact_as_the_model(photos, tmp_path, dtype):
     assert found.values.dtype == c.values.dtype == getattr(torch, dtype)
     away = (found.values - c.values).norm(dim=2) / c.values.norm(dim=2).clamp_min(1e-30)
     assert float(away.max()) < {"float32": 3e-6, "float64": 1e-12}[dtype]
+
+
+def test_one_image_is_taken_without_reading_the_others(tmp_path):
+    write(tmp_path / "s", range(0, 40, 10))
+    store = vd.Store(tmp_path / "s")
+    one = store.take([7])
+    assert store._stored._kept is None
+    several = store.take([7, 3])
+    assert store._stored._kept is not None
+    assert torch.allclose(one.values[0], several.values[0], atol=1e-6)

@@ -269,6 +269,7 @@ class Store:
             InputError: there are not so many images.
         """
         self._check(rows)
+        rows = range(rows[0], rows[0] + 1) if len(rows) == 1 else rows  # for which nothing else is read
         values = self._stored.values(rows, self._dtype)
         loss = self._stored.loss(values, rows, exact=self.metadata.precision == "float64")
         return Contributions(values, self.components, self._errors[list(rows)], origin=self.origin, loss=loss)
