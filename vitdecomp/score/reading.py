@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +14,7 @@ from vitdecomp.errors import InputError
 from vitdecomp.score.bootstrap import Bootstrap
 from vitdecomp.score.directions import Directions
 from vitdecomp.score.sums import Sums
+from vitdecomp.sources.projected import Projected
 from vitdecomp.sources.source import Source
 
 
@@ -55,8 +55,8 @@ def read(
     rank, rows = len(directions.span), torch.cat([*directions.bases().values()])
     everything, outside = Sums(components, rank), Sums(components, rank)
     inside, kept = _drawn(n, min(sample, n // 2), seed), []
-    for some in _batches(n, batch_size):
-        x = _coordinates(source, some, directions.span)
+    for some, x in Projected(source, directions.span, batch_size).scan():
+        _check(source, x)
         mine = torch.from_numpy(inside[some.start : some.stop])
         outside.add(x[~mine])
         everything.add(x[mine])
@@ -68,12 +68,10 @@ def read(
     return Reading(everything, outside, torch.cat(kept), bootstrap)
 
 
-def _coordinates(source: Source, rows: range, span: Float64[Tensor, "r d"]) -> Float64[Tensor, "n component r"]:
-    x: Tensor = source.take(rows).values.detach().to("cpu", torch.float64) @ span.T
+def _check(source: Source, x: Float64[Tensor, "n component r"]) -> None:
     if not bool(x.sum().isfinite()):
         wrong = int((~x.isfinite().all(2)).any(0).nonzero()[0])
         raise InputError(f"the contributions of {source.components[wrong]} hold NaN or infinity")
-    return x
 
 
 def _drawn(n: int, k: int, seed: int) -> Bool[np.ndarray, " n"]:
@@ -81,7 +79,3 @@ def _drawn(n: int, k: int, seed: int) -> Bool[np.ndarray, " n"]:
     inside = np.zeros(n, dtype=bool)
     inside[np.random.default_rng([seed, 5]).permutation(n)[:k]] = True
     return inside
-
-
-def _batches(n: int, size: int) -> Iterator[range]:
-    return (range(start, min(start + size, n)) for start in range(0, n, size))
