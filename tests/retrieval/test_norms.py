@@ -10,6 +10,7 @@ from vitdecomp_alignment import ClosedForm
 
 import vitdecomp as vd
 from vitdecomp.datasets import Picture
+from vitdecomp.retrieval import Query, Scope, norms
 from vitdecomp.retrieval.norms import SUFFIX
 from vitdecomp.store.lock import locked
 from vitdecomp.store.metadata import Metadata
@@ -77,12 +78,14 @@ def files(cache):
     return sorted(cache.glob(f"*{SUFFIX}"))
 
 
-def test_a_store_is_read_once_for_norms_and_never_again(place, cache):
+@pytest.mark.parametrize(("written", "most", "least"), [(norms.WRITTEN, 1, 0), (0, 3, 1)], ids=["written", "not"])
+def test_a_store_is_read_once_for_norms_and_never_again(place, cache, monkeypatch, written, most, least):
+    monkeypatch.setattr(norms, "WRITTEN", written)
     first, reads = searched(place)
-    assert reads == 3  # for the means, for the norms, and for the scores
+    assert reads == most  # for the features, or for the means, for the norms, and for the scores
     assert len(files(cache)) == 1
     again, reads = searched(place)
-    assert (again, reads) == (first, 1)
+    assert (again, reads) == (first, least)
     expected = vd.Retriever(vd.Store(place).take(range(N))).search(image=3)
     assert [hit.row for hit in first] == [hit.row for hit in expected]
     assert [hit.score for hit in first] == pytest.approx([hit.score for hit in expected], abs=1e-5)
@@ -106,12 +109,12 @@ def test_other_components_and_other_settings_have_norms_of_their_own(place, cach
 def test_a_changed_store_is_not_taken_for_the_old_one(place, cache):
     searched(place)
     shutil.copytree(place, place.with_name("copy.lance"))
-    assert searched(place.with_name("copy.lance"))[1] == 1  # the same images and contributions, wherever they are
+    assert searched(place.with_name("copy.lance"))[1] == 0  # the same images and contributions, wherever they are
     write(place, first=N, n=20, seed=1)
-    assert searched(place)[1] == 3
+    assert searched(place)[1] == 1
     shutil.rmtree(place)
     write(place, seed=2)
-    assert searched(place)[1] == 3
+    assert searched(place)[1] == 1
     assert len(files(cache)) == 3
 
 
@@ -120,7 +123,7 @@ def test_other_maps_are_not_taken_for_the_old_ones(place, cache):
     for _ in range(2):
         aligner = ClosedForm().fit(vd.Store(place), torch.randn(N, 8, generator=source))
         searched(place, aligner=aligner)
-        assert searched(place, aligner=aligner)[1] == 1
+        assert searched(place, aligner=aligner)[1] == 0
     assert len(files(cache)) == 2
 
 
@@ -138,16 +141,16 @@ def test_a_damaged_file_is_made_again(place, cache, damage):
     (path,) = files(cache)
     whole = path.read_bytes()
     path.write_bytes(damage(whole))
-    assert searched(place) == (first, 3)
-    assert path.read_bytes() == whole
     assert searched(place) == (first, 1)
+    assert path.read_bytes() == whole
+    assert searched(place) == (first, 0)
 
 
 def test_where_nothing_can_be_kept_a_search_works_all_the_same(place, cache, monkeypatch):
     expected, _ = searched(place)
     place.with_name("file").write_text("")
     monkeypatch.setenv("VITDECOMP_CACHE", str(place.with_name("file")))
-    assert searched(place) == (expected, 3)
+    assert searched(place) == (expected, 1)
     monkeypatch.delenv("VITDECOMP_CACHE")
     with pytest.raises(vd.OutputError, match="cannot"):
         searched(place, cache=place.with_name("file") / "lengths")
@@ -156,3 +159,36 @@ def test_where_nothing_can_be_kept_a_search_works_all_the_same(place, cache, mon
 def test_contributions_in_memory_leave_nothing_behind(cache):
     vd.Retriever(AlignerContract().contributions(N)).search(image=3)
     assert not cache.exists()
+
+
+ASKED = [Query(image=3), Query(vector=torch.arange(8.0) - 2), Query(image=(5, 70), negative=Query(image=9))]
+
+
+@pytest.mark.parametrize("center", [True, False])
+@pytest.mark.parametrize("scope", [Scope(), Scope(components=("*.head.*",)), Scope(components=("b.mlp", "*.head.1"))])
+def test_features_that_are_written_out_give_what_coefficients_give(place, monkeypatch, center, scope):
+    aligner = ClosedForm().fit(vd.Store(place), torch.randn(N, 8, generator=torch.Generator().manual_seed(3)))
+    found = []
+    for written in (norms.WRITTEN, 0):
+        monkeypatch.setattr(norms, "WRITTEN", written)
+        retriever = vd.Retriever(vd.Store(place), aligner=aligner, center=center, block=16)
+        retriever._norms.folder = None
+        found.append(retriever.nearest(ASKED, scope, k=N))
+        view = retriever.view(scope)
+        assert (view.norms.features is None) == (written == 0 or view.width > sum(map(len, view.maps)))
+    (scores, rows), (expected, places) = found
+    assert torch.allclose(scores, expected, atol=2e-6)
+    assert torch.allclose(scores.gather(1, rows.argsort(1)), expected.gather(1, places.argsort(1)), atol=2e-6)
+
+
+def test_what_was_asked_for_longest_ago_is_let_go(place, monkeypatch):
+    retriever = vd.Retriever(vd.Store(place))
+    scopes = [Scope(), Scope(components=("*.head.*", "b.mlp"))]
+    first, _ = (retriever.nearest(ASKED[:1], scope) for scope in scopes)
+    assert all(retriever.view(scope).norms.features is not None for scope in scopes)
+    monkeypatch.setattr(norms, "HELD", N * D * 4)
+    assert retriever.view(scopes[1]).norms.features is not None
+    assert retriever.view(scopes[0]).norms.features is None
+    again = retriever.nearest(ASKED[:1])
+    assert torch.equal(again[1], first[1])
+    assert torch.allclose(again[0], first[0], atol=2e-6)

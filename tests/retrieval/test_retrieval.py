@@ -281,7 +281,7 @@ def test_a_permutation_of_images_permutes_hits():
     assert [int(order[hit.row]) for hit in moved] == [hit.row for hit in expected]
 
 
-def test_what_is_not_chosen_is_not_read():
+def test_what_is_not_chosen_is_not_read(tmp_path):
     c = contributions()
 
     class Watched(LowRank):
@@ -291,7 +291,7 @@ def test_what_is_not_chosen_is_not_read():
             return super().coefficients(component, rows)
 
     read = set()
-    vd.Retriever(Watched(c)).search(image=3, components="b.attn.*")
+    vd.Retriever(Watched(c), cache=tmp_path).search(image=3, components="b.attn.*")
     assert read == set(c.components[:2])
     assert isinstance(Watched(c), Columns)
 

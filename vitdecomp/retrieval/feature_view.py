@@ -35,19 +35,21 @@ class Norms:
         means: of the coefficients of each component, `(r,)`; zero if features are not centered.
         offset: what is left to add to sum_i (a_i - mean_i) M_i, `(m,)`: the view's constant, or zero if centered.
         values: |f_n - mean|, `(n,)`.
+        features: f_n - mean themselves, `(n, m)`, where they are few enough to be kept.
     """
 
     means: tuple[Float[Tensor, " _"], ...]
     offset: Float[Tensor, " m"]
     values: Float[Tensor, " n"]
+    features: Float[Tensor, "n m"] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FeatureView:
     """The images' features f_n = sum_i a_ni M_i + constant, where a_ni are a component's coefficients for an image.
 
-    M_i = B_i^T W_i T: the component's basis, its map into the space, and the projection T. Features are never written
-    out for all images: queries are pulled back to the coefficients.
+    M_i = B_i^T W_i T: the component's basis, its map into the space, and the projection T. Features are written out for
+    all images only where they are fewer than the coefficients; else queries are pulled back to these.
 
     Attributes:
         space: where images are compared.
@@ -159,6 +161,8 @@ class FeatureView:
         for row in rows:
             if not 0 <= row < n:
                 raise InputError(f"there is no row {row}: the source has {n} images")
+        if (written := self.norms.features) is not None:
+            return {row: written[row][None] for row in rows}
         known: dict[int, Tensor] = {}
         for some in _runs(sorted(rows)):
             found = self.features(self.block(range(some[0], some[-1] + 1)))
@@ -172,8 +176,23 @@ class FeatureView:
     def scores(self, pulled: PulledDirections, images: Block) -> Float[Tensor, "query block"]:
         """Compute cosines of consecutive images' features with directions; 0 for an image without a feature."""
         found = project(images, self.norms.means, pulled.parts) + pulled.offset
-        tiny = torch.finfo(found.dtype).tiny
-        return found.T.contiguous() / self.norms.values[images.rows.start : images.rows.stop].clamp(min=tiny)
+        return found.T.contiguous() / self._lengths(images.rows)
+
+    def scan_scores(
+        self, directions: Float[Tensor, "query m"], size: int
+    ) -> Iterator[tuple[range, Float[Tensor, "query _"]]]:
+        """Compute the cosines of all images' features with directions, about so many images at a time."""
+        if (written := self.norms.features) is None:
+            pulled = self.pull(directions)
+            yield from ((images.rows, self.scores(pulled, images)) for images in self.scan(size))
+            return
+        for start in range(0, len(written), size):
+            rows = range(start, min(start + size, len(written)))
+            yield rows, directions @ written[start : rows.stop].T / self._lengths(rows)
+
+    def _lengths(self, rows: range) -> Float[Tensor, " n"]:
+        """Return what products are divided by; never zero."""
+        return self.norms.values[rows.start : rows.stop].clamp(min=torch.finfo(self.dtype).tiny)
 
     def features(self, images: Block) -> Float[Tensor, "n m"]:
         """Write out the centered features of consecutive images."""

@@ -34,6 +34,8 @@ BLOCK = 2**15  # images read at a time: 8 MiB of one head's coefficients
 class Retriever:
     """Searches images by the contributions of some components, exactly and without writing these out.
 
+    What they add up to in a scope is kept where it is smaller than they are, for the next search there.
+
     A query is pulled back through each component's map into the component's own coordinates:
     <q, sum_i W_i^T B_i a_i> = sum_i <B_i^T W_i q, a_i>. See docs/mathematics.md.
 
@@ -90,7 +92,7 @@ class Retriever:
         self._paths = None if paths is None else tuple(map(Path, paths))
         if self._paths is not None and len(self._paths) != len(source):
             raise InputError(f"{len(self._paths)} paths for {len(source)} images")
-        self._views: dict[Scope, FeatureView] = {}
+        self._views: dict[Scope, tuple[FeatureView, str]] = {}
         self._norms = NormCache(source, center, _folder(source) if cache is None else Path(cache), block)
 
     def __repr__(self) -> str:
@@ -172,10 +174,8 @@ class Retriever:
         if directions:
             ends = np.cumsum([len(one) for one in directions]).tolist()
             parts = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
-            pulled = view.pull(torch.cat(directions))
-            for images in view.scan(self.block):
-                scores = view.scores(pulled, images)
-                best.add(torch.stack([scores[part].amax(0) for part in parts]), images.rows.start)
+            for rows, scores in view.scan_scores(torch.cat(directions), self.block):
+                best.add(torch.stack([scores[part].amax(0) for part in parts]), rows.start)
         return best.scores, best.rows
 
     def view(self, scope: Scope, progress: Progress | None = None) -> FeatureView:
@@ -193,8 +193,9 @@ class Retriever:
                 encode_text=self.encode_text,
                 decompose=self.decompose,
             )
-            self._views[scope] = view.with_norms(self._norms.of(view, progress))
-        return self._views[scope]
+            self._views[scope] = view, view.fingerprint()
+        view, key = self._views[scope]
+        return view.with_norms(self._norms.of(view, key, progress))
 
     def _names(self, rows: Sequence[int]) -> dict[int, tuple[str, Path | None]]:
         """Name some images and their files, as far as that is known."""
