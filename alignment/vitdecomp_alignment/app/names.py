@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vitdecomp._utils.progress import Stage
+from vitdecomp._utils.progress import Progress, Stage
 from vitdecomp.component import Component
 from vitdecomp.contributions import Contributions
+from vitdecomp.sources.held import Held
+from vitdecomp_alignment.app.sample import sample
 from vitdecomp_alignment.app.session import Session
-from vitdecomp_alignment.app.sizes import sample
 from vitdecomp_alignment.readout.readout import Readout
 from vitdecomp_alignment.textspan.textspan import TextSpan
 
@@ -25,17 +26,20 @@ def is_readable(session: Session) -> bool:
 
 
 def seen(session: Session) -> Tensor | None:
-    """Return CLIP's own vectors of the images, where they are at hand."""
+    """Return CLIP's own vectors of the images of the sample, where they are at hand."""
 
     def read() -> Tensor:
-        store = session.store
-        return store.embedding() if session.found.aligner is None else store.vectors(session.space.spec)[0]
+        store, runs = session.store, sample(len(session.store))
+        if session.found.aligner is None:
+            return torch.cat([store.embedding(rows) for rows in runs])
+        vectors, _ = store.vectors(session.space.spec)
+        return torch.cat([vectors[rows.start : rows.stop] for rows in runs])
 
     return session.once("seen", read) if is_readable(session) else None
 
 
 def name_components(session: Session, components: Sequence[Component], stage: Stage) -> dict[str, dict[str, Any]]:
-    """Name components, each only once.
+    """Name components by the images of the sample, each only once.
 
     Returns:
         For each by its name: `method`; `texts` with `r2` and its `error`, `named` and `control` where similarities with
@@ -44,34 +48,45 @@ def name_components(session: Session, components: Sequence[Component], stage: St
     known: dict[str, dict[str, Any]] = session.once("names", dict)
     new = [c for c in components if c.name not in known and not c.is_constant]
     if new:
-        vectors = seen(session)
+        vectors, some = seen(session), session.sample(stage)
         with stage("reading texts out") as progress:
-            for done, component in enumerate(new):
-                known[component.name] = (
-                    _spanned(session, component) if vectors is None else _read(session, vectors, component)
-                )
+            if vectors is not None:
+                known.update(_read(session, some, vectors, new, progress))
+            for done, component in enumerate(new if vectors is None else ()):
+                known[component.name] = _spanned(session, some, component)
                 progress(done + 1, len(new))
     return {c.name: known[c.name] for c in components if c.name in known}
 
 
-def _read(session: Session, vectors: Tensor, component: Component) -> dict[str, Any]:
+def _read(
+    session: Session, some: Held, vectors: Tensor, components: Sequence[Component], progress: Progress
+) -> dict[str, dict[str, Any]]:
     labels, texts = session.pool
     readout = Readout(m=TEXTS, random_state=session.options.seed)
-    reading = readout.fit(session.store, vectors, texts, labels, components=[component]).readings_[0]
-    found = zip(reading.indices, reading.scores, reading.errors, strict=True)
+    readout.fit(some, vectors, texts, labels, components=components, progress=progress)
     return {
-        "method": "readability",
-        "named": reading.named,
-        "control": reading.control,
-        "texts": [{"text": labels[i], "r2": r2, "error": error} for i, r2, error in found],
+        component.name: {
+            "method": "readability",
+            "named": reading.named,
+            "control": reading.control,
+            "texts": [
+                {"text": labels[i], "r2": r2, "error": error}
+                for i, r2, error in zip(reading.indices, reading.scores, reading.errors, strict=True)
+            ],
+        }
+        for component, reading in zip(components, readout.readings_, strict=True)
     }
 
 
-def _spanned(session: Session, component: Component) -> dict[str, Any]:
+def _spanned(session: Session, some: Held, component: Component) -> dict[str, Any]:
     labels, texts = session.pool
-    source = session.found.source
-    parts = [source.take(rows).select(lambda c: c == component) for rows in sample(len(session.store))]
-    span = TextSpan(m=TEXTS).fit(Contributions.joined(parts), texts, labels).spans_[0]
+    a, basis, aligner = some.coefficients(component, range(len(some))), some.basis(component), session.found.aligner
+    if aligner is not None:
+        values = a @ aligner.restricted(component, basis).cpu().to(a)
+    else:
+        values = a if basis is None else a @ basis.to(a).T
+    c = Contributions(values[:, None], (component,), torch.zeros(len(a), dtype=torch.float64))
+    span = TextSpan(m=TEXTS).fit(c, texts, labels).spans_[0]
     pairs = zip(span.indices, span.explained.tolist(), strict=True)
     return {"method": "variance", "texts": [{"text": labels[i], "explained": share} for i, share in pairs]}
 
@@ -80,9 +95,8 @@ def centers(session: Session, components: Sequence[Component]) -> Tensor:
     """Return the mean contribution of components in the space of texts, on the sample, `(component, d)`."""
 
     def mean() -> Tensor:
-        parts = [session.found.source.take(rows).values.double().mean(0) for rows in sample(len(session.store))]
-        return torch.stack(parts).mean(0)
+        return session.in_space(session.sample().mean()).take([0]).values[0].double()
 
+    means = session.once("centers", mean)
     place = {c: i for i, c in enumerate(session.found.source.components)}
-    means: Tensor = session.once("centers", mean)
     return means[[place[c] for c in components]]

@@ -26,9 +26,13 @@ from vitdecomp.models.prepare import ModelOptions, PreparedModel, fitted, prepar
 from vitdecomp.retrieval import Hit, Retriever
 from vitdecomp.retrieval.hit_images import HitImages, InDataSet, InFolders
 from vitdecomp.score import FeatureScorer
+from vitdecomp.sources.aligned import Aligned
+from vitdecomp.sources.held import Held
+from vitdecomp.sources.source import Columns, Source
 from vitdecomp.store.store import Store
 from vitdecomp_alignment.app.config import SessionConfig
 from vitdecomp_alignment.app.lazy_ranking import LazyRanking
+from vitdecomp_alignment.app.sample import SAMPLE, sample
 from vitdecomp_alignment.app.uploads import Uploads
 from vitdecomp_alignment.cli.search.searchable import Searchable
 from vitdecomp_alignment.clip.contributions import InClip, Reading, check_origins, in_clip, pictures
@@ -200,15 +204,36 @@ class Session:
             "texts", lambda: {name: self.space.encode_text(list(some)).cpu() for name, some in self.words.items()}
         )
 
+    @property
+    def is_large(self) -> bool:
+        """Whether measures are taken on a sample of the images."""
+        return len(self.store) > SAMPLE
+
+    def sample(self, stage: Stage = unseen) -> Held:
+        """Return the contributions to the images that stand for all, or to all if they are few."""
+
+        def read() -> Held:
+            with stage("contributions") as progress:
+                return Held.of(self.store, sample(len(self.store)), progress)
+
+        return self.once("sample", read)
+
+    def in_space(self, source: Columns) -> Source:
+        """Take a source of contributions into the space of texts."""
+        return source if self.found.aligner is None else Aligned(source, self.found.aligner)
+
     def scorer(self, center: str, stage: Stage = unseen) -> FeatureScorer:
         """Score all components for all features, on all images."""
+        return self.once(("scorer", center), lambda: self._scored(self.found.source, center, stage))
 
-        def fit() -> FeatureScorer:
-            with stage("scoring") as progress:
-                scorer = FeatureScorer(center=center, bootstrap=0, shuffles=0, random_state=self.options.seed)
-                return scorer.fit(self.found.source, self.texts, progress=progress)
+    def sample_scorer(self, stage: Stage = unseen) -> FeatureScorer:
+        """Score all components for all features, on the sample, as `vitdecomp rank` does."""
+        return self.once("sample scorer", lambda: self._scored(self.in_space(self.sample(stage)), "none", stage))
 
-        return self.once(("scorer", center), fit)
+    def _scored(self, source: Source, center: str, stage: Stage) -> FeatureScorer:
+        with stage("scoring") as progress:
+            scorer = FeatureScorer(center=center, bootstrap=0, shuffles=0, random_state=self.options.seed)
+            return scorer.fit(source, self.texts, progress=progress)
 
     @property
     def retriever(self) -> Retriever:

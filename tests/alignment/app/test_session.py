@@ -4,16 +4,18 @@ import pytest
 import torch
 from commands import in_process, succeeded
 from vitdecomp_alignment.app.config import SessionConfig
-from vitdecomp_alignment.app.names import name_components
+from vitdecomp_alignment.app.names import centers, name_components
 from vitdecomp_alignment.app.recipe import command, python
+from vitdecomp_alignment.app.sample import SAMPLE, sample
 from vitdecomp_alignment.app.session import Session
-from vitdecomp_alignment.app.sizes import SAMPLE, sample
 from vitdecomp_alignment.app.views.table import finite, shown, view_of
 from vitdecomp_alignment.clip.contributions import Reading
+from vitdecomp_alignment.readout.readout import Readout
 
 from vitdecomp._utils.progress import unseen
 from vitdecomp.errors import InputError, SpecError
 from vitdecomp.models.prepare import ModelOptions
+from vitdecomp.score import FeatureScorer
 
 pytestmark = pytest.mark.xdist_group("alignment-app")
 
@@ -107,3 +109,56 @@ def test_recipes_say_how_the_model_is_loaded(session, place):
 
 def test_numbers_that_json_lacks_are_left_out():
     assert finite({"a": [1.0, float("nan"), (float("inf"), "b", None, 2)]}) == {"a": [1.0, None, [None, "b", None, 2]]}
+
+
+@pytest.fixture
+def large(session, monkeypatch):
+    """The same session, where there are more images than are looked at."""
+    for module in ("sample", "session"):
+        monkeypatch.setattr(f"vitdecomp_alignment.app.{module}.SAMPLE", 40)
+    other = Session(session.config, session.options, session.found, session.pictures)
+    yield other
+    other.close()
+
+
+def test_measures_of_a_large_store_are_those_of_a_sample_and_say_so(large, session, monkeypatch):
+    rows = [row for some in sample(len(large.store)) for row in some]
+    assert len(rows) == 40 < len(large.store)
+    c = large.store.take(rows)
+    norms = shown(view_of("model", {}), large, unseen)["answer"]
+    assert (norms["images"], norms["of"]) == (40, 48)
+    wanted = dict(zip((x.name for x in c.components), c.values.norm(dim=2).mean(0).tolist(), strict=True))
+    assert norms["values"] == pytest.approx(wanted, rel=1e-4)
+    scores = shown(view_of("model", {"measure": "score", "feature": "location"}), large, unseen)
+    scorer = FeatureScorer(bootstrap=0, shuffles=0).fit(c, large.texts)
+    row = dict(zip((x.name for x in c.components), scorer.scores_[scorer.features_.index("location")], strict=True))
+    assert scores["answer"]["values"] == pytest.approx(
+        {name: row[name] for name in scores["answer"]["values"]}, abs=1e-5
+    )
+    assert "sample_scorer" in scores["command"]
+    monkeypatch.undo()
+    whole = shown(view_of("model", {"measure": "score", "feature": "location"}), session, unseen)
+    assert (whole["answer"]["images"], whole["answer"]["of"]) == (48, 48)
+    assert whole["answer"]["values"] != scores["answer"]["values"]
+    assert whole["command"].startswith("vitdecomp rank")
+
+
+def test_names_of_a_large_store_are_read_from_a_sample_and_say_so(large):
+    component = next(c for c in large.components if not c.is_constant)
+    result = shown(view_of("component", {"component": component.name}), large, unseen)
+    assert (result["answer"]["measured"], result["answer"]["images"]) == (40, 48)
+    assert result["command"].startswith("python - <<'END'")
+    rows = [row for some in sample(len(large.store)) for row in some]
+    labels, texts = large.pool
+    wanted = Readout(m=5).fit(
+        large.store.take(rows), large.store.embedding()[rows], texts, labels, components=[component]
+    )
+    assert result["answer"]["names"]["texts"][0]["text"] == wanted.labels_[0][0]
+    assert result["answer"]["names"]["texts"][0]["r2"] == pytest.approx(wanted.scores_[0][0], abs=1e-4)
+
+
+def test_means_on_the_sample_are_those_of_the_mapped_contributions(mapped, session):
+    for one in (mapped, session):
+        source = one.found.source
+        wanted = source.take(range(len(source))).values.double().mean(0)
+        assert torch.allclose(centers(one, source.components), wanted, atol=1e-5 * float(wanted.abs().max()))

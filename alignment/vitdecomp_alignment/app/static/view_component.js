@@ -33,7 +33,7 @@ export function mount(root, ctx) {
       h("div", { class: "split" },
         h("div", { class: "narrow" }, h("h2", { text: ctx.short[name] ?? name }), h("p", { class: "hint id", text: name }),
           h("dl", { class: "facts" }, [["kind", found.kind], ["size", number(found.norm)], ["share of the variance", percent(found.share)]].map(([key, value]) => h("div", {}, h("dt", { text: key }), h("dd", { text: value })))), h("p", { class: "neighbors" }, neighbors)),
-        h("div", { class: "wide" }, h("h2", { text: "Its name" }), names(found.names))),
+        h("div", { class: "wide" }, h("h2", { text: "Its name" }), names(found.names), found.measured < found.images && h("p", { class: "hint", text: `Name, size and share are measured on a sample of ${count(found.measured)} of ${count(found.images)} images.` }))),
       h("h2", { text: `Images along “${found.text}”` }), h("p", { class: "hint", text: `Cosine with the text in this component alone, out of ${count(found.images)} images.` }),
       h("div", { class: "beside" }, h("div", {}, h("h3", { text: "Most" }), hits(ctx, "responds most", found.most)), h("div", {}, h("h3", { text: "Least" }), hits(ctx, "responds least", found.least))),
       ctx.thumbnails && h("div", { class: "action-line" }, h("button", { type: "button", text: "Heatmaps over the first", onclick: () => explain(found) }), h("a", { href: link("search", { text: found.text, components: name }), text: "Search by this component" })),

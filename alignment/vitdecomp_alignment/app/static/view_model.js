@@ -29,7 +29,8 @@ export function mount(root, ctx) {
     const body = { measure: measure.value, feature: measure.value === "score" ? feature.value : null };
     let result;
     try { result = await asker.ask("model", body); } catch { return; }
-    const { values, names, meaning, images } = result.answer;
+    const { values, names, meaning, images, of } = result.answer;
+    const over = of > images ? `${count(images)} of ${count(of)} images, a sample` : `${count(images)} images`;
     const known = Object.entries(values).filter(([name]) => name in ctx.short).map(([, value]) => value);
     const low = Math.min(0, ...known), high = Math.max(0, ...known);
     const say = (name) => `${ctx.short[name] ?? name}: ${number(values[name])}${names[name] ? ` · ${names[name]}` : ""}`;
@@ -39,7 +40,7 @@ export function mount(root, ctx) {
       if (component.name in values) paint(cell, values[component.name], low, high);
       return cell;
     }, { onshow: (cell) => { told.textContent = say(cell.dataset.name); } });
-    told.textContent = `${meaning}; over ${count(images)} images`;
+    told.textContent = `${meaning}; over ${over}`;
     const best = Object.entries(values).filter(([name]) => name in ctx.short).sort((a, b) => b[1] - a[1]).slice(0, 10);
     const constants = ctx.components.filter((c) => c.constant && c.name in values);
     const title = `${ctx.model}: ${measures.find(([key]) => key === measure.value)[1]}${body.feature ? ` ${body.feature}` : ""}`;
@@ -49,7 +50,7 @@ export function mount(root, ctx) {
         h("div", { class: "narrow" }, h("h2", { text: "The largest" }), h("ol", { class: "ranking" }, best.map(([name, value]) => h("li", {}, h("a", { href: link("component", { component: name }), text: ctx.short[name] }), names[name] ? h("span", { class: "hint", text: ` ${names[name]}` }) : null, h("span", { class: "value", text: number(value) })))))),
       constants.length > 0 && h("details", {}, h("summary", { text: `${constants.length} constants, the same for every image` }), h("ul", { class: "constants" }, constants.map((c) => h("li", {}, h("span", { text: c.name }), h("span", { class: "value", text: number(values[c.name]) }))))),
       reproduce({
-        ...result, stem: `model-${measure.value}`, figure: () => gridFigure(ctx, title, `${meaning}; ${count(images)} images`, values),
+        ...result, stem: `model-${measure.value}`, figure: () => gridFigure(ctx, title, `${meaning}; ${over}`, values),
         table: () => ({ columns: ["component", "kind", "block", "head", measure.value, "name"], rows: ctx.components.filter((c) => c.name in values).map((c) => [c.name, c.kind, c.block, c.head, values[c.name], names[c.name]]) }),
       }),
     );

@@ -61,6 +61,7 @@ class ComponentView:
             "norm": norm,
             "share": share,
             "names": named,
+            "measured": len(session.sample(stage)),
             "text": text,
             "images": n,
             "most": [{"row": row, "score": score, "id": names[row]} for row, score in ordered[:k]],
@@ -72,8 +73,9 @@ class ComponentView:
         only = f"--components={_exactly(self.component)}"
         text = self.text or self._first(session)
         features = recipe.repeated("--features", session.config.features)
+        describe = recipe.command(session, "describe", only, f"--m={TEXTS}")
         return [
-            recipe.command(session, "describe", only, f"--m={TEXTS}"),
+            recipe.shell_python(recipe.python(session, *self._naming)) if session.is_large else describe,
             recipe.command(session, "search", f"--text={text}", only, f"--k={self.k}", *features),
         ]
 
@@ -86,6 +88,17 @@ class ComponentView:
             f"hits = session.retriever.search({only}, k=len(session.store))",
             f"for hit in (*hits[:{self.k}], *hits[-{self.k}:]):",
             "    print(hit)",
+        )
+
+    @property
+    def _naming(self) -> tuple[str, ...]:
+        """Lines of Python that print the name: a command reads all images of a large store."""
+        return (
+            "from vitdecomp._utils.progress import unseen",
+            "from vitdecomp_alignment.app.names import name_components",
+            "",
+            f"component = session.component({self.component!r})",
+            "print(name_components(session, [component], unseen))",
         )
 
     def _first(self, session: Session) -> str:

@@ -12,7 +12,7 @@ from vitdecomp.errors import SpecError
 from vitdecomp_alignment.app import recipe
 from vitdecomp_alignment.app.names import TEXTS, name_components
 from vitdecomp_alignment.app.session import Session
-from vitdecomp_alignment.app.sizes import SAMPLE, measured
+from vitdecomp_alignment.app.sizes import measured
 
 MEANINGS: Mapping[str, str] = {
     "norm": "mean length of the contribution",
@@ -35,7 +35,7 @@ class ModelView:
     feature: str | None = None
 
     def answer(self, session: Session, stage: Stage) -> dict[str, Any]:
-        """Return a value for each component that has one, by its name.
+        """Return a value for each component that has one, by its name; `images` `of` all tell how many were looked at.
 
         Raises:
             SpecError: no such feature.
@@ -43,7 +43,7 @@ class ModelView:
         values, names, meaning = dict[str, float](), dict[str, str](), MEANINGS[self.measure]
         if self.measure == "score":
             feature = self._feature(session)
-            scorer = session.scorer("none", stage)
+            scorer = session.sample_scorer(stage)
             row = scorer.scores_[scorer.features_.index(feature)].tolist()
             values = {c.name: score for c, score in zip(scorer.components_, row, strict=True) if not c.is_constant}
         elif self.measure == "name":
@@ -53,11 +53,13 @@ class ModelView:
         else:
             place = 0 if self.measure == "norm" else 1
             values = {name: both[place] for name, both in measured(session, stage).items()}
-        n = len(session.store) if self.measure in ("score", "name") else min(len(session.store), SAMPLE)
-        return {"values": values, "names": names, "meaning": meaning, "images": n}
+        n = len(session.sample(stage))
+        return {"values": values, "names": names, "meaning": meaning, "images": n, "of": len(session.store)}
 
     def commands(self, session: Session) -> list[str]:
         """Write what prints the same numbers."""
+        if session.is_large:  # a command reads all images
+            return [recipe.shell_python(self.python(session))]
         if self.measure == "score":
             n = sum(not c.is_constant for c in session.components)
             features = recipe.repeated("--features", session.config.features)
@@ -71,7 +73,7 @@ class ModelView:
         if self.measure == "score":
             row = f"scorer.scores_[scorer.features_.index({self._feature(session)!r})]"
             loop = f"for component, score in zip(scorer.components_, {row}):"
-            lines = ['scorer = session.scorer("none")', loop, "    print(component, score)"]
+            lines = ["scorer = session.sample_scorer()", loop, "    print(component, score)"]
         elif self.measure == "name":
             lines = [
                 "from vitdecomp._utils.progress import unseen",
