@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import webbrowser
 from collections.abc import Callable
@@ -27,6 +28,14 @@ def check_extra() -> None:
     except ImportError:
         raise LoadError(EXTRA) from None
     del fastapi, uvicorn
+
+
+def share_cores() -> None:
+    """Let threads sleep while they wait for each other, unless the user says otherwise; call it before torch is loaded.
+
+    By default they spin: where another process had one of two cores, a pass over a store took up to 60 times as long.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -1,5 +1,6 @@
 """`vitdecomp app` as its users run it, and what it refuses in one line."""
 
+import os
 import re
 import socket
 import sys
@@ -10,7 +11,7 @@ import httpx
 import pytest
 from commands import in_process
 from forks import Fork, command
-from vitdecomp_alignment.app.run import EXTRA, address_of, listen
+from vitdecomp_alignment.app.run import EXTRA, address_of, listen, share_cores
 
 pytestmark = pytest.mark.xdist_group("alignment-app")
 
@@ -80,3 +81,12 @@ def test_addresses_are_written_as_browsers_take_them():
         port = taken.getsockname()[1]
         assert address_of(taken, "127.0.0.1") == f"http://127.0.0.1:{port}/"
         assert address_of(taken, "::1") == f"http://[::1]:{port}/"
+
+
+def test_threads_sleep_while_they_wait_unless_the_user_says_otherwise(monkeypatch):
+    for said, wanted in ((None, "passive"), ("active", "active")):
+        monkeypatch.setenv("OMP_WAIT_POLICY", said or "")
+        if said is None:
+            monkeypatch.delenv("OMP_WAIT_POLICY")
+        share_cores()
+        assert os.environ["OMP_WAIT_POLICY"] == wanted

@@ -45,8 +45,9 @@ def app(
     result: ResultOptions,
 ) -> None:
     """Look into a model on a local page: components, searches, images, cues."""
-    from vitdecomp_alignment.app.run import check_extra, listen, serve
+    from vitdecomp_alignment.app.run import check_extra, listen, serve, share_cores
 
+    share_cores()
     check_extra()
     from vitdecomp_alignment.app.config import SessionConfig
     from vitdecomp_alignment.app.guard import is_loopback
