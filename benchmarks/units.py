@@ -36,7 +36,7 @@ import vitdecomp as vd
 from vitdecomp._utils.files import cache_directory, check_directory
 from vitdecomp.ablation.accuracy import GroupAccuracy
 from vitdecomp.ablation.linear_head import LinearHead
-from vitdecomp.ablation.reweighting import SpectralReweighting
+from vitdecomp.ablation.reweighting import best_scales
 from vitdecomp.component import Component
 from vitdecomp.datasets.grouped import Grouped, read
 from vitdecomp.models.prepare import ModelOptions, prepare
@@ -46,7 +46,7 @@ from vitdecomp.sources.source import Source
 from vitdecomp.units import Directions, PrincipalDirections, SingularDirections, SplitSource
 
 STEPS = 120  # numbers of removed units that are tried
-REWEIGHTED = 3  # heads behind learned scales
+REWEIGHTED, STRENGTH = 3, 1.0  # heads behind learned scales, as `SpectralReweighting` learns them
 BATCH = 256  # images whose units are multiplied at a time
 HEADING = (
     "Units finer than heads",
@@ -108,10 +108,6 @@ class Way:
         """How many units are removed, from none to all."""
         n = len(self.ranking)
         return sorted({0, *range(1, min(n, STEPS // 4)), *np.linspace(1, n, STEPS).round().astype(int).tolist()})
-
-    def source(self, c: vd.Contributions) -> vd.Contributions | SplitSource:
-        """Split contributions."""
-        return c if self.directions is None else SplitSource(c, self.directions)
 
     def logits(self, head: LinearHead, data: Data, part: Part) -> list[Tensor]:
         """Compute the logits of images without the first units of the ranking, for every count."""
@@ -215,11 +211,11 @@ def reweighted(way: Way, data: Data, settings: Settings) -> dict[str, float]:
     few, found = tied(data.train), []
     for seed in range(min(settings.seeds, REWEIGHTED)):
         head = drawn_head(few, seed, settings)
-        scales = SpectralReweighting().fit(way.source(data.train.c), data.train.images.labels, head)
-        scaled = dict(zip(scales.components_, scales.scales_.tolist(), strict=True))
-        less = torch.tensor([1 - scaled[unit] for unit in way.ranking])
-        away = way.added(head, data.test.c) - way.added(head, data.train.c).mean(0)
-        logits = head(data.test.c.total()) - (away * less.to(away)).sum(2)
+        learned = way.added(head, data.train.c).double()
+        away, total = learned - learned.mean(0), head(data.train.c.total()).double()
+        scales = best_scales(away.transpose(1, 2), total - away.sum(2), data.train.images.labels, STRENGTH)
+        test = way.added(head, data.test.c).double() - learned.mean(0)
+        logits = head(data.test.c.total()) - (test * (1 - scales)).sum(2)
         judge = GroupAccuracy.of(logits, data.test.images.labels, data.test.images.groups)
         found.append((judge.worst, judge.average))
     worst, average = np.array(found).mean(0).tolist()

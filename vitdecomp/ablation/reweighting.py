@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from vitdecomp._utils.estimator import Estimator
@@ -60,8 +60,6 @@ class SpectralReweighting(Estimator):
             InputError: labels of other images, or of classes that the head does not have.
             SpecError: a strength that is not positive.
         """
-        from scipy.optimize import minimize
-
         if self.strength <= 0:
             raise SpecError(f"strength must be positive, not {self.strength}")
         if len(labels) != len(source) or len(labels) < 2:
@@ -77,21 +75,9 @@ class SpectralReweighting(Estimator):
             deviations = c.values[:, place].double() - self.means_
             added.append(head.linear(deviations))
             rest.append(head(c.total().double() - deviations.sum(1)))
-        features, fixed = torch.cat(added).numpy(), torch.cat(rest).numpy()
-        target, n = np.eye(fixed.shape[1])[labels], len(labels)
-
-        def loss(scales: np.ndarray) -> tuple[float, np.ndarray]:
-            logits = np.einsum("nuk,u->nk", features, scales) + fixed
-            logits -= logits.max(1, keepdims=True)
-            log_total = np.log(np.exp(logits).sum(1, keepdims=True))
-            error = (np.exp(logits - log_total) - target) / n
-            away = (scales - 1) / (n * self.strength)
-            value = -float(((logits - log_total) * target).sum()) / n + float(away @ (scales - 1)) / 2
-            return value, np.einsum("nuk,nk->u", features, error) + away
-
-        found = minimize(loss, np.ones(len(place)), jac=True, method="L-BFGS-B", options={"maxiter": STEPS})
         self.components_ = tuple(source.components[i] for i in place)
-        self.scales_, self.origin_ = torch.from_numpy(found.x), source.take([0]).origin
+        self.scales_ = best_scales(torch.cat(added), torch.cat(rest), labels, self.strength)
+        self.origin_ = source.take([0]).origin
         return self
 
     def transform(self, c: Contributions) -> Contributions:
@@ -112,3 +98,35 @@ class SpectralReweighting(Estimator):
         means, scales = self.means_.to(values), self.scales_.to(values)
         values[:, place] = means + scales[:, None] * (values[:, place] - means)
         return replace(c, values=values)
+
+
+def best_scales(
+    added: Float64[Tensor, "n unit class"],
+    rest: Float64[Tensor, "n class"],
+    labels: Int64[np.ndarray, " n"],
+    strength: float,
+) -> Float64[Tensor, " unit"]:
+    """Solve for the scales, from what units add to logits.
+
+    Args:
+        added: what the deviation of each unit from its mean adds.
+        rest: the logits without these.
+        labels: classes of the images.
+        strength: C, as for `SpectralReweighting`.
+    """
+    from scipy.optimize import minimize  # which takes longer to import than all else
+
+    features, fixed, n = added.numpy(), rest.numpy(), len(labels)
+    target = np.eye(fixed.shape[1])[labels]
+
+    def loss(scales: np.ndarray) -> tuple[float, np.ndarray]:
+        logits = np.einsum("nuk,u->nk", features, scales) + fixed
+        logits -= logits.max(1, keepdims=True)
+        log_total = np.log(np.exp(logits).sum(1, keepdims=True))
+        error = (np.exp(logits - log_total) - target) / n
+        away = (scales - 1) / (n * strength)
+        value = -float(((logits - log_total) * target).sum()) / n + float(away @ (scales - 1)) / 2
+        return value, np.einsum("nuk,nk->u", features, error) + away
+
+    found = minimize(loss, np.ones(features.shape[1]), jac=True, method="L-BFGS-B", options={"maxiter": STEPS})
+    return torch.from_numpy(found.x)
