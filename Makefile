@@ -75,7 +75,8 @@ test: setup ## Run the tests (PYTEST_ARGS="-m 'not slow'" for a quick round)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 test-oldest: $(OLDEST)/.ready ## Run the tests with the oldest supported dependencies
-	$(OLDEST)/bin/python -m pytest -W ignore::DeprecationWarning -W ignore::SyntaxWarning $(PYTEST_ARGS)
+	$(OLDEST)/bin/python -m pytest -W ignore::DeprecationWarning -W ignore::FutureWarning -W ignore::SyntaxWarning \
+	  $(PYTEST_ARGS)
 
 $(OLDEST)/.ready: pyproject.toml constraints-oldest.txt | $(UV)
 	$(call venv,$(OLDEST),$(PYTHONS_OLDEST))

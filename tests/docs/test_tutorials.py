@@ -87,6 +87,7 @@ def test_another_word_another_number_and_a_missing_figure_are_noticed():
 
 
 def test_a_page_shows_text_code_output_and_figure():
+    pytest.importorskip("mkdocs")
     hooks = loaded("hooks")
     cells = json.loads((DOCS / "tutorials" / "words.ipynb").read_text(encoding="utf-8"))["cells"]
     text, code, drawn = (hooks.blocks(cells[place]) for place in (0, 2, 9))
