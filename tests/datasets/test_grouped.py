@@ -274,3 +274,10 @@ def test_folders_named_by_digits_are_classes(tmp_path: Path):
     for label in "012":
         picture(tmp_path / label / "inner" / f"{label}.png")
     assert read(tmp_path).classes == ("0", "1", "2")
+
+
+def test_pictures_are_made_once(table: Path):
+    """They are asked for image by image: made anew each time, n images took n^2 steps."""
+    data = read(table)
+    assert data.pictures is data.pictures
+    assert [one.id for one in data.pictures] == list(data.names)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 
@@ -30,7 +31,7 @@ SPLIT_NAMES: Mapping[str, str] = MappingProxyType(  # as tables and folders call
 SHARE = 0.5  # of the images of each group that train, where a data set has no splits
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Grouped:
     """Images of known class and group: `vitdecomp.datasets.Pictures` with numbers for what tables say in words.
 
@@ -55,7 +56,7 @@ class Grouped:
         """Count the images."""
         return len(self.names)
 
-    @property
+    @cached_property
     def pictures(self) -> tuple[Picture, ...]:
         """What is known of every image."""
         named = ({"group": self.group_names[i]} for i in self.groups)
