@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from jaxtyping import Float
@@ -246,7 +246,8 @@ class Decomposer(Portable):
             InputError: images unlike those of `fit`, or directions of another size.
         """
         images, chosen = self.checked(images), [self._asked(by) for by in bys]
-        swept = iter(self._sweep(images, directions, [by for by in chosen if not isinstance(by, Directions)]))
+        whole = cast("list[By]", [by for by in chosen if not isinstance(by, Directions)])
+        swept = iter(self._sweep(images, directions, whole))
         return [self._units(images, directions, by) if isinstance(by, Directions) else next(swept) for by in chosen]
 
     def _sweep(self, images: Tensor, directions: Tensor, bys: Sequence[By]) -> list[Tensor]:

@@ -56,9 +56,13 @@ class Grouped:
         """Count the images."""
         return len(self.names)
 
-    @cached_property
+    @property
     def pictures(self) -> tuple[Picture, ...]:
         """What is known of every image."""
+        return self._pictures
+
+    @cached_property
+    def _pictures(self) -> tuple[Picture, ...]:
         named = ({"group": self.group_names[i]} for i in self.groups)
         return tuple(map(Picture, map(spelled, self.names), (self.classes[i] for i in self.labels), named))
 
