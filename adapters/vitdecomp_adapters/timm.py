@@ -260,8 +260,11 @@ def _built(name: str, *, pretrained: bool, **options: Any) -> nn.Module:
         with quiet():
             module: nn.Module = timm.create_model(name, pretrained=pretrained, **options)
     except Exception as error:  # sizes that a model cannot have show in any way
-        if pretrained and not isinstance(error, (TypeError, ValueError, AssertionError)):
-            raise  # the download
+        # The download: of older hubs its errors are ValueErrors too.
+        if pretrained and (
+            isinstance(error, OSError) or not isinstance(error, (TypeError, ValueError, AssertionError))
+        ):
+            raise
         raise SpecError(f"timm cannot build {name} with {options or 'its defaults'}: {first_line(error)}") from error
     return module
 

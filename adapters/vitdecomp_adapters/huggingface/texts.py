@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,11 @@ def text_encoder(module: Any, where: str, spec: str) -> TextEncoder | None:
 
 
 def text_features(model: Any, **tokens: Tensor) -> Float[Tensor, "n d"]:
-    """Compute the vectors of texts; older versions of transformers return them without a name."""
-    out = model.get_text_features(**tokens)
+    """Compute the vectors of texts; older versions of transformers return them without a name.
+
+    Their tokenizers return more than each model takes.
+    """
+    taken = signature(model.get_text_features).parameters
+    out = model.get_text_features(**{k: v for k, v in tokens.items() if k in taken or "input_ids" not in taken})
     vectors: Tensor = getattr(out, "pooler_output", out)
     return vectors
