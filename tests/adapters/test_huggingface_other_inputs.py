@@ -59,6 +59,7 @@ def test_a_folder_is_decomposed_exactly(tmp_path):
     assert vd.Decomposer(loaded, output="logits", cache=None).fit(x[:1]).transform(x).error.max() <= 1e-12
 
 
+@pytest.mark.skipif(int(transformers.__version__.split(".")[0]) < 5, reason="older versions cannot run it so small")
 def test_v_jepa_takes_videos_by_another_name():
     model = transformers.VJEPA2Model(transformers.VJEPA2Config(**V_JEPA)).double().eval()
     loaded, x = HuggingFaceAdapter().recognise(model), inputs_of("videomae", 2)

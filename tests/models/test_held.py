@@ -56,6 +56,7 @@ def test_either_input_can_be_asked_about() -> None:
     assert (found.total() - expected).abs().max() < 1e-12 * expected.abs().max()
 
 
+@pytest.mark.skipif(int(transformers.__version__.split(".")[0]) < 5, reason="older versions mask in float32 alone")
 def test_an_image_for_held_texts() -> None:
     parts = {"vision_config": COMMON, "text_config": {**TEXT, "max_position_embeddings": 8}}
     module = randomised(transformers.CLIPModel(transformers.CLIPConfig(**parts, projection_dim=16)))
