@@ -14,11 +14,9 @@ from vitdecomp_adapters.huggingface import HuggingFaceAdapter
 import vitdecomp as vd
 from vitdecomp.testing import untouched
 
-OLD = {"EfficientFormer", "Nat", "Van", "ViTHybrid"}  # which transformers 4 has for the sake of old code alone
+OLD = ("EfficientFormer", "NatFor", "VanFor", "ViTHybrid")  # which transformers 4 has for the sake of old code alone
 CLASSIFIERS = [
-    name
-    for name in names_of(modeling_auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES)
-    if name.partition("For")[0] not in OLD
+    name for name in names_of(modeling_auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES) if not name.startswith(OLD)
 ]
 HEADS = ("classifier", "fc", "head", "timm_model.head")  # a model has one of these, if not several
 SEVERAL_HEADS = {
