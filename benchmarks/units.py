@@ -105,7 +105,7 @@ class Way:
 
     @property
     def counts(self) -> list[int]:
-        """How many units are removed, from none to all."""
+        """Return how many units are removed, from none to all."""
         n = len(self.ranking)
         return sorted({0, *range(1, min(n, STEPS // 4)), *np.linspace(1, n, STEPS).round().astype(int).tolist()})
 

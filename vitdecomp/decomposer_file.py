@@ -211,7 +211,7 @@ class Portable(ABC):
 
     @property
     def _granularity(self) -> By:
-        """What the graph is split by: units are parts of heads."""
+        """Return what the graph is split by: units are parts of heads."""
         return "head" if isinstance(self.by, AskedDirections | Directions) else self.by
 
     @property

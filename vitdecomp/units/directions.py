@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -71,14 +71,11 @@ class Directions:
         Raises:
             InputError: other components than those of the directions.
         """
-        self.check(c.components)
         parts = []
-        for place, component in enumerate(c.components):
-            own = c.values[:, place]
-            if component not in self.bases:
+        for own, basis in self._pairs(c):
+            if basis is None:
                 parts.append(own[:, None])
                 continue
-            basis = self.bases[component].to(own)
             units = (own @ basis.T)[:, :, None] * basis
             parts += [units, (own - units.sum(1))[:, None]]
         receivers = {constant: self._units_of(several) for constant, several in c.bias_receivers.items()}
@@ -95,15 +92,12 @@ class Directions:
         Raises:
             InputError: other components than those of the directions.
         """
-        self.check(c.components)
         parts = []
-        for place, component in enumerate(c.components):
-            own = c.values[:, place]
+        for own, basis in self._pairs(c):
             whole = torch.einsum("nqd,nd->nq", q, own)[:, :, None]
-            if component not in self.bases:
+            if basis is None:
                 parts.append(whole)
                 continue
-            basis = self.bases[component].to(own)
             units = (q @ basis.T) * (own @ basis.T)[:, None]
             parts += [units, whole - units.sum(2, keepdim=True)]
         return torch.cat(parts, 2)
@@ -137,6 +131,13 @@ class Directions:
             for component, basis in self.bases.items()
         }
         return replace(self, bases=drawn, strengths={c: torch.zeros_like(s) for c, s in self.strengths.items()})
+
+    def _pairs(self, c: Contributions) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Yield the contributions of each component, `(n, d)`, with its directions, `(k, d)`, if it has any."""
+        self.check(c.components)
+        for place, component in enumerate(c.components):
+            own, basis = c.values[:, place], self.bases.get(component)
+            yield own, None if basis is None else basis.to(own)
 
     def check(self, components: tuple[Component, ...]) -> None:
         """Raise `InputError` unless contributions have the components of these directions."""

@@ -23,7 +23,7 @@ REMEDY = "find the directions again, and save them"
 
 @dataclass(frozen=True, slots=True)
 class DirectionsHeader(Versioned):
-    """What a file says: the component axis."""
+    """Hold what a file says: the component axis."""
 
     components: tuple[Component, ...]
 

@@ -206,7 +206,7 @@ class Session:
 
     @property
     def is_large(self) -> bool:
-        """Whether measures are taken on a sample of the images."""
+        """Say whether measures are taken on a sample of the images."""
         return len(self.store) > SAMPLE
 
     def sample(self, stage: Stage = unseen) -> Held:

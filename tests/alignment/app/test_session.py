@@ -113,7 +113,7 @@ def test_numbers_that_json_lacks_are_left_out():
 
 @pytest.fixture
 def large(session, monkeypatch):
-    """The same session, where there are more images than are looked at."""
+    """Open the same session, where there are more images than are looked at."""
     for module in ("sample", "session"):
         monkeypatch.setattr(f"vitdecomp_alignment.app.{module}.SAMPLE", 40)
     other = Session(session.config, session.options, session.found, session.pictures)
