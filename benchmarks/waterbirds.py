@@ -68,11 +68,11 @@ ROWS: Mapping[str, Row] = {
     "DINOv2": Row("timm:vit_base_patch14_dinov2.lvd142m", "scenes:dino", (96.7, 97.8, 98.3, 98.6)),
     "Swin": Row("timm:swin_base_patch4_window7_224.ms_in1k", "scenes:swin", (83.4, 87.1, 92.7, 94.4)),
     "MaxViT": Row("timm:maxvit_small_tf_224.in1k", "scenes:maxvit", (77.7, 81.4, 87.5, 88.7)),
-    "zero-shot CLIP B/16, heads": Row(
+    "zero-shot CLIP ViT-B-16, heads": Row(
         "open_clip:ViT-B-16/laion2b_s34b_b88k", "scenes:clip", (), TEXTSPAN, zero_shot=True
     ),
-    "zero-shot CLIP L/14, heads": Row(CLIP, "scenes:clip", (), TEXTSPAN, zero_shot=True),
-    "zero-shot CLIP H/14, heads": Row(
+    "zero-shot CLIP ViT-L-14, heads": Row(CLIP, "scenes:clip", (), TEXTSPAN, zero_shot=True),
+    "zero-shot CLIP ViT-H-14, heads": Row(
         "open_clip:ViT-H-14/laion2b_s32b_b79k", "scenes:clip", (), TEXTSPAN, zero_shot=True
     ),
     "zero-shot CLIP, heads": Row(LARGE, "scenes:clip", (47.9, 68.0), SITH, zero_shot=True),

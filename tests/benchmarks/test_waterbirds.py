@@ -60,3 +60,7 @@ def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
             waterbirds.main(tmp_path / "out", **words)
         assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_rows_have_names_that_files_may_have() -> None:
+    assert not [name for name in waterbirds.ROWS if "/" in name]
