@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from functools import partial, wraps
+from contextvars import ContextVar
+from functools import partial, update_wrapper, wraps
 from types import CodeType, FunctionType
 from typing import Any
 
 import jaxtyping
 from jaxtyping import jaxtyped
 
-CALLS = 100
+CALLS = 20
 seen: Counter[CodeType] = Counter()
 """Calls of each function, to be cleared before each test."""
 made: dict[CodeType, Callable[..., Any]] = {}
-"""The functions with their checks."""
+"""Checks of functions, by their code."""
+called: ContextVar[FunctionType] = ContextVar("called")
+"""The function whose arguments are checked now."""
 
 
 def install(modules: Iterable[str]) -> None:
@@ -31,19 +34,30 @@ def decorated(typechecker: Callable[..., Any], function: Any) -> Any:
 
     @wraps(function)
     def call(*given: Any, **named: Any) -> Any:
-        return _check(function, typechecker)(*given, **named)
+        code = function.__code__
+        if seen[code] >= CALLS:
+            return function(*given, **named)
+        seen[code] += 1
+        if code not in made:
+            made[code] = jaxtyped(_stand_in(function), typechecker=typechecker)
+        token = called.set(function)
+        try:
+            return made[code](*given, **named)
+        finally:
+            called.reset(token)  # a check may ask for a property, which is checked too
 
     return call
 
 
-def _check(function: FunctionType, typechecker: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the function or its check, which is not kept in the function: what that holds names cached paths."""
-    code = function.__code__
-    if seen[code] >= CALLS:
-        return function
-    seen[code] += 1
-    if function.__closure__:  # functions with the same code and other variables
-        return jaxtyped(function, typechecker=typechecker)
-    if code not in made:
-        made[code] = jaxtyped(function, typechecker=typechecker)
-    return made[code]
+def _stand_in(function: FunctionType) -> FunctionType:
+    """Return a function that calls the one to be checked: many have the same code, with other variables around it.
+
+    Annotations do not depend on those, and to make a check takes a millisecond. It is not kept in the function either:
+    what that holds names cached paths.
+    """
+    found = called
+
+    def call(*given: Any, **named: Any) -> Any:
+        return found.get()(*given, **named)
+
+    return update_wrapper(FunctionType(call.__code__, function.__globals__, closure=call.__closure__), function)
