@@ -12,6 +12,7 @@ Five small trained models come with it, so all of this runs at once, without a d
   vitdecomp search scenes:clip --text "something in a forest" --feature location --out hits.html
   vitdecomp explain scenes:clip --text "a red circle" --out maps.html
   vitdecomp debias scenes:clip --spurious "water,snow,forest,sand" --core "circle,square,star,heart"
+  vitdecomp app                                                    a page in the browser, to look into a model
 
 Your own model and images:
 

@@ -43,7 +43,8 @@ def overview(session: Session) -> dict[str, Any]:
 
 
 def _cue(session: Session) -> dict[str, str]:
-    """Return words to begin with: those of the scenes, where no other labelled images are given."""
+    """Return which labelled images there are, and words to begin with: those of the scenes, unless others are given."""
     if session.config.labelled is not None:
-        return {"spurious": "", "core": ""}
-    return {"spurious": "water, snow, forest, sand", "core": "circle, heart, star, square"}
+        return {"images": session.config.labelled.resolve().name, "spurious": "", "core": ""}
+    scenes = "drawn scenes of the embedded world (for others: vitdecomp app --data)"
+    return {"images": scenes, "spurious": "water, snow, forest, sand", "core": "circle, heart, star, square"}

@@ -29,7 +29,7 @@ export function s(tag, attributes = {}, ...children) {
 
 export const number = (value, digits = 3) =>
   value === null || value === undefined || Number.isNaN(value) ? "–" : Number(value).toPrecision(digits).replace("-", "\u2212");
-export const fixed = (value, digits = 2) => Number(value).toFixed(digits).replace("-", "\u2212");
+export const fixed = (value, digits = 2) => Number(value).toFixed(digits).replace(/^-(?=0\.?0*$)/, "").replace("-", "\u2212");
 export const percent = (value, digits = 1) => `${fixed(100 * value, digits)} %`;
 export const count = (value) => Number(value).toLocaleString("en");
 
