@@ -14,13 +14,15 @@ from ray.cluster_utils import Cluster
 checks = {"health_check_period_ms": 1000}
 head = {"num_cpus": 0, "include_dashboard": False, "_system_config": checks}
 cluster = Cluster(initialize_head=True, head_node_args=head)
-nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+nodes = [cluster.add_node(num_cpus=1, node_ip_address=f"127.0.0.{i}") for i in (2, 3)]
 cluster.wait_for_nodes()
 print(cluster.address, flush=True)
 for line in sys.stdin:
-    cluster.remove_node(nodes.pop(), allow_graceful=False)
+    cluster.remove_node(nodes.pop(0), allow_graceful=False)
 cluster.shutdown()
 """
+# Each node has an address of its own, or the command might join the one that is killed, and end with it: Ray takes the
+# head, or in older versions the node that was added last.
 # A node's processes are as urgent as others, or they would wait for whatever else the machine does.
 PATIENT = {"RAY_worker_niceness": "0"}
 ENVIRONMENT = {**os.environ, **PATIENT, "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
