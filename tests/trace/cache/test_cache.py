@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -213,6 +215,24 @@ def test_the_code_of_rules_of_ones_own_is_part_of_the_name(
         finally:
             RULES.remove(op)
         assert len(traces) == len(files(tmp_path)) == traced
+
+
+UNTRACED = """
+import sys, torch, timm, vitdecomp as vd
+from vitdecomp.trace.cache import search
+search.capture = None
+module = timm.models.VisionTransformer(img_size=32, patch_size=16, embed_dim=48, depth=1, num_heads=4, num_classes=0)
+for weights in module.parameters():
+    torch.nn.init.normal_(weights)
+print(vd.Decomposer(module.double(), cache=sys.argv[1]).fit(torch.rand(1, 3, 32, 32).double()).report_.exact)
+"""
+
+
+def test_another_process_finds_them(kept: Path) -> None:
+    """In a Python of its own, in which everything lies at another address."""
+    command = [sys.executable, "-W", "ignore", "-c", UNTRACED, str(kept)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout == "True\n", done.stderr
 
 
 PLUGIN = """

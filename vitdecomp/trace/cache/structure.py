@@ -29,13 +29,18 @@ PLAIN = (type(None), bool, int, float, complex, str, torch.Size, torch.dtype, to
 
 def fingerprint(module: nn.Module, images: Tensor, through: Collection[str] | None) -> str:
     """Compute a checksum of what decides how a module's linear paths run, code of the user's own rules included."""
-    rules = [(str(op), entry) for table in (RULES, OPENINGS, NONLINEAR, STEPS) for op, entry in _entries(table)]
-    own = sorted(f"{op} {_plain(rule)} {_own_code(rule)}" for op, rule in rules)  # plugins may come in any order
-    return digest(f"{line}\n" for line in (*_descriptions(module, images, through), *own))
+    return digest(f"{line}\n" for line in (*_descriptions(module, images, through), *_rules()))
 
 
-def _entries(table: Any) -> list[tuple[Any, Any]]:
-    return [(op, table.get(op)) for op in table]
+def _rules() -> list[str]:
+    """Describe all rules; plugins may come in any order."""
+    entries = [(op, table.get(op)) for table in (RULES, OPENINGS, NONLINEAR, STEPS) for op in table]
+    return sorted(f"{_operation(op)} {_plain(rule)} {_own_code(rule)}" for op, rule in entries)
+
+
+def _operation(op: Any) -> str:
+    """Name an operation, and a function not as Python writes it: with an address, which each process has anew."""
+    return _plain(op) if " at 0x" in str(op) else str(op)
 
 
 def _descriptions(module: nn.Module, images: Tensor, through: Collection[str] | None) -> Iterator[str]:
