@@ -45,6 +45,6 @@ def overview(session: Session) -> dict[str, Any]:
 def _cue(session: Session) -> dict[str, str]:
     """Return which labelled images there are, and words to begin with: those of the scenes, unless others are given."""
     if session.config.labelled is not None:
-        return {"images": session.config.labelled.resolve().name, "spurious": "", "core": ""}
-    scenes = "drawn scenes of the embedded world (for others: vitdecomp app --data)"
+        return {"images": f"the images of {session.config.labelled.resolve().name}", "spurious": "", "core": ""}
+    scenes = "drawn scenes of the embedded world (vitdecomp app --data names others)"
     return {"images": scenes, "spurious": "water, snow, forest, sand", "core": "circle, heart, star, square"}

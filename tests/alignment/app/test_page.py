@@ -203,7 +203,7 @@ def test_what_is_copied_is_what_is_shown(opened):
 
 def test_a_cue_is_removed_and_the_model_downloaded(opened):
     page = opened("#/cue", wait="form")
-    assert "Images that it learns from and is judged on: labelled." in page.inner_text("main")
+    assert "is judged on, the images of labelled." in page.inner_text("main")
     page.get_by_label("Words of the cue").fill("water,snow,forest,sand")
     page.get_by_label("Words of the class").fill("circle,heart,star,square")
     page.get_by_label("Components to remove").fill("5")
