@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 from forks import Fork, command
 
+# Each node has an address of its own, or the command might join the one that is killed, and end with it: Ray takes the
+# head, or in older versions the node that was added last.
 CLUSTER = """
 import sys
 from ray.cluster_utils import Cluster
@@ -21,8 +23,6 @@ for line in sys.stdin:
     cluster.remove_node(nodes.pop(0), allow_graceful=False)
 cluster.shutdown()
 """
-# Each node has an address of its own, or the command might join the one that is killed, and end with it: Ray takes the
-# head, or in older versions the node that was added last.
 # A node's processes are as urgent as others, or they would wait for whatever else the machine does.
 PATIENT = {"RAY_worker_niceness": "0"}
 ENVIRONMENT = {**os.environ, **PATIENT, "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}

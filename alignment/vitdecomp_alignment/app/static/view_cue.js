@@ -17,7 +17,7 @@ export function mount(root, ctx) {
     h("div", { class: "controls" }, field("Words of the cue", cue, "what should not decide the class"), field("Words of the class", core, "what should")),
     h("div", { class: "controls" }, field("Components to remove", top), field("Images of each split", limit), h("label", { class: "check" }, refit, "fit the head again"), h("label", { class: "check" }, subspace, "only what the words see"), h("button", { type: "submit", text: "Remove the cue" })));
   root.append(h("h1", { text: "Take a cue out" }),
-    h("p", { class: "lead", text: `A linear head learns classes from images in which a cue mostly goes with the class. Components are ranked by the words of the cue against those of the class; the first are replaced by their mean. The group for which the cue misleads tells whether it helped. It learns from, and is judged on, ${ctx.cue.images}.` }), form, status, place);
+    h("p", { class: "lead", text: `A linear head learns classes from images in which a cue mostly goes with the class. Components are ranked by the words of the cue against those of the class; the first are replaced by their mean. The group for which the cue misleads tells whether it helped. The head learns from, and is judged on, ${ctx.cue.images}.` }), form, status, place);
 
   async function update(params) {
     cue.value = params.get("cue") ?? ctx.cue.spurious;
